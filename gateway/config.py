@@ -1,0 +1,223 @@
+"""The configuration: one frozen, typed tree. ``gateway.policy_files`` reads it from ``policies/*.yaml``.
+
+Every Struct forbids unknown fields, so a typing error in a policy is an error with a file and a line and never
+a silent default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from gateway.guardrails import GuardrailSettings
+from gateway.providers import ProviderSettings
+from optimizer.gates import GateSettings
+from optimizer.gates.agreement import Agreement
+from optimizer.gates.latency import Latency
+from optimizer.routing.strategies import Ordered, StrategySettings
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+OpenShare = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Node(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Server(_Node, frozen=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    body_timeout_s: Positive = 30.0
+    shutdown_s: Positive = 30.0
+    allowed_hosts: list[str] = []
+    """Host names accepted besides loopback and ``host``; exact, without port."""
+    behind_tls: bool = False
+    """Acknowledges that TLS ends in front of a public bind; cookies then carry Secure and ``__Host-``."""
+
+
+class Timeouts(_Node, frozen=True):
+    """Seconds. ``total`` bounds one call over all its attempts."""
+
+    connect: Positive = 5.0
+    first_byte: Positive = 60.0
+    chunk_gap: Positive = 60.0
+    total: Positive = 600.0
+
+
+class Retries(_Node, frozen=True):
+    """``attempts`` counts all tries of a call. Full jitter: a sleep is uniform in [0, base · 2^(n-1)], capped."""
+
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    base_s: Positive = 0.25
+    cap_s: Positive = 8.0
+    budget_share: Share = 0.1
+
+
+class YamlKey(_Node, frozen=True):
+    """A virtual key written into the configuration; unlimited unless it says otherwise."""
+
+    name: Name
+    key: str
+    project: Name = "default"
+    models: list[str] = []
+    requests_per_minute: Annotated[int, Meta(ge=1)] | None = None
+
+
+class ClassifierEngine(_Node, frozen=True):
+    """The built-in engine. ``usd_per_cpu_hour`` prices a student's answers by the CPU time they took."""
+
+    enabled: bool = True
+    batch_window_ms: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    max_batch: Annotated[int, Meta(ge=1, le=4096)] = 64
+    usd_per_cpu_hour: Annotated[float, Meta(ge=0)] = 0.05
+
+
+class Engines(_Node, frozen=True):
+    classifier: ClassifierEngine = field(default_factory=ClassifierEngine)
+
+
+class Spool(_Node, frozen=True):
+    segment_bytes: Annotated[int, Meta(ge=4096)] = 8 * 1024 * 1024
+    fsync_interval_s: Positive = 0.05
+    ack: Literal["written", "durable"] = "written"
+    reserve_bytes: Annotated[int, Meta(ge=4096)] = 1024 * 1024
+
+
+class Cache(_Node, frozen=True):
+    """The exact cache; off until a task or this section turns it on."""
+
+    enabled: bool = False
+    ttl_s: Positive = 3600.0
+    max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+
+class Price(_Node, frozen=True):
+    """US dollars per million tokens. ``cached_input`` None means cached tokens cost what input costs."""
+
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    cached_input: Annotated[float, Meta(ge=0)] | None = None
+    as_of: str = ""
+    source: str = ""
+
+
+class CandidateRef(_Node, frozen=True):
+    provider: Name
+    model: str
+
+
+class Teacher(_Node, frozen=True):
+    """``may_train_on_outputs`` is the operator's word that the provider's terms allow it for this use."""
+
+    provider: Name
+    model: str
+    may_train_on_outputs: bool = False
+
+
+class Match(_Node, frozen=True):
+    """How a client that keeps sending a plain model name reaches a task: every given field must match."""
+
+    model: str
+    system_prefix: str | None = None
+    fingerprint: str | None = None
+
+
+class Capture(_Node, frozen=True):
+    rate: Share = 1.0
+    mask: bool = True
+    retention_days: Annotated[int, Meta(ge=1)] = 30
+
+
+class Learn(_Node, frozen=True):
+    """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
+
+    ``min_calls`` captured calls start the first training; after that a retrain waits for ``min_new_calls``.
+    """
+
+    recipes: Literal["auto"] | list[Literal["classifier"]] = "auto"
+    target: OpenShare = 0.95
+    margin: OpenShare = 0.02
+    alpha: OpenShare = 0.05
+    delta: OpenShare = 0.05
+    approval: Literal["manual", "automatic"] = "manual"
+    min_calls: Annotated[int, Meta(ge=50)] = 1000
+    min_new_calls: Annotated[int, Meta(ge=1)] = 500
+    max_calls: Annotated[int, Meta(ge=100)] = 50_000
+    ceiling_rate: Share = 0.02
+    """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
+    ceiling_calls: Count = 300
+    comparison: Literal["exact", "folded"] = "exact"
+    seed: int = 0
+
+
+class Watch(_Node, frozen=True):
+    """``average_run_length``: re-asked calls between false alarms, at least, while agreement holds."""
+
+    reask_rate: OpenShare = 0.03
+    average_run_length: Annotated[int, Meta(ge=100)] = 10_000
+    max_error_rate: Share = 0.05
+    max_p95_latency_ms: Positive = 1000.0
+
+
+class Task(_Node, frozen=True):
+    name: Name
+    policy: Name | None = None
+    candidates: list[CandidateRef] = []
+    teacher: Teacher | None = None
+    match: list[Match] = []
+    capture: Capture | None = None
+    learn: Learn | None = None
+    watch: Watch = field(default_factory=Watch)
+    cache: bool | None = None
+    guardrails: list[str] = []
+
+
+class Policy(_Node, frozen=True):
+    name: Name
+    strategy: StrategySettings = field(default_factory=Ordered)
+    candidates: list[CandidateRef] = []
+
+
+class ShadowRules(_Node, frozen=True):
+    """``sample``: share of the teacher's answers that are copied to the student."""
+
+    sample: Share = 1.0
+    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+
+
+class CanaryRules(_Node, frozen=True):
+    """``share`` of the eligible calls is served; ``reask_rate`` of the answered ones is asked of the teacher."""
+
+    share: OpenShare = 0.05
+    reask_rate: OpenShare = 0.5
+    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+
+
+class Promotion(_Node, frozen=True):
+    shadow: ShadowRules = field(default_factory=ShadowRules)
+    canary: CanaryRules = field(default_factory=CanaryRules)
+
+
+class Config(_Node, frozen=True):
+    """Everything the policies folder says. ``digest`` is the hash of its files and is written on every call."""
+
+    server: Server = field(default_factory=Server)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: Retries = field(default_factory=Retries)
+    providers: dict[str, ProviderSettings] = {}
+    keys: list[YamlKey] = []
+    engines: Engines = field(default_factory=Engines)
+    spool: Spool = field(default_factory=Spool)
+    cache: Cache = field(default_factory=Cache)
+    prices: dict[str, dict[str, Price]] = {}
+    tasks: list[Task] = []
+    policies: list[Policy] = []
+    guardrails: dict[str, GuardrailSettings] = {}
+    promotion: Promotion = field(default_factory=Promotion)
+    digest: str = ""
+    disabled_providers: tuple[str, ...] = ()

@@ -1,0 +1,107 @@
+"""A call in flight. :class:`Exchange` is the one mutable object of the gateway; everything else is a value."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from gateway.config import Task
+from gateway.protocol.chat import ChatRequest, Usage
+from gateway.runtime import Runtime
+from gateway.storage.records import Attempt
+from optimizer.routing.plan import Candidate, Plan, Rung
+
+
+class Principal(Struct, frozen=True):
+    """Who a request is. ``models`` empty means all."""
+
+    key_id: str
+    project: str
+    scopes: tuple[str, ...] = ("inference",)
+    models: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+
+
+class Chunk(Struct, frozen=True):
+    """One piece of a streamed answer: the JSON that goes out, and what stages look at."""
+
+    data: dict[str, Any]
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class WholeAnswer(Struct, frozen=True):
+    """A complete chat completion in OpenAI's shape."""
+
+    data: dict[str, Any]
+    text: str
+    finish_reason: str | None
+    usage: Usage | None
+
+
+class ChunkStream(Protocol):
+    """A streamed answer. ``aclose`` is idempotent, safe before the first chunk, and frees the upstream."""
+
+    def __aiter__(self) -> AsyncIterator[Chunk]: ...
+    async def aclose(self) -> None: ...
+
+
+Answer = WholeAnswer | ChunkStream
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call on its way through the pipeline. Stages fill it from the outside in.
+
+    ``started`` is monotonic seconds, ``received_at`` unix seconds. ``runtime`` is the immutable view of
+    policies, keys and students the call was accepted under; it never changes beneath a call.
+    """
+
+    call_id: str
+    request_id: str
+    received_at: float
+    started: float
+    deadline: float
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+    request: ChatRequest
+    runtime: Runtime
+
+    # authenticate
+    principal: Principal | None = None
+    # assign
+    task: Task | None = None
+    target: Candidate | None = None
+    """The candidate a client named directly (``provider/model``, a bare model name); None for a task."""
+    fingerprint: str = ""
+    ineligible: str = ""
+    """Why no student may answer this request; "" when one may."""
+    # route and dispatch
+    plan: Plan | None = None
+    answered_by: Rung | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    confidence: float | None = None
+    student_ms: float = 0.0
+    student_text: str = ""
+    student_cost_usd: float | None = None
+    upstream_seconds: float = 0.0
+    first_byte_at: float | None = None
+    # guard
+    verdicts: list[str] = field(default_factory=list)
+    placeholders: dict[str, str] = field(default_factory=dict)
+    # cache
+    cache: str = ""  # hit | miss | ""
+    # account
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    teacher_cost_usd: float | None = None
+    response_headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def session(self) -> str:
+        metadata = self.request.metadata or {}
+        return metadata.get("session_id") or metadata.get("session") or ""

@@ -1,0 +1,121 @@
+"""Every error a client may see, in OpenAI's shape. A leaf: it imports nothing of ours.
+
+An error is born with its status, code and the sentence that tells the client what to mend, so that nobody
+downstream composes messages from exception strings. ``detail`` is for our log only and never leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.encode
+
+
+class GatewayError(Exception):
+    """An answer that is an error: ``status`` and OpenAI's ``{message, type, param, code}``."""
+
+    status = 500
+    kind = "server_error"
+    code: str | None = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else type(self).code
+        self.status = status if status is not None else type(self).status
+        self.headers = dict(headers or {})
+        self.detail = detail
+
+    def payload(self) -> dict[str, Any]:
+        """The JSON object of the answer; all four keys are always present, as clients expect."""
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def body(self) -> bytes:
+        return _encode(self.payload())
+
+
+class BadRequest(GatewayError):
+    status, kind, code = 400, "invalid_request_error", None
+
+
+class Unauthenticated(GatewayError):
+    status, kind, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    status, kind, code = 403, "invalid_request_error", "permission_denied"
+
+
+class NotFound(GatewayError):
+    status, kind, code = 404, "invalid_request_error", "not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    status, kind, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class RequestTimeout(GatewayError):
+    status, kind, code = 408, "invalid_request_error", "request_timeout"
+
+
+class Conflict(GatewayError):
+    status, kind, code = 409, "invalid_request_error", "conflict"
+
+
+class TooLarge(GatewayError):
+    status, kind, code = 413, "invalid_request_error", "request_too_large"
+
+
+class RateLimited(GatewayError):
+    status, kind, code = 429, "requests", "rate_limit_exceeded"
+
+
+class Internal(GatewayError):
+    """Our own fault; the text is fixed so that nothing inside leaks."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            "The gateway failed to handle this request. Quote the x-request-id header when you report it.",
+            detail=detail,
+        )
+
+
+class UpstreamFailed(GatewayError):
+    """The provider could not be reached, answered nonsense, or refused our own credentials."""
+
+    status, kind, code = 502, "server_error", "upstream_error"
+
+
+class Unavailable(GatewayError):
+    status, kind, code = 503, "server_error", "service_unavailable"
+
+
+class UpstreamTimeout(GatewayError):
+    status, kind, code = 504, "server_error", "upstream_timeout"
+
+
+class ProviderRefused(GatewayError):
+    """The provider's own 4xx about the *client's* request, passed on with the provider's code and param."""
+
+    status, kind, code = 400, "invalid_request_error", None
+
+    def __init__(
+        self, status: int, message: str, *, kind: str = "invalid_request_error", param: str | None = None,
+        code: str | None = None, headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, status=status, headers=headers)
+        self.kind = kind
+        self.code = code

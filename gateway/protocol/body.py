@@ -1,0 +1,83 @@
+"""A JSON body, decoded once and completely.
+
+msgspec skips what a Struct does not name without checking it, so broken UTF-8 or ``1e999`` in an unknown field
+would reach the provider unseen. Everything is therefore decoded, and only what was decoded is re-encoded and
+forwarded. Duplicate keys are refused: two readers of one document could otherwise see two documents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.errors import BadRequest
+
+T = TypeVar("T")
+_KEY = re.compile(rb'"[ \t\r\n]*:')
+_decode = msgspec.json.decode
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """``body`` as a map. Raises BadRequest for anything but one JSON object with unique keys."""
+    try:
+        value = _decode(body)
+    except RecursionError:
+        raise BadRequest("The JSON body is nested too deeply. Send at most 100 levels.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise BadRequest(f"The body is not valid JSON: {_reason(problem)}.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be one JSON object.")
+    # A cheap count of `":` never misses a key and may see more inside strings; only then look closely.
+    if len(_KEY.findall(body)) != _count_keys(value, 0):
+        _refuse_duplicates(body)
+    return value
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(problem).removeprefix("JSON is malformed: ")
+
+
+def _count_keys(value: Any, depth: int) -> int:
+    if depth > 100:
+        raise BadRequest("The JSON body is nested too deeply. Send at most 100 levels.")
+    if type(value) is dict:
+        return len(value) + sum(_count_keys(item, depth + 1) for item in value.values())
+    if type(value) is list:
+        return sum(_count_keys(item, depth + 1) for item in value)
+    return 0
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise BadRequest(f"The key {key[:64]!r} appears twice in one JSON object. Send it once.")
+            seen.add(key)
+
+    json.loads(body, object_pairs_hook=unique)
+
+
+def typed(value: dict[str, Any], kind: type[T]) -> T:
+    """The typed view of a decoded body. Raises BadRequest that names the parameter at fault."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as problem:
+        text = str(problem)
+        found = _PATH.search(text)
+        param = found.group(1).replace("[...]", "") if found else None
+        reason = text[: found.start()] if found else text
+        missing = re.search(r"missing required field `(\w+)`", reason)
+        if missing:
+            name = missing.group(1)
+            raise BadRequest(
+                f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+            ) from None
+        name = param or "body"
+        raise BadRequest(f"Invalid value for '{name}': {reason}.", param=param, code="invalid_type") from None

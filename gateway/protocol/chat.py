@@ -1,0 +1,147 @@
+"""Chat completions as the gateway acts on them.
+
+Only the fields the gateway decides by are typed here. What is *forwarded* is the complete decoded map
+(``gateway.protocol.body``), so a parameter born after this file passes through untouched.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class Message(Struct, frozen=True):
+    """One turn. ``content`` is text, a list of typed parts, or null beside tool calls."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ChatRequest(Struct, frozen=True):
+    """The typed view of ``POST /v1/chat/completions``; ranges are OpenAI's."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    messages: list[Message]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: int | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    logit_bias: dict[str, float] | None = None
+    stop: str | list[str] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    functions: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+
+    @property
+    def streamed(self) -> bool:
+        return bool(self.stream)
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def end_user(self) -> str:
+        return self.safety_identifier or self.user or ""
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of one call. ``cached`` tokens are *inside* ``prompt``, ``reasoning`` inside ``completion``."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+class _Details(Struct, frozen=True):
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+
+
+class _WireUsage(Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+def usage_from_wire(value: Any) -> Usage | None:
+    """OpenAI's ``usage`` object as :class:`Usage`; None when absent or not of that shape."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        wire = msgspec.convert(value, _WireUsage)
+    except msgspec.ValidationError:
+        return None
+    prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
+    return Usage(
+        prompt=wire.prompt_tokens,
+        completion=wire.completion_tokens,
+        cached=(prompt.cached_tokens or 0) if prompt else 0,
+        reasoning=(completion.reasoning_tokens or 0) if completion else 0,
+    )
+
+
+def usage_to_wire(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def text_of(message: Message) -> str:
+    """The text of one turn; typed parts are joined by newlines and parts that are not text are left out."""
+    if isinstance(message.content, str):
+        return message.content
+    if message.content is None:
+        return ""
+    return "\n".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
+
+
+def last_user_text(messages: list[Message]) -> str:
+    """The text of the last user turn, which is what a single-turn student reads; "" when there is none."""
+    for message in reversed(messages):
+        if message.role == "user":
+            return text_of(message)
+    return ""

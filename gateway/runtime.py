@@ -1,0 +1,69 @@
+"""The immutable view a call runs under: policies, keys and students, indexed for constant-time look-ups.
+
+A new Runtime is built whenever the policies or the database's snapshot change, and swapped in whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.config import Config, Policy, Task
+from gateway.storage.protocols import Key, Snapshot
+from optimizer.rollout import Student
+from optimizer.routing.plan import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """``students`` by (project, task, fingerprint), newest version first."""
+
+    config: Config
+    snapshot: Snapshot
+    keys: Mapping[str, Key]
+    tasks: Mapping[str, Task]
+    policies: Mapping[str, Policy]
+    matches: Mapping[str, tuple[Task, ...]]
+    students: Mapping[tuple[str, str, str], tuple[Student, ...]]
+    models: Mapping[str, tuple[Candidate, ...]]
+    """Bare model names to the candidates that serve them."""
+
+
+def build_runtime(config: Config, snapshot: Snapshot) -> Runtime:
+    """Indexes a configuration and a snapshot; done once per change, never per request."""
+    matches: dict[str, list[Task]] = {}
+    models: dict[str, set[Candidate]] = {}
+    policies = {policy.name: policy for policy in config.policies}
+    for task in config.tasks:
+        for match in task.match:
+            matches.setdefault(match.model, []).append(task)
+        for candidate in candidates_of(task, policies):
+            models.setdefault(candidate.model, set()).add(candidate)
+    for provider, table in config.prices.items():
+        if provider in config.providers:
+            for model in table:
+                models.setdefault(model, set()).add(Candidate(provider=provider, model=model))
+    students: dict[tuple[str, str, str], list[Student]] = {}
+    for student in sorted(snapshot.students, key=lambda one: -one.version):
+        students.setdefault((student.project, student.task, student.fingerprint), []).append(student)
+    return Runtime(
+        config=config,
+        snapshot=snapshot,
+        keys={key.digest: key for key in snapshot.keys},
+        tasks={task.name: task for task in config.tasks},
+        policies=policies,
+        matches={model: tuple(tasks) for model, tasks in matches.items()},
+        students={scope: tuple(versions) for scope, versions in students.items()},
+        models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
+    )
+
+
+def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate, ...]:
+    """A task's own candidates, else its policy's, with the teacher as the last rung when it is not listed."""
+    listed = task.candidates or (policies[task.policy].candidates if task.policy in policies else [])
+    found = [Candidate(provider=ref.provider, model=ref.model) for ref in listed]
+    if task.teacher is not None:
+        teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
+        if teacher not in found:
+            found.append(teacher)
+    return tuple(found)

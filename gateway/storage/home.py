@@ -1,0 +1,75 @@
+"""The data directory (``UNDERSTUDY_HOME``, default ``.understudy/``): what lies where, and who may read it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_LONGEST_SOCKET = 100  # the kernel's limit for a unix socket path is 108 bytes with its final zero
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    root: Path
+
+    @classmethod
+    def from_env(cls) -> Home:
+        return cls(Path(os.environ.get("UNDERSTUDY_HOME", ".understudy")).resolve())
+
+    def prepare(self) -> Home:
+        """Creates the folders, readable by their owner alone. Raises OSError when that is impossible."""
+        folders = (self.spool, self.secrets, self.datasets, self.artifacts, self.certificates, self.logs)
+        for folder in (self.root, *folders, self.writer_socket.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.root / "understudy.db"
+
+    @property
+    def database_url(self) -> str:
+        """``UNDERSTUDY_DATABASE_URL`` when set, else the embedded SQLite file."""
+        return os.environ.get("UNDERSTUDY_DATABASE_URL") or f"sqlite:///{self.database}"
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def certificates(self) -> Path:
+        return self.root / "certificates"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def writer_socket(self) -> Path:
+        return self._socket("writer.sock")
+
+    @property
+    def engine_socket(self) -> Path:
+        return self._socket("engine.sock")
+
+    def _socket(self, name: str) -> Path:
+        path = self.root / name
+        if len(str(path)) <= _LONGEST_SOCKET:
+            return path
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"understudy-{os.getuid()}-{digest}" / name

@@ -1,0 +1,183 @@
+"""What the gateway appends to the spool: one tagged union, in msgpack. The ingester turns it into rows.
+
+Times are unix seconds (float), latencies milliseconds, money US dollars. ``None`` money means "price unknown".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+CallStatus = Literal["ok", "error", "client_closed", "upstream_cut"]
+PairKind = Literal["shadow", "canary", "reask", "self"]
+
+
+class Attempt(Struct, frozen=True):
+    """One upstream try inside a call."""
+
+    provider: str
+    model: str
+    role: str  # student | teacher | plain
+    outcome: str  # ok | escalated | refused | failed | timeout | cancelled
+    status: int
+    latency_ms: float
+    confidence: float | None = None
+
+
+class CallText(Struct, frozen=True):
+    """The capture of one call: JSON texts of the request body and of the (assembled) answer."""
+
+    request: bytes
+    answer: bytes
+    visible: bool
+    """Shown as a stored completion: the client said ``store: true``, or the task captures."""
+    trainable: bool
+    """The task opted in; only such calls ever reach a dataset."""
+    mask: bool
+    retention_days: int
+
+
+class CallRecord(Struct, frozen=True, tag="call"):
+    """The ledger line of one call, with its capture when the task (or ``store: true``) asked for one."""
+
+    id: str
+    request_id: str
+    created_at: float
+    project: str
+    key_id: str
+    end_user: str
+    session: str
+    task: str  # "" when the call belongs to no task
+    fingerprint: str
+    model_asked: str
+    provider: str  # who answered; "" when nobody did
+    model: str
+    student: str  # id of the student that answered, else ""
+    status: CallStatus
+    http_status: int
+    error_code: str
+    stream: bool
+    latency_ms: float
+    first_byte_ms: float | None
+    overhead_ms: float
+    attempts: list[Attempt]
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    tokens_estimated: bool
+    cost_usd: float | None
+    teacher_cost_usd: float | None
+    """What the teacher would have cost (equals ``cost_usd`` when the teacher answered)."""
+    confidence: float | None
+    arm: str  # teacher | canary | live | plain
+    propensity: float
+    reason: str
+    config_digest: str
+    verdicts: list[str]
+    metadata: dict[str, str]
+    text: CallText | None = None
+
+
+class PairRecord(Struct, frozen=True, tag="pair"):
+    """The teacher's and the student's answer to one input; ``kind`` says how the pair arose.
+
+    shadow: the teacher served, the student answered a copy. canary / reask: the student served, the teacher was
+    asked afterwards with ``propensity``. self: the teacher was asked twice (``student`` is "").
+    """
+
+    call_id: str
+    kind: PairKind
+    created_at: float
+    project: str
+    task: str
+    fingerprint: str
+    student: str
+    epoch: int
+    session: str
+    answered: bool
+    agree: bool
+    confidence: float
+    propensity: float
+    student_latency_ms: float
+    extra_cost_usd: float | None  # what this pair cost on top of the call itself
+    teacher_text: str
+    student_text: str
+    mask: bool = True
+
+
+class MetadataRecord(Struct, frozen=True, tag="metadata"):
+    """A stored completion's metadata was replaced; ``feedback.*`` keys are also kept in the feedback log."""
+
+    call_id: str
+    project: str
+    actor: str
+    at: float
+    metadata: dict[str, str]
+
+
+class DeletionRecord(Struct, frozen=True, tag="deletion"):
+    """A stored completion was deleted: its text goes, its ledger line stays."""
+
+    call_id: str
+    project: str
+    actor: str
+    at: float
+
+
+class DemotionRecord(Struct, frozen=True, tag="demotion"):
+    """The gateway took traffic back from a student at ``epoch``. ``to``: retired, or paused (stage kept)."""
+
+    student: str
+    epoch: int
+    at: float
+    to: Literal["retired", "paused"]
+    actor: str
+    reason: str
+    numbers: dict[str, float]
+    retrain: bool
+
+
+class WishRecord(Struct, frozen=True, tag="wish"):
+    """What a person asked of the trainer on the admin page (only the trainer promotes)."""
+
+    student: str
+    action: Literal["promote", "resume", "retrain"]
+    actor: str
+    reason: str
+    at: float
+
+
+class SwitchRecord(Struct, frozen=True, tag="switch"):
+    """The one switch that turns every student off (or allows them again)."""
+
+    students_off: bool
+    actor: str
+    reason: str
+    at: float
+
+
+class AuditRecord(Struct, frozen=True, tag="audit"):
+    """Something worth an audit line that changes no row by itself (login, failed login, reload)."""
+
+    actor: str
+    action: str
+    subject: str
+    reason: str
+    at: float
+
+
+SpoolRecord = (
+    CallRecord
+    | PairRecord
+    | MetadataRecord
+    | DeletionRecord
+    | DemotionRecord
+    | WishRecord
+    | SwitchRecord
+    | AuditRecord
+)
+
+encode_record = msgspec.msgpack.Encoder().encode
+decode_record = msgspec.msgpack.Decoder(SpoolRecord).decode

@@ -1,0 +1,10 @@
+"""Routing strategies. The union below is at once the registry, the YAML schema and the list in error messages:
+adding a strategy is one file and one line here."""
+
+from optimizer.routing.strategies.cascade import Cascade
+from optimizer.routing.strategies.ordered import Ordered
+from optimizer.routing.strategies.weighted import Weighted
+
+StrategySettings = Ordered | Weighted | Cascade
+
+__all__ = ["Cascade", "Ordered", "StrategySettings", "Weighted"]
