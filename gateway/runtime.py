@@ -60,7 +60,7 @@ def build_runtime(config: Config, snapshot: Snapshot) -> Runtime:
 
 def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate, ...]:
     """A task's own candidates, else its policy's, with the teacher as the last rung when it is not listed."""
-    listed = task.candidates or (policies[task.policy].candidates if task.policy in policies else [])
+    listed = task.candidates or (policies[task.policy].candidates if task.policy else [])
     found = [Candidate(provider=ref.provider, model=ref.model) for ref in listed]
     if task.teacher is not None:
         teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
