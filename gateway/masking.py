@@ -1,0 +1,402 @@
+"""Personal data and secrets in text: found, replaced by placeholders, put back. A leaf.
+
+``mask("write to a@b.eu")`` gives ``write to [EMAIL_1]`` and the values to put back. Equal values share a
+placeholder, and a placeholder that stands in the text already is left alone and never given out again, so
+masking is safe to repeat and always reversible.
+
+Every scan is linear in the text: regexes hold no nested repetition and leave checksums and grammar to code.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+Span = tuple[int, int]
+KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
+_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_[0-9]{{1,6}}\]")
+
+
+class Masked(Struct, frozen=True):
+    """``values`` maps each placeholder to the text it stands for; {} when nothing was found."""
+
+    text: str
+    values: dict[str, str]
+
+
+def mask(text: str) -> Masked:
+    """``text`` with placeholders for what :data:`KINDS` names."""
+    masker = Masker()
+    masker.reserve(text)
+    return Masked(text=masker.mask(text), values=masker.values)
+
+
+def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> str:
+    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it."""
+    if not values or "[" not in text:
+        return text
+
+    def value_of(found: re.Match[str]) -> str:
+        value = values.get(found.group())
+        if value is None:
+            return found.group()
+        return json.dumps(value, ensure_ascii=False)[1:-1] if in_json else value
+
+    return _PLACEHOLDER.sub(value_of, text)
+
+
+class Masker:
+    """Masks several texts under one numbering: the same address is ``[EMAIL_1]`` in all of them.
+
+    ``values`` grows with what was found. Texts that may hold placeholders of their own are reserved first.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self._reserved: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def reserve(self, text: str) -> None:
+        """Never gives out a placeholder that stands in ``text`` already."""
+        if "[" in text:
+            self._reserved.update(_PLACEHOLDER.findall(text))
+
+    def mask(self, text: str) -> str:
+        found = find(text)
+        if not found:
+            return text
+        pieces: list[str] = []
+        at = 0
+        for start, end, kind in found:
+            pieces += (text[at:start], self._placeholder(kind, text[start:end]))
+            at = end
+        pieces.append(text[at:])
+        return "".join(pieces)
+
+    def _placeholder(self, kind: str, value: str) -> str:
+        known = self._placeholders.get((kind, value))
+        if known is not None:
+            return known
+        while True:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            placeholder = f"[{kind}_{self._counts[kind]}]"
+            if placeholder not in self._reserved:
+                break
+        self._placeholders[kind, value] = placeholder
+        self.values[placeholder] = value
+        return placeholder
+
+
+# Fields whose strings are the protocol's own words or opaque bytes; nobody writes prose into them.
+_OPAQUE = frozenset({
+    "id", "object", "model", "role", "type", "url", "image_url", "file_data", "data", "tool_call_id",
+    "call_id", "finish_reason", "encrypted_content", "format", "detail", "system_fingerprint",
+    "service_tier", "bytes",
+})  # fmt: skip
+
+
+def mask_value(value: Any, masker: Masker) -> Any:
+    """A JSON-like value with every text in it masked; keys, numbers and the protocol's own words stay."""
+    for text in texts_of(value):
+        masker.reserve(text)
+    return map_texts(value, masker.mask)
+
+
+def unmask_value(value: Any, values: Mapping[str, str]) -> Any:
+    """The inverse of :func:`mask_value`."""
+    return map_texts(value, lambda text: unmask(text, values))
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of a JSON-like value with ``change`` applied to its texts."""
+    if isinstance(value, str):
+        return value if value.startswith("data:") else change(value)
+    if isinstance(value, dict):
+        return {
+            name: item if name in _OPAQUE and isinstance(item, str) else map_texts(item, change)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    return value
+
+
+def texts_of(value: Any) -> list[str]:
+    """The texts that :func:`map_texts` would change, in order."""
+    texts: list[str] = []
+
+    def collect(text: str) -> str:
+        texts.append(text)
+        return text
+
+    map_texts(value, collect)
+    return texts
+
+
+class Unmasker:
+    """Puts values back into a stream. Only a tail that may become a known placeholder waits for more."""
+
+    def __init__(self, values: Mapping[str, str], *, in_json: bool = False) -> None:
+        self._values = values
+        self._in_json = in_json
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What can go out now."""
+        text = self._held + text
+        self._held = ""
+        start = text.rfind("[")
+        if start >= 0:
+            tail = text[start:]
+            if any(len(tail) < len(name) and name.startswith(tail) for name in self._values):
+                text, self._held = text[:start], tail
+        return unmask(text, self._values, in_json=self._in_json)
+
+    def finish(self) -> str:
+        """What was held back when the stream ended: it was no placeholder after all."""
+        held, self._held = self._held, ""
+        return held
+
+
+# ------------------------------------------------------------------------------------------------- finding
+def find(text: str) -> list[tuple[int, int, str]]:
+    """Where ``text`` holds what is to be masked: (start, end, kind), in order and without overlap."""
+    found: list[tuple[int, int, str]] = []
+    for kind, finder in _needed(text):
+        found += [(start, end, kind) for start, end in finder(text)]
+    if len(found) < 2:
+        return found
+    return _without_overlap(found)
+
+
+def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:
+    """The finders worth running: substring tests cost nanoseconds and clear most texts of most kinds."""
+    if any(prefix in text for prefix in _SECRET_SIGNS):
+        yield "SECRET", _secrets
+    if "@" in text:
+        yield "EMAIL", _emails
+    if _DIGIT.search(text) is None:
+        return
+    if _IBAN_SIGN.search(text) is not None:
+        yield "IBAN", _ibans
+    if _NUMBER_SIGN.search(text) is not None:
+        yield "CARD", _cards
+        yield "SSN", _ssns
+        yield "PHONE", _phones
+    if text.count(".") >= 3:
+        yield "IP", _ipv4s
+    if "::" in text or text.count(":") >= 7:
+        yield "IP", _ipv6s
+
+
+def _without_overlap(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Overlapping finds are merged under the kind that ranks first: no part of either stays behind."""
+    kept: list[tuple[int, int, str]] = []
+    for start, end, kind in sorted(found):
+        if kept and start < kept[-1][1]:
+            before_start, before_end, before = kept[-1]
+            kept[-1] = (before_start, max(before_end, end), min(before, kind, key=KINDS.index))
+        else:
+            kept.append((start, end, kind))
+    return kept
+
+
+_DIGIT = re.compile(r"[0-9]")
+_NUMBER_SIGN = re.compile(r"[0-9][0-9 ()./-]{6}")
+_IBAN_SIGN = re.compile(r"[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}")
+_EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@([\w.-]{3,253})")
+
+
+def _emails(text: str) -> Iterator[Span]:
+    for found in _EMAIL.finditer(text):
+        domain = found.group(1).rstrip(".-_")
+        labels = domain.split(".")
+        if len(labels) > 1 and all(labels) and len(labels[-1]) > 1 and not labels[-1].isdigit():
+            yield found.start(), found.start(1) + len(domain)
+
+
+_DIGIT_RUN = re.compile(r"(?<![\w.])[0-9][0-9 -]{11,}(?<![ -])(?![\w])")
+
+
+def _cards(text: str) -> Iterator[Span]:
+    """Windows of digit groups (single separators, groups of three or more) that are card numbers."""
+    for run in _DIGIT_RUN.finditer(text):
+        groups = [(one.start(), one.end()) for one in _GROUP.finditer(text, run.start(), run.end())]
+        first = 0
+        while first < len(groups):
+            last = _card_from(text, groups, first)
+            if last is None:
+                first += 1
+            else:
+                yield groups[first][0], groups[last][1]
+                first = last + 1
+
+
+_GROUP = re.compile(r"[0-9]+")
+
+
+def _card_from(text: str, groups: list[Span], first: int) -> int | None:
+    digits = ""
+    for at in range(first, min(first + 6, len(groups))):
+        start, end = groups[at]
+        if at > first and start - groups[at - 1][1] != 1:
+            return None
+        digits += text[start : min(end, start + 20)]
+        if len(digits) > 19:
+            return None
+        if len(digits) >= 13 and _card_number(digits):
+            return at
+        if end - start < 3:
+            return None
+    return None
+
+
+def _card_number(digits: str) -> bool:
+    """Issuer ranges and lengths as ISO/IEC 7812 registers them for the large networks, then Luhn."""
+    size, two, four = len(digits), int(digits[:2]), int(digits[:4])
+    known = (
+        (digits[0] == "4" and size in {13, 16, 19})
+        or (size == 16 and (51 <= two <= 55 or 2221 <= four <= 2720))
+        or (size == 15 and two in {34, 37})
+        or (size >= 14 and (300 <= four // 10 <= 305 or two in {36, 38, 39}))
+        or (size >= 16 and (3528 <= four <= 3589 or two in {50, 62, 64, 65} or 56 <= two <= 69))
+    )
+    return known and luhn(digits)
+
+
+def luhn(digits: str) -> bool:
+    """The Luhn check (ISO/IEC 7812-1, annex B)."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + place % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+# Lengths from the IBAN registry (ISO 13616).
+_IBANS = (
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 "
+    "EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 "
+    "KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 "
+    "OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 "
+    "TN24 TR26 UA29 VA22 VG24 XK20"
+)
+_IBAN_SIZES = {code[:2]: int(code[2:]) for code in _IBANS.split()}
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
+
+
+def _ibans(text: str) -> Iterator[Span]:
+    for found in _IBAN_START.finditer(text):
+        size = _IBAN_SIZES.get(found.group()[:2].upper())
+        if size is None:
+            continue
+        at, letters = found.start(), ""
+        while at < len(text) and len(letters) < size:
+            if text[at].isascii() and text[at].isalnum():
+                letters += text[at]
+            elif text[at] not in " -" or text[at - 1] in " -":
+                break
+            at += 1
+        ends = at == len(text) or not text[at].isalnum()
+        if len(letters) == size and ends and iban_valid(letters):
+            yield found.start(), at
+
+
+def iban_valid(letters: str) -> bool:
+    """ISO 7064 MOD 97-10 over the rearranged IBAN (letters count from A = 10)."""
+    moved = letters[4:] + letters[:4]
+    return int("".join(str(int(letter, 36)) for letter in moved)) % 97 == 1
+
+
+_SSN = re.compile(r"(?<![\w-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")
+
+
+def _ssns(text: str) -> Iterator[Span]:
+    for found in _SSN.finditer(text):
+        area, _, group, serial = found.groups()
+        if area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000":
+            yield found.span()
+
+
+_IPV4 = re.compile(r"(?<![\w.])[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?!\w|\.[0-9])")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?![\w:])")
+
+
+def _ipv4s(text: str) -> Iterator[Span]:
+    return _addresses(_IPV4.finditer(text))
+
+
+def _ipv6s(text: str) -> Iterator[Span]:
+    """Two short words around ``::`` may as well be code: three groups or a long one are asked for."""
+    return _addresses(
+        found
+        for found in _IPV6.finditer(text)
+        if found.group().count(":") > 2 or any(len(word) > 3 for word in found.group().split(":"))
+    )
+
+
+def _addresses(candidates: Iterable[re.Match[str]]) -> Iterator[Span]:
+    """Those that parse; loopback and "any" addresses are nobody's."""
+    for found in candidates:
+        try:
+            address = ipaddress.ip_address(found.group())
+        except ValueError:
+            continue
+        if not address.is_loopback and not address.is_unspecified:
+            yield found.span()
+
+
+_PHONES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?<![\w+])\+[0-9][0-9 ()./-]{6,20}[0-9](?!\w)",  # international
+        r"(?<![\w.+-])(?<![0-9] )(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])",  # NANP
+        r"(?<![\w.+/-])(?<![0-9] )0[0-9]{2,5}[ /-][0-9]{3,4}[ -]?[0-9]{2,5}(?![\w-])",  # trunk prefix 0
+    )
+)
+
+
+def _phones(text: str) -> Iterator[Span]:
+    """E.164 allows 15 digits; fewer than eight are too often something else."""
+    for pattern in _PHONES:
+        for found in pattern.finditer(text):
+            if 8 <= sum(map(str.isdigit, found.group())) <= 15:
+                yield found.span()
+
+
+_SECRET = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"[sa]k-[A-Za-z0-9_-]{16,512}"  # OpenAI, Anthropic, our own
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])"  # AWS
+    r"|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_-]{16,255}"
+    r"|xox[abeprs]-[A-Za-z0-9-]{10,255}"  # Slack
+    r"|AIza[0-9A-Za-z_-]{30,64}|ya29\.[0-9A-Za-z_-]{20,512}"  # Google
+    r"|[srp]k_(?:live|test)_[A-Za-z0-9]{10,255}"  # Stripe
+    r"|hf_[A-Za-z0-9]{20,255}|npm_[A-Za-z0-9]{30,255}|pypi-[A-Za-z0-9_-]{30,512}|gsk_[A-Za-z0-9]{20,255}"
+    r"|SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,128}"  # SendGrid
+    r"|eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{8,2048}"  # signed JSON web token
+    r")"
+)
+_SECRET_SIGNS = (
+    "sk-", "ak-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox",
+    "AIza", "ya29.", "k_live_", "k_test_", "hf_", "npm_", "pypi-", "gsk_", "SG.", "eyJ", "PRIVATE",
+)  # fmt: skip
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+
+
+def _secrets(text: str) -> Iterator[Span]:
+    """Known prefixes, and private keys from their first line to their last (or to the end: it was cut)."""
+    for found in _SECRET.finditer(text):
+        yield found.span()
+    at = 0
+    while begin := _KEY_BEGIN.search(text, at):
+        end = _KEY_END.search(text, begin.end())
+        at = end.end() if end else len(text)
+        yield begin.start(), at
