@@ -1,10 +1,20 @@
-"""The life of a student: candidate → shadow → canary → live → retired."""
+"""The life of a student: candidate → shadow → canary → live → retired. Read downwards.
+
+Everything here decides and nothing acts: values in, values out. Only the trainer promotes (``screen``,
+``advance``), only the gateway takes back (``optimizer.drift``), both append what they did to one numbered log.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
+
+from optimizer.cascade import Calibration
+from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms
+from optimizer.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
 
 
 class Stage(StrEnum):
@@ -37,3 +47,168 @@ class Student(Struct, frozen=True):
     certificate: str | None = None
     artifact: str = ""
     max_answer_tokens: int = 1
+
+
+class Promote(Struct, frozen=True, tag="promote"):
+    """Every result says pass: the student may move to ``to``."""
+
+    to: Stage
+    results: tuple[GateResult, ...]
+
+
+class Hold(Struct, frozen=True, tag="hold"):
+    """Not decided yet: the student stays where it is and goes on collecting evidence."""
+
+    reason: str
+    results: tuple[GateResult, ...]
+
+
+class Reject(Struct, frozen=True, tag="reject"):
+    """The evidence speaks against the student: it will not get better by waiting."""
+
+    reason: str
+    results: tuple[GateResult, ...]
+
+
+Decision = Promote | Hold | Reject
+
+NEXT = {Stage.CANDIDATE: Stage.SHADOW, Stage.SHADOW: Stage.CANARY, Stage.CANARY: Stage.LIVE}
+"""A student climbs one stage at a time."""
+
+
+def can_move(from_: Stage, to: Stage) -> bool:
+    """Whether a student may go from one stage to another: one step up, out for good, or (paused, resumed)
+    nowhere. Nobody comes back from retirement: a retrain makes a new student."""
+    if from_ is Stage.RETIRED:
+        return False
+    return to in (from_, Stage.RETIRED, NEXT.get(from_))
+
+
+# ---------------------------------------------------------------- birth: candidate → shadow
+def screen(
+    student: Student,
+    calibration: Calibration,
+    holdout_agreed: int,
+    holdout_answered: int,
+    terms: Terms,
+) -> Decision:
+    """May a fresh student answer copies of the traffic (it serves nobody yet)?
+
+    It needs a certified threshold, and the holdout's answered calls must not contradict the target: their
+    one-sided Clopper–Pearson upper bound at 1 − delta stays at or above it. Raises ValueError for a student
+    that is no candidate.
+    """
+    _expect(student, Stage.CANDIDATE)
+    results = (_calibrated(calibration), _uncontradicted(holdout_agreed, holdout_answered, terms))
+    failed = [result for result in results if result.verdict != "pass"]
+    if failed:
+        return Reject(reason="; ".join(result.reason for result in failed), results=results)
+    return Promote(to=Stage.SHADOW, results=results)
+
+
+def _calibrated(calibration: Calibration) -> GateResult:
+    numbers = {
+        "n": float(calibration.n),
+        "answered": float(calibration.answered),
+        "agreed": float(calibration.agreed),
+        "agreement_low": calibration.lower,
+        "target": calibration.target,
+        "level": calibration.level,
+        "tested": float(calibration.tested),
+    }
+    if calibration.threshold is None:
+        reason = (
+            f"no threshold reaches {calibration.target:.2%} agreement with {1 - calibration.delta:.2%} confidence "
+            f"on {calibration.n} calibration calls"
+        )
+        return GateResult(gate="calibration", verdict="fail", reason=reason, numbers=numbers)
+    numbers["threshold"] = calibration.threshold
+    reason = (
+        f"answers {calibration.answered} of {calibration.n} calibration calls at confidence "
+        f"{calibration.threshold:.4g} or above; {calibration.agreed} agree, so at least {calibration.lower:.2%}"
+    )
+    return GateResult(gate="calibration", verdict="pass", reason=reason, numbers=numbers)
+
+
+def _uncontradicted(agreed: int, answered: int, terms: Terms) -> GateResult:
+    high = clopper_pearson_upper(agreed, answered, 1 - terms.delta)
+    numbers = {
+        "n": float(answered),
+        "agreed": float(agreed),
+        "agreement": agreed / answered if answered else 0.0,
+        "agreement_low": clopper_pearson_lower(agreed, answered, 1 - terms.delta),
+        "agreement_high": high,
+        "target": terms.target,
+    }
+    verdict = "not_yet" if answered == 0 else "pass" if high >= terms.target else "fail"
+    reason = {
+        "not_yet": "the student answers none of the holdout calls",
+        "pass": f"{agreed} of {answered} answered holdout calls agree, which {terms.target:.2%} allows",
+        "fail": f"only {agreed} of {answered} answered holdout calls agree: at most {high:.2%}",
+    }[verdict]
+    return GateResult(gate="holdout", verdict=verdict, reason=reason, numbers=numbers)
+
+
+# ---------------------------------------------------------------- proof: shadow → canary → live
+def advance(
+    student: Student, outcomes: Sequence[Outcome], gates: Sequence[GateSettings], terms: Terms
+) -> Decision:
+    """May a student take the next step? ``outcomes``: its fresh evidence of this stage, in call order.
+
+    All gates must pass; one failure rejects. May be asked after every call: the gates are anytime-valid. A
+    paused student and a stage without an agreement gate hold. Raises ValueError outside shadow and canary.
+    """
+    _expect(student, Stage.SHADOW, Stage.CANARY)
+    results = tuple(gate.judge(outcomes, terms) for gate in gates)
+    failed = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "fail"]
+    if failed:
+        return Reject(reason="; ".join(failed), results=results)
+    if student.paused:
+        return Hold(reason="the student is paused", results=results)
+    if not any(isinstance(gate, Agreement) for gate in gates):
+        return Hold(
+            reason="no agreement gate is configured, and nothing else proves a student", results=results
+        )
+    waiting = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "not_yet"]
+    if waiting:
+        return Hold(reason="; ".join(waiting), results=results)
+    return Promote(to=NEXT[student.stage], results=results)
+
+
+def _expect(student: Student, *stages: Stage) -> None:
+    if student.stage not in stages:
+        wanted = " or ".join(stages)
+        raise ValueError(f"student {student.id} is {student.stage}, but this decision is for {wanted}")
+
+
+# ---------------------------------------------------------------- work: what the log makes of a student
+def apply(
+    student: Student, to: Stage, *, epoch: int, paused: bool = False, certificate: str | None = None
+) -> Student:
+    """The student after a log entry: moved, paused or resumed at ``epoch``.
+
+    Without a ``certificate`` the one it has stays. Raises ValueError for a move that is not allowed, for an
+    entry older than the student's own epoch, and for a step into a serving stage without a certificate.
+    """
+    if epoch <= student.epoch:
+        raise ValueError(f"entry {epoch} is older than student {student.id}, which moved at {student.epoch}")
+    if not can_move(student.stage, to):
+        raise ValueError(f"student {student.id} cannot go from {student.stage} to {to}")
+    if to in _SERVING and to is not student.stage and certificate is None:
+        raise ValueError(f"student {student.id} needs a certificate to become {to}")
+    return msgspec.structs.replace(
+        student, stage=to, paused=paused, epoch=epoch, certificate=certificate or student.certificate
+    )
+
+
+_SERVING = (Stage.CANARY, Stage.LIVE)
+
+
+def may_serve(student: Student, students_off: bool) -> bool:
+    """Whether the student may stand in for its teacher now: proven, not paused, and the one switch is on."""
+    return (
+        student.stage in _SERVING
+        and student.certificate is not None
+        and not student.paused
+        and not students_off
+    )

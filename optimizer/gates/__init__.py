@@ -1,8 +1,12 @@
-"""Promotion gates. The union below is the registry and the YAML schema: a new gate is one file and one line."""
+"""Promotion gates. The union below is the registry and the YAML schema: a new gate is one file and one line.
+
+Every gate's Settings has ``judge(outcomes, terms) -> GateResult``.
+"""
 
 from optimizer.gates.agreement import Agreement
+from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, terms_of
 from optimizer.gates.latency import Latency
 
 GateSettings = Agreement | Latency
 
-__all__ = ["Agreement", "GateSettings", "Latency"]
+__all__ = ["Agreement", "GateResult", "GateSettings", "Latency", "Outcome", "Terms", "Verdict", "terms_of"]

@@ -1,0 +1,54 @@
+"""What gates judge and what they say: values shared by every gate."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from optimizer.stats.multiplicity import Multiplicity
+
+
+class Terms(Struct, frozen=True):
+    """What is demanded of a student. ``alpha`` and ``delta`` are already spent for the round.
+
+    ``target``: agreement that calibration certifies. ``margin``: how far below it a gate's null lies.
+    ``alpha``: chance of a false promotion. ``delta``: chance that the threshold's guarantee fails.
+    """
+
+    target: float
+    margin: float
+    alpha: float
+    delta: float
+
+
+def terms_of(target: float, margin: float, multiplicity: Multiplicity) -> Terms:
+    """A round's terms from a task's target and margin and the round's share of the error budgets."""
+    return Terms(target=target, margin=margin, alpha=multiplicity.alpha, delta=multiplicity.delta)
+
+
+class Outcome(Struct, frozen=True, array_like=True):
+    """One call that the student and the teacher both answered, in call order.
+
+    ``cluster`` is the session ("" or the call itself when there is none). ``answered``: the student's confidence
+    reached its threshold. ``latency_ms`` is the student's own time. In JSON an array in field order.
+    """
+
+    call: str
+    cluster: str
+    answered: bool
+    agree: bool
+    confidence: float
+    latency_ms: float
+
+
+Verdict = Literal["pass", "fail", "not_yet"]
+
+
+class GateResult(Struct, frozen=True):
+    """A gate's verdict, the sentence for people, and every number it rests on."""
+
+    gate: str
+    verdict: Verdict
+    reason: str
+    numbers: dict[str, float]

@@ -1,0 +1,87 @@
+"""Many looks, many candidates, many rounds: how an error budget is divided so that the whole stays within it.
+
+* within a round of several candidates: Bonferroni (a false promotion of any of them counts once);
+* over rounds (retrains) of a task: ``spend``, a convergent series, so that the chance of *ever* promoting a bad
+  student of the task stays below the budget (family-wise error);
+* over rounds, as a false discovery rate: e-LOND, which gives back error budget for promotions that were made.
+  Its level is never below ``spend``, so a gate that passes at the spent level passes e-LOND's too; both are on
+  the certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import pi
+
+from msgspec import Struct
+
+
+class Multiplicity(Struct, frozen=True):
+    """How a round's error levels were derived from the task's budgets; on every certificate.
+
+    ``alpha`` and ``delta`` are the spent levels; ``e_lond`` is the false-discovery level of the same round.
+    """
+
+    round: int
+    candidates: int
+    earlier_promotions: int
+    alpha_budget: float
+    delta_budget: float
+    alpha: float
+    delta: float
+    e_lond: float
+
+
+def share_of_round(round: int) -> float:
+    """The part of a budget that belongs to a round, 6 / (π²·round²); the parts of all rounds add up to 1."""
+    if round < 1:
+        raise ValueError(f"rounds count from 1, not {round}")
+    return 6 / (pi**2 * round**2)
+
+
+def spend(budget: float, round: int) -> float:
+    """The error level of one round, so that all rounds together stay within ``budget``."""
+    return budget * share_of_round(round)
+
+
+def within_round(level: float, candidates: int) -> float:
+    """The level of each candidate of a round (Bonferroni), so that the round stays within ``level``."""
+    if candidates < 1:
+        raise ValueError(f"a round has at least one candidate, not {candidates}")
+    return level / candidates
+
+
+def e_lond(alpha: float, round: int, earlier_promotions: int) -> float:
+    """The level of a round under e-LOND: alpha · share(round) · (promotions so far + 1).
+
+    Promote when the round's e-value reaches 1 / level. The false discovery rate over all rounds is at most
+    ``alpha``, however the rounds' evidence depends on each other (Xu & Ramdas, Online multiple testing with
+    e-values, AISTATS 2024).
+    """
+    if not 0 <= earlier_promotions < round:
+        raise ValueError(f"{earlier_promotions} promotions cannot precede round {round}")
+    return alpha * share_of_round(round) * (earlier_promotions + 1)
+
+
+def e_lond_rejections(e_values: Iterable[float], alpha: float) -> list[bool]:
+    """Which of a sequence of rounds e-LOND would promote."""
+    promoted: list[bool] = []
+    for round, e_value in enumerate(e_values, start=1):
+        promoted.append(e_value >= 1 / e_lond(alpha, round, sum(promoted)))
+    return promoted
+
+
+def divide(
+    alpha: float, delta: float, round: int, *, candidates: int = 1, earlier_promotions: int = 0
+) -> Multiplicity:
+    """The error levels of one candidate of a round, from a task's budgets ``alpha`` and ``delta``."""
+    return Multiplicity(
+        round=round,
+        candidates=candidates,
+        earlier_promotions=earlier_promotions,
+        alpha_budget=alpha,
+        delta_budget=delta,
+        alpha=within_round(spend(alpha, round), candidates),
+        delta=within_round(spend(delta, round), candidates),
+        e_lond=within_round(e_lond(alpha, round, earlier_promotions), candidates),
+    )
