@@ -1,0 +1,82 @@
+"""What a call costs: the shipped list prices, the operator's own, and the arithmetic.
+
+An unknown price is None and stays None: a cost of 0 would be a claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from gateway.config import Price
+from gateway.protocol.chat import Usage
+
+PER_MILLION = 1_000_000.0
+
+
+class _Listed(Struct, frozen=True, forbid_unknown_fields=True):
+    input: float
+    output: float
+    cached_input: float | None = None
+    also: list[str] = []
+
+
+class _Vendor(Struct, frozen=True, forbid_unknown_fields=True):
+    as_of: str
+    source: str
+    models: dict[str, _Listed]
+
+
+@cache
+def shipped_prices() -> Mapping[str, Mapping[str, Price]]:
+    """The table of ``gateway/prices.yaml`` by provider profile and model; read once."""
+    raw = yaml.safe_load(files("gateway").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    vendors = msgspec.convert(raw, dict[str, _Vendor])
+    return {profile: _table(vendor) for profile, vendor in vendors.items()}
+
+
+def _table(vendor: _Vendor) -> dict[str, Price]:
+    table: dict[str, Price] = {}
+    for name, one in vendor.models.items():
+        price = Price(
+            input=one.input,
+            output=one.output,
+            cached_input=one.cached_input,
+            as_of=vendor.as_of,
+            source=vendor.source,
+        )
+        for model in (name, *one.also):
+            table[model] = price
+    return table
+
+
+def price_of(
+    prices: Mapping[str, Mapping[str, Price]], provider: str, profile: str, model: str
+) -> Price | None:
+    """The price of a model, None when it is unknown.
+
+    ``prices`` is the operator's table by provider name (``config.prices``) and wins; ``profile`` names the
+    vendor in the shipped table. Model names are compared whole: a dated name has the price of its family
+    only where the table says so.
+    """
+    own = prices.get(provider, {}).get(model)
+    return own if own is not None else shipped_prices().get(profile, {}).get(model)
+
+
+def cost(usage: Usage | None, price: Price | None) -> float | None:
+    """US dollars of one call; None when the usage or the price is unknown.
+
+    Cached tokens are inside ``usage.prompt`` and cost the cached rate; reasoning tokens are inside
+    ``usage.completion`` and cost what output costs.
+    """
+    if usage is None or price is None:
+        return None
+    cached = min(usage.cached, usage.prompt)
+    cached_rate = price.cached_input if price.cached_input is not None else price.input
+    fresh = (usage.prompt - cached) * price.input
+    return (fresh + cached * cached_rate + usage.completion * price.output) / PER_MILLION
