@@ -1,14 +1,15 @@
-"""Where a student's confidence is high enough to answer: the cascade's threshold, with a finite-sample guarantee.
+"""Where a student is sure enough to answer: the cascade's threshold, with a finite-sample guarantee.
 
-"Agreement on answered calls is at least ``target``" is tested at ever looser thresholds, strict to loose, each
-with an exact binomial test, and the loosest threshold that was reached is taken. With probability at least
-1 − ``delta`` over the calibration calls, its true agreement is at least ``target``, for calls like these (nothing
-is promised under drift: that is the watch's work).
+"Agreement on answered calls is at least ``target``" is tested at ever looser thresholds, strict to loose,
+each with an exact binomial test, and the loosest threshold that was reached is taken. With probability at
+least 1 − ``delta`` over the calibration calls, its true agreement is at least ``target``, for calls like
+these (nothing is promised under drift: that is the watch's work).
 
-Sources: fixed-sequence testing as in Angelopoulos, Bates, Candès, Jordan & Lei, Learn then Test, 2021; several
-starting points share ``delta`` by the fallback procedure of Wiens, 2003 (Wiens & Dmitrienko, 2005): a hypothesis is
-tested at its own share plus what the one before it was tested at, if that one was rejected. One start alone would
-lose a good student whenever two of its hundred surest answers meet a teacher who contradicts itself.
+Sources: fixed-sequence testing as in Angelopoulos, Bates, Candès, Jordan & Lei, Learn then Test, 2021;
+several starting points share ``delta`` by the fallback procedure of Wiens, 2003 (Wiens & Dmitrienko, 2005): a
+hypothesis is tested at its own share plus what the one before it was tested at, if that one was rejected. One
+start alone would lose a good student whenever two of its hundred surest answers meet a teacher who
+contradicts itself.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ def choose_threshold(
     delta: float,
     min_answered: int = 100,
 ) -> Calibration:
-    """The loosest certified threshold for calls with these confidences, of which ``agree`` matched the teacher.
+    """The loosest certified threshold for calls with these confidences; ``agree``: matched the teacher.
 
     The calls must not have trained the student (out-of-fold predictions may be used) and must be independent.
-    Raises ValueError when the sequences differ in length, a confidence is not a number in [0, 1], or target or
-    delta lie outside (0, 1).
+    Raises ValueError when the sequences differ in length, a confidence is not a number in [0, 1], or target
+    or delta lie outside (0, 1).
     """
     _check(confidence, agree, target, delta, min_answered)
     ranked = sorted(zip(confidence, agree, strict=True), key=lambda pair: -pair[0])

@@ -1,14 +1,15 @@
 """The watch over a serving student: has its agreement fallen, does it fail, is it slow?
 
 Agreement is watched by a Shiryaev–Roberts e-detector on randomly re-asked calls. At every call a new gambler
-starts with 1 and bets that agreement is below ``target − margin``, as in ``optimizer.stats.eprocess`` mirrored;
-the evidence is the sum of all their wealths. While agreement holds, its mean after n calls is at most n, so the
-mean number of re-asked calls until a false alarm is at least the level it must reach. Unlike an e-process read
-backwards, a long good run costs nothing: gamblers who start after the change have lost nothing before it.
+starts with 1 and bets that agreement is below ``target − margin``, as in ``optimizer.stats.eprocess``
+mirrored; the evidence is the sum of all their wealths. While agreement holds, its mean after n calls is at
+most n, so the mean number of re-asked calls until a false alarm is at least the level it must reach. Unlike
+an e-process read backwards, a long good run costs nothing: gamblers who start after the change have lost
+nothing before it.
 
 Source: Shin, Ramdas & Rinaldo, E-detectors: a nonparametric framework for sequential change detection, New
-England Journal of Statistics in Data Science 2(2), 2024. Only calls re-asked at random may be fed: the ones the
-student passed on are the hard ones.
+England Journal of Statistics in Data Science 2(2), 2024. Only calls re-asked at random may be fed: the ones
+the student passed on are the hard ones.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _LARGEST = 1e300  # keeps a forgotten alarm from overflowing
 
 
 class WatchState(Struct, frozen=True):
-    """``sums``: per bet, the summed wealth of all gamblers. ``alarm_at`` is the average run length, in re-asked
-    calls. ``alarm_n``: the call at which the alarm was first raised; an alarm stays."""
+    """``sums``: per bet, the summed wealth of all gamblers. ``alarm_at`` is the average run length, in
+    re-asked calls. ``alarm_n``: the call at which the alarm was first raised; an alarm stays."""
 
     null: float
     alarm_at: float
@@ -91,8 +92,8 @@ _SURE = 0.998  # two-sided, so one window in a thousand fires at exactly the lim
 def health(errors: int, calls: int, p95_ms: float | None, limits: Limits) -> str | None:
     """Why a student should not go on serving, judged by a sliding window of its recent calls; else None.
 
-    ``errors`` of ``calls`` student attempts failed; ``p95_ms`` is the ``percentile`` of their times, None when
-    there is none. The error rate counts once its Wilson lower bound is above the limit.
+    ``errors`` of ``calls`` student attempts failed; ``p95_ms`` is the ``percentile`` of their times, None
+    when there is none. The error rate counts once its Wilson lower bound is above the limit.
     """
     if calls < MIN_CALLS:
         return None

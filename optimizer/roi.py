@@ -33,9 +33,10 @@ class Savings(Struct, frozen=True):
     """The balance of tasks that have a teacher.
 
     ``spent``: for the answers themselves. ``extra``: what learning and watching cost on top. ``saved`` =
-    teacher_would_have_cost − spent − extra, below 0 when students cost more than they bring. ``cost_per_call``
-    includes the extra, ``teacher_cost_per_call`` is what a call cost before. Every sum is None when one of its
-    calls has no known price (``unpriced`` counts them): a partial sum would look like a saving.
+    teacher_would_have_cost − spent − extra, below 0 when students cost more than they bring.
+    ``cost_per_call`` includes the extra, ``teacher_cost_per_call`` is what a call cost before. Every sum is
+    None when one of its calls has no known price (``unpriced`` counts them): a partial sum would look like a
+    saving.
     """
 
     calls: int

@@ -1,7 +1,8 @@
 """The life of a student: candidate → shadow → canary → live → retired. Read downwards.
 
 Everything here decides and nothing acts: values in, values out. Only the trainer promotes (``screen``,
-``advance``), only the gateway takes back (``optimizer.drift``), both append what they did to one numbered log.
+``advance``), only the gateway takes back (``optimizer.drift``), both append what they did to one numbered
+log.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from optimizer.cascade import Calibration
-from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms
+from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms, Verdict
 from optimizer.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
 
 
@@ -28,9 +29,9 @@ class Stage(StrEnum):
 class Student(Struct, frozen=True):
     """One trained version of a task's student and where it stands.
 
-    ``epoch`` is the number of the journal entry that put it into its stage: decisions name the epoch they were
-    made at, so that a stale promotion loses against a newer demotion. ``round`` counts the task's trainings
-    from 1; error budgets are spent over rounds. ``threshold`` is the cascade's least confidence.
+    ``epoch`` is the number of the journal entry that put it into its stage: decisions name the epoch they
+    were made at, so that a stale promotion loses against a newer demotion. ``round`` counts the task's
+    trainings from 1; error budgets are spent over rounds. ``threshold`` is the cascade's least confidence.
     """
 
     id: str
@@ -118,14 +119,14 @@ def _calibrated(calibration: Calibration) -> GateResult:
     }
     if calibration.threshold is None:
         reason = (
-            f"no threshold reaches {calibration.target:.2%} agreement with {1 - calibration.delta:.2%} confidence "
-            f"on {calibration.n} calibration calls"
+            f"no threshold reaches {calibration.target:.2%} agreement with {1 - calibration.delta:.2%} "
+            f"confidence on {calibration.n} calibration calls"
         )
         return GateResult(gate="calibration", verdict="fail", reason=reason, numbers=numbers)
     numbers["threshold"] = calibration.threshold
     reason = (
         f"answers {calibration.answered} of {calibration.n} calibration calls at confidence "
-        f"{calibration.threshold:.4g} or above; {calibration.agreed} agree, so at least {calibration.lower:.2%}"
+        f"{calibration.threshold:.4g} or above; {calibration.agreed} agree: at least {calibration.lower:.2%}"
     )
     return GateResult(gate="calibration", verdict="pass", reason=reason, numbers=numbers)
 
@@ -140,7 +141,7 @@ def _uncontradicted(agreed: int, answered: int, terms: Terms) -> GateResult:
         "agreement_high": high,
         "target": terms.target,
     }
-    verdict = "not_yet" if answered == 0 else "pass" if high >= terms.target else "fail"
+    verdict: Verdict = "not_yet" if answered == 0 else "pass" if high >= terms.target else "fail"
     reason = {
         "not_yet": "the student answers none of the holdout calls",
         "pass": f"{agreed} of {answered} answered holdout calls agree, which {terms.target:.2%} allows",

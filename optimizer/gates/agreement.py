@@ -21,9 +21,9 @@ class Agreement(Struct, frozen=True, tag="agreement", tag_field="type", forbid_u
     def judge(self, outcomes: Sequence[Outcome], terms: Terms) -> GateResult:
         """Passes when an e-process refutes H0, fails when its mirror refutes "agreement ≥ target".
 
-        Both may be looked at after every call: a student at the null passes with probability ≤ ``terms.alpha``,
-        a student at the target fails with probability ≤ ``terms.alpha``. A failure outweighs a pass.
-        Interval: 95 %, for the calls of finished sessions.
+        Both may be looked at after every call: a student at the null passes with probability ≤
+        ``terms.alpha``, a student at the target fails with probability ≤ ``terms.alpha``. A failure outweighs
+        a pass. Interval: 95 %, for the calls of finished sessions.
         """
         null = terms.target - (terms.margin if self.margin is None else self.margin)
         evidence = by_session((one.call, one.cluster, one.agree) for one in outcomes if one.answered)

@@ -30,8 +30,9 @@ def terms_of(target: float, margin: float, multiplicity: Multiplicity) -> Terms:
 class Outcome(Struct, frozen=True, array_like=True):
     """One call that the student and the teacher both answered, in call order.
 
-    ``cluster`` is the session ("" or the call itself when there is none). ``answered``: the student's confidence
-    reached its threshold. ``latency_ms`` is the student's own time. In JSON an array in field order.
+    ``cluster`` is the session ("" or the call itself when there is none). ``answered``: the student's
+    confidence reached its threshold. ``latency_ms`` is the student's own time. In JSON an array in field
+    order.
     """
 
     call: str

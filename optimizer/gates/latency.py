@@ -23,9 +23,9 @@ class Latency(Struct, frozen=True, tag="latency", tag_field="type", forbid_unkno
     def judge(self, outcomes: Sequence[Outcome], terms: Terms) -> GateResult:
         """Passes when an upper bound of the percentile keeps the limit, fails when a lower bound breaks it.
 
-        The bounds are order statistics, so they hold for any distribution of independent times. They are looked
-        at only after min_calls, 2·min_calls, 4·min_calls … calls, and ``terms.delta`` is spent over these looks,
-        so that judging after every call costs nothing.
+        The bounds are order statistics, so they hold for any distribution of independent times. They are
+        looked at only after min_calls, 2·min_calls, 4·min_calls … calls, and ``terms.delta`` is spent over
+        these looks, so that judging after every call costs nothing.
         """
         looks = self._looks(len(outcomes))
         seen = sorted(one.latency_ms for one in outcomes[: self.min_calls * 2 ** (looks - 1)] if looks)

@@ -1,4 +1,4 @@
-"""Calls of one session depend on each other: a session is one piece of evidence, however many calls it has."""
+"""Calls of one session depend on each other: a session is one piece of evidence, whatever its size."""
 
 from __future__ import annotations
 

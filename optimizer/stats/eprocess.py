@@ -1,9 +1,9 @@
 """A betting e-process for the mean of outcomes in [0, 1]: evidence that may be looked at after every outcome.
 
-H0: given everything before, the mean of the next outcome is at most ``null``. A gambler starts with 1 and stakes
-a fixed fraction on each outcome being above the null; H0 makes the game unfavourable, so the chance that the
-wealth *ever* reaches 1/alpha is at most alpha (Ville 1939). Nobody knows the best stake beforehand, so the
-starting money is divided evenly among a grid of stakes and the wealths are added (a mixture).
+H0: given everything before, the mean of the next outcome is at most ``null``. A gambler starts with 1 and
+stakes a fixed fraction on each outcome being above the null; H0 makes the game unfavourable, so the chance
+that the wealth *ever* reaches 1/alpha is at most alpha (Ville 1939). Nobody knows the best stake beforehand,
+so the starting money is divided evenly among a grid of stakes and the wealths are added (a mixture).
 
 Source: Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting, JRSS B 86(1), 2024.
 The mirrored question (H0: the mean is at least ``null``) is the same game on 1 − outcome against 1 − null.
@@ -70,8 +70,8 @@ def update(state: EProcess, outcome: float) -> EProcess:
 def log_wealth(outcomes: Any, null: float, *, mirrored: bool = False) -> NDArray[np.float64]:
     """The logarithm of the wealth after each outcome, for whole sequences at once.
 
-    ``outcomes`` is array-like of shape (..., n) with values in [0, 1] and the last axis is time; the result has
-    the same shape. Equals folding ``update``.
+    ``outcomes`` is array-like of shape (..., n) with values in [0, 1] and the last axis is time; the result
+    has the same shape. Equals folding ``update``.
     """
     import numpy as np
 

@@ -69,8 +69,9 @@ def clustered_wilson(clusters: Sequence[tuple[float, int]], confidence: float) -
 def quantile_ranks(n: int, quantile: float, alpha: float) -> tuple[int | None, int | None]:
     """Ranks (from 1) of the order statistics that bound a quantile of ``n`` independent values.
 
-    The lower one is at most the quantile, the upper one at least, each with probability 1 − ``alpha``, whatever
-    the distribution (David & Nagaraja, Order Statistics, 2003, section 7.1). None where ``n`` is too small.
+    The lower one is at most the quantile, the upper one at least, each with probability 1 − ``alpha``,
+    whatever the distribution (David & Nagaraja, Order Statistics, 2003, section 7.1). None where ``n`` is too
+    small.
     """
     if n == 0:
         return None, None

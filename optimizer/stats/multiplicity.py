@@ -1,11 +1,11 @@
 """Many looks, many candidates, many rounds: how an error budget is divided so that the whole stays within it.
 
 * within a round of several candidates: Bonferroni (a false promotion of any of them counts once);
-* over rounds (retrains) of a task: ``spend``, a convergent series, so that the chance of *ever* promoting a bad
-  student of the task stays below the budget (family-wise error);
+* over rounds (retrains) of a task: ``spend``, a convergent series, so that the chance of *ever* promoting a
+  bad student of the task stays below the budget (family-wise error);
 * over rounds, as a false discovery rate: e-LOND, which gives back error budget for promotions that were made.
-  Its level is never below ``spend``, so a gate that passes at the spent level passes e-LOND's too; both are on
-  the certificate.
+  Its level is never below ``spend``, so a gate that passes at the spent level passes e-LOND's too; both are
+  on the certificate.
 """
 
 from __future__ import annotations
