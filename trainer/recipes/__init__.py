@@ -1,0 +1,33 @@
+"""Recipes: how a student is trained. The union below is the registry and the YAML schema; ``LADDER`` is the
+order in which they are tried, cheapest student first: a new recipe is one file and one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from trainer.recipes.classifier import ClassifierRecipe
+from trainer.recipes.example import CannotLearn, Example, Tick, Trained
+
+RecipeSettings = ClassifierRecipe
+LADDER: tuple[type[RecipeSettings], ...] = (ClassifierRecipe,)
+
+__all__ = ["LADDER", "CannotLearn", "Example", "RecipeSettings", "Tick", "Trained", "train_first"]
+
+
+def train_first(
+    wanted: str | Sequence[str], examples: Sequence[Example], *, seed: int, tick: Tick
+) -> tuple[str, Trained]:
+    """Trains with the first recipe of the ladder that can do the task, among ``wanted`` (names, or "auto" for
+    all). → its name and what it made. Raises CannotLearn with every recipe's reason."""
+    reasons: list[str] = []
+    for settings in (kind() for kind in LADDER):
+        name = str(msgspec.to_builtins(settings)["type"])
+        if wanted != "auto" and name not in wanted:
+            continue
+        try:
+            return name, settings.build().train(examples, seed=seed, tick=tick)
+        except CannotLearn as problem:
+            reasons.append(f"{name}: {problem}")
+    raise CannotLearn("; ".join(reasons) or "the task names no recipe that exists")

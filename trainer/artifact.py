@@ -1,0 +1,201 @@
+"""A student on disk: ``manifest.json``, ``vocabulary.json`` and ``model.safetensors``; never a pickle.
+
+Whoever loads an artifact trusts nothing in it: names, sizes, hashes, shapes and types are checked on the very
+bytes that are then used, and anything unexpected refuses the whole artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from msgspec import Meta, Struct
+
+from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
+
+FORMAT = 1
+MANIFEST, MODEL, VOCABULARY = "manifest.json", "model.safetensors", "vocabulary.json"
+MAX_ANSWERS = 200
+_MAX_BYTES = {MANIFEST: 4 * 1024 * 1024, VOCABULARY: 32 * 1024 * 1024, MODEL: 64 * 1024 * 1024}
+_MAX_HEADER = 64 * 1024
+_STUDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+_TENSORS = ("idf", "coefficients", "bias", "temperature")
+
+T = TypeVar("T")
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Term = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class ArtifactRefused(Exception):
+    """The artifact is missing, damaged or not one of ours; the text says which, without a path."""
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a student is and where it comes from. ``files`` maps each other file to its SHA-256."""
+
+    format: int
+    recipe: str
+    student: str
+    dataset: str
+    seed: int
+    code_version: str
+    environment: dict[str, str]
+    answers: Annotated[list[str], Meta(min_length=1, max_length=MAX_ANSWERS)]
+    max_answer_tokens: Annotated[int, Meta(ge=1)]
+    training: dict[str, float]
+    files: dict[str, Digest]
+
+
+class _Terms(Struct, frozen=True, forbid_unknown_fields=True):
+    words: Annotated[list[Term], Meta(max_length=MAX_WORDS)]
+    characters: Annotated[list[Term], Meta(max_length=MAX_CHARACTERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """``idf`` (features,), ``coefficients`` (features, answers), ``bias`` (answers,); all float32."""
+
+    vocabulary: Vocabulary
+    idf: Floats
+    coefficients: Floats
+    bias: Floats
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified artifact. ``digest`` is the SHA-256 of its manifest, which names every other hash."""
+
+    manifest: Manifest
+    parameters: Parameters
+    digest: str
+
+
+def valid_student(name: str) -> bool:
+    """Whether ``name`` may be a student's id: also a model name and a folder, so no separators and no dots
+    in front."""
+    return _STUDENT.fullmatch(name) is not None
+
+
+# ---------------------------------------------------------------- writing
+def save(folder: Path, manifest: Manifest, parameters: Parameters) -> str:
+    """Writes an artifact so that ``folder`` exists completely or not at all. ``manifest.files`` is filled in
+    here. → its digest. Raises OSError."""
+    model = safetensors.numpy.save(
+        {
+            "idf": parameters.idf,
+            "coefficients": np.ascontiguousarray(parameters.coefficients),
+            "bias": parameters.bias,
+            "temperature": np.array([parameters.temperature], dtype=np.float32),
+        }
+    )
+    terms = _Terms(words=list(parameters.vocabulary.words), characters=list(parameters.vocabulary.characters))
+    files = {MODEL: model, VOCABULARY: msgspec.json.encode(terms)}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    text = msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes), order="deterministic")
+    _write_folder(folder, {**files, MANIFEST: text})
+    return hashlib.sha256(text).hexdigest()
+
+
+def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700, parents=True)
+    for name, data in files.items():
+        with (draft / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    if folder.exists():  # an earlier attempt of the same run got this far
+        shutil.rmtree(folder)
+    draft.rename(folder)
+
+
+# ---------------------------------------------------------------- reading
+def load(folder: Path) -> Artifact:
+    """Reads and verifies an artifact. Raises ArtifactRefused."""
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        raise ArtifactRefused("there is no such artifact") from None
+    if names != sorted(_MAX_BYTES):
+        raise ArtifactRefused(f"the artifact must hold exactly {', '.join(sorted(_MAX_BYTES))}")
+    text = _read(folder, MANIFEST)
+    manifest = _decode(text, Manifest, MANIFEST)
+    if manifest.format != FORMAT:
+        raise ArtifactRefused(f"its format is {manifest.format}, this version reads format {FORMAT}")
+    if manifest.student != folder.name:
+        raise ArtifactRefused("the manifest belongs to another student")
+    if set(manifest.files) != {MODEL, VOCABULARY}:
+        raise ArtifactRefused("the manifest names other files than an artifact has")
+    vocabulary = _vocabulary(_verified(folder, VOCABULARY, manifest))
+    parameters = _parameters(_verified(folder, MODEL, manifest), vocabulary, len(manifest.answers))
+    return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """The bytes of a regular file of bounded size; links are not followed."""
+    try:
+        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        raise ArtifactRefused(f"{name} cannot be read") from None
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_BYTES[name]:
+            raise ArtifactRefused(f"{name} is not a regular file of at most {_MAX_BYTES[name]} bytes")
+        return file.read(_MAX_BYTES[name] + 1)
+
+
+def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+    data = _read(folder, name)
+    if hashlib.sha256(data).hexdigest() != manifest.files[name]:
+        raise ArtifactRefused(f"the SHA-256 of {name} is not the one in the manifest")
+    return data
+
+
+def _decode(data: bytes, kind: type[T], name: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ArtifactRefused(f"{name} is not what an artifact's {name} must be") from None
+
+
+def _vocabulary(data: bytes) -> Vocabulary:
+    terms = _decode(data, _Terms, VOCABULARY)
+    vocabulary = Vocabulary.of(terms.words, terms.characters)
+    if vocabulary.size != len(terms.words) + len(terms.characters):
+        raise ArtifactRefused("the vocabulary names a term twice")
+    return vocabulary
+
+
+def _parameters(data: bytes, vocabulary: Vocabulary, answers: int) -> Parameters:
+    if len(data) < 8 or int.from_bytes(data[:8], "little") > min(_MAX_HEADER, len(data) - 8):
+        raise ArtifactRefused(f"{MODEL} has no safetensors header of at most {_MAX_HEADER} bytes")
+    try:
+        tensors = safetensors.numpy.load(data)
+    except Exception:  # the library raises its own and several built-in kinds for hostile bytes
+        raise ArtifactRefused(f"{MODEL} is not a safetensors file") from None
+    shapes = {
+        "idf": (vocabulary.size,),
+        "coefficients": (vocabulary.size, answers),
+        "bias": (answers,),
+        "temperature": (1,),
+    }
+    if set(tensors) != set(_TENSORS):
+        raise ArtifactRefused(f"{MODEL} must hold exactly the tensors {', '.join(_TENSORS)}")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32 or tensor.shape != shapes[name] or not np.isfinite(tensor).all():
+            raise ArtifactRefused(f"the tensor {name} is not finite float32 of shape {shapes[name]}")
+    temperature = float(tensors["temperature"][0])
+    if temperature <= 0:
+        raise ArtifactRefused("the temperature is not positive")
+    return Parameters(vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], temperature)

@@ -1,0 +1,94 @@
+"""Recipe: the task has a closed set of answers. TF-IDF words and characters, calibrated linear head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from trainer.artifact import MAX_ANSWERS, Parameters
+from trainer.features import Floats, Vocabulary, features, learn_vocabulary
+from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
+from trainer.recipes.linear import Labels, fit_head
+
+_LEAST_ROWS = 30
+
+
+class ClassifierRecipe(Struct, frozen=True, tag="classifier", tag_field="type", forbid_unknown_fields=True):
+    """A closed set has at most ``max_answers`` answers that each occur ``min_support`` times and together
+    cover ``coverage`` of the examples."""
+
+    max_answers: Annotated[int, Meta(ge=2, le=MAX_ANSWERS)] = MAX_ANSWERS
+    min_support: Annotated[int, Meta(ge=1)] = 2
+    coverage: Annotated[float, Meta(gt=0, le=1)] = 0.99
+
+    def build(self) -> Recipe:
+        return _Classifier(self)
+
+
+class _Classifier:
+    def __init__(self, settings: ClassifierRecipe) -> None:
+        self._settings = settings
+
+    def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
+        answers = closed_set(examples, self._settings)
+        number = {answer: column for column, answer in enumerate(answers)}
+        known = [example for example in examples if example.answer in number]
+        tick(0.05, f"learning the words of {len(known)} texts")
+        vocabulary, idf = learn_vocabulary([example.text for example in known])
+        if vocabulary.size == 0:
+            raise CannotLearn("the inputs share no words to learn from")
+        matrix = sparse_rows([example.text for example in known], vocabulary, idf)
+        labels: Labels = np.array([number[example.answer] for example in known], dtype=np.int64)
+        tick(0.2, f"fitting {len(answers)} answers on {len(known)} texts")
+        weight = np.array([example.weight for example in known])
+        head = fit_head(
+            matrix, labels, weight, len(answers), seed, lambda done: tick(0.2 + 0.8 * done, "fitting")
+        )
+        hits = head.out_of_fold.argmax(axis=1) == labels
+        return Trained(
+            answers=answers,
+            max_answer_tokens=max(example.tokens for example in known),
+            parameters=Parameters(vocabulary, idf, head.coefficients, head.bias, head.temperature),
+            numbers={
+                "rows": float(len(known)),
+                "answers": float(len(answers)),
+                "features": float(vocabulary.size),
+                "strength": head.strength,
+                "temperature": round(head.temperature, 6),
+                "out_of_fold_agreement": round(float(hits.mean()), 6),
+            },
+        )
+
+
+def closed_set(examples: Sequence[Example], settings: ClassifierRecipe) -> tuple[str, ...]:
+    """The task's answers in a stable order. Raises CannotLearn when there is no closed set of them."""
+    if len(examples) < _LEAST_ROWS:
+        raise CannotLearn(f"only {len(examples)} usable examples; a classifier needs {_LEAST_ROWS}")
+    counts = Counter(example.answer for example in examples)
+    common = [answer for answer, count in counts.items() if count >= settings.min_support]
+    covered = sum(counts[answer] for answer in common) / len(examples)
+    if len(common) > settings.max_answers or covered < settings.coverage:
+        raise CannotLearn(
+            f"not a closed answer set: {len(counts)} different answers in {len(examples)} calls, and those that "
+            f"recur cover {covered:.1%} (a classifier needs at most {settings.max_answers} answers "
+            f"that cover {settings.coverage:.0%})"
+        )
+    if len(common) < 2:
+        raise CannotLearn("every call has the same answer; there is nothing to tell apart")
+    return tuple(sorted(common))
+
+
+def sparse_rows(texts: Sequence[str], vocabulary: Vocabulary, idf: Floats) -> Any:
+    """The texts as a scipy CSR matrix (texts, features)."""
+    from scipy.sparse import csr_matrix
+
+    rows = [features(text, vocabulary, idf) for text in texts]
+    starts = np.cumsum([0, *(len(columns) for columns, _ in rows)])
+    columns = np.concatenate([columns for columns, _ in rows])
+    values = np.concatenate([weight for _, weight in rows])
+    shape = (len(texts), vocabulary.size)
+    return csr_matrix((values, columns.astype(np.int32), starts.astype(np.int32)), shape=shape)

@@ -1,0 +1,44 @@
+"""What a recipe learns from and what it hands back: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from msgspec import Struct
+
+from trainer.artifact import Parameters
+
+Tick = Callable[[float, str], None]
+"""Hears progress in [0, 1] and what is being done."""
+
+
+class Example(Struct, frozen=True):
+    """One input with the teacher's answer, verbatim. ``tokens`` is the answer's length. ``weight`` > 0."""
+
+    text: str
+    answer: str
+    tokens: int = 1
+    weight: float = 1.0
+
+
+class CannotLearn(Exception):
+    """A recipe cannot do this task; the text says why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A student's parameters. ``answers[i]`` belongs to column i; ``numbers`` go into the manifest."""
+
+    answers: tuple[str, ...]
+    max_answer_tokens: int
+    parameters: Parameters
+    numbers: dict[str, float]
+
+
+class Recipe(Protocol):
+    """How a student is trained. Deterministic: equal examples and seed give equal parameters."""
+
+    def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
+        """Raises CannotLearn."""
