@@ -1,4 +1,4 @@
-"""The simulated teacher's half of OpenAI's chat completions: reading a request, writing an answer. No sockets."""
+"""The simulated teacher's half of OpenAI's chat completions: read a request, write an answer. No sockets."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def tokens(text: str) -> int:
 
 
 def usage(request: Request, answer: str, cached: bool) -> dict[str, Any]:
-    """OpenAI's usage object. ``cached``: this author text was seen before, so the provider's prompt cache has it.
+    """OpenAI's usage object. ``cached``: this author text was seen before and is in the prompt cache.
 
     Real providers cache from 1,024 tokens on; the simulated one caches any shared text in steps of 64 tokens.
     """
@@ -110,7 +110,7 @@ def usage(request: Request, answer: str, cached: bool) -> dict[str, Any]:
 
 
 def whole(completion_id: str, created: int, answer: str, used: dict[str, Any]) -> bytes:
-    message = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     frame = _frame(completion_id, created, "chat.completion")
     return _encode({**frame, "choices": [choice], "usage": used, "service_tier": "default"})

@@ -5,6 +5,8 @@ the tickets' grammar and not generated from it: some of what customers write has
 cues speak for two labels.
 """
 
+# ruff: noqa: E501 - data: lines of phrases
+
 from __future__ import annotations
 
 Cues = dict[str, dict[float, str]]

@@ -1,5 +1,5 @@
-"""How the simulated teacher decides: phrases are weighed, weighed again in their context, and a little noise is
-added to every request, so that the same ticket asked twice may get two answers when it is a close call.
+"""How the simulated teacher decides: phrases are weighed, weighed again in their context, and a little noise
+is added to every request, so that the same ticket asked twice may get two answers when it is a close call.
 
 It reads the text of a request and nothing else: what the ticket's writer meant is unknown to it.
 """
@@ -73,14 +73,13 @@ def scores(text: str) -> list[float]:
 
 
 def _weigh(words: list[str], factor: float, totals: list[float]) -> None:
-    """Adds one sentence's cues. A second cue for the same label in a sentence counts half, a third a quarter."""
+    """Adds one sentence's cues. A second cue for the same label in one sentence counts half."""
     found: dict[int, float] = {}
     for at, word in enumerate(words):
-        for phrase, label, weight in _CUES.get(word, ()):
+        for phrase, label, strength in _CUES.get(word, ()):
             if len(phrase) > 1 and tuple(words[at : at + len(phrase)]) != phrase:
                 continue
-            if _negated(words, at, phrase, label):
-                weight *= -0.3
+            weight = -0.3 * strength if _negated(words, at, phrase, label) else strength
             seen = found.get(label, 0.0)
             found[label] = max(seen, weight) + 0.5 * min(seen, weight) if seen else weight
     for label, weight in found.items():
@@ -88,7 +87,8 @@ def _weigh(words: list[str], factor: float, totals: list[float]) -> None:
 
 
 def _negated(words: list[str], at: int, phrase: tuple[str, ...], label: int) -> bool:
-    """ "Not asking for a refund" is no refund; "do not want it to renew" is a cancellation all the same."""
+    """Whether "not" or the like stands shortly before a cue: "not asking for a refund" is no refund, but "do not
+    want it to renew" is a cancellation all the same."""
     if label == _LOGIN or (label == _CANCEL and _CANCEL_WORD not in phrase):
         return False
     return any(before in _NEGATIONS for before in words[max(0, at - 4) : at])

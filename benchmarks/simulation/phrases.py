@@ -4,6 +4,8 @@
 neighbouring issue on purpose: a triage task in which one keyword decides would prove nothing.
 """
 
+# ruff: noqa: E501 - data: one way of saying it per line
+
 from __future__ import annotations
 
 SHARES: dict[str, float] = {

@@ -2,9 +2,9 @@
 
     python -m benchmarks.simulation.teacher --port 9100 --seed 7 --compression 20
 
-Its latency is a real teacher's (log-normal, median 650 ms for a whole answer, 350 ms to a stream's first chunk)
-divided by ``--compression``. ``POST /simulation/behaviour {"behaviour": "drifted"}`` changes its labelling policy
-for one slice of tickets, as a provider's silent update would; ``"normal"`` changes it back.
+Its latency is a real teacher's (log-normal, median 650 ms for a whole answer, 350 ms to a stream's first
+chunk) divided by ``--compression``. ``POST /simulation/behaviour {"behaviour": "drifted"}`` changes its
+labelling policy for one slice of tickets, as a provider's silent update would; ``"normal"`` changes it back.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BehaviourChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SimulatedTeacher:
-    """The ASGI application. All noise, of labels and of latency, comes from ``seed`` in the order of requests."""
+    """The ASGI application. All noise (labels, latency) comes from ``seed``, in the order of requests."""
 
     def __init__(self, seed: int, compression: float) -> None:
         self.behaviour: Behaviour = "normal"
@@ -95,7 +95,7 @@ class SimulatedTeacher:
         )
 
     async def _stream(self, send: Send, events: list[bytes], began: float) -> None:
-        """First chunk after the time to first token; the rest spread over what a whole answer takes longer."""
+        """First chunk after the time to first token, the rest when a whole answer would be there."""
         first = self._drawn(MEDIAN_FIRST_CHUNK_S)
         rest = self._drawn(MEDIAN_WHOLE_S - MEDIAN_FIRST_CHUNK_S)
         await self._until(began, first)
@@ -169,9 +169,15 @@ def main() -> None:
         parser.error("--compression must be above 0")
     app = SimulatedTeacher(chosen.seed, chosen.compression)
     uvicorn.run(
-        app, host=chosen.host, port=chosen.port, access_log=False, log_level="warning", lifespan="off", ws="none",
+        app,
+        host=chosen.host,
+        port=chosen.port,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
         timeout_graceful_shutdown=2,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Support tickets as free text, from a seed. Ticket ``number`` of a seed is the same text on every machine."""
+"""Support tickets as free text, from a seed. Ticket ``number`` of a seed is the same text everywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WEIGHTS = tuple(phrases.SHARES.values())
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """``issues`` is what its writer meant, the main one first. The teacher never sees it: it reads the text."""
+    """``issues`` is what its writer meant, the main one first; the teacher never sees it."""
 
     text: str
     issues: tuple[str, ...]
@@ -139,7 +139,8 @@ def _made_up(rng: random.Random, values: dict[str, str], slot: str) -> str:
         return f"{rng.choice(phrases.SLOTS['first'])} {rng.choice(phrases.SLOTS['last'])}"
     if slot == "email":
         name = _value(rng, values, "name").lower().replace(" ", rng.choice((".", "_", "")))
-        return f"{name}{rng.choice(('', str(rng.randint(1, 99))))}@{rng.choice(('example.com', 'example.org', 'mail.example'))}"
+        number = rng.choice(("", str(rng.randint(1, 99))))
+        return f"{name}{number}@{rng.choice(('example.com', 'example.org', 'mail.example'))}"
     numbers = {"count": (2, 60), "year": (10, 24), "code": (100, 5999)}
     if slot in numbers:
         return str(rng.randint(*numbers[slot]))
