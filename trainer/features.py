@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ _SHORTEST_GRAM, _LONGEST_GRAM = 2, 5
 def word_terms(text: str) -> list[str]:
     """Words and pairs of neighbouring words, case folded."""
     words = _words(text)
-    return words + [f"{left} {right}" for left, right in zip(words, words[1:], strict=False)]
+    return words + [f"{left} {right}" for left, right in pairwise(words)]
 
 
 def character_terms(text: str) -> list[str]:

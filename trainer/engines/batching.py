@@ -47,8 +47,8 @@ class _Loaded:
 
 
 class Students:
-    """The students of one engine, at most ``capacity`` in memory. One worker thread computes and loads, so the
-    event loop stays free and the engine uses one core."""
+    """The students of one engine, at most ``capacity`` in memory. One worker thread computes and loads, so
+    the event loop stays free and the engine uses one core."""
 
     def __init__(self, artifacts: Path, *, window_s: float, max_batch: int, capacity: int) -> None:
         self._artifacts = artifacts

@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 import uvicorn
 from msgspec import Struct
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from gateway.errors import BadRequest, GatewayError, Internal, MethodNotAllowed, NotFound, TooLarge
 from gateway.protocol.body import decode_object, typed
@@ -69,17 +69,20 @@ class Engine:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            method, handler = self._routes.get(scope["path"], ("", None))
-            if handler is None:
-                raise NotFound("This engine has no such path.")
-            if scope["method"] != method:
-                raise MethodNotAllowed(f"Use {method} for this path.")
-            response = await handler(await _body(receive))
+            response = await self._handler(scope)(await _body(receive))
         except GatewayError as problem:
             response = Response(problem.body(), status=problem.status)
         except Exception as problem:  # the boundary: nothing inside leaks, the loop goes on
             response = Response(Internal(repr(problem)).body(), status=500)
         await _send(send, response)
+
+    def _handler(self, scope: Scope) -> Callable[[bytes], Awaitable[Response]]:
+        if scope["path"] not in self._routes:
+            raise NotFound("This engine has no such path.")
+        method, handler = self._routes[scope["path"]]
+        if scope["method"] != method:
+            raise MethodNotAllowed(f"Use {method} for this path.")
+        return handler
 
     async def _complete(self, body: bytes) -> Response:
         request = typed(decode_object(body), ChatRequest)

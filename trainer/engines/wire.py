@@ -12,14 +12,12 @@ import msgspec
 from gateway.protocol.chat import ChatRequest, Usage, text_of, usage_to_wire
 from trainer.engines.batching import Reply
 
-_CHARACTERS_PER_TOKEN = (
-    4  # the usual rule of thumb for English; these counts are estimates and priced as such
-)
+_CHARACTERS_PER_TOKEN = 4  # a rule of thumb for English: these counts are estimates
 _encode = msgspec.json.encode
 
 
 def completion(request: ChatRequest, reply: Reply, now: float) -> dict[str, Any]:
-    """The whole answer: the likeliest answer verbatim, its probability as the log-probability of one token."""
+    """The whole answer: the likeliest answer verbatim, its probability as one token's logprob."""
     answer = reply.top[0][0]
     return {
         **_head(request, reply, now),

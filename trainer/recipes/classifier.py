@@ -73,8 +73,8 @@ def closed_set(examples: Sequence[Example], settings: ClassifierRecipe) -> tuple
     covered = sum(counts[answer] for answer in common) / len(examples)
     if len(common) > settings.max_answers or covered < settings.coverage:
         raise CannotLearn(
-            f"not a closed answer set: {len(counts)} different answers in {len(examples)} calls, and those that "
-            f"recur cover {covered:.1%} (a classifier needs at most {settings.max_answers} answers "
+            f"not a closed answer set: {len(counts)} different answers in {len(examples)} calls, and those "
+            f"that recur cover {covered:.1%} (a classifier needs at most {settings.max_answers} answers "
             f"that cover {settings.coverage:.0%})"
         )
     if len(common) < 2:

@@ -1,7 +1,7 @@
 """The calibrated linear head: multinomial logistic regression on sparse features, and its temperature.
 
-Strength of regularisation and temperature are chosen on out-of-fold predictions, so no row judges a model that
-was fitted on it. Temperature scaling after Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+Strength of regularisation and temperature are chosen on out-of-fold predictions, so no row judges a
+model that was fitted on it. Temperature scaling after Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Labels = npt.NDArray[np.int64]
 _STRENGTHS = (3.0, 10.0, 30.0)
 _FOLDS = 3
 _LARGE = 150_000
-"""Rows times labels beyond which one strength is fitted instead of three: time, for a few tenths of a point."""
+"""Rows times labels beyond which one strength is fitted instead of three: it saves seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """``coefficients`` (features, labels), ``bias`` (labels,). Probability = softmax(logits / temperature)."""
+    """``coefficients`` (features, labels), ``bias`` (labels,). Probability = softmax(logit / temperature)."""
 
     coefficients: Floats
     bias: Floats
@@ -73,8 +73,8 @@ def softmax(logits: Array) -> Array:
 
 
 def _row_weights(labels: Labels, count: int) -> Array:
-    """Half-way between plain and balanced (the square root of the balanced weight, at most 4): rare labels are
-    learnt without making their probabilities mean nothing."""
+    """Half-way between plain and balanced (the square root of the balanced weight, at most 4): rare labels
+    are learnt without making their probabilities mean nothing."""
     frequency = np.maximum(np.bincount(labels, minlength=count), 1)
     balanced = len(labels) / (count * frequency)
     weight: Array = np.minimum(np.sqrt(balanced), 4.0)[labels]
