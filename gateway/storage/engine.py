@@ -1,0 +1,113 @@
+"""Database engines: one that writes and one that only reads, for SQLite and PostgreSQL.
+
+SQLite below 3.51.3 can corrupt its write-ahead log when two connections write or checkpoint at once, so exactly
+one connection of one process writes and checkpoints; every other one is opened read-only and never checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool, StaticPool
+
+_WRITE_LOCK = 0x756E6465  # one number for every session-level and transaction-level advisory lock of ours
+_POSTGRES_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000"
+
+
+def normal_url(url: str) -> sa.URL:
+    """``url`` with our PostgreSQL driver filled in. Raises ValueError for any other kind of database."""
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ValueError(f"UNDERSTUDY_DATABASE_URL must be a sqlite or postgresql address, not {backend!r}.")
+    return parsed
+
+
+def is_sqlite(url: str) -> bool:
+    return normal_url(url).get_backend_name() == "sqlite"
+
+
+def sqlite_file(url: str) -> Path:
+    return Path(normal_url(url).database or "")
+
+
+def write_engine(url: str) -> sa.Engine:
+    """The engine of the one writer. On SQLite it holds a single connection that any thread may use in turn."""
+    if is_sqlite(url):
+        return _sqlite_writer(sqlite_file(url))
+    return sa.create_engine(
+        normal_url(url), pool_size=2, max_overflow=2, pool_pre_ping=True, pool_timeout=5,
+        connect_args={"connect_timeout": 3, "options": _POSTGRES_OPTIONS},
+    )  # fmt: skip
+
+
+def read_engine(url: str) -> sa.Engine:
+    """A small pool of read-only connections; usable from several threads. Connects lazily."""
+    if is_sqlite(url):
+        return _sqlite_reader(sqlite_file(url))
+    options = f"{_POSTGRES_OPTIONS} -c default_transaction_read_only=on"
+    return sa.create_engine(
+        normal_url(url), pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=5,
+        connect_args={"connect_timeout": 3, "options": options},
+    )  # fmt: skip
+
+
+def serialise_writes(connection: sa.Connection) -> None:
+    """Makes write transactions of several processes queue up (SQLite has one writer to begin with)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITE_LOCK)))
+
+
+def _sqlite_writer(path: Path) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        _pragmas(
+            connection,
+            ("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON"),
+            ("trusted_schema", "OFF"), ("secure_delete", "ON"), ("busy_timeout", "10000"), ("mmap_size", "0"),
+        )  # fmt: skip
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _sqlite_reader(path: Path) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+        _pragmas(
+            connection,
+            ("query_only", "ON"), ("wal_autocheckpoint", "0"), ("trusted_schema", "OFF"),
+            ("busy_timeout", "5000"), ("mmap_size", "0"),
+        )  # fmt: skip
+        return connection
+
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8, pool_timeout=10
+    )
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _pragmas(connection: sqlite3.Connection, *settings: tuple[str, str]) -> None:
+    for name, value in settings:
+        connection.execute(f"PRAGMA {name}={value}")
+
+
+def _begin_immediate(connection: sa.Connection) -> Any:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: sa.Connection) -> Any:
+    connection.exec_driver_sql("BEGIN")
