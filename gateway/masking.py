@@ -170,9 +170,7 @@ def find(text: str) -> list[tuple[int, int, str]]:
     found: list[tuple[int, int, str]] = []
     for kind, finder in _needed(text):
         found += [(start, end, kind) for start, end in finder(text)]
-    if len(found) < 2:
-        return found
-    return _without_overlap(found)
+    return _without_overlap(found) if len(found) > 1 else found
 
 
 def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:

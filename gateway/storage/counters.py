@@ -18,8 +18,8 @@ def gcra(tat: float, now: float, rate: float, burst: int) -> Decision:
     """The generic cell rate algorithm (ITU-T I.371, virtual scheduling): one number of state per key.
 
     ``tat``: the state so far (0 for a new key), ``rate``: requests per second, ``burst``: requests that may
-    come at once. Over any span of s seconds at most ``burst + rate * s`` requests are allowed. A refused request
-    costs nothing.
+    come at once. Over any span of s seconds at most ``burst + rate * s`` requests are allowed. A refused
+    request costs nothing.
     """
     interval = 1.0 / rate
     # The schedule can never be more than a burst ahead; further ahead means the clock was set back.

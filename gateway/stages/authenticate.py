@@ -1,0 +1,131 @@
+"""Who is this: a bearer key becomes a :class:`Principal`, or the request ends here.
+
+A key is looked up by its SHA-256 in a dictionary, so the time it takes says nothing about any stored key. No
+message ever repeats the key: it shows its prefix and last four characters at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from gateway.config import Config
+from gateway.context import Answer, Exchange, Principal
+from gateway.errors import Forbidden, NotFound, Unauthenticated
+from gateway.keys import (
+    INFERENCE_PREFIX,
+    LONGEST,
+    digest_of,
+    hint_of,
+    is_admin_key,
+    principal_of_yaml_key,
+    well_formed,
+)
+from gateway.pipeline import Handler
+from gateway.runtime import Runtime
+
+_MISSING = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+    "auth (i.e. Authorization: Bearer YOUR_KEY)."
+)
+_CHALLENGE = {"www-authenticate": "Bearer"}
+
+
+def authenticate(
+    headers: Mapping[str, str],
+    runtime: Runtime,
+    yaml_keys: Mapping[str, Principal],
+    now: float,
+    scope: str,
+) -> Principal:
+    """The principal of a request that needs ``scope``.
+
+    ``headers`` by lower-case name, ``yaml_keys`` by digest (:func:`yaml_keys_of`), ``now`` in unix seconds.
+    Raises Unauthenticated (401) for a missing, unknown, expired or revoked key and Forbidden (403) for a
+    key of another kind or scope.
+    """
+    text = _key_in(headers)
+    if is_admin_key(text):
+        raise Forbidden(
+            "Admin keys open the admin page only. Call the API with a key made by `understudy keys create`."
+        )
+    if text.startswith(INFERENCE_PREFIX) and not well_formed(text):
+        raise _refused(text, "Its checksum does not match: it was probably cut or mistyped.")
+    digest = digest_of(text)
+    known = yaml_keys.get(digest)
+    if known is None:
+        known = _stored(text, digest, runtime, now)
+    if scope not in known.scopes:
+        raise Forbidden(f"This API key lacks the scope '{scope}'. Ask for a key that has it.")
+    return known
+
+
+def yaml_keys_of(config: Config) -> dict[str, Principal]:
+    """The principals of the keys in the policies, by digest."""
+    return {digest_of(key.key): principal_of_yaml_key(key) for key in config.keys}
+
+
+def model_not_found(model: str) -> NotFound:
+    """The answer for a model that does not exist, and for one this key may not call: it tells neither."""
+    return NotFound(
+        f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found"
+    )
+
+
+class Authenticate:
+    """The stage: fills ``exchange.principal`` (unless the caller has) and holds it to its models."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._config: Config | None = None
+        self._yaml_keys: dict[str, Principal] = {}
+
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        if exchange.principal is None:
+            runtime = exchange.runtime
+            exchange.principal = authenticate(
+                exchange.headers, runtime, self._keys_of(runtime.config), self._now(), "inference"
+            )
+        allowed = exchange.principal.models
+        if allowed and exchange.request.model not in allowed:
+            raise model_not_found(exchange.request.model)
+        return await inner(exchange)
+
+    def _keys_of(self, config: Config) -> dict[str, Principal]:
+        """Hashed once per configuration, not per request."""
+        if config is not self._config:
+            self._config, self._yaml_keys = config, yaml_keys_of(config)
+        return self._yaml_keys
+
+
+def _key_in(headers: Mapping[str, str]) -> str:
+    scheme, _, text = headers.get("authorization", "").strip().partition(" ")
+    if scheme and scheme.lower() != "bearer":
+        raise Unauthenticated(_MISSING, headers=_CHALLENGE)
+    text = text.strip() or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip()
+    if not text:
+        raise Unauthenticated(_MISSING, headers=_CHALLENGE)
+    if len(text) > LONGEST:
+        raise _refused("", "It is longer than any key.")
+    return text
+
+
+def _stored(text: str, digest: str, runtime: Runtime, now: float) -> Principal:
+    key = runtime.keys.get(digest)
+    if key is None:
+        raise _refused(text, "Keys are made by `understudy keys create`.")
+    if key.revoked_at is not None and key.revoked_at <= now:
+        raise _refused(text, "It has been revoked.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise _refused(text, "It has expired.")
+    return Principal(
+        key_id=key.id,
+        project=key.project,
+        scopes=key.scopes,
+        models=key.models,
+        requests_per_minute=key.requests_per_minute,
+    )
+
+
+def _refused(text: str, reason: str) -> Unauthenticated:
+    return Unauthenticated(f"Incorrect API key provided: {hint_of(text)}. {reason}", headers=_CHALLENGE)

@@ -1,0 +1,134 @@
+"""The newest captured calls in memory, so that a client reads its own writes before they reach the database.
+
+Also remembers what was said about older calls (metadata replaced, completion deleted) until the database knows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import Enum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.masking import Masker, mask_value
+from gateway.storage.protocols import StoredCompletion
+from gateway.storage.records import CallRecord
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_Place = tuple[str, str]  # project, call id
+
+
+class _Sentinel(Enum):
+    DELETED = "deleted"
+
+
+DELETED: Final = _Sentinel.DELETED
+
+
+class RecentCalls:
+    """At most ``max_calls`` calls and ``max_bytes`` of their text; the oldest go first.
+
+    A call is kept as it was recorded and decoded (and masked, exactly as the database would) when it is read,
+    so that remembering costs the hot path next to nothing.
+    """
+
+    def __init__(self, max_calls: int = 2000, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._calls: OrderedDict[_Place, CallRecord | StoredCompletion] = OrderedDict()
+        self._metadata: OrderedDict[_Place, dict[str, str]] = OrderedDict()
+        self._deleted: OrderedDict[_Place, None] = OrderedDict()
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def remember(self, record: CallRecord) -> None:
+        """A call that was just recorded; one without a visible capture is passed over."""
+        if record.text is not None and record.text.visible:
+            self._put((record.project, record.id), record)
+
+    def keep(self, completion: StoredCompletion) -> None:
+        """A completion read from the database that is about to differ from what stands there."""
+        self._put((completion.project, completion.id), completion)
+
+    def metadata(self, project: str, call_id: str, metadata: dict[str, str]) -> None:
+        """The visible map was replaced."""
+        self._metadata[project, call_id] = metadata
+        self._metadata.move_to_end((project, call_id))
+        _trim(self._metadata, self._max_calls)
+
+    def forget(self, project: str, call_id: str) -> None:
+        """The completion was deleted: its text goes at once."""
+        place = (project, call_id)
+        self._drop(place)
+        self._metadata.pop(place, None)
+        self._deleted[place] = None
+        _trim(self._deleted, self._max_calls)
+
+    def get(self, project: str, call_id: str) -> StoredCompletion | Literal[_Sentinel.DELETED] | None:
+        """The completion, DELETED, or None when only the database can tell."""
+        place = (project, call_id)
+        if place in self._deleted:
+            return DELETED
+        found = self._calls.get(place)
+        return None if found is None else self.as_now(_stored(found))
+
+    def as_now(self, completion: StoredCompletion) -> StoredCompletion:
+        """A completion with the metadata that was last set here."""
+        metadata = self._metadata.get((completion.project, completion.id))
+        return completion if metadata is None else msgspec.structs.replace(completion, metadata=metadata)
+
+    def deleted(self, project: str) -> set[str]:
+        """The ids of deleted completions that the database may still show."""
+        return {call_id for owner, call_id in self._deleted if owner == project}
+
+    def list(self, project: str) -> list[StoredCompletion]:
+        """The project's completions, oldest first."""
+        found = [self.as_now(_stored(one)) for (owner, _), one in self._calls.items() if owner == project]
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def _put(self, place: _Place, call: CallRecord | StoredCompletion) -> None:
+        if place in self._deleted:
+            return
+        self._drop(place)
+        self._calls[place] = call
+        self._bytes += _size(call)
+        while self._calls and (len(self._calls) > self._max_calls or self._bytes > self._max_bytes):
+            self._drop(next(iter(self._calls)))
+
+    def _drop(self, place: _Place) -> None:
+        gone = self._calls.pop(place, None)
+        if gone is not None:
+            self._bytes -= _size(gone)
+
+
+def _stored(call: CallRecord | StoredCompletion) -> StoredCompletion:
+    if isinstance(call, StoredCompletion):
+        return call
+    assert call.text is not None
+    request, answer = _decode(call.text.request), _decode(call.text.answer)
+    if call.text.mask:
+        masked = mask_value({"request": request, "answer": answer}, Masker())
+        request, answer = masked["request"], masked["answer"]
+    return StoredCompletion(
+        id=call.id,
+        project=call.project,
+        created_at=call.created_at,
+        model=call.model_asked,
+        request=request,
+        answer=answer,
+        metadata=call.metadata,
+    )
+
+
+def _size(call: CallRecord | StoredCompletion) -> int:
+    if isinstance(call, CallRecord):
+        return len(call.text.request) + len(call.text.answer) if call.text is not None else 0
+    return len(msgspec.json.encode((call.request, call.answer)))
+
+
+def _trim(table: OrderedDict[_Place, Any], most: int) -> None:
+    while len(table) > most:
+        table.popitem(last=False)
