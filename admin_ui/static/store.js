@@ -1,0 +1,58 @@
+// Polling: every two seconds while somebody can see the page; says when the gateway is gone.
+
+import { poll } from "./api.js";
+import { byId, setText } from "./dom.js";
+
+const EVERY_MS = 2000;
+const SLOWEST_MS = 15000;
+let timer = 0;
+let failures = 0;
+let turn = 0;
+let job = null; // { paths: () => [...], show: (...answers) => void, ended: () => void }
+
+function pulse(kind, text) {
+  byId("pulse").dataset.kind = kind;
+  setText(byId("pulse-text"), text);
+}
+
+async function round() {
+  clearTimeout(timer);
+  if (!job || document.hidden) return;
+  const mine = ++turn;
+  const now = job;
+  try {
+    const answers = await poll(now.paths());
+    if (mine !== turn || job !== now) return;
+    failures = 0;
+    now.show(...answers);
+    pulse("live", "Live");
+  } catch (failure) {
+    if (mine !== turn || job !== now) return;
+    if (failure.status === 401) {
+      stop();
+      now.ended();
+      return;
+    }
+    failures += 1;
+    if (failure.status === undefined) throw failure; // a fault of this page: let the console show it
+    pulse("lost", failure.status === 0 ? "Connection lost, retrying" : failure.message);
+  } finally {
+    if (mine === turn && job === now) timer = setTimeout(round, Math.min(SLOWEST_MS, EVERY_MS * 2 ** Math.min(failures, 3)));
+  }
+}
+
+export function start(next) {
+  job = next;
+  failures = 0;
+  pulse("", "Connecting…");
+  return round();
+}
+
+export function stop() {
+  job = null;
+  clearTimeout(timer);
+}
+
+export const again = () => round();
+
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : round()));

@@ -1,0 +1,152 @@
+"""What the admin API answers. Money is US dollars, times are unix seconds, shares lie in [0, 1].
+
+``None`` money means that nothing is known; a sum over calls whose price is unknown says so in ``unpriced``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Totals(Struct, frozen=True):
+    """``cost_usd`` is what answering cost, ``extra_cost_usd`` what learning cost on top (re-asks, second
+    opinions). ``saved_usd`` = teacher_cost_usd − cost − extra over the calls of tasks with a teacher; None, as
+    is ``teacher_cost_usd``, when one of those calls has no known price."""
+
+    calls: int
+    errors: int
+    student_calls: int
+    student_share: float | None
+    cost_usd: float
+    teacher_cost_usd: float | None
+    extra_cost_usd: float
+    saved_usd: float | None
+    saved_share: float | None
+    unpriced: int
+
+
+class Bucket(Struct, frozen=True):
+    """One bar of the chart; ``start`` is the bucket's first second."""
+
+    start: int
+    calls: int
+    student_calls: int
+    cost_usd: float
+    teacher_cost_usd: float | None
+    extra_cost_usd: float
+    saved_usd: float | None
+    unpriced: int
+
+
+class Overview(Struct, frozen=True):
+    now: float
+    since: float
+    bucket_s: int
+    totals: Totals
+    series: list[Bucket]
+    agreement: Evidence | None
+    """Pooled over the students that serve now; None while none does or nothing was compared."""
+    students_off: bool
+    simulated: bool
+    config: dict[str, str]
+    recorder_degraded: bool
+
+
+class Evidence(Struct, frozen=True):
+    """Agreement with the teacher on answered calls; ``low``/``high`` is the 95 % Wilson interval.
+
+    ``epoch`` names the stage the pairs were collected in: the student's present one or, while that has none
+    yet, the last that had. ``compared`` also counts the pairs in which the student passed the call on.
+    """
+
+    n: int
+    agreed: int
+    agreement: float | None
+    low: float | None
+    high: float | None
+    compared: int
+    epoch: int
+    gates: dict[str, Any]
+
+
+class StudentView(Struct, frozen=True):
+    id: str
+    version: int
+    recipe: str
+    stage: str
+    paused: bool
+    epoch: int
+    round: int
+    threshold: float
+    fingerprint: str
+    evidence: Evidence
+    watch: dict[str, float]
+    certificate: dict[str, str] | None
+    dataset: str
+    metrics: dict[str, Any]
+    created_at: float | None
+    wish: str
+    """The open wish about this student (promote, resume, retrain); "" when there is none."""
+    waiting_approval: bool
+
+
+class RunView(Struct, frozen=True):
+    id: str
+    kind: str
+    state: str
+    progress: float
+    step: str
+    error: str
+    created_at: float
+    finished_at: float | None
+
+
+class VersionView(Struct, frozen=True):
+    fingerprint: str
+    version: int
+    first_seen: float
+    trainable_calls: int
+
+
+class DatasetView(Struct, frozen=True):
+    digest: str
+    version: int
+    created_at: float
+
+
+class CostNow(Struct, frozen=True):
+    """Per call over the newest ``calls`` calls; ``unpriced`` of them have no known price."""
+
+    calls: int
+    per_call_usd: float | None
+    teacher_per_call_usd: float | None
+    unpriced: int
+
+
+class TaskView(Struct, frozen=True):
+    name: str
+    project: str
+    teacher: str | None
+    simulated: bool
+    target: float | None
+    floor: float | None
+    """target - margin: what the agreement must be shown to exceed."""
+    approval: str | None
+    captured_calls: int
+    needed_calls: int | None
+    ceiling: Evidence | None
+    """How often the teacher agrees with itself; None while it was not asked twice."""
+    cost: CostNow
+    versions: list[VersionView]
+    datasets: list[DatasetView]
+    students: list[StudentView]
+    runs: list[RunView]
+
+
+class Done(Struct, frozen=True):
+    """``status``: done (in force now) or asked (the trainer decides)."""
+
+    status: str
+    message: str

@@ -1,0 +1,121 @@
+"""Admin sessions and the brake on guessing the admin key. In memory: a restart logs everybody out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+IDLE_S = 15 * 60.0
+ABSOLUTE_S = 12 * 3600.0
+TRIES = 5
+WINDOW_S = 60.0
+_MOST_SESSIONS = 256
+_MOST_ADDRESSES = 1024
+
+
+class Session(Struct, frozen=True):
+    """A person who is logged in. Times are unix seconds; ``seen_at`` is when they last did something."""
+
+    csrf: str
+    created_at: float
+    seen_at: float
+
+    def alive(self, now: float) -> bool:
+        return now - self.seen_at < IDLE_S and now - self.created_at < ABSOLUTE_S
+
+
+class Sessions:
+    """Server-side sessions by the SHA-256 of their id, so that a memory dump holds no usable cookie."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sessions: dict[bytes, Session] = {}
+
+    def open(self) -> tuple[str, Session]:
+        """A new 256-bit id and its session. The oldest session makes room when there are too many."""
+        now = self._clock()
+        self._sessions = {digest: one for digest, one in self._sessions.items() if one.alive(now)}
+        while len(self._sessions) >= _MOST_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+        token = secrets.token_urlsafe(32)
+        session = Session(csrf=secrets.token_urlsafe(32), created_at=now, seen_at=now)
+        self._sessions[_digest(token)] = session
+        return token, session
+
+    def find(self, token: str | None, *, extend: bool) -> Session | None:
+        """The living session of ``token``. ``extend`` counts this request as a sign of a person."""
+        if not token:
+            return None
+        key, now = _digest(token), self._clock()
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        if not session.alive(now):
+            del self._sessions[key]
+            return None
+        if extend:
+            session = Session(csrf=session.csrf, created_at=session.created_at, seen_at=now)
+            self._sessions[key] = session
+        return session
+
+    def close(self, token: str | None) -> None:
+        if token:
+            self._sessions.pop(_digest(token), None)
+
+
+class LoginBrake:
+    """At most :data:`TRIES` failed logins a minute from one address, and as many from everywhere together.
+
+    A try counts from its start, so that parallel guesses cannot overtake the count; success gives it back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._overall: deque[float] = deque()
+        self._by_address: dict[str, deque[float]] = {}
+
+    def begin(self, address: str) -> float:
+        """Counts a try. → 0 when it may go on, else the seconds to wait (and nothing is counted)."""
+        now = self._clock()
+        self._forget(now)
+        mine = self._by_address.get(address, deque())
+        for tries in (mine, self._overall):
+            if len(tries) >= TRIES:
+                return max(1.0, tries[0] + WINDOW_S - now)
+        if len(self._by_address) >= _MOST_ADDRESSES:
+            self._by_address.pop(next(iter(self._by_address)))
+        self._by_address[address] = mine
+        mine.append(now)
+        self._overall.append(now)
+        return 0.0
+
+    def succeeded(self, address: str) -> None:
+        """The latest try from ``address`` was the right key: it does not count."""
+        for tries in (self._by_address.get(address), self._overall):
+            if tries:
+                tries.pop()
+
+    def _forget(self, now: float) -> None:
+        for tries in (self._overall, *self._by_address.values()):
+            while tries and now - tries[0] >= WINDOW_S:
+                tries.popleft()
+        self._by_address = {address: tries for address, tries in self._by_address.items() if tries}
+
+
+def key_matches(key: str, admin_digest: str) -> bool:
+    """Whether SHA-256 of ``key`` is ``admin_digest`` (hex), in time that does not depend on the answer."""
+    found = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return hmac.compare_digest(found, admin_digest)
+
+
+def same_secret(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode())
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
