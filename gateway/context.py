@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
 from gateway.config import Task
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.chat import ChatRequest, Usage
 from gateway.runtime import Runtime
 from gateway.storage.records import Attempt
 from optimizer.routing.plan import Candidate, Plan, Rung
+
+__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Principal", "WholeAnswer"]
 
 
 class Principal(Struct, frozen=True):
@@ -23,34 +26,6 @@ class Principal(Struct, frozen=True):
     scopes: tuple[str, ...] = ("inference",)
     models: tuple[str, ...] = ()
     requests_per_minute: int | None = None
-
-
-class Chunk(Struct, frozen=True):
-    """One piece of a streamed answer: the JSON that goes out, and what stages look at."""
-
-    data: dict[str, Any]
-    text: str = ""
-    finish_reason: str | None = None
-    usage: Usage | None = None
-
-
-class WholeAnswer(Struct, frozen=True):
-    """A complete chat completion in OpenAI's shape."""
-
-    data: dict[str, Any]
-    text: str
-    finish_reason: str | None
-    usage: Usage | None
-
-
-class ChunkStream(Protocol):
-    """A streamed answer. ``aclose`` is idempotent, safe before the first chunk, and frees the upstream."""
-
-    def __aiter__(self) -> AsyncIterator[Chunk]: ...
-    async def aclose(self) -> None: ...
-
-
-Answer = WholeAnswer | ChunkStream
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.config import Config, Policy, Task
+from gateway.providers.codec import Codec
 from gateway.storage.protocols import Key, Snapshot
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
@@ -25,12 +26,16 @@ class Runtime:
     policies: Mapping[str, Policy]
     matches: Mapping[str, tuple[Task, ...]]
     students: Mapping[tuple[str, str, str], tuple[Student, ...]]
+    codecs: Mapping[str, Codec]
     models: Mapping[str, tuple[Candidate, ...]]
     """Bare model names to the candidates that serve them."""
 
 
-def build_runtime(config: Config, snapshot: Snapshot) -> Runtime:
-    """Indexes a configuration and a snapshot; done once per change, never per request."""
+def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -> Runtime:
+    """Indexes a configuration and a snapshot; done once per change, never per request.
+
+    ``engine_socket`` is where the built-in classifier engine listens when the policies name no other place.
+    """
     matches: dict[str, list[Task]] = {}
     models: dict[str, set[Candidate]] = {}
     policies = {policy.name: policy for policy in config.policies}
@@ -54,6 +59,7 @@ def build_runtime(config: Config, snapshot: Snapshot) -> Runtime:
         policies=policies,
         matches={model: tuple(tasks) for model, tasks in matches.items()},
         students={scope: tuple(versions) for scope, versions in students.items()},
+        codecs={name: settings.build(name, engine_socket) for name, settings in config.providers.items()},
         models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
     )
 

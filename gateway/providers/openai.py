@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
 from msgspec import Struct
+
+from gateway import errors
+from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.protocol.sse import EventParser, EventTooLarge
+from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
+from optimizer.routing.attempts import sensible_retry_after
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A compatible vendor as data."""
+
+    base_url: str
+    usage_in_stream: bool = True
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """The shipped vendors, by name."""
+    text = Path(__file__).with_name("profiles.yaml").read_text(encoding="utf-8")
+    return msgspec.convert(yaml.safe_load(text), dict[str, Profile])
 
 
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
@@ -14,3 +45,153 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
     headers: dict[str, str] = {}
     simulated: bool = False
     """True for a simulated provider: everything that shows its figures says so."""
+
+    def build(self, name: str, engine_socket: str) -> OpenAICodec:
+        profile = profiles().get(self.profile) or Profile(base_url=self.base_url)
+        headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        base_url = (self.base_url or profile.base_url).rstrip("/")
+        return OpenAICodec(name, f"{base_url}/chat/completions", headers, profile)
+
+
+class OpenAICodec:
+    """Translation is (nearly) the identity: the whole map goes out with ``model`` replaced."""
+
+    def __init__(self, name: str, url: str, headers: dict[str, str], profile: Profile, socket: str = "") -> None:
+        self._name, self._url, self._headers = name, url, headers
+        self._profile, self._socket = profile, socket
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        wire = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
+        wire["model"] = model
+        if stream:
+            wire["stream"] = True
+            options = dict(body.get("stream_options") or {})
+            if self._profile.usage_in_stream:
+                options["include_usage"] = True  # the gateway prices every call, asked or not
+            if options:
+                wire["stream_options"] = options
+        return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire), socket=self._socket)
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+        if status != 200:
+            raise self.refuse(status, headers, body, now=now)
+        data = self._object(body)
+        choices = data.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise self._nonsense("an answer without choices")
+        message = choices[0].get("message")
+        content = message.get("content") if isinstance(message, dict) else None
+        return WholeAnswer(
+            data=data,
+            text=content if isinstance(content, str) else "",
+            finish_reason=choices[0].get("finish_reason"),
+            usage=usage_from_wire(data.get("usage")),
+        )
+
+    def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
+        message, kind, param, code = _error_fields(body)
+        retry_after = sensible_retry_after(headers.get("retry-after"), now)
+        if status in (401, 403):
+            return failed("credentials", errors.UpstreamFailed(
+                f"The provider '{self._name}' refused the gateway's own credentials. "
+                "This is for the gateway's operator to mend, not for you.",
+                code="provider_credentials", detail=f"status {status}",
+            ))
+        if status == 429:
+            passed_on = {"retry-after": str(int(retry_after + 0.999))} if retry_after is not None else {}
+            error = errors.RateLimited(
+                message or f"The provider '{self._name}' is limiting requests.",
+                code=code or "rate_limit_exceeded", headers=passed_on,
+            )
+            return failed("throttled", error, retry_after=retry_after)
+        if status in (408, 409) or status >= 500 or status < 400:
+            return failed("failed", errors.UpstreamFailed(
+                f"The provider '{self._name}' failed (status {status}).", detail=message,
+            ), retry_after=retry_after)
+        return failed("refused", errors.ProviderRefused(
+            status, message or f"The provider '{self._name}' refused the request.",
+            kind=kind or "invalid_request_error", param=param, code=code,
+        ))
+
+    def stream(self) -> OpenAIStream:
+        return OpenAIStream(self)
+
+    def _object(self, body: bytes) -> dict[str, Any]:
+        try:
+            data = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise self._nonsense("an answer that is not JSON") from None
+        if not isinstance(data, dict):
+            raise self._nonsense("an answer that is no JSON object")
+        return data
+
+    def _nonsense(self, what: str) -> AttemptFailed:
+        return failed("failed", errors.UpstreamFailed(f"The provider '{self._name}' sent {what}."))
+
+
+class OpenAIStream:
+    """Decodes a streamed answer wherever its bytes were cut."""
+
+    def __init__(self, codec: OpenAICodec) -> None:
+        self._codec = codec
+        self._events = EventParser()
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        try:
+            events = self._events.feed(data)
+        except EventTooLarge:
+            raise self._codec._nonsense("a stream event larger than 4 MiB") from None
+        chunks: list[Chunk] = []
+        for event in events:
+            if self.done:
+                break
+            if event.data.strip() == b"[DONE]":
+                self.done = True
+            elif event.data:
+                chunks.append(self._chunk(event.data))
+        return chunks
+
+    def finish(self) -> None:
+        if not self.done:
+            raise self._codec._nonsense("a stream that was cut before its end")
+
+    def _chunk(self, payload: bytes) -> Chunk:
+        data = self._codec._object(payload)
+        if data.get("error"):
+            message, _, _, code = _error_fields(payload)
+            raise failed("failed", errors.UpstreamFailed(
+                message or "The provider reported an error inside the stream.", code=code or "upstream_error"
+            ))
+        choices = data.get("choices")
+        text, finish = "", None
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            first = choices[0]
+            delta = first.get("delta")
+            content = delta.get("content") if isinstance(delta, dict) else None
+            text = content if isinstance(content, str) and not first.get("index") else ""
+            finish = first.get("finish_reason")
+        usage: Usage | None = usage_from_wire(data.get("usage")) if data.get("usage") else None
+        return Chunk(data=data, text=text, finish_reason=finish, usage=usage)
+
+
+def _error_fields(body: bytes) -> tuple[str, str, str | None, str | None]:
+    """(message, type, param, code) of an OpenAI-shaped error; empty where the body has another shape."""
+    try:
+        data = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", "", None, None
+    error = data.get("error") if isinstance(data, dict) else None
+    if isinstance(error, str):
+        return error[:2000], "", None, None
+    if not isinstance(error, dict):
+        return "", "", None, None
+    message, kind, param, code = (error.get(name) for name in ("message", "type", "param", "code"))
+    return (
+        str(message or "")[:2000],
+        str(kind or ""),
+        param if isinstance(param, str) else None,
+        str(code) if isinstance(code, str | int) else None,
+    )

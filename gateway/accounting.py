@@ -1,0 +1,104 @@
+"""What a call cost, and what its teacher would have cost. Pure, but for the small running shapes of traffic."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.config import Config, Price
+from gateway.context import Exchange
+from gateway.pricing import cost, price_of
+from gateway.protocol.chat import Usage, text_of
+from gateway.providers import OpenAIProvider
+from optimizer.routing.plan import Candidate
+
+_CHARACTERS_PER_TOKEN = 4.0
+_MEMORY = 0.02  # weight of the newest call in the running shape
+
+
+class Shape(Struct, frozen=True):
+    """How a task's teacher counts: tokens per character of input and answer, and its cached share of input."""
+
+    calls: int = 0
+    input_per_char: float = 1 / _CHARACTERS_PER_TOKEN
+    output_per_char: float = 1 / _CHARACTERS_PER_TOKEN
+    cached_share: float = 0.0
+
+
+def learn_shape(shape: Shape, usage: Usage, input_chars: int, output_chars: int) -> Shape:
+    """The shape after one more of the teacher's own counts (an exponential mean, plain while it is young)."""
+    if usage.estimated or not input_chars or not usage.prompt:
+        return shape
+    weight = max(_MEMORY, 1 / (shape.calls + 1))
+    output = usage.completion / output_chars if output_chars else shape.output_per_char
+
+    def mix(old: float, new: float) -> float:
+        return old + weight * (new - old)
+
+    return Shape(
+        calls=shape.calls + 1,
+        input_per_char=mix(shape.input_per_char, usage.prompt / input_chars),
+        output_per_char=mix(shape.output_per_char, output),
+        cached_share=mix(shape.cached_share, usage.cached / usage.prompt),
+    )
+
+
+def estimate(shape: Shape, input_chars: int, output_chars: int) -> Usage:
+    """What the teacher would count for a call it did not see; marked as an estimate."""
+    prompt = max(1, round(input_chars * shape.input_per_char))
+    return Usage(
+        prompt=prompt,
+        completion=max(1, round(output_chars * shape.output_per_char)),
+        cached=min(prompt, round(prompt * shape.cached_share)),
+        estimated=True,
+    )
+
+
+def characters(exchange: Exchange) -> int:
+    """Characters of all text turns of the request."""
+    return sum(len(text_of(message)) for message in exchange.request.messages)
+
+
+def price_for(config: Config, candidate: Candidate) -> Price | None:
+    """The price of a candidate, by its provider's own table, then by its vendor's; None when unknown."""
+    settings = config.providers.get(candidate.provider)
+    profile = settings.profile if isinstance(settings, OpenAIProvider) else ""
+    return price_of(config.prices, candidate.provider, profile, candidate.model)
+
+
+class Accountant:
+    """Puts usage and cost on an exchange once its answer is known. One per gateway."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[str, Shape] = {}
+
+    def settle(self, exchange: Exchange, answer_text: str) -> None:
+        """Fills ``usage``, ``cost_usd`` and ``teacher_cost_usd``; None stays None when a price is unknown."""
+        rung = exchange.answered_by
+        if rung is None or exchange.cache == "hit":
+            return
+        config = exchange.runtime.config
+        chars = characters(exchange)
+        task = exchange.task
+        if rung.role == "student":
+            shape = self._shapes.get(task.name, Shape()) if task else Shape()
+            exchange.usage = estimate(shape, chars, len(answer_text))
+            exchange.cost_usd = exchange.student_cost_usd
+        else:
+            if exchange.usage is None:
+                exchange.usage = estimate(Shape(), chars, len(answer_text))
+            elif task is not None and rung.role == "teacher":
+                shape = self._shapes.get(task.name, Shape())
+                self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
+            exchange.cost_usd = cost(exchange.usage, price_for(config, rung.candidate))
+        exchange.teacher_cost_usd = self._teacher_cost(exchange)
+
+    def _teacher_cost(self, exchange: Exchange) -> float | None:
+        rung, task = exchange.answered_by, exchange.task
+        if task is None or task.teacher is None or (rung is not None and rung.role == "teacher"):
+            return exchange.cost_usd
+        teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
+        return cost(exchange.usage or Usage(), price_for(exchange.runtime.config, teacher))
+
+    def extra_cost(self, exchange: Exchange, candidate: Candidate, usage: Usage | None) -> float | None:
+        """What a re-ask cost on top of the call."""
+        return cost(usage or Usage(), price_for(exchange.runtime.config, candidate)) if usage else None

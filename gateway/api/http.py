@@ -1,0 +1,105 @@
+"""The few bytes of HTTP that the hot path writes itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from litestar.types import Receive, Scope, Send
+
+from gateway import errors
+from gateway.context import Principal
+
+
+class ClientGone(Exception):
+    """The client left before its request had arrived; there is nobody to answer."""
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Lower-case header names to values; of a repeated header the last one counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout: float) -> bytes:
+    """The request's body. Raises TooLarge, RequestTimeout (no progress for ``timeout`` seconds) or
+    ClientGone."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
+    first = await _piece(receive, timeout)
+    if not first[1]:
+        if len(first[0]) > limit:
+            raise _too_large(limit)
+        return first[0]
+    parts, size = [first[0]], len(first[0])
+    more = True
+    while more:
+        if size > limit:
+            raise _too_large(limit)
+        part, more = await _piece(receive, timeout)
+        parts.append(part)
+        size += len(part)
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(parts)
+
+
+async def _piece(receive: Receive, timeout: float) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout(timeout):
+            message = await receive()
+    except TimeoutError:
+        raise errors.RequestTimeout(
+            f"The request's body stopped arriving for {timeout:g} seconds. Send it again.",
+            headers={"connection": "close"},
+        ) from None
+    if message["type"] != "http.request":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _too_large(limit: int) -> errors.TooLarge:
+    return errors.TooLarge(
+        f"The request's body is larger than {limit} bytes, the most this gateway accepts.",
+        headers={"connection": "close"},
+    )
+
+
+def _pairs(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+
+
+async def send_whole(
+    send: Send, body: bytes, request_id: str, headers: Mapping[str, str], *, status: int = 200
+) -> None:
+    """A complete JSON answer."""
+    fixed = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": fixed + _pairs(headers)})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def start_stream(send: Send, request_id: str, headers: Mapping[str, str]) -> None:
+    fixed = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": fixed + _pairs(headers)})
+
+
+async def send_error(
+    send: Send, error: errors.GatewayError, request_id: str, headers: Mapping[str, str]
+) -> None:
+    await send_whole(send, error.body(), request_id, {**headers, **error.headers}, status=error.status)
+
+
+class Authenticator(Protocol):
+    """Who sends these headers. Raises Unauthenticated or Forbidden."""
+
+    def __call__(self, headers: Mapping[str, str]) -> Principal: ...

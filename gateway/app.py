@@ -1,0 +1,66 @@
+"""The ASGI application: routes and the one place where exceptions become OpenAI-shaped answers."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+
+from gateway import errors
+
+_log = logging.getLogger("understudy.app")
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+
+def build_app(handlers: Sequence[Any], lifespan: Lifespan) -> Litestar:
+    return Litestar(
+        route_handlers=list(handlers),
+        lifespan=[lifespan],
+        exception_handlers={
+            errors.GatewayError: _known,
+            HTTPException: _framework,
+            Exception: _unknown,
+        },
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _respond(error: errors.GatewayError) -> Response[bytes]:
+    headers = {"x-request-id": "req_" + secrets.token_hex(16), **error.headers}
+    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
+
+
+def _known(_: Request[Any, Any, Any], error: errors.GatewayError) -> Response[bytes]:
+    return _respond(error)
+
+
+def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
+    """Litestar's own refusals; its texts stay inside where they could quote internals."""
+    where = f"{request.method} {request.url.path[:200]}"
+    if isinstance(problem, NotFoundException):
+        return _respond(errors.NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url"))
+    if isinstance(problem, MethodNotAllowedException):
+        return _respond(errors.MethodNotAllowed(f"Not allowed to {where}. Check the method."))
+    if problem.status_code < 500:
+        return _respond(errors.BadRequest(_reason(problem), status=problem.status_code))
+    return _unknown(request, problem)
+
+
+def _reason(problem: HTTPException) -> str:
+    """Litestar's validation messages name fields of our own Structs, which is what the client needs."""
+    extra = problem.extra if isinstance(problem.extra, list) else []
+    parts = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
+    return "; ".join(parts) or "The request is not valid."
+
+
+def _unknown(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
+    error = errors.Internal(repr(problem))
+    _log.error("unhandled error at %s", request.url.path[:200], exc_info=problem)
+    return _respond(error)

@@ -1,0 +1,125 @@
+"""One attempt at one candidate: encode, send, decode. Dispatch serves with it, the learner re-asks with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gateway import errors
+from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
+from gateway.runtime import Runtime
+from gateway.upstream import Reply, Upstream
+from optimizer.routing.plan import Candidate
+
+
+class UpstreamStream:
+    """A streamed answer on its way through. Closing is idempotent and frees the upstream at once."""
+
+    def __init__(self, reply: Reply, decoder: StreamDecoder) -> None:
+        self._reply, self._decoder = reply, decoder
+        self._ready: list[Chunk] = []
+        self._next = 0
+        self._ended = False
+
+    async def prime(self) -> None:
+        """Waits for the first chunk, so that a failure before it can still go to another candidate."""
+        await self._fill()
+        if not self._ready:
+            raise failed("failed", errors.UpstreamFailed("The provider sent an empty stream."))
+
+    def __aiter__(self) -> UpstreamStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._next >= len(self._ready):
+            await self._fill()
+            if self._next >= len(self._ready):
+                raise StopAsyncIteration
+        chunk = self._ready[self._next]
+        self._next += 1
+        return chunk
+
+    async def _fill(self) -> None:
+        """Reads until there is a chunk or the end. Raises AttemptFailed."""
+        self._ready, self._next = [], 0
+        while not self._ready and not self._ended:
+            if self._decoder.done:
+                await self._drain()
+                return
+            data = await self._reply.piece()
+            if not data:
+                self._ended = True
+                self._decoder.finish()
+                return
+            self._ready = self._decoder.feed(data)
+
+    async def _drain(self) -> None:
+        """After the end mark only the end of the body is left; reading it keeps the connection usable."""
+        self._ended = True
+        while await self._reply.piece():
+            pass
+        self._reply.release()
+
+    async def aclose(self) -> None:
+        self._ended = True
+        self._reply.release()
+
+
+class ReadyStream:
+    """A stream made of chunks that are already here: a student's answer, a replayed cache entry."""
+
+    def __init__(self, chunks: list[Chunk]) -> None:
+        self._chunks = iter(chunks)
+
+    def __aiter__(self) -> ReadyStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._chunks = iter(())
+
+
+class Asker:
+    """Asks candidates. Holds no state of its own beside the connection pools."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def whole(
+        self, runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], *, remaining: float
+    ) -> tuple[WholeAnswer, Mapping[str, str]]:
+        """A complete answer and its headers. Raises AttemptFailed."""
+        codec = runtime.codecs[candidate.provider]
+        request = codec.encode(body, candidate.model, stream=False)
+        reply = await self._upstream.send(request, name=candidate.provider, remaining=remaining)
+        try:
+            data = await reply.read()
+        finally:
+            reply.release()
+        return codec.decode(reply.status, reply.headers, data, now=time.time()), reply.headers
+
+    async def stream(
+        self, runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], *, remaining: float
+    ) -> UpstreamStream:
+        """A stream whose first chunk has arrived. Raises AttemptFailed."""
+        codec = runtime.codecs[candidate.provider]
+        request = codec.encode(body, candidate.model, stream=True)
+        reply = await self._upstream.send(request, name=candidate.provider, remaining=remaining)
+        try:
+            if reply.status != 200:
+                raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
+            stream = UpstreamStream(reply, codec.stream())
+            await stream.prime()
+        except BaseException:
+            reply.release()
+            raise
+        return stream
+
+
+__all__ = ["Asker", "AttemptFailed", "ReadyStream", "UpstreamStream"]

@@ -1,0 +1,136 @@
+"""All wiring, nothing else: the one file that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from litestar import Litestar
+
+from gateway import admin_key
+from gateway.accounting import Accountant
+from gateway.api.admin import admin_routes
+from gateway.api.chat import chat_routes
+from gateway.api.health import health_routes
+from gateway.api.models import model_routes
+from gateway.api.stored import stored_routes
+from gateway.app import build_app
+from gateway.asking import Asker
+from gateway.config import Config
+from gateway.context import Principal
+from gateway.learning import Learner
+from gateway.live import Live
+from gateway.pipeline import fold
+from gateway.policy_files import PolicyWatcher, load
+from gateway.stages.assign import Assign
+from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
+from gateway.stages.cache import Cache
+from gateway.stages.dispatch import Dispatch
+from gateway.stages.guard import Guard
+from gateway.stages.limit import Limit
+from gateway.stages.record import Record
+from gateway.stages.route import Route
+from gateway.storage.home import Home
+from gateway.storage.recent import RecentCalls
+from gateway.storage.spool import Spool
+from gateway.storage.sql_reader import open_reader
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream import Upstream
+
+_log = logging.getLogger("understudy.gateway")
+_SNAPSHOT_EVERY = 0.25
+_POLICIES_EVERY = 1.0
+
+
+def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
+    """The application and the configuration it starts with. Raises PolicyError or OSError, both for people."""
+    config = load(policies, env)
+    home.prepare()
+    admin_digest, shown = admin_key.ensure(home, env)
+    if shown:
+        _log.warning("admin key, shown this once: %s", shown)
+    rng = random.Random()  # noqa: S311 - draws routes and samples, guards nothing
+    recorder = Spool(home, config.spool)
+    watcher = PolicyWatcher(policies, env, config, now=time.time())
+    live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
+    upstream = Upstream(config.timeouts)
+    asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
+
+    def observe_pair(pair: object) -> None:
+        live.observe_pair(pair)
+        metrics.pair(pair)
+
+    learner = Learner(asker, recorder, accountant, rng, observe_pair)
+    pipeline = fold(
+        [
+            Record(recorder, recent, accountant, [metrics, learner], rng),
+            Authenticate(),
+            Limit(),
+            Guard(),
+            Cache(),
+            Assign(),
+            Route(rng),
+        ],
+        Dispatch(asker, live.watcher.answered, rng),
+    )
+
+    def who(headers: Mapping[str, str]) -> Principal:
+        runtime = live.runtime()
+        return authenticate(headers, runtime, yaml_keys_of(runtime.config), time.time(), "inference")
+
+    static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
+    handlers = [
+        *chat_routes(pipeline, live),
+        *stored_routes(live, recent, who),
+        *model_routes(live, who),
+        *health_routes(live, who, admin_digest, metrics.render),
+        *admin_routes(
+            live, admin_digest=admin_digest, static=static, secure_cookies=config.server.behind_tls
+        ),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await _refresh(live)
+        learner.start()
+        background = [asyncio.create_task(_follow_database(live)), asyncio.create_task(_follow_policies(live, watcher))]
+        try:
+            yield
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await learner.stop()
+            await upstream.close()
+            recorder.close()
+            live.reader.close()
+
+    return build_app(handlers, lifespan), config
+
+
+async def _refresh(live: Live) -> None:
+    snapshot = await asyncio.to_thread(live.refresh)
+    if snapshot is not None:
+        live.adopt(snapshot, await asyncio.to_thread(live.backlog, snapshot))
+
+
+async def _follow_database(live: Live) -> None:
+    while True:
+        await asyncio.sleep(_SNAPSHOT_EVERY)
+        with contextlib.suppress(Exception):
+            await _refresh(live)
+
+
+async def _follow_policies(live: Live, watcher: PolicyWatcher) -> None:
+    while True:
+        await asyncio.sleep(_POLICIES_EVERY)
+        config = await asyncio.to_thread(watcher.poll, time.time())
+        if config is not None:
+            live.adopt_policies(config)

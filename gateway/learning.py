@@ -1,0 +1,189 @@
+"""What the gateway does for the loop after a call was answered: copies to shadow students, random re-asks of
+the teacher, and asking the teacher twice. Never in the way of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.accounting import Accountant
+from gateway.asking import Asker
+from gateway.context import Exchange
+from gateway.providers.codec import AttemptFailed
+from gateway.runtime import Runtime
+from gateway.stages.dispatch import ask_student
+from gateway.stages.route import student_provider
+from gateway.storage.protocols import Recorder
+from gateway.storage.records import CallRecord, PairKind, PairRecord
+from optimizer.rollout import Stage, Student
+from optimizer.routing.eligibility import ineligible
+from optimizer.routing.plan import Candidate, Rung
+from optimizer.scorers import agrees
+
+_log = logging.getLogger("understudy.learning")
+_WORKERS = 8
+_QUEUE = 2000
+
+
+class Job(Struct, frozen=True):
+    """One thing to ask after a call, and the probability with which it was chosen."""
+
+    kind: PairKind
+    student: Student | None
+    propensity: float
+
+
+def jobs_for(exchange: Exchange, students: tuple[Student, ...], rng: random.Random, self_asked: int) -> list[Job]:
+    """Which comparisons this finished call gives rise to."""
+    task, rung = exchange.task, exchange.answered_by
+    if task is None or task.learn is None or rung is None or exchange.cache == "hit":
+        return []
+    rules = exchange.runtime.config.promotion
+    if rung.role == "student":
+        for student in students:
+            if student.id != rung.student:
+                continue
+            canary = student.stage is Stage.CANARY
+            rate = rules.canary.reask_rate if canary else task.watch.reask_rate
+            if rng.random() < rate:
+                return [Job("canary" if canary else "reask", student, rate)]
+        return []
+    if rung.role != "teacher" or exchange.ineligible:
+        return []
+    jobs = [
+        Job("shadow", student, rules.shadow.sample)
+        for student in students
+        if student.stage is Stage.SHADOW and not student.paused and rng.random() < rules.shadow.sample
+        and not ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
+    ]  # fmt: skip
+    if self_asked < task.learn.ceiling_calls and rng.random() < task.learn.ceiling_rate:
+        jobs.append(Job("self", None, task.learn.ceiling_rate))
+    return jobs
+
+
+class Learner:
+    """Asks in the background with a few workers and a bounded queue; what does not fit is dropped and counted."""
+
+    def __init__(
+        self, asker: Asker, recorder: Recorder, accountant: Accountant, rng: random.Random,
+        observe: Callable[[PairRecord], None],
+    ) -> None:
+        self._asker, self._recorder, self._accountant = asker, recorder, accountant
+        self._rng, self._observe = rng, observe
+        self._queue: asyncio.Queue[tuple[Exchange, Job, str]] = asyncio.Queue(_QUEUE)
+        self._self_asked: Counter[str] = Counter()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dropped = 0
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
+
+    async def stop(self) -> None:
+        """Finishes what is being asked now, for a second at most, and drops the rest."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._queue.join(), 1.0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+        if record.status != "ok" or exchange.task is None or exchange.task.learn is None:
+            return
+        scope = (record.project, record.task, record.fingerprint)
+        students = exchange.runtime.students.get(scope, ())
+        for job in jobs_for(exchange, students, self._rng, self._self_asked[record.task]):
+            self._self_asked[record.task] += job.kind == "self"
+            try:
+                self._queue.put_nowait((exchange, job, text))
+            except asyncio.QueueFull:
+                self.dropped += 1
+
+    async def _work(self) -> None:
+        while True:
+            exchange, job, text = await self._queue.get()
+            try:
+                pair = await self._ask(exchange, job, text)
+                if pair is not None:
+                    self._recorder.append(pair)
+                    self._observe(pair)
+            except AttemptFailed as problem:
+                _log.info("a %s comparison got no answer: %s", job.kind, problem.error.message)
+            except Exception:
+                _log.exception("a %s comparison failed", job.kind)
+            finally:
+                self._queue.task_done()
+
+    async def _ask(self, exchange: Exchange, job: Job, text: str) -> PairRecord | None:
+        if job.kind == "shadow":
+            return await self._shadow(exchange, job, text)
+        again, extra = await self._teacher(exchange)
+        if again is None:
+            return None
+        if job.kind == "self":
+            return _pair(exchange, job, teacher=text, student=again, confidence=1.0, answered=True, extra=extra)
+        assert exchange.confidence is not None
+        return _pair(
+            exchange, job, teacher=again, student=exchange.student_text, confidence=exchange.confidence,
+            answered=True, extra=extra,
+        )  # fmt: skip
+
+    async def _shadow(self, exchange: Exchange, job: Job, text: str) -> PairRecord:
+        student = job.student
+        assert student is not None and exchange.task is not None
+        rung = Rung(
+            candidate=Candidate(provider=student_provider(exchange.runtime), model=student.id),
+            role="student", student=student.id, threshold=student.threshold,
+        )  # fmt: skip
+        began = time.monotonic()
+        reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
+        took = (time.monotonic() - began) * 1000
+        return _pair(
+            exchange, job, teacher=text, student=reply.text, confidence=reply.confidence,
+            answered=reply.confidence >= student.threshold, extra=0.0, took=took,
+        )  # fmt: skip
+
+    async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:
+        """The teacher's own answer to a call that was answered already, and what asking cost."""
+        assert exchange.task is not None and exchange.task.teacher is not None
+        ref = exchange.task.teacher
+        candidate = Candidate(provider=ref.provider, model=ref.model)
+        runtime: Runtime = exchange.runtime
+        answer, _ = await self._asker.whole(runtime, candidate, exchange.body, remaining=60.0)
+        if answer.finish_reason != "stop":
+            return None, None
+        return answer.text, self._accountant.extra_cost(exchange, candidate, answer.usage)
+
+
+def _pair(
+    exchange: Exchange, job: Job, *, teacher: str, student: str, confidence: float, answered: bool,
+    extra: float | None, took: float | None = None,
+) -> PairRecord:
+    task, principal = exchange.task, exchange.principal
+    assert task is not None and task.learn is not None and task.capture is not None and principal is not None
+    return PairRecord(
+        call_id=exchange.call_id,
+        kind=job.kind,
+        created_at=exchange.received_at,
+        project=principal.project,
+        task=task.name,
+        fingerprint=exchange.fingerprint,
+        student=job.student.id if job.student else "",
+        epoch=job.student.epoch if job.student else 0,
+        session=exchange.session,
+        answered=answered,
+        agree=agrees(task.learn.comparison, student, teacher),
+        confidence=confidence,
+        propensity=job.propensity,
+        student_latency_ms=took if took is not None else exchange.student_ms,
+        extra_cost_usd=extra,
+        teacher_text=teacher,
+        student_text=student,
+        mask=task.capture.mask,
+    )

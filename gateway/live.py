@@ -1,0 +1,175 @@
+"""The live side of the gateway: the runtime that new calls run under, and every way it changes.
+
+A demotion takes effect here at once and goes to the spool for everybody else. What was changed here stays in
+force over every snapshot until the database has caught up with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import structs
+
+from gateway import errors
+from gateway.config import Config
+from gateway.policy_files import PolicyWatcher
+from gateway.runtime import Runtime, build_runtime
+from gateway.storage.protocols import Reader, Recorder, Snapshot
+from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord
+from gateway.watching import Watcher
+from optimizer.rollout import Stage, Student
+
+_log = logging.getLogger("understudy.live")
+NOTHING = Snapshot(generation=-1, keys=(), students=(), students_off=False)
+
+
+class Live:
+    """Implements gateway.control.Control. ``refresh`` is the only blocking method: call it in a thread."""
+
+    def __init__(
+        self, policies: PolicyWatcher, reader: Reader, recorder: Recorder, engine_socket: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policies, self._reader, self._recorder = policies, reader, recorder
+        self._engine_socket, self._clock = engine_socket, clock
+        self._taken: dict[str, tuple[int, Literal["retired", "paused"]]] = {}
+        self._off: bool | None = None
+        self._base = NOTHING
+        self.database_away = False
+        self.watcher = Watcher(self._alarmed)
+        self._runtime = build_runtime(policies.config, NOTHING, engine_socket)
+
+    # ------------------------------------------------------------------ Control
+    @property
+    def reader(self) -> Reader:
+        return self._reader
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._recorder
+
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    @property
+    def loaded(self) -> bool:
+        """Whether keys and students were read at least once."""
+        return self._base.generation >= 0
+
+    def take_back(
+        self, student: str, to: Literal["retired", "paused"], *, actor: str, reason: str, retrain: bool = False
+    ) -> None:
+        found = self._find(student)
+        self._demote(found, to, actor, reason, {}, retrain)
+
+    def wish(
+        self, student: str, action: Literal["promote", "resume", "retrain"], *, actor: str, reason: str
+    ) -> None:
+        self._find(student, retired_too=action == "retrain")
+        self._recorder.append(WishRecord(student, action, actor, reason, self._clock()))
+
+    def switch_students(self, *, off: bool, actor: str, reason: str) -> None:
+        self._off = off
+        self._recorder.append(SwitchRecord(off, actor, reason, self._clock()))
+        self._rebuild(self._runtime.config)
+
+    def audit(self, actor: str, action: str, subject: str, reason: str) -> None:
+        self._recorder.append(AuditRecord(actor, action, subject, reason, self._clock()))
+
+    def watch_numbers(self, student: str) -> dict[str, float]:
+        return self.watcher.numbers(student)
+
+    def config_status(self) -> dict[str, str]:
+        return self._policies.status()
+
+    # ------------------------------------------------------------------ change
+    def observe_pair(self, pair: PairRecord) -> None:
+        if pair.kind in ("canary", "reask") and pair.answered:
+            self.watcher.pair(pair.student, pair.epoch, pair.agree)
+
+    def refresh(self) -> Snapshot | None:
+        """A newer snapshot, or None. Blocking: runs in a thread. A missing database keeps the last one."""
+        try:
+            if self._reader.generation() == self._base.generation:
+                self.database_away = False
+                return None
+            snapshot = self._reader.snapshot()
+        except Exception as problem:  # whatever the driver raises, serving goes on with what is known
+            if not self.database_away:
+                _log.warning("the database cannot be read, serving with what is known: %s", type(problem).__name__)
+            self.database_away = True
+            return None
+        self.database_away = False
+        return snapshot
+
+    def backlog(self, snapshot: Snapshot) -> dict[str, list[bool]]:
+        """What was recorded about serving students that are not watched yet. Blocking, for a restart."""
+        found: dict[str, list[bool]] = {}
+        for student in self.watcher.missing(snapshot.students):
+            pairs = self._reader.pairs(student=student.id, kinds=("canary", "reask"), epoch=student.epoch)
+            found[student.id] = [pair.agree for pair in pairs if pair.answered]
+        return found
+
+    def adopt(self, snapshot: Snapshot, backlog: dict[str, list[bool]]) -> None:
+        """Puts a snapshot into force (in the event loop)."""
+        self._base = snapshot
+        self._rebuild(self._runtime.config)
+        students = self._runtime.snapshot.students
+        for student in self.watcher.missing(students):
+            task = self._runtime.tasks.get(student.task)
+            if task is not None and task.learn is not None:
+                self.watcher.begin(student, task, backlog.get(student.id, []))
+        self.watcher.forget({one.id for one in students if one.stage in (Stage.CANARY, Stage.LIVE)})
+
+    def adopt_policies(self, config: Config) -> None:
+        self._rebuild(config)
+        self.audit("policies", "reload", config.digest, "the policies folder changed")
+
+    def _rebuild(self, config: Config) -> None:
+        base = self._base
+        known = {one.id: one for one in base.students}
+        for student, (epoch, _) in list(self._taken.items()):
+            if student not in known or known[student].epoch > epoch:
+                del self._taken[student]  # the database has caught up
+        if self._off is not None and self._off == base.students_off:
+            self._off = None
+        students = tuple(
+            changed for one in base.students if (changed := self._as_taken(one)) is not None
+        )
+        off = base.students_off if self._off is None else self._off
+        view = structs.replace(base, students=students, students_off=off)
+        self._runtime = build_runtime(config, view, self._engine_socket)
+
+    def _as_taken(self, student: Student) -> Student | None:
+        taken = self._taken.get(student.id)
+        if taken is None:
+            return student
+        return structs.replace(student, paused=True) if taken[1] == "paused" else None
+
+    def _alarmed(self, student: str, reason: str, numbers: dict[str, float]) -> None:
+        found = next((one for one in self._runtime.snapshot.students if one.id == student), None)
+        if found is not None and not found.paused:
+            self._demote(found, "retired", "watch", reason, numbers, True)
+
+    def _demote(
+        self, student: Student, to: Literal["retired", "paused"], actor: str, reason: str,
+        numbers: dict[str, float], retrain: bool,
+    ) -> None:
+        self._taken[student.id] = (student.epoch, to)
+        self._recorder.append(DemotionRecord(
+            student=student.id, epoch=student.epoch, at=self._clock(), to=to, actor=actor, reason=reason,
+            numbers=numbers, retrain=retrain,
+        ))  # fmt: skip
+        _log.warning("student %s was taken back (%s) by %s: %s", student.id, to, actor, reason)
+        self._rebuild(self._runtime.config)
+
+    def _find(self, student: str, *, retired_too: bool = False) -> Student:
+        for one in self._runtime.snapshot.students:
+            if one.id == student:
+                return one
+        if retired_too and any(one.id == student for one in self._reader.students()):
+            return next(one for one in self._reader.students() if one.id == student)
+        raise errors.NotFound(f"There is no student '{student[:80]}' that is not retired.", code="student_not_found")

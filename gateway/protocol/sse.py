@@ -1,0 +1,94 @@
+"""Server-sent events, sans IO: bytes in, events out, wherever the bytes were cut."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+LARGEST_EVENT = 4 * 1024 * 1024
+DONE = b"data: [DONE]\n\n"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(Struct, frozen=True):
+    """One dispatched event: its data lines joined by newlines."""
+
+    data: bytes
+    name: bytes = b""
+
+
+class EventTooLarge(Exception):
+    """An event grew past LARGEST_EVENT bytes."""
+
+
+class EventParser:
+    """Feeds on bytes, yields events at their blank line (WHATWG HTML, "server-sent events", parsing).
+
+    CR, LF and CRLF end a line; a leading BOM and comments are skipped; what follows the last blank line when
+    the stream ends is incomplete and is told by :attr:`pending`.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._name = b""
+        self._size = 0
+        self._skip_lf = False
+        self._fresh = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether an event was begun and not finished."""
+        return bool(self._rest or self._data)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events completed by ``data``. Raises EventTooLarge."""
+        if self._skip_lf and data:
+            self._skip_lf = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        buffer = self._rest + data if self._rest else data
+        if self._fresh:
+            if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
+                self._rest = buffer
+                return []
+            self._fresh = False
+            buffer = buffer.removeprefix(_BOM)
+        lines = buffer.splitlines(keepends=True)
+        self._rest = b""
+        if lines and lines[-1][-1:] not in (b"\n", b"\r"):
+            self._rest = lines.pop()
+            self._check(len(self._rest))
+        elif lines and lines[-1][-1:] == b"\r":
+            self._skip_lf = True
+        return self._dispatch(lines)
+
+    def _dispatch(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for raw in lines:
+            line = raw.rstrip(b"\r\n")
+            if line:
+                self._field(line)
+                continue
+            if self._data:
+                events.append(Event(b"\n".join(self._data), self._name))
+                self._data, self._size = [], 0
+            self._name = b""
+        return events
+
+    def _field(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(value)
+            self._size += len(value)
+            self._check(0)
+        elif line.startswith(b"event:"):
+            self._name = line[6:].strip()
+
+    def _check(self, more: int) -> None:
+        if self._size + more > LARGEST_EVENT:
+            raise EventTooLarge
+
+
+def frame(payload: bytes) -> bytes:
+    """One data frame as OpenAI writes it."""
+    return b"data: " + payload + b"\n\n"

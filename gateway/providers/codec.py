@@ -1,0 +1,60 @@
+"""What a provider adapter is: a codec, not a client. Nothing here or beside it awaits or opens a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from gateway.errors import GatewayError
+from gateway.protocol.answer import Chunk, WholeAnswer
+from optimizer.routing.attempts import Failure, FailureKind
+
+
+class UpstreamRequest(Struct, frozen=True):
+    """One HTTP request, ready to send. ``socket`` names a unix socket to send it over, else "" for TCP."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    socket: str = ""
+
+
+class AttemptFailed(Exception):
+    """An attempt that gave no answer: what happened (for the retry decision) and what a client would be told."""
+
+    def __init__(self, failure: Failure, error: GatewayError) -> None:
+        super().__init__(error.message)
+        self.failure = failure
+        self.error = error
+
+
+def failed(kind: FailureKind, error: GatewayError, *, retry_after: float | None = None) -> AttemptFailed:
+    return AttemptFailed(Failure(kind=kind, status=error.status, retry_after=retry_after), error)
+
+
+class StreamDecoder(Protocol):
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks completed by ``data``. Raises AttemptFailed for an error event or junk."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider's own end mark has been seen."""
+
+    def finish(self) -> None:
+        """Called at the end of the body. Raises AttemptFailed when the stream was cut."""
+
+
+class Codec(Protocol):
+    """One provider in one wire dialect."""
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest: ...
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+        """Raises AttemptFailed for every answer that is not a completion."""
+
+    def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
+        """The failure an error status stands for."""
+
+    def stream(self) -> StreamDecoder: ...

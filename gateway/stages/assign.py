@@ -1,0 +1,90 @@
+"""Assign: which task a call belongs to, what it looks like, and whether a student may answer it at all."""
+
+from __future__ import annotations
+
+from gateway import errors
+from gateway.config import Match, Task
+from gateway.context import Answer, Exchange
+from gateway.pipeline import Handler
+from gateway.protocol.chat import ChatRequest, text_of
+from gateway.protocol.fingerprint import fingerprint
+from gateway.providers import ClassifierProvider
+from gateway.runtime import Runtime
+from optimizer.routing.eligibility import ineligible
+from optimizer.routing.plan import Candidate
+
+FORCE_TEACHER = "x-understudy-force"
+
+
+class Assign:
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        assign(exchange)
+        return await inner(exchange)
+
+
+def assign(exchange: Exchange) -> None:
+    """Fills task or target, fingerprint and ineligibility. Raises NotFound for a model nobody serves."""
+    runtime, request = exchange.runtime, exchange.request
+    task = runtime.tasks.get(request.model)
+    if task is None and request.model in runtime.matches:
+        exchange.fingerprint = fingerprint(request)
+        task = _matching(runtime.matches[request.model], request, exchange.fingerprint)
+    if task is None:
+        exchange.target = resolve(runtime, request.model, exchange.principal.project if exchange.principal else "")
+        return
+    exchange.task = task
+    if task.learn is None:
+        return
+    exchange.fingerprint = exchange.fingerprint or fingerprint(request)
+    exchange.ineligible = ineligible(exchange.body) or (
+        "the client asked for the teacher" if exchange.headers.get(FORCE_TEACHER) == "teacher" else ""
+    )
+
+
+def _matching(tasks: tuple[Task, ...], request: ChatRequest, shape: str) -> Task | None:
+    for task in tasks:
+        if any(_matches(match, request, shape) for match in task.match):
+            return task
+    return None
+
+
+def _matches(match: Match, request: ChatRequest, shape: str) -> bool:
+    if match.model != request.model or (match.fingerprint is not None and match.fingerprint != shape):
+        return False
+    if match.system_prefix is None:
+        return True
+    first = request.messages[0]
+    return first.role in ("system", "developer") and text_of(first).startswith(match.system_prefix)
+
+
+def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
+    """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves."""
+    provider, slash, rest = model.partition("/")
+    settings = runtime.config.providers.get(provider) if slash else None
+    if settings is not None and rest:
+        candidate = Candidate(provider=provider, model=rest)
+        if not isinstance(settings, ClassifierProvider) or _own_student(runtime, project, rest):
+            return candidate
+        raise unknown_model(model)
+    found = runtime.models.get(model, ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(candidate.name for candidate in found)
+        raise errors.BadRequest(
+            f"The model '{model}' is served by more than one provider. Name one of: {names}.",
+            param="model", code="ambiguous_model",
+        )
+    raise unknown_model(model)
+
+
+def _own_student(runtime: Runtime, project: str, student: str) -> bool:
+    return any(one.id == student and one.project == project for one in runtime.snapshot.students)
+
+
+def unknown_model(model: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"The model '{model[:100]}' does not exist or you do not have access to it. "
+        "GET /v1/models lists what your key may call.",
+        param="model", code="model_not_found",
+    )

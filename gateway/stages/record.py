@@ -1,0 +1,203 @@
+"""Record: writes the call when its answer has ended, before the last byte is sent; the outermost stage.
+
+Whatever happens inside (an error, a client that leaves, a stream cut by the provider), exactly one ledger line
+is appended, so that ``kill -9`` afterwards loses nothing that was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.accounting import Accountant
+from gateway.context import Exchange
+from gateway.errors import GatewayError, Internal
+from gateway.pipeline import Handler
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
+from gateway.protocol.assemble import assemble
+from gateway.providers.codec import AttemptFailed
+from gateway.storage.protocols import Recorder
+from gateway.storage.recent import RecentCalls
+from gateway.storage.records import CallRecord, CallStatus, CallText
+
+_encode = msgspec.json.encode
+
+
+class Observer(Protocol):
+    """Hears of every finished call: metrics, and the learner."""
+
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None: ...
+
+
+class Record:
+    def __init__(
+        self, recorder: Recorder, recent: RecentCalls, accountant: Accountant, observers: list[Observer],
+        rng: random.Random, clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._recorder, self._recent, self._accountant = recorder, recent, accountant
+        self._observers, self._rng, self._clock = observers, rng, clock
+
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        try:
+            answer = await inner(exchange)
+        except GatewayError as error:
+            await self.finish(exchange, "error", error.status, error.code or "", None, "")
+            raise
+        except asyncio.CancelledError:
+            self._write(exchange, "client_closed", 499, "client_closed", None, "")
+            raise
+        except Exception as problem:
+            await self.finish(exchange, "error", 500, "internal_error", None, "")
+            raise Internal(repr(problem)) from problem
+        if isinstance(answer, WholeAnswer):
+            exchange.first_byte_at = time.monotonic()
+            await self.finish(exchange, "ok", 200, "", answer.data, answer.text)
+            return answer
+        return RecordedStream(self, exchange, answer)
+
+    async def finish(
+        self, exchange: Exchange, status: CallStatus, http_status: int, code: str,
+        answer: dict[str, Any] | None, text: str,
+    ) -> None:
+        """Settles and writes; with ``ack: durable`` it returns only when the disk has it."""
+        self._write(exchange, status, http_status, code, answer, text)
+        if exchange.runtime.config.spool.ack == "durable":
+            await self._recorder.durable()
+
+    def _write(
+        self, exchange: Exchange, status: CallStatus, http_status: int, code: str,
+        answer: dict[str, Any] | None, text: str,
+    ) -> None:
+        if exchange.principal is None:
+            return  # nobody's call: a wrong key is counted by the metrics, not by the ledger
+        self._accountant.settle(exchange, text)
+        record = record_of(exchange, status, http_status, code, now=time.monotonic())
+        if answer is not None and status == "ok":
+            record = self._with_text(exchange, record, answer)
+        self._recorder.append(record)
+        if record.text is not None:
+            self._recent.remember(record)
+        for observer in self._observers:
+            observer.finished(exchange, record, text)
+
+    def _with_text(self, exchange: Exchange, record: CallRecord, answer: dict[str, Any]) -> CallRecord:
+        """Adds the capture when the task opted in or the client said ``store: true``."""
+        task, store = exchange.task, exchange.request.store
+        capture = task.capture if task is not None else None
+        captured = capture is not None and store is not False and self._rng.random() < capture.rate
+        if not captured and not store:
+            return record
+        shown = {**answer, "id": exchange.call_id, "model": exchange.request.model}
+        text = CallText(
+            request=_encode(exchange.body),
+            answer=_encode(shown),
+            visible=True,
+            trainable=captured and task is not None and task.learn is not None,
+            mask=capture.mask if capture is not None else True,
+            retention_days=capture.retention_days if capture is not None else 30,
+        )
+        return msgspec.structs.replace(record, text=text)
+
+
+def record_of(exchange: Exchange, status: CallStatus, http_status: int, code: str, *, now: float) -> CallRecord:
+    """The ledger line of an exchange. ``now`` is monotonic."""
+    principal, rung, plan, usage = exchange.principal, exchange.answered_by, exchange.plan, exchange.usage
+    assert principal is not None
+    first = exchange.first_byte_at
+    busy = (first if first is not None else now) - exchange.started
+    return CallRecord(
+        id=exchange.call_id,
+        request_id=exchange.request_id,
+        created_at=exchange.received_at,
+        project=principal.project,
+        key_id=principal.key_id,
+        end_user=exchange.request.end_user,
+        session=exchange.session,
+        task=exchange.task.name if exchange.task else "",
+        fingerprint=exchange.fingerprint,
+        model_asked=exchange.request.model,
+        provider=rung.candidate.provider if rung else "",
+        model=rung.candidate.model if rung else "",
+        student=(rung.student or "") if rung else "",
+        status=status,
+        http_status=http_status,
+        error_code=code,
+        stream=exchange.request.streamed,
+        latency_ms=(now - exchange.started) * 1000,
+        first_byte_ms=(first - exchange.started) * 1000 if first is not None else None,
+        overhead_ms=max(0.0, busy - exchange.upstream_seconds) * 1000,
+        attempts=exchange.attempts,
+        prompt_tokens=usage.prompt if usage else 0,
+        cached_tokens=usage.cached if usage else 0,
+        completion_tokens=usage.completion if usage else 0,
+        tokens_estimated=usage.estimated if usage else False,
+        cost_usd=exchange.cost_usd if rung else 0.0,
+        teacher_cost_usd=exchange.teacher_cost_usd if rung else 0.0,
+        confidence=exchange.confidence,
+        arm=plan.arm if plan else "plain",
+        propensity=plan.propensity if plan else 1.0,
+        reason=plan.reason if plan else "",
+        config_digest=exchange.runtime.config.digest,
+        verdicts=exchange.verdicts,
+        metadata=exchange.request.metadata or {},
+    )
+
+
+class RecordedStream:
+    """Passes chunks on, remembers what the record needs, and writes it when the stream has ended."""
+
+    def __init__(self, record: Record, exchange: Exchange, inner: ChunkStream) -> None:
+        self._record, self._exchange, self._inner = record, exchange, inner
+        self._chunks = aiter(inner)
+        self._seen: list[dict[str, Any]] = []
+        self._text: list[str] = []
+        self._keep = exchange.request.store is True or bool(exchange.task and exchange.task.capture)
+        self._over = False
+
+    def __aiter__(self) -> RecordedStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        exchange = self._exchange
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            await self._end("ok", 200, "")
+            raise
+        except asyncio.CancelledError:
+            raise
+        except AttemptFailed as problem:
+            await self._end("upstream_cut", 200, problem.error.code or "upstream_error")
+            raise problem.error from None
+        except GatewayError as error:
+            await self._end("error", 200, error.code or "")
+            raise
+        if exchange.first_byte_at is None:
+            exchange.first_byte_at = time.monotonic()
+        if chunk.usage is not None:
+            exchange.usage = chunk.usage
+        if self._keep:
+            self._seen.append(chunk.data)
+        if chunk.text:
+            self._text.append(chunk.text)
+        return chunk
+
+    async def _end(self, status: CallStatus, http_status: int, code: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        answer = assemble(self._seen) if self._keep and status == "ok" else {}
+        await self._record.finish(self._exchange, status, http_status, code, answer, "".join(self._text))
+        await self._inner.aclose()
+
+    async def aclose(self) -> None:
+        """Frees the upstream; a stream closed before its end is a client that left."""
+        if not self._over:
+            self._over = True
+            self._record._write(self._exchange, "client_closed", 499, "client_closed", None, "".join(self._text))
+        await self._inner.aclose()

@@ -1,0 +1,82 @@
+"""The choice of a plan: pure, so that live serving, replay and ``explain`` run the very same code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from optimizer.rollout import Stage, Student
+from optimizer.routing.plan import Candidate, Plan, Rung
+from optimizer.routing.strategies import Cascade, StrategySettings
+
+
+class Situation(Struct, frozen=True):
+    """What is known about a call when its plan is made.
+
+    ``student`` is the newest serving or watching student of exactly this request shape, if there is one.
+    ``draw`` decides the strategy, ``canary_draw`` the canary; both in [0, 1). ``keep_teacher`` is a reason to
+    leave students out ("" when there is none).
+    """
+
+    candidates: tuple[Candidate, ...]
+    strategy: StrategySettings
+    teacher: Candidate | None = None
+    student: Student | None = None
+    student_provider: str = ""
+    keep_teacher: str = ""
+    canary_share: float = 0.0
+    draw: float = 0.0
+    canary_draw: float = 0.0
+
+
+def choose(situation: Situation) -> Plan:
+    """The ordered rungs of one call, with the probability of the arm that was taken."""
+    choice = situation.strategy.order(situation.candidates, situation.draw)
+    tail = tuple(_rung(candidate, situation.teacher) for candidate in choice.order)
+    strategy = type(situation.strategy).__name__.lower()
+    arm, propensity, reason = _arm(situation)
+    if arm == "teacher":
+        plain: Literal["teacher", "plain"] = "teacher" if situation.teacher is not None else "plain"
+        return Plan(tail, strategy, plain, choice.propensity * propensity, reason)
+    student = situation.student
+    assert student is not None
+    head = Rung(
+        candidate=Candidate(provider=situation.student_provider, model=student.id),
+        role="student",
+        student=student.id,
+        threshold=student.threshold,
+    )
+    return Plan((head, *tail), strategy, arm, choice.propensity * propensity, reason)
+
+
+def _rung(candidate: Candidate, teacher: Candidate | None) -> Rung:
+    return Rung(candidate=candidate, role="teacher" if candidate == teacher else "plain")
+
+
+def _arm(situation: Situation) -> tuple[Literal["teacher", "canary", "live"], float, str]:
+    """Who may stand first: (arm, probability of this arm, reason)."""
+    student = situation.student
+    if student is None or not isinstance(situation.strategy, Cascade):
+        return "teacher", 1.0, "no student stands here"
+    if situation.keep_teacher:
+        return "teacher", 1.0, situation.keep_teacher
+    if student.paused:
+        return "teacher", 1.0, "the student is paused"
+    if student.stage is Stage.LIVE:
+        return "live", 1.0, "the student is live"
+    if student.stage is Stage.CANARY:
+        if situation.canary_draw < situation.canary_share:
+            return "canary", situation.canary_share, "drawn into the canary"
+        return "teacher", 1.0 - situation.canary_share, "outside the canary"
+    return "teacher", 1.0, f"the student is in {student.stage.value}"
+
+
+def standing(students: Sequence[Student]) -> Student | None:
+    """Of one scope's students, the one that may serve: live before canary, else None."""
+    for stage in (Stage.LIVE, Stage.CANARY):
+        for student in students:
+            if student.stage is stage:
+                return student
+    return None
