@@ -1,6 +1,6 @@
 """The newest captured calls in memory, so that a client reads its own writes before they reach the database.
 
-Also remembers what was said about older calls (metadata replaced, completion deleted) until the database knows.
+Also remembers what was said about older calls (new metadata, deletion) until the database knows.
 """
 
 from __future__ import annotations
