@@ -1,7 +1,6 @@
 """The operator's key: taken from ``UNDERSTUDY_ADMIN_KEY``, else made on the first start and shown once.
 
-Only its SHA-256 is kept. It opens the admin page; it is no inference key and calls no model. A leaf apart
-from ``gateway.storage.home``.
+Only its SHA-256 is kept. It opens the admin page; it is no inference key and calls no model.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.keys import digest_of, new_key
 from gateway.storage.home import Home
 
 VARIABLE = "UNDERSTUDY_ADMIN_KEY"
@@ -48,11 +47,6 @@ def weakness(text: str) -> str:
     return ""
 
 
-def digest_of(text: str) -> str:
-    """The SHA-256 under which the key is kept, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def matches(text: str, digest: str) -> bool:
     """Compares in constant time."""
     return hmac.compare_digest(digest_of(text), digest)
@@ -80,9 +74,9 @@ def ensure(home: Home, env: Mapping[str, str]) -> tuple[str, str | None]:
         stored = path.read_text(encoding="ascii").strip()
         if len(stored) == hashlib.sha256().digest_size * 2:
             return stored, None
-    text = f"us-admin-{secrets.token_urlsafe(32)}"
-    _store(path, digest_of(text))
-    return digest_of(text), text
+    fresh = new_key("admin")
+    _store(path, fresh.digest)
+    return fresh.digest, fresh.text
 
 
 def _store(path: Path, digest: str) -> None:

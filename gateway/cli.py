@@ -1,0 +1,193 @@
+"""The command ``understudy``. This file only parses; what a command does is in ``gateway.commands``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+_RAW = argparse.RawDescriptionHelpFormatter
+_ABOUT = """\
+An OpenAI-compatible gateway that trains cheap students from your traffic and proves them first.
+
+Without a command: starts the gateway when a provider's key is set, else the demonstration."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status: 0 done, 1 refused or failed, 2 wrong usage."""
+    options = _parser().parse_args(argv)
+    home: Path | None = options.home
+    if home is not None:
+        os.environ["UNDERSTUDY_HOME"] = str(home.resolve())  # children and libraries read the same place
+    module, function = options.run
+    try:
+        return int(getattr(import_module(f"gateway.commands.{module}"), function)(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="understudy",
+        description=_ABOUT,
+        formatter_class=_RAW,
+        epilog=_examples("understudy", "understudy check"),
+    )
+    _places(parser)
+    parser.set_defaults(run=("start", "default"), host=None, port=None, fresh=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _process_commands(commands)
+    _care_commands(commands)
+    _key_commands(commands)
+    return parser
+
+
+def _process_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    up = _add(
+        commands, "up", "gateway, ingester, trainer and engine in one process tree", ("start", "up"),
+        "understudy up", "understudy up --policies /etc/understudy --port 9000",
+    )  # fmt: skip
+    _address(up)
+    serve = _add(
+        commands,
+        "serve",
+        "the gateway alone",
+        ("start", "serve"),
+        "understudy serve --host 127.0.0.1 --port 8081",
+    )
+    _address(serve)
+    _add(
+        commands, "ingest", "the ingester alone: spool to database", ("start", "ingest"), "understudy ingest"
+    )
+    _add(
+        commands,
+        "trainer",
+        "the trainer alone: learns and promotes",
+        ("start", "trainer"),
+        "understudy trainer",
+    )
+    _add(
+        commands,
+        "engine",
+        "the classifier engine alone: serves students",
+        ("start", "engine"),
+        "understudy engine",
+    )
+    demo = _add(
+        commands, "demo", "the whole loop with a simulated teacher", ("start", "demo"),
+        "understudy demo", "understudy demo --fresh",
+    )  # fmt: skip
+    demo.add_argument("--fresh", action="store_true", help="forget the last demonstration first")
+
+
+def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _add(
+        commands, "check", "validate the policies; exit status 1 with file:line when they cannot be used",
+        ("care", "check"), "understudy check", "understudy check --policies policies/demo",
+    )  # fmt: skip
+    _add(
+        commands,
+        "migrate",
+        "bring the database's schema up to date",
+        ("care", "migrate"),
+        "understudy migrate",
+    )
+    verify = _add(
+        commands, "verify", "recompute a student's certificate and check its signature", ("verify", "verify"),
+        "understudy verify .understudy/certificates/CERTIFICATE.json",
+        "understudy verify CERTIFICATE.json --public-key BASE64",
+    )  # fmt: skip
+    verify.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="the certificate's file")
+    verify.add_argument(
+        "--public-key", metavar="BASE64", help="who must have signed it (default: this installation)"
+    )
+
+
+def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = _add(
+        commands, "keys", "create, list or revoke virtual keys", ("keys", "list_keys"),
+        "understudy keys create --name app", "understudy keys list", "understudy keys revoke app",
+    )  # fmt: skip
+    actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = _add(
+        actions, "create", "make a key and show it once", ("keys", "create"),
+        "understudy keys create --name app --project shop --rpm 600",
+        "understudy keys create --name batch --project shop --models openai/gpt-4o-mini --rpm unlimited",
+    )  # fmt: skip
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--project", default="default", help="whose key it is (default: %(default)s)")
+    create.add_argument(
+        "--models", default="", metavar="A,B", help="models and tasks it may call (default: all)"
+    )
+    create.add_argument(
+        "--scopes", default="inference", metavar="A,B", help="inference, data, train (default: inference)"
+    )
+    create.add_argument(
+        "--rpm", default="600", metavar="N", help="requests a minute, or 'unlimited' (default: 600)"
+    )
+    create.add_argument(
+        "--expires", default="365", metavar="DAYS", help="days it is valid, or 'never' (default: 365)"
+    )
+    listing = _add(
+        actions, "list", "show the keys without their texts", ("keys", "list_keys"), "understudy keys list"
+    )
+    listing.add_argument("--all", action="store_true", help="revoked and expired ones too")
+    revoke = _add(
+        actions, "revoke", "end a key at once", ("keys", "revoke"),
+        "understudy keys revoke app", "understudy keys revoke key_0123456789abcdef",
+    )  # fmt: skip
+    revoke.add_argument("ref", metavar="KEY", help="its id, name or hint")
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str, about: str, run: tuple[str, str], *examples: str,
+) -> argparse.ArgumentParser:  # fmt: skip
+    parser = commands.add_parser(
+        name,
+        help=about,
+        description=about[0].upper() + about[1:] + ".",
+        formatter_class=_RAW,
+        epilog=_examples(*examples),
+    )
+    _places(parser, top=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _places(parser: argparse.ArgumentParser, *, top: bool = True) -> None:
+    """``--policies`` and ``--home`` may stand before or after the command; the later one wins."""
+    unset = None if top else argparse.SUPPRESS
+    parser.add_argument("--policies", type=Path, metavar="DIR", default=unset, help="default: policies/")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        default=unset,
+        help="data directory; default: $UNDERSTUDY_HOME or .understudy/",
+    )
+
+
+def _address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="default: server.host of the policies")
+    parser.add_argument("--port", type=_port, metavar="N", help="default: server.port of the policies")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port number (0 to 65535)")
+    return int(text)
+
+
+def _examples(*lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

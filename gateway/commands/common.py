@@ -1,0 +1,57 @@
+"""What commands share: where the policies are, reading them, and how a failure is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import gateway
+from gateway.policy_files import Loaded, PolicyError, read
+from gateway.storage.home import Home
+
+SHIPPED = Path(gateway.__file__).resolve().parent.parent / "policies"
+
+
+def say(text: str = "") -> None:
+    """A line for the person at the terminal."""
+    print(text, flush=True)
+
+
+def fail(text: str) -> int:
+    """Tells what went wrong; returns the exit status."""
+    print(f"understudy: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def policies_of(options: Namespace) -> Path:
+    """``--policies``, else ``policies/`` here, else the ones that ship with the package."""
+    if options.policies is not None:
+        return Path(options.policies)
+    here = Path("policies")
+    return here if here.is_dir() else SHIPPED
+
+
+def read_policies(folder: Path) -> Loaded | None:
+    """The policies, or None after every problem was told."""
+    try:
+        return read(folder, os.environ)
+    except PolicyError as error:
+        count = len(error.problems)
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        fail(f"{count} problem{'s' if count > 1 else ''} in the policies.")
+        return None
+
+
+def prepared_home() -> Home:
+    """The data directory, made when it is missing. Raises SystemExit with a sentence when that fails."""
+    home = Home.from_env()
+    try:
+        return home.prepare()
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise SystemExit(
+            fail(f"the data directory {home.root} cannot be used: {reason}. Choose one with --home DIR.")
+        ) from None

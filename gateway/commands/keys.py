@@ -1,0 +1,145 @@
+"""``understudy keys``: virtual keys are made, listed and revoked here; a key's text is shown once."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from argparse import Namespace
+from typing import Any, get_args
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.commands.common import fail, prepared_home, say
+from gateway.config import Name
+from gateway.keys import new_key
+from gateway.storage.protocols import Command, CreateKey, Key, Refused, RevokeKey, WriterAway
+from gateway.storage.sql_reader import open_reader
+from gateway.storage.writers import open_writer
+
+SCOPES = ("inference", "data", "train")
+DAY_S = 86_400.0
+_NAME = re.compile(get_args(Name)[1].pattern)
+_ACTOR = "cli"
+
+
+class Wrong(ValueError):
+    """An option that cannot be used; the text says what to write instead."""
+
+
+def create(options: Namespace) -> int:
+    now = time.time()
+    try:
+        key, text = make_key(options, now)
+        _execute(CreateKey(key=key, actor=_ACTOR))
+    except (Wrong, Refused, WriterAway, SQLAlchemyError) as error:
+        return fail(_told(error))
+    say(text)
+    say()
+    say(f"This is the key '{key.name}' of project '{key.project}'. It is shown this once.")
+    say(f"Scopes: {', '.join(key.scopes)}.  {_limits(key)}.  Valid {_validity(key)}.  Id: {key.id}")
+    return 0
+
+
+def make_key(options: Namespace, now: float) -> tuple[Key, str]:
+    """The key to store and its text. Raises Wrong."""
+    for option in ("name", "project"):
+        if not _NAME.fullmatch(getattr(options, option)):
+            raise Wrong(f"--{option} '{getattr(options, option)}' is not a name: use letters, digits, . _ -")
+    scopes = _words(options.scopes)
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise Wrong(f"--scopes takes {', '.join(SCOPES)}, separated by commas.")
+    fresh = new_key("inference")
+    key = Key(
+        id=f"key_{secrets.token_hex(8)}",
+        name=options.name,
+        project=options.project,
+        digest=fresh.digest,
+        hint=fresh.hint,
+        scopes=scopes,
+        models=_words(options.models),
+        requests_per_minute=_count("--rpm", options.rpm, "unlimited"),
+        created_at=now,
+        expires_at=_expiry(options.expires, now),
+        revoked_at=None,
+    )
+    return key, fresh.text
+
+
+def list_keys(options: Namespace) -> int:
+    now = time.time()
+    reader = open_reader(prepared_home())
+    try:
+        keys = reader.keys()
+    except SQLAlchemyError as error:
+        return fail(_told(error))
+    finally:
+        reader.close()
+    shown = [key for key in keys if getattr(options, "all", False) or _state(key, now) == "valid"]
+    if not shown:
+        say("There are no keys. Make one with: understudy keys create --name app")
+    for key in sorted(shown, key=lambda one: (one.project, one.name)):
+        models = ",".join(key.models) or "all models"
+        say(
+            f"{key.id}  {key.project}/{key.name}  {key.hint}  {','.join(key.scopes)}  {models}  "
+            f"{_limits(key)}  {_state(key, now)} {_validity(key)}"
+        )
+    return 0
+
+
+def revoke(options: Namespace) -> int:
+    try:
+        key = _execute(RevokeKey(ref=options.ref, actor=_ACTOR, at=time.time()))
+    except (Refused, WriterAway, SQLAlchemyError) as error:
+        return fail(_told(error))
+    say(f"Revoked: {key.project}/{key.name} ({key.hint}). Running gateways refuse it within seconds.")
+    return 0
+
+
+def _execute(command: Command) -> Any:
+    writer = open_writer(prepared_home())
+    try:
+        return writer.execute(command)
+    finally:
+        writer.close()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, SQLAlchemyError):
+        return f"the database cannot be used ({type(error).__name__}). Start it, or run: understudy migrate"
+    return str(error) or "the writing process cannot be reached; try again."
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _count(option: str, text: str, endless: str) -> int | None:
+    if text == endless:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise Wrong(f"{option} '{text}' is neither a whole number above 0 nor '{endless}'.")
+    return int(text)
+
+
+def _expiry(text: str, now: float) -> float | None:
+    days = _count("--expires", text, "never")
+    return None if days is None else now + days * DAY_S
+
+
+def _limits(key: Key) -> str:
+    return (
+        "No rate limit" if key.requests_per_minute is None else f"{key.requests_per_minute} requests a minute"
+    )
+
+
+def _validity(key: Key) -> str:
+    if key.expires_at is None:
+        return "without end"
+    return f"until {time.strftime('%Y-%m-%d', time.gmtime(key.expires_at))}"
+
+
+def _state(key: Key, now: float) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"

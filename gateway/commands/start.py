@@ -1,0 +1,179 @@
+"""Commands that start processes: ``up`` (the supervised tree), single parts, and the demonstration."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway import admin_key
+from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
+from gateway.config import Config
+from gateway.policy_checks import bind_problem
+from gateway.providers import ClassifierProvider
+from gateway.storage.home import Home
+from gateway.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
+
+LOWEST_PRIORITY = 19
+
+
+def default(options: Namespace) -> int:
+    """Bare ``understudy``: the gateway when it has somebody to ask, else the demonstration."""
+    loaded = read_policies(policies_of(options))
+    if loaded is None:
+        return 1
+    enabled = enabled_providers(loaded.config)
+    if enabled:
+        say(
+            f"Starting the gateway with your provider{'s' if len(enabled) > 1 else ''}: {', '.join(enabled)}."
+        )
+        say("No traffic of its own is sent: only your clients cause paid calls. (See also: understudy demo)")
+        return up(options)
+    say("No provider has its key in the environment, so this is the demonstration with a simulated teacher.")
+    say("For the real gateway, set a key and start again, for example: export OPENAI_API_KEY=...")
+    return demo(options)
+
+
+def enabled_providers(config: Config) -> list[str]:
+    """Providers that can be asked now, students' engines apart."""
+    return [
+        name
+        for name, one in config.providers.items()
+        if name not in config.disabled_providers and not isinstance(one, ClassifierProvider)
+    ]
+
+
+def up(options: Namespace) -> int:
+    folder = policies_of(options)
+    loaded = read_policies(folder)
+    if loaded is None:
+        return 1
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    server = loaded.config.server
+    host = options.host or server.host
+    port = server.port if options.port is None else options.port
+    why, hint = bind_problem(server, os.environ, host)
+    if why:
+        return fail(f"{why} {hint}")
+    home = prepared_home()
+    try:
+        _, fresh_key = admin_key.ensure(home, os.environ)
+        with only_one(home):
+            port = free_port(host, port)
+            parts = tree(loaded.config, home, folder.resolve(), host, port, os.environ)
+            say("Starting: " + ", ".join(part.name for part in parts))
+            return Supervisor(parts, home, say).run(lambda: _greet(host, port, home, fresh_key))
+    except (CannotStart, admin_key.WeakKey) as error:
+        return fail(str(error))
+    finally:
+        say("Stopped.")
+
+
+def tree(
+    config: Config, home: Home, policies: Path, host: str, port: int, env: Mapping[str, str]
+) -> tuple[Part, ...]:
+    """The parts in the order of their start: the ingester first, because it migrates the database."""
+    shared = {"UNDERSTUDY_HOME": str(home.root), "PYTHONUNBUFFERED": "1"}
+    places = ("--home", str(home.root))
+    rules = ("--policies", str(policies), *places)
+    embedded = not env.get("UNDERSTUDY_DATABASE_URL", "").startswith("postgres")
+    parts = [
+        Part(
+            name="ingester",
+            command=_module("gateway.storage.ingester", *places),
+            ready=(lambda: answers_on(home.writer_socket)) if embedded else None,
+            stop_order=4,
+            env=shared,
+        )
+    ]
+    if config.engines.classifier.enabled:
+        engine = Part(
+            name="engine",
+            command=_module("trainer.engines.classifier", *places),
+            ready=lambda: answers_on(home.engine_socket),
+            stop_order=3,
+            env={**shared, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        parts.append(engine)
+    gateway = Part(
+        name="gateway",
+        command=_module("gateway.server", *rules, "--host", host, "--port", str(port)),
+        ready=_answers_readyz(host, port),
+        grace_s=config.server.shutdown_s + 5.0,
+        stop_order=1,
+        env=shared,
+    )
+    trainer = Part(
+        name="trainer",
+        command=_module("trainer.worker", *rules),
+        grace_s=15.0,
+        stop_order=2,
+        nice=LOWEST_PRIORITY,
+        env={**shared, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    return (*parts, gateway, trainer)
+
+
+def serve(options: Namespace) -> int:
+    extra = [] if options.host is None else ["--host", options.host]
+    extra += [] if options.port is None else ["--port", str(options.port)]
+    return _become("gateway.server", "--policies", str(policies_of(options)), *_home(), *extra)
+
+
+def ingest(_options: Namespace) -> int:
+    return _become("gateway.storage.ingester", *_home())
+
+
+def trainer(options: Namespace) -> int:
+    return _become("trainer.worker", "--policies", str(policies_of(options)), *_home())
+
+
+def engine(_options: Namespace) -> int:
+    return _become("trainer.engines.classifier", *_home())
+
+
+def demo(options: Namespace) -> int:
+    return _become("benchmarks.demo", *_home(), *(["--fresh"] if options.fresh else []))
+
+
+def _home() -> tuple[str, str]:
+    return "--home", str(prepared_home().root)
+
+
+def _module(name: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", name, *arguments)
+
+
+def _become(module: str, *arguments: str) -> int:
+    """Replaces this process, so that signals and the exit status are the part's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, _module(module, *arguments))  # noqa: S606 - our own module, no shell
+
+
+def _answers_readyz(host: str, port: int) -> Callable[[], bool]:
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host).strip("[]")  # noqa: S104 - to reach it
+
+    def ready() -> bool:
+        connection = http.client.HTTPConnection(address, port, timeout=2.0)
+        try:
+            connection.request("GET", "/readyz", headers={"host": f"localhost:{port}"})
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return ready
+
+
+def _greet(host: str, port: int, home: Home, fresh_key: str | None) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    say(f"Ready.  Gateway: http://{shown}:{port}/v1   Admin page: http://{shown}:{port}/admin")
+    if fresh_key is not None:
+        say(f"Admin key (shown this once, only its hash is kept): {fresh_key}")
+    say(f"Logs: {home.logs}   A key for a client: understudy keys create --name app   Stop: Ctrl-C")
