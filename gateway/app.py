@@ -56,7 +56,9 @@ def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Respo
 def _reason(problem: HTTPException) -> str:
     """Litestar's validation messages name fields of our own Structs, which is what the client needs."""
     extra = problem.extra if isinstance(problem.extra, list) else []
-    parts = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
+    parts = [
+        f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)
+    ]
     return "; ".join(parts) or "The request is not valid."
 
 

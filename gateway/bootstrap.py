@@ -100,7 +100,10 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _refresh(live)
         learner.start()
-        background = [asyncio.create_task(_follow_database(live)), asyncio.create_task(_follow_policies(live, watcher))]
+        background = [
+            asyncio.create_task(_follow_database(live)),
+            asyncio.create_task(_follow_policies(live, watcher)),
+        ]
         try:
             yield
         finally:

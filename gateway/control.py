@@ -18,7 +18,13 @@ class Control(Protocol):
     def runtime(self) -> Runtime: ...
 
     def take_back(
-        self, student: str, to: Literal["retired", "paused"], *, actor: str, reason: str, retrain: bool = False
+        self,
+        student: str,
+        to: Literal["retired", "paused"],
+        *,
+        actor: str,
+        reason: str,
+        retrain: bool = False,
     ) -> None:
         """Stops a student from serving. Raises gateway.errors.NotFound for an unknown or retired student."""
 

@@ -113,8 +113,14 @@ class ProviderRefused(GatewayError):
     status, kind, code = 400, "invalid_request_error", None
 
     def __init__(
-        self, status: int, message: str, *, kind: str = "invalid_request_error", param: str | None = None,
-        code: str | None = None, headers: Mapping[str, str] | None = None,
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, param=param, status=status, headers=headers)
         self.kind = kind

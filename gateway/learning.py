@@ -40,7 +40,9 @@ class Job(Struct, frozen=True):
     propensity: float
 
 
-def jobs_for(exchange: Exchange, students: tuple[Student, ...], rng: random.Random, self_asked: int) -> list[Job]:
+def jobs_for(
+    exchange: Exchange, students: tuple[Student, ...], rng: random.Random, self_asked: int
+) -> list[Job]:
     """Which comparisons this finished call gives rise to."""
     task, rung = exchange.task, exchange.answered_by
     if task is None or task.learn is None or rung is None or exchange.cache == "hit":
@@ -72,7 +74,11 @@ class Learner:
     """Asks in the background with a few workers and a bounded queue; what does not fit is dropped and counted."""
 
     def __init__(
-        self, asker: Asker, recorder: Recorder, accountant: Accountant, rng: random.Random,
+        self,
+        asker: Asker,
+        recorder: Recorder,
+        accountant: Accountant,
+        rng: random.Random,
         observe: Callable[[PairRecord], None],
     ) -> None:
         self._asker, self._recorder, self._accountant = asker, recorder, accountant
@@ -127,7 +133,9 @@ class Learner:
         if again is None:
             return None
         if job.kind == "self":
-            return _pair(exchange, job, teacher=text, student=again, confidence=1.0, answered=True, extra=extra)
+            return _pair(
+                exchange, job, teacher=text, student=again, confidence=1.0, answered=True, extra=extra
+            )
         assert exchange.confidence is not None
         return _pair(
             exchange, job, teacher=again, student=exchange.student_text, confidence=exchange.confidence,
@@ -162,8 +170,15 @@ class Learner:
 
 
 def _pair(
-    exchange: Exchange, job: Job, *, teacher: str, student: str, confidence: float, answered: bool,
-    extra: float | None, took: float | None = None,
+    exchange: Exchange,
+    job: Job,
+    *,
+    teacher: str,
+    student: str,
+    confidence: float,
+    answered: bool,
+    extra: float | None,
+    took: float | None = None,
 ) -> PairRecord:
     task, principal = exchange.task, exchange.principal
     assert task is not None and task.learn is not None and task.capture is not None and principal is not None

@@ -30,7 +30,11 @@ class Live:
     """Implements gateway.control.Control. ``refresh`` is the only blocking method: call it in a thread."""
 
     def __init__(
-        self, policies: PolicyWatcher, reader: Reader, recorder: Recorder, engine_socket: str,
+        self,
+        policies: PolicyWatcher,
+        reader: Reader,
+        recorder: Recorder,
+        engine_socket: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._policies, self._reader, self._recorder = policies, reader, recorder
@@ -60,7 +64,13 @@ class Live:
         return self._base.generation >= 0
 
     def take_back(
-        self, student: str, to: Literal["retired", "paused"], *, actor: str, reason: str, retrain: bool = False
+        self,
+        student: str,
+        to: Literal["retired", "paused"],
+        *,
+        actor: str,
+        reason: str,
+        retrain: bool = False,
     ) -> None:
         found = self._find(student)
         self._demote(found, to, actor, reason, {}, retrain)
@@ -99,7 +109,9 @@ class Live:
             snapshot = self._reader.snapshot()
         except Exception as problem:  # whatever the driver raises, serving goes on with what is known
             if not self.database_away:
-                _log.warning("the database cannot be read, serving with what is known: %s", type(problem).__name__)
+                _log.warning(
+                    "the database cannot be read, serving with what is known: %s", type(problem).__name__
+                )
             self.database_away = True
             return None
         self.database_away = False
@@ -136,9 +148,7 @@ class Live:
                 del self._taken[student]  # the database has caught up
         if self._off is not None and self._off == base.students_off:
             self._off = None
-        students = tuple(
-            changed for one in base.students if (changed := self._as_taken(one)) is not None
-        )
+        students = tuple(changed for one in base.students if (changed := self._as_taken(one)) is not None)
         off = base.students_off if self._off is None else self._off
         view = structs.replace(base, students=students, students_off=off)
         self._runtime = build_runtime(config, view, self._engine_socket)
@@ -155,8 +165,13 @@ class Live:
             self._demote(found, "retired", "watch", reason, numbers, True)
 
     def _demote(
-        self, student: Student, to: Literal["retired", "paused"], actor: str, reason: str,
-        numbers: dict[str, float], retrain: bool,
+        self,
+        student: Student,
+        to: Literal["retired", "paused"],
+        actor: str,
+        reason: str,
+        numbers: dict[str, float],
+        retrain: bool,
     ) -> None:
         self._taken[student.id] = (student.epoch, to)
         self._recorder.append(DemotionRecord(
@@ -172,4 +187,6 @@ class Live:
                 return one
         if retired_too and any(one.id == student for one in self._reader.students()):
             return next(one for one in self._reader.students() if one.id == student)
-        raise errors.NotFound(f"There is no student '{student[:80]}' that is not retired.", code="student_not_found")
+        raise errors.NotFound(
+            f"There is no student '{student[:80]}' that is not retired.", code="student_not_found"
+        )

@@ -49,10 +49,13 @@ class Reply:
         except TimeoutError:
             raise _timeout(self._name, "between two pieces of the answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise failed("failed", errors.UpstreamFailed(
-                f"The connection to the provider '{self._name}' broke in the middle of the answer.",
-                detail=type(problem).__name__,
-            )) from None
+            raise failed(
+                "failed",
+                errors.UpstreamFailed(
+                    f"The connection to the provider '{self._name}' broke in the middle of the answer.",
+                    detail=type(problem).__name__,
+                ),
+            ) from None
 
     def release(self) -> None:
         """Gives the connection back to the pool when the body was read to its end, else closes it."""
@@ -125,6 +128,11 @@ def _timeout(name: str, when: str) -> AttemptFailed:
 
 
 def _unreachable(name: str, problem: Exception) -> AttemptFailed:
-    return failed("failed", errors.UpstreamFailed(
-        f"The provider '{name}' cannot be reached.", code="provider_unreachable", detail=type(problem).__name__
-    ))
+    return failed(
+        "failed",
+        errors.UpstreamFailed(
+            f"The provider '{name}' cannot be reached.",
+            code="provider_unreachable",
+            detail=type(problem).__name__,
+        ),
+    )

@@ -23,7 +23,15 @@ from gateway.protocol.chat import ChatRequest, Usage, usage_to_wire
 from gateway.protocol.sse import DONE, frame
 
 _encode = msgspec.json.encode
-_STEERING = ("api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "extra_headers", "headers")
+_STEERING = (
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "custom_llm_provider",
+    "extra_headers",
+    "headers",
+)
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -39,7 +47,7 @@ class ChatEndpoint:
         call: _Call | None = None
         try:
             server = self._live.runtime().config.server
-            body = await read_body(scope, receive, limit=server.max_body_bytes, timeout=server.body_timeout_s)
+            body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
             exchange = self._exchange(headers_of(scope), body, request_id, started)
             call = _Call(exchange, send)
             here = asyncio.current_task()
@@ -84,19 +92,22 @@ def check(data: dict[str, Any], request: ChatRequest) -> None:
         if name in data:
             raise errors.BadRequest(
                 f"The parameter '{name}' would steer the gateway and is not accepted. Remove it.",
-                param=name, code="unsupported_parameter",
+                param=name,
+                code="unsupported_parameter",
             )
     if not request.messages:
         raise errors.BadRequest(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array.",
-            param="messages", code="empty_array",
+            param="messages",
+            code="empty_array",
         )
     for position, message in enumerate(request.messages):
         if message.role not in _ROLES:
             raise errors.BadRequest(
                 f"Invalid value: '{message.role[:40]}'. Supported values are: 'system', 'developer', 'assistant', "
                 "'user', 'tool' and 'function'.",
-                param=f"messages[{position}].role", code="invalid_value",
+                param=f"messages[{position}].role",
+                code="invalid_value",
             )
     if request.stream_options is not None and not request.streamed:
         raise errors.BadRequest(
@@ -106,7 +117,8 @@ def check(data: dict[str, Any], request: ChatRequest) -> None:
         if len(key) > 64 or len(value) > 512 or len(request.metadata or {}) > 16:
             raise errors.BadRequest(
                 "'metadata' takes at most 16 pairs, keys of at most 64 and values of at most 512 characters.",
-                param="metadata", code="invalid_metadata",
+                param="metadata",
+                code="invalid_metadata",
             )
 
 

@@ -47,7 +47,9 @@ def health_routes(
             try:
                 authenticate(request.headers)
             except Unauthenticated:
-                raise Unauthenticated("/metrics needs a virtual key or the admin key as a bearer token.") from None
+                raise Unauthenticated(
+                    "/metrics needs a virtual key or the admin key as a bearer token."
+                ) from None
         return Response(render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [healthz, readyz, metrics]

@@ -21,13 +21,13 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout: float) -> bytes:
-    """The request's body. Raises TooLarge, RequestTimeout (no progress for ``timeout`` seconds) or
+async def read_body(scope: Scope, receive: Receive, *, limit: int, idle: float) -> bytes:
+    """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
     ClientGone."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
-    first = await _piece(receive, timeout)
+    first = await _piece(receive, idle)
     if not first[1]:
         if len(first[0]) > limit:
             raise _too_large(limit)
@@ -37,7 +37,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout: floa
     while more:
         if size > limit:
             raise _too_large(limit)
-        part, more = await _piece(receive, timeout)
+        part, more = await _piece(receive, idle)
         parts.append(part)
         size += len(part)
     if size > limit:
@@ -45,13 +45,13 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout: floa
     return b"".join(parts)
 
 
-async def _piece(receive: Receive, timeout: float) -> tuple[bytes, bool]:
+async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(idle):
             message = await receive()
     except TimeoutError:
         raise errors.RequestTimeout(
-            f"The request's body stopped arriving for {timeout:g} seconds. Send it again.",
+            f"The request's body stopped arriving for {idle:g} seconds. Send it again.",
             headers={"connection": "close"},
         ) from None
     if message["type"] != "http.request":

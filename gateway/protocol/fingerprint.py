@@ -28,12 +28,14 @@ def fingerprint(request: ChatRequest) -> str:
             parts.append([message.role, text_of(message)])
         else:
             parts.append([message.role, _modality(message)])
-    material = _encode([parts, request.tools, request.functions, request.tool_choice, request.response_format])
+    material = _encode(
+        [parts, request.tools, request.functions, request.tool_choice, request.response_format]
+    )
     return hashlib.sha256(material).hexdigest()[:16]
 
 
 def _modality(message: Message) -> str:
-    """"text" for plain text; otherwise the sorted part types, so an image never looks like a ticket."""
+    """ "text" for plain text; otherwise the sorted part types, so an image never looks like a ticket."""
     if message.tool_calls or message.role in {"tool", "function"}:
         return "tool"
     if message.content is None or isinstance(message.content, str):

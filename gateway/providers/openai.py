@@ -58,7 +58,9 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
 class OpenAICodec:
     """Translation is (nearly) the identity: the whole map goes out with ``model`` replaced."""
 
-    def __init__(self, name: str, url: str, headers: dict[str, str], profile: Profile, socket: str = "") -> None:
+    def __init__(
+        self, name: str, url: str, headers: dict[str, str], profile: Profile, socket: str = ""
+    ) -> None:
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
 
@@ -94,26 +96,42 @@ class OpenAICodec:
         message, kind, param, code = _error_fields(body)
         retry_after = sensible_retry_after(headers.get("retry-after"), now)
         if status in (401, 403):
-            return failed("credentials", errors.UpstreamFailed(
-                f"The provider '{self._name}' refused the gateway's own credentials. "
-                "This is for the gateway's operator to mend, not for you.",
-                code="provider_credentials", detail=f"status {status}",
-            ))
+            return failed(
+                "credentials",
+                errors.UpstreamFailed(
+                    f"The provider '{self._name}' refused the gateway's own credentials. "
+                    "This is for the gateway's operator to mend, not for you.",
+                    code="provider_credentials",
+                    detail=f"status {status}",
+                ),
+            )
         if status == 429:
             passed_on = {"retry-after": str(int(retry_after + 0.999))} if retry_after is not None else {}
             error = errors.RateLimited(
                 message or f"The provider '{self._name}' is limiting requests.",
-                code=code or "rate_limit_exceeded", headers=passed_on,
+                code=code or "rate_limit_exceeded",
+                headers=passed_on,
             )
             return failed("throttled", error, retry_after=retry_after)
         if status in (408, 409) or status >= 500 or status < 400:
-            return failed("failed", errors.UpstreamFailed(
-                f"The provider '{self._name}' failed (status {status}).", detail=message,
-            ), retry_after=retry_after)
-        return failed("refused", errors.ProviderRefused(
-            status, message or f"The provider '{self._name}' refused the request.",
-            kind=kind or "invalid_request_error", param=param, code=code,
-        ))
+            return failed(
+                "failed",
+                errors.UpstreamFailed(
+                    f"The provider '{self._name}' failed (status {status}).",
+                    detail=message,
+                ),
+                retry_after=retry_after,
+            )
+        return failed(
+            "refused",
+            errors.ProviderRefused(
+                status,
+                message or f"The provider '{self._name}' refused the request.",
+                kind=kind or "invalid_request_error",
+                param=param,
+                code=code,
+            ),
+        )
 
     def stream(self) -> OpenAIStream:
         return OpenAIStream(self)
@@ -162,9 +180,13 @@ class OpenAIStream:
         data = self._codec._object(payload)
         if data.get("error"):
             message, _, _, code = _error_fields(payload)
-            raise failed("failed", errors.UpstreamFailed(
-                message or "The provider reported an error inside the stream.", code=code or "upstream_error"
-            ))
+            raise failed(
+                "failed",
+                errors.UpstreamFailed(
+                    message or "The provider reported an error inside the stream.",
+                    code=code or "upstream_error",
+                ),
+            )
         choices = data.get("choices")
         text, finish = "", None
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):

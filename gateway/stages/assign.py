@@ -30,7 +30,9 @@ def assign(exchange: Exchange) -> None:
         exchange.fingerprint = fingerprint(request)
         task = _matching(runtime.matches[request.model], request, exchange.fingerprint)
     if task is None:
-        exchange.target = resolve(runtime, request.model, exchange.principal.project if exchange.principal else "")
+        exchange.target = resolve(
+            runtime, request.model, exchange.principal.project if exchange.principal else ""
+        )
         return
     exchange.task = task
     if task.learn is None:
@@ -73,7 +75,8 @@ def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
         names = ", ".join(candidate.name for candidate in found)
         raise errors.BadRequest(
             f"The model '{model}' is served by more than one provider. Name one of: {names}.",
-            param="model", code="ambiguous_model",
+            param="model",
+            code="ambiguous_model",
         )
     raise unknown_model(model)
 
@@ -86,5 +89,6 @@ def unknown_model(model: str) -> errors.NotFound:
     return errors.NotFound(
         f"The model '{model[:100]}' does not exist or you do not have access to it. "
         "GET /v1/models lists what your key may call.",
-        param="model", code="model_not_found",
+        param="model",
+        code="model_not_found",
     )

@@ -53,7 +53,9 @@ class Dispatch:
         limit = exchange.task.watch.max_p95_latency_ms / 1000
         began = time.monotonic()
         try:
-            found = await ask_student(self._asker, exchange, rung, remaining=min(limit, self._remaining(exchange)))
+            found = await ask_student(
+                self._asker, exchange, rung, remaining=min(limit, self._remaining(exchange))
+            )
         except AttemptFailed as problem:
             took = self._note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
             self._observe(rung.student, False, took)
@@ -79,7 +81,9 @@ class Dispatch:
             more = position + 1 < len(rungs)
             attempt = 0
             while tries < max(retries.attempts, len(rungs)):
-                if not admits(self._breakers.get(rung.candidate.name, CLOSED), time.monotonic()) and (more or last):
+                if not admits(self._breakers.get(rung.candidate.name, CLOSED), time.monotonic()) and (
+                    more or last
+                ):
                     break
                 tries, attempt = tries + 1, attempt + 1
                 try:
@@ -127,13 +131,22 @@ class Dispatch:
     async def _ask(self, exchange: Exchange, rung: Rung) -> Answer:
         remaining = self._remaining(exchange)
         if exchange.request.streamed:
-            return await self._asker.stream(exchange.runtime, rung.candidate, exchange.body, remaining=remaining)
-        answer, _ = await self._asker.whole(exchange.runtime, rung.candidate, exchange.body, remaining=remaining)
+            return await self._asker.stream(
+                exchange.runtime, rung.candidate, exchange.body, remaining=remaining
+            )
+        answer, _ = await self._asker.whole(
+            exchange.runtime, rung.candidate, exchange.body, remaining=remaining
+        )
         exchange.usage = answer.usage
         return answer
 
     def _note(
-        self, exchange: Exchange, rung: Rung, began: float, outcome: str, status: int,
+        self,
+        exchange: Exchange,
+        rung: Rung,
+        began: float,
+        outcome: str,
+        status: int,
         confidence: float | None = None,
     ) -> float:
         """Writes the attempt on the exchange; its milliseconds are the return value."""
@@ -213,7 +226,8 @@ def _final(last: AttemptFailed | None) -> errors.GatewayError:
     if last is None:
         return errors.Unavailable(
             "Every provider that may answer this is failing at the moment. Try again shortly.",
-            code="providers_failing", headers={"retry-after": "5", "x-should-retry": "false"},
+            code="providers_failing",
+            headers={"retry-after": "5", "x-should-retry": "false"},
         )
     if last.failure.kind != "refused":
         last.error.headers.setdefault("x-should-retry", "false")

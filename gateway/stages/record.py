@@ -36,8 +36,13 @@ class Observer(Protocol):
 
 class Record:
     def __init__(
-        self, recorder: Recorder, recent: RecentCalls, accountant: Accountant, observers: list[Observer],
-        rng: random.Random, clock: Callable[[], float] = time.time,
+        self,
+        recorder: Recorder,
+        recent: RecentCalls,
+        accountant: Accountant,
+        observers: list[Observer],
+        rng: random.Random,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._recorder, self._recent, self._accountant = recorder, recent, accountant
         self._observers, self._rng, self._clock = observers, rng, clock
@@ -61,8 +66,13 @@ class Record:
         return RecordedStream(self, exchange, answer)
 
     async def finish(
-        self, exchange: Exchange, status: CallStatus, http_status: int, code: str,
-        answer: dict[str, Any] | None, text: str,
+        self,
+        exchange: Exchange,
+        status: CallStatus,
+        http_status: int,
+        code: str,
+        answer: dict[str, Any] | None,
+        text: str,
     ) -> None:
         """Settles and writes; with ``ack: durable`` it returns only when the disk has it."""
         self._write(exchange, status, http_status, code, answer, text)
@@ -70,8 +80,13 @@ class Record:
             await self._recorder.durable()
 
     def _write(
-        self, exchange: Exchange, status: CallStatus, http_status: int, code: str,
-        answer: dict[str, Any] | None, text: str,
+        self,
+        exchange: Exchange,
+        status: CallStatus,
+        http_status: int,
+        code: str,
+        answer: dict[str, Any] | None,
+        text: str,
     ) -> None:
         if exchange.principal is None:
             return  # nobody's call: a wrong key is counted by the metrics, not by the ledger
@@ -104,7 +119,9 @@ class Record:
         return msgspec.structs.replace(record, text=text)
 
 
-def record_of(exchange: Exchange, status: CallStatus, http_status: int, code: str, *, now: float) -> CallRecord:
+def record_of(
+    exchange: Exchange, status: CallStatus, http_status: int, code: str, *, now: float
+) -> CallRecord:
     """The ledger line of an exchange. ``now`` is monotonic."""
     principal, rung, plan, usage = exchange.principal, exchange.answered_by, exchange.plan, exchange.usage
     assert principal is not None
@@ -199,5 +216,7 @@ class RecordedStream:
         """Frees the upstream; a stream closed before its end is a client that left."""
         if not self._over:
             self._over = True
-            self._record._write(self._exchange, "client_closed", 499, "client_closed", None, "".join(self._text))
+            self._record._write(
+                self._exchange, "client_closed", 499, "client_closed", None, "".join(self._text)
+            )
         await self._inner.aclose()

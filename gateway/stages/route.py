@@ -30,7 +30,9 @@ def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
     """The plan of one call. Raises Unavailable when every candidate's provider is switched off."""
     if exchange.target is not None:
         rung = Rung(candidate=exchange.target, role="plain")
-        return _usable(exchange.runtime, Plan((rung,), "direct", "plain", 1.0, "the client named the candidate"))
+        return _usable(
+            exchange.runtime, Plan((rung,), "direct", "plain", 1.0, "the client named the candidate")
+        )
     task = exchange.task
     assert task is not None
     runtime = exchange.runtime

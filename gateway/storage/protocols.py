@@ -299,8 +299,17 @@ class HandleWish(Struct, frozen=True, tag="handle_wish"):
 
 
 Command = (
-    CreateKey | RevokeKey | EnqueueRun | ClaimRun | ReportRun | FinishRun | CancelRun | AddDataset | AddStudent
-    | MoveStudent | HandleWish
+    CreateKey
+    | RevokeKey
+    | EnqueueRun
+    | ClaimRun
+    | ReportRun
+    | FinishRun
+    | CancelRun
+    | AddDataset
+    | AddStudent
+    | MoveStudent
+    | HandleWish
 )
 
 
@@ -345,16 +354,20 @@ class Reader(Protocol):
 
     # stored completions (project-scoped by construction)
     def completions(
-        self, project: str, *, model: str | None, metadata: dict[str, str], after: str | None, limit: int,
+        self,
+        project: str,
+        *,
+        model: str | None,
+        metadata: dict[str, str],
+        after: str | None,
+        limit: int,
         descending: bool,
     ) -> list[StoredCompletion]: ...
     def completion(self, project: str, call_id: str) -> StoredCompletion | None: ...
 
     # learning
     def task_versions(self) -> list[TaskVersion]: ...
-    def training_calls(
-        self, project: str, task: str, fingerprint: str, *, limit: int
-    ) -> list[TrainingCall]:
+    def training_calls(self, project: str, task: str, fingerprint: str, *, limit: int) -> list[TrainingCall]:
         """The newest ``limit`` trainable, successful, *teacher-answered* calls, oldest first."""
 
     def students(self, *, include_retired: bool = True) -> list[Student]: ...
@@ -362,8 +375,14 @@ class Reader(Protocol):
         """``{"dataset": digest, "metrics": {...}, "created_at": float}``; {} when unknown."""
 
     def pairs(
-        self, *, student: str | None = None, task: str | None = None, kinds: tuple[str, ...] = (),
-        epoch: int | None = None, after_seq: int = 0, limit: int = 100_000,
+        self,
+        *,
+        student: str | None = None,
+        task: str | None = None,
+        kinds: tuple[str, ...] = (),
+        epoch: int | None = None,
+        after_seq: int = 0,
+        limit: int = 100_000,
     ) -> list[Pair]: ...
     def runs(self, *, task: str | None = None, limit: int = 50) -> list[Run]: ...
     def run(self, run_id: str) -> Run | None: ...

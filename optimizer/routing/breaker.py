@@ -29,7 +29,9 @@ def on_success(breaker: Breaker) -> Breaker:
     return CLOSED
 
 
-def on_failure(breaker: Breaker, now: float, *, limit: int = 5, base_s: float = 5.0, cap_s: float = 60.0) -> Breaker:
+def on_failure(
+    breaker: Breaker, now: float, *, limit: int = 5, base_s: float = 5.0, cap_s: float = 60.0
+) -> Breaker:
     """Opens after ``limit`` failures in a row; each further opening lasts twice as long, up to ``cap_s``."""
     failures = breaker.failures + 1
     if failures < limit and not breaker.probing:
