@@ -81,7 +81,7 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
     format: int = FORMAT
     from_stage: Stage = Stage.CANDIDATE
     to_stage: Stage = Stage.SHADOW
-    evidence_sha256: str = ""
+    inputs_sha256: str = ""
     results: tuple[GateResult, ...] = ()
     verdict: Ruling = "hold"
 
@@ -125,10 +125,25 @@ def conclude(draft: Certificate) -> Certificate:
         threshold=threshold,
         from_stage=stage,
         to_stage=NEXT[stage],
-        evidence_sha256=hashlib.sha256(_canonical(draft.evidence, Screening | Log)).hexdigest(),
+        inputs_sha256=_inputs_sha256(draft),
         results=decision.results,
         verdict=_ruling(decision),
     )
+
+
+def _inputs_sha256(draft: Certificate) -> str:
+    """Every bit that is no conclusion, so that a change which moves no verdict shows as well."""
+    screening = draft.kind == "screening"
+    inputs = msgspec.structs.replace(
+        draft,
+        threshold=None if screening else draft.threshold,
+        from_stage=_STAGE_OF[draft.kind],
+        to_stage=NEXT[_STAGE_OF[draft.kind]],
+        inputs_sha256="",
+        results=(),
+        verdict="hold",
+    )
+    return hashlib.sha256(to_json(inputs)).hexdigest()
 
 
 def _decide(draft: Certificate) -> tuple[float | None, Decision]:
@@ -214,10 +229,10 @@ def recompute(certificate: Certificate) -> list[str]:
         problems = _budget_problems(certificate)
     except ValueError as error:
         return [f"nothing can be derived from it: {error}"]
-    for name in ("from_stage", "to_stage", "evidence_sha256", "threshold", "verdict"):
+    for name in ("from_stage", "to_stage", "inputs_sha256", "threshold", "verdict"):
         said, found = getattr(certificate, name), getattr(derived, name)
         if said != found:
-            problems.append(f"{name} says {said!s}, but {found!s} follows from the evidence")
+            problems.append(f"{name} says {said!s}, but {found!s} follows from its contents")
     problems += _result_problems(certificate.results, derived.results)
     problems += _threshold_problems(certificate)
     if certificate.verdict != "promote":
@@ -225,6 +240,22 @@ def recompute(certificate: Certificate) -> list[str]:
     if (certificate.prev is None) is not (certificate.kind == "screening"):
         problems.append("the first certificate of a student, and only it, has none before it")
     return problems
+
+
+def chain_problems(certificate: Certificate, previous: Certificate) -> list[str]:
+    """What keeps a certificate from being the next one of the same student; empty when it is."""
+    problems: list[str] = []
+    if certificate.prev != digest(previous):
+        problems.append("prev is not the digest of the certificate before it")
+    if certificate.from_stage != previous.to_stage:
+        problems.append(
+            f"it starts at {certificate.from_stage}, but the one before led to {previous.to_stage}"
+        )
+    return problems + [
+        f"{name} differs from the certificate before it"
+        for name in ("student", "project", "task", "fingerprint", "version", "artifact", "threshold")
+        if getattr(certificate, name) != getattr(previous, name)
+    ]
 
 
 def _budget_problems(certificate: Certificate) -> list[str]:

@@ -14,8 +14,6 @@ the student passed on are the hard ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
 from typing import Protocol
 
 from msgspec import Struct
@@ -92,8 +90,9 @@ _SURE = 0.998  # two-sided, so one window in a thousand fires at exactly the lim
 def health(errors: int, calls: int, p95_ms: float | None, limits: Limits) -> str | None:
     """Why a student should not go on serving, judged by a sliding window of its recent calls; else None.
 
-    ``errors`` of ``calls`` student attempts failed; ``p95_ms`` is the ``percentile`` of their times, None
-    when there is none. The error rate counts once its Wilson lower bound is above the limit.
+    ``errors`` of ``calls`` student attempts failed; ``p95_ms`` is the 95th percentile of their times
+    (``stats.intervals.percentile``), None when there is none. The error rate counts once its Wilson lower
+    bound is above the limit.
     """
     if calls < MIN_CALLS:
         return None
@@ -105,10 +104,3 @@ def health(errors: int, calls: int, p95_ms: float | None, limits: Limits) -> str
             f"above {limits.max_p95_latency_ms:.0f} ms"
         )
     return None
-
-
-def percentile(values: Sequence[float], share: float = 0.95) -> float | None:
-    """The smallest value that at least ``share`` of the values do not exceed; None without values."""
-    if not values:
-        return None
-    return sorted(values)[max(0, ceil(share * len(values)) - 1)]

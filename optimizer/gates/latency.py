@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict
-from optimizer.stats.intervals import quantile_ranks
+from optimizer.stats.intervals import percentile, quantile_ranks
 from optimizer.stats.multiplicity import spend
 
 _QUANTILE = 0.95
@@ -27,14 +27,15 @@ class Latency(Struct, frozen=True, tag="latency", tag_field="type", forbid_unkno
         looked at only after min_calls, 2·min_calls, 4·min_calls … calls, and ``terms.delta`` is spent over
         these looks, so that judging after every call costs nothing.
         """
-        looks = self._looks(len(outcomes))
-        seen = sorted(one.latency_ms for one in outcomes[: self.min_calls * 2 ** (looks - 1)] if looks)
+        looks = (len(outcomes) // self.min_calls).bit_length()
+        judged = (self.min_calls << looks) // 2 if looks else 0
+        seen = sorted(one.latency_ms for one in outcomes[:judged])
         numbers = {"n": float(len(outcomes)), "judged": float(len(seen)), "max_p95_ms": self.max_p95_ms}
         if not seen:
             reason = f"{len(outcomes)} of {self.min_calls} calls that the percentile needs"
             return GateResult(gate="latency", verdict="not_yet", reason=reason, numbers=numbers)
         low, high = quantile_ranks(len(seen), _QUANTILE, spend(terms.delta, looks))
-        numbers["p95_ms"] = seen[max(0, -(-19 * len(seen) // 20) - 1)]
+        numbers["p95_ms"] = percentile(seen, _QUANTILE) or 0.0
         if low is not None:
             numbers["p95_low_ms"] = seen[low - 1]
         if high is not None:
@@ -42,10 +43,6 @@ class Latency(Struct, frozen=True, tag="latency", tag_field="type", forbid_unkno
         return GateResult(
             gate="latency", verdict=self._verdict(numbers), reason=_reason(numbers), numbers=numbers
         )
-
-    def _looks(self, calls: int) -> int:
-        """How many of the looks after min_calls · 2^k calls are reached."""
-        return (calls // self.min_calls).bit_length()
 
     def _verdict(self, numbers: dict[str, float]) -> Verdict:
         if numbers.get("p95_low_ms", 0.0) > self.max_p95_ms:

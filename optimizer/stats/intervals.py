@@ -7,7 +7,7 @@ stay light.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 
 
@@ -85,6 +85,13 @@ def quantile_ranks(n: int, quantile: float, alpha: float) -> tuple[int | None, i
         int(lower[-1]) + 1 if lower.size else None,
         int(upper[0]) + 1 if upper.size else None,
     )
+
+
+def percentile(values: Sequence[float], share: float = 0.95) -> float | None:
+    """The smallest value that at least ``share`` of the values do not exceed; None without values."""
+    if not values:
+        return None
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def _beta_low(successes: int, n: int, tail: float) -> float:

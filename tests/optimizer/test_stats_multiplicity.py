@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.stats.multiplicity import (
+    divide,
+    e_lond,
+    e_lond_rejections,
+    share_of_round,
+    spend,
+    within_round,
+)
+
+
+def test_all_rounds_together_stay_within_the_budget() -> None:
+    spent = [spend(0.05, round) for round in range(1, 20_000)]
+    assert spent[0] == pytest.approx(0.05 * 0.6079271)
+    assert sum(spent) < 0.05 < sum(spent) + 1e-5
+
+
+@given(st.integers(1, 60), st.integers(0, 59))
+def test_e_lond_is_never_stricter_than_spending(round: int, earlier: int) -> None:
+    if earlier < round:
+        assert e_lond(0.05, round, earlier) >= spend(0.05, round)
+
+
+def test_e_lond_keeps_the_false_discovery_rate() -> None:
+    rng = np.random.default_rng(11)
+    alpha, shares = 0.2, []
+    for _ in range(1500):
+        null = rng.random(25) < 0.5
+        # a likelihood ratio of N(3, 1) against N(0, 1) is an e-value under the null
+        x = rng.normal(np.where(null, 0.0, 3.0))
+        promoted = np.array(e_lond_rejections(np.exp(3 * x - 4.5).tolist(), alpha))
+        shares.append((promoted & null).sum() / max(1, promoted.sum()))
+    assert np.mean(shares) <= alpha * 0.5 + 3 * np.std(shares) / np.sqrt(len(shares))
+
+
+def test_divide_writes_down_every_level() -> None:
+    levels = divide(0.05, 0.1, 3, candidates=2, earlier_promotions=1)
+    assert levels.alpha == spend(0.05, 3) / 2
+    assert levels.delta == spend(0.1, 3) / 2
+    assert levels.e_lond == e_lond(0.05, 3, 1) / 2 > levels.alpha
+
+
+def test_impossible_rounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="count from 1"):
+        share_of_round(0)
+    with pytest.raises(ValueError, match="at least one candidate"):
+        within_round(0.05, 0)
+    with pytest.raises(ValueError, match="cannot precede"):
+        e_lond(0.05, 2, 2)
