@@ -1,7 +1,8 @@
 """The calibrated linear head: multinomial logistic regression on sparse features, and its temperature.
 
-Strength of regularisation and temperature are chosen on out-of-fold predictions, so no row judges a
-model that was fitted on it. Temperature scaling after Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+Strength of regularisation and temperature are chosen on out-of-fold predictions, so no row judges a model
+that was fitted on it. Temperature scaling after Guo, Pleiss, Sun & Weinberger, On Calibration of Modern
+Neural Networks, 2017.
 """
 
 from __future__ import annotations

@@ -1,0 +1,141 @@
+"""Issues certificates: fills in a draft, lets the optimizer conclude, signs, and writes the file whole."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from gateway.config import Learn
+from gateway.storage import signing
+from gateway.storage.home import Home
+from optimizer.certificate import (
+    Certificate,
+    Envelope,
+    Kind,
+    Log,
+    Screening,
+    conclude,
+    digest,
+    hidden,
+    to_json,
+)
+from optimizer.gates import GateSettings, Outcome, Terms, terms_of
+from optimizer.rollout import Student
+from optimizer.stats.multiplicity import Multiplicity, divide
+
+
+class Signs(Protocol):
+    @property
+    def public_key(self) -> str: ...
+    def sign(self, payload: bytes) -> str: ...
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """What a student was made of, as its metrics keep it for its later certificates."""
+
+    dataset: str
+    seed: int
+    code_version: str
+    earlier_promotions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Signs for this installation. ``salt`` hides the names of calls and never leaves the data directory."""
+
+    folder: Path
+    signer: Signs
+    salt: str
+
+    @classmethod
+    def of(cls, home: Home) -> Issuer:
+        """Raises OSError or ValueError when the installation's secrets cannot be read."""
+        salt = signing.create_once(home.secrets / "certificate.salt", secrets.token_hex(32).encode())
+        return cls(folder=home.certificates, signer=signing.load_or_create(home), salt=salt.decode().strip())
+
+    def screening(
+        self, student: Student, lineage: Lineage, learn: Learn, evidence: Screening, now: float
+    ) -> Certificate:
+        """The verdict on a candidate. Not written yet."""
+        return conclude(_draft("screening", student, lineage, learn, (), evidence, now))
+
+    def proof(
+        self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
+        outcomes: Sequence[Outcome], now: float,
+    ) -> Certificate:  # fmt: skip
+        """The verdict on a student in shadow or canary by its outcomes there. Not written yet."""
+        kind: Kind = "shadow" if student.stage == "shadow" else "canary"
+        log = Log(outcomes=hidden(outcomes, self.salt))
+        return conclude(_draft(kind, student, lineage, learn, tuple(gates), log, now))
+
+    def write(self, certificate: Certificate) -> tuple[str, Path]:
+        """Signs and writes ``<student>-<stage>-<digest>.json``. → digest and path. Raises OSError."""
+        name = digest(certificate)
+        envelope = Envelope(
+            certificate=certificate,
+            signature=self.signer.sign(to_json(certificate)),
+            public_key=self.signer.public_key,
+        )
+        path = self.folder / f"{certificate.student}-{certificate.to_stage}-{name[:8]}.json"
+        write_whole(path, to_json(envelope))
+        return name, path
+
+    def promoted_to_serve(self, students: Sequence[Student]) -> int:
+        """How many of ``students`` ever held a certificate for canary."""
+        return sum(any(self.folder.glob(f"{student.id}-canary-*.json")) for student in students)
+
+
+def levels(learn: Learn, round: int, earlier_promotions: int) -> tuple[Terms, Multiplicity]:
+    """What is demanded of the student of one round, and how the error budgets were divided."""
+    multiplicity = divide(learn.alpha, learn.delta, round, earlier_promotions=earlier_promotions)
+    return terms_of(learn.target, learn.margin, multiplicity), multiplicity
+
+
+def code_version() -> str:
+    return importlib.metadata.version("understudy")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader sees all of it or none, and a crash leaves all or none."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _draft(
+    kind: Kind, student: Student, lineage: Lineage, learn: Learn, gates: tuple[GateSettings, ...],
+    evidence: Screening | Log, now: float,
+) -> Certificate:  # fmt: skip
+    terms, multiplicity = levels(learn, student.round, lineage.earlier_promotions)
+    return Certificate(
+        kind=kind,
+        student=student.id,
+        project=student.project,
+        task=student.task,
+        fingerprint=student.fingerprint,
+        version=student.version,
+        recipe=student.recipe,
+        epoch=student.epoch,
+        artifact=student.artifact,
+        dataset=lineage.dataset,
+        seed=lineage.seed,
+        code_version=lineage.code_version,
+        created_at=now,
+        terms=terms,
+        multiplicity=multiplicity,
+        gates=gates,
+        evidence=evidence,
+        threshold=None if kind == "screening" else student.threshold,
+        prev=None if kind == "screening" else student.certificate,
+    )

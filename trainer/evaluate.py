@@ -1,0 +1,133 @@
+"""A fresh student's examination on calls it never trained on: calibration chooses its threshold, the holdout
+checks it. Pure but for the clock."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from optimizer.cascade import Calibration, choose_threshold
+from optimizer.certificate import Screening
+from optimizer.gates import Terms
+from optimizer.scorers import agrees
+from optimizer.stats.intervals import clopper_pearson
+from trainer.datasets.versions import Row, Version
+from trainer.predictor import probabilities
+from trainer.recipes import Trained
+
+_TIMED_CALLS = 200
+_LABELS_SHOWN = 50
+MIN_ANSWERED = 100
+
+
+class Exam(Struct, frozen=True):
+    """``evidence`` is what the screening certificate holds; ``metrics`` is what people see."""
+
+    evidence: Screening
+    calibration: Calibration
+    metrics: dict[str, Any]
+
+
+class _Mark(Struct, frozen=True):
+    row: Row
+    confidence: float
+    agree: bool
+
+
+def examine(
+    trained: Trained, version: Version, *, terms: Terms, comparison: Literal["exact", "folded"]
+) -> Exam:
+    """Answers the raw calibration and holdout calls and compares with the teacher."""
+    calibration = _mark(trained, version.part("calibration"), comparison)
+    holdout = _mark(trained, version.part("holdout"), comparison)
+    evidence = Screening(
+        calibration=tuple((mark.confidence, mark.agree) for mark in calibration),
+        holdout=tuple((mark.confidence, mark.agree) for mark in holdout),
+        min_answered=MIN_ANSWERED,
+    )
+    chosen = choose_threshold(
+        [mark.confidence for mark in calibration],
+        [mark.agree for mark in calibration],
+        target=terms.target,
+        delta=terms.delta,
+        min_answered=MIN_ANSWERED,
+    )
+    metrics = {
+        "calibration": msgspec.to_builtins(chosen),
+        "holdout": _holdout(holdout, chosen.threshold),
+        "labels": _by_label(holdout, chosen.threshold),
+        "latency_ms": _latency(trained, [mark.row.text for mark in holdout[:_TIMED_CALLS]]),
+        "training": trained.numbers,
+    }
+    return Exam(evidence=evidence, calibration=chosen, metrics=metrics)
+
+
+def _mark(trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]) -> list[_Mark]:
+    if not rows:
+        return []
+    table = probabilities(trained.parameters, [row.text for row in rows])
+    best = table.argmax(axis=1)
+    return [
+        _Mark(
+            row=row,
+            confidence=min(1.0, float(table[number, column])),
+            agree=agrees(comparison, trained.answers[column], row.answer),
+        )
+        for number, (row, column) in enumerate(zip(rows, best, strict=True))
+    ]
+
+
+def _answered(marks: Sequence[_Mark], threshold: float | None) -> list[_Mark]:
+    return [mark for mark in marks if threshold is not None and mark.confidence >= threshold]
+
+
+def _holdout(marks: Sequence[_Mark], threshold: float | None) -> dict[str, Any]:
+    """Agreement on answered calls with its 95 % interval, and the share of calls answered (coverage)."""
+    answered = _answered(marks, threshold)
+    agreed = sum(mark.agree for mark in answered)
+    low, high = clopper_pearson(agreed, len(answered), 0.95)
+    return {
+        "n": len(marks),
+        "answered": len(answered),
+        "agreed": agreed,
+        "coverage": len(answered) / len(marks) if marks else 0.0,
+        "agreement": agreed / len(answered) if answered else None,
+        "agreement_low": low,
+        "agreement_high": high,
+        "agreement_unfiltered": sum(mark.agree for mark in marks) / len(marks) if marks else None,
+    }
+
+
+def _by_label(marks: Sequence[_Mark], threshold: float | None) -> list[dict[str, Any]]:
+    """One line for each of the teacher's most frequent answers on the holdout."""
+    lines: dict[str, list[_Mark]] = defaultdict(list)
+    for mark in marks:
+        lines[mark.row.answer].append(mark)
+    ordered = sorted(lines.items(), key=lambda line: (-len(line[1]), line[0]))[:_LABELS_SHOWN]
+    return [
+        {
+            "answer": answer,
+            "n": len(group),
+            "answered": len(_answered(group, threshold)),
+            "agreed": sum(mark.agree for mark in _answered(group, threshold)),
+        }
+        for answer, group in ordered
+    ]
+
+
+def _latency(trained: Trained, texts: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of single calls in this process: the model's own time, without the wire."""
+    took: list[float] = []
+    for text in texts:
+        started = time.perf_counter()
+        probabilities(trained.parameters, [text])
+        took.append((time.perf_counter() - started) * 1000.0)
+    if not took:
+        return {}
+    took.sort()
+    return {"n": float(len(took)), "p50": took[len(took) // 2], "p95": took[int(len(took) * 0.95)]}

@@ -1,0 +1,227 @@
+"""One run, in a process of its own: ``python -m trainer.job RUN_ID --home DIR --policies DIR``.
+
+A lesson, downwards: read the captured calls → split and curate a dataset version → train the cheapest student
+that can do the task → examine it on calls it never saw → register it, with its certificate, in shadow. The
+worker starts this process, hears of its progress on its standard output, and kills it to cancel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import policy_files
+from gateway.config import Config, Learn, Task
+from gateway.storage.home import Home
+from gateway.storage.protocols import AddDataset, Dataset, Reader, Refused, Run, Writer
+from gateway.storage.sql_reader import open_reader
+from gateway.storage.writers import open_writer
+from trainer import registry
+from trainer.artifact import Artifact
+from trainer.certify import Issuer, levels
+from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
+from trainer.evaluate import examine
+from trainer.messages import Done, Failed, Report, encode
+from trainer.patience import Patient
+from trainer.planner import round_of
+from trainer.recipes import CannotLearn, Example, train_first
+
+_RUNS_READ = 10_000
+_log = logging.getLogger("understudy.trainer")
+
+
+class Fruitless(Exception):
+    """The run cannot succeed; the text says why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one run works with. ``say(progress, step, message, data)`` tells the worker."""
+
+    run: Run
+    task: Task
+    learn: Learn
+    home: Home
+    reader: Reader
+    writer: Writer
+    issuer: Issuer
+    say: Callable[..., None]
+    now: Callable[[], float] = time.time
+
+
+def execute(lesson: Lesson) -> dict[str, Any]:
+    """Carries the run out. → its result. Raises Fruitless, Refused, WriterAway."""
+    round = round_of(lesson.run, lesson.reader.runs(task=lesson.run.task, limit=_RUNS_READ))
+    students = lesson.reader.students()
+    where = registry.place(lesson.run, round, students, lesson.reader, lesson.issuer)
+    version = _dataset(lesson)
+    artifact = _train(lesson, where, version)
+    lesson.say(0.85, "examining", f"examining {where.student} on calls it never saw")
+    terms, _ = levels(lesson.learn, where.round, where.earlier_promotions)
+    exam = examine(registry.as_trained(artifact), version, terms=terms, comparison=lesson.learn.comparison)
+    lesson.say(0.95, "registering", _summary(exam.metrics["holdout"]), {"holdout": exam.metrics["holdout"]})
+    settled = registry.register(
+        lesson.run, where, artifact, exam,
+        learn=lesson.learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(),
+    )  # fmt: skip
+    result = {
+        "student": where.student,
+        "artifact": artifact.digest,
+        "dataset": version.digest,
+        "round": where.round,
+        "certificate": settled.certificate,
+    }
+    if not settled.accepted:
+        raise Fruitless(f"{where.student} was not good enough to go on: {settled.reason}")
+    return result
+
+
+def _summary(holdout: dict[str, Any]) -> str:
+    if not holdout["answered"]:
+        return f"the student would answer none of {holdout['n']} held-out calls"
+    return (
+        f"on {holdout['n']} held-out calls the student answers {holdout['coverage']:.0%} and agrees on "
+        f"{holdout['agreement']:.1%} of those (95 % interval {holdout['agreement_low']:.1%} to "
+        f"{holdout['agreement_high']:.1%})"
+    )
+
+
+def _dataset(lesson: Lesson) -> Version:
+    """The run's dataset: the one an earlier attempt wrote, else a new version of the captured calls."""
+    run, home = lesson.run, lesson.home
+    for dataset in lesson.reader.datasets(task=run.task):
+        if dataset.card.get("lineage", {}).get("run") == run.id:
+            try:
+                return read(dataset.digest, home.datasets)
+            except DatasetRefused as problem:
+                _log.warning("%s; it is made again", problem)
+    lesson.say(0.02, "reading", "reading the captured calls")
+    calls = lesson.reader.training_calls(run.project, run.task, run.fingerprint, limit=lesson.learn.max_calls)
+    version = assemble(
+        calls,
+        project=run.project,
+        task=run.task,
+        fingerprint=run.fingerprint,
+        run=run.id,
+        masked=lesson.task.capture.mask if lesson.task.capture else False,
+        fresh_since=float(run.params.get("fresh_since") or 0.0),
+    )
+    write(version, home.datasets)
+    lesson.writer.execute(
+        AddDataset(
+            Dataset(
+                digest=version.digest,
+                project=run.project,
+                task=run.task,
+                fingerprint=run.fingerprint,
+                version=0,  # numbered by the writer
+                created_at=lesson.now(),
+                card=version.card,
+            )
+        )
+    )
+    message = ", ".join(f"{count} {part}" for part, count in version.card["rows"].items())
+    data = {"dataset": version.digest, "steps": version.card["steps"]}
+    lesson.say(0.1, "curated", f"dataset {version.digest[:12]}: {message}", data)
+    return version
+
+
+def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
+    """The student's artifact: the one an earlier attempt finished, else freshly trained."""
+    folder = lesson.home.artifacts / where.student
+    seed = lesson.learn.seed
+    before = registry.trained_before(folder, version.digest, seed)
+    if before is not None:
+        return before
+    examples = [
+        Example(text=row.text, answer=row.answer, tokens=row.tokens, weight=row.weight)
+        for row in version.part("train")
+    ]
+    lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")
+    try:
+        recipe, trained = train_first(
+            lesson.learn.recipes,
+            examples,
+            seed=seed,
+            tick=lambda done, step: lesson.say(0.15 + 0.65 * done, step),
+        )
+    except CannotLearn as problem:
+        raise Fruitless(str(problem)) from None
+    return registry.store(folder, recipe, trained, version.digest, seed)
+
+
+# ---------------------------------------------------------------- the process
+def learning_task(config: Config, name: str) -> tuple[Task, Learn]:
+    """Raises Fruitless when the policies no longer say that the task learns."""
+    task = next((task for task in config.tasks if task.name == name), None)
+    if task is None or task.learn is None:
+        raise Fruitless(f"the policies no longer say that the task {name!r} learns")
+    return task, task.learn
+
+
+def _say(progress: float, step: str, message: str = "", data: dict[str, Any] | None = None) -> None:
+    _out(Report(progress=progress, step=step, message=message, data=data or {}))
+
+
+def _out(message: Report | Done | Failed) -> None:
+    sys.stdout.buffer.write(encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process when its worker dies, so that a reclaimed run is never worked on twice for long."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.25)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _carry_out(run_id: str, home: Home, policies: Path) -> None:
+    """Raises whatever goes wrong."""
+    reader, writer = open_reader(home), Patient(open_writer(home))
+    run = reader.run(run_id)
+    if run is None:
+        raise Fruitless(f"there is no run {run_id!r}")
+    have = {(one.project, one.task, one.fingerprint): one.trainable_calls for one in reader.task_versions()}
+    calls = have.get((run.project, run.task, run.fingerprint), 0)
+    try:
+        task, learn = learning_task(policy_files.load(policies, os.environ), run.task)
+        lesson = Lesson(run, task, learn, home, reader, writer, Issuer.of(home), _say)
+        _out(Done(result=execute(lesson) | {"trainable_calls": calls}))
+    except Fruitless as problem:
+        _out(Failed(error=str(problem), result={"trainable_calls": calls}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="trainer.job", description="Carries out one run.")
+    parser.add_argument("run")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--policies", type=Path, required=True)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    options = parser.parse_args()
+    os.nice(19)
+    _die_with(options.parent)
+    try:
+        _carry_out(options.run, Home(options.home.resolve()), options.policies)
+    except Refused as problem:
+        _out(Failed(error=str(problem)))
+        sys.exit(1)
+    except Exception:
+        logging.basicConfig()
+        _log.exception("run %s broke", options.run)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Moves proven students one step up. The optimizer decides; here evidence is gathered and the decision done.
+
+Every step of a student is a compare-and-set on the epoch its evidence was gathered at, so a demotion that the
+gateway made in between always wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.config import Config, Learn
+from gateway.storage.protocols import HandleWish, MoveStudent, Pair, Reader, Refused, Run, Wish, Writer
+from optimizer.gates import GateResult, GateSettings, Outcome
+from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
+from trainer.certify import Issuer, Lineage, levels, write_whole
+from trainer.planner import scope_of, wished
+from trainer.registry import lineage_of
+
+_log = logging.getLogger("understudy.trainer")
+_PROVING = (Stage.SHADOW, Stage.CANARY)
+_KINDS: dict[Stage, tuple[str, ...]] = {Stage.SHADOW: ("shadow",), Stage.CANARY: ("canary", "reask")}
+
+
+class Standing(Struct, frozen=True):
+    """Where a student under proof stands: ``decision`` as the gates see it, ``waits`` for a person or not."""
+
+    student: str
+    stage: str
+    pairs: int
+    decision: Decision
+    waits_for_approval: bool
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """The outcomes of one student at one epoch, read so far."""
+
+    epoch: int
+    last_seq: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+    judged: int = -1
+    decision: Decision | None = None
+
+
+class Promoter:
+    """``tick`` once a moment. Restart-safe: everything it knows is read from the database again."""
+
+    def __init__(
+        self, reader: Reader, writer: Writer, issuer: Issuer, standings: Path, now: Callable[[], float]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._issuer = issuer
+        self._standings = standings
+        self._now = now
+        self._evidence: dict[str, _Evidence] = {}
+        self._shown: bytes = b""
+
+    def tick(self, config: Config) -> None:
+        """Judges every student under proof, deals with wishes. Raises WriterAway, OSError, SQLAlchemyError."""
+        learning = {task.name: task.learn for task in config.tasks if task.learn is not None}
+        students = {student.id: student for student in self._reader.students()}
+        wishes = self._reader.open_wishes()
+        standings: list[Standing] = []
+        for student in students.values():
+            learn = learning.get(student.task)
+            if learn is None or student.stage not in _PROVING or student.paused:
+                continue
+            try:
+                lineage = lineage_of(self._reader.student_detail(student.id))
+            except msgspec.ValidationError:
+                _log.error("%s has no lineage: nothing can be certified about it", student.id)
+                continue
+            standings.append(self._prove(student, lineage, learn, _gates(config, student.stage), wishes))
+        for wish in wishes:
+            outcome = self._answer(wish, students.get(wish.student))
+            if outcome:
+                self._writer.execute(HandleWish(wish.id, outcome, self._now()))
+        self._evidence = {name: one for name, one in self._evidence.items() if name in students}
+        self._show(standings)
+
+    # ------------------------------------------------------------ proof
+    def _prove(
+        self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
+        wishes: Sequence[Wish],
+    ) -> Standing:  # fmt: skip
+        evidence = self._gather(student)
+        terms, _ = levels(learn, student.round, lineage.earlier_promotions)
+        if evidence.decision is None or evidence.judged != len(evidence.outcomes):
+            evidence.decision = advance(student, evidence.outcomes, gates, terms)
+            evidence.judged = len(evidence.outcomes)
+        decision = evidence.decision
+        waits = False
+        if isinstance(decision, Reject):
+            self._move(student, Stage.RETIRED, None, decision.reason, decision.results)
+        elif isinstance(decision, Promote):
+            asked = next((w for w in wishes if w.student == student.id and w.action == "promote"), None)
+            waits = learn.approval == "manual" and asked is None
+            if not waits:
+                self._promote(student, lineage, learn, gates, evidence.outcomes, asked)
+        return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits)
+
+    def _gather(self, student: Student) -> _Evidence:
+        """Adds the pairs that came since the last look, in the order they were ingested."""
+        known = self._evidence.get(student.id)
+        if known is None or known.epoch != student.epoch:
+            known = self._evidence[student.id] = _Evidence(epoch=student.epoch)
+        pairs = self._reader.pairs(
+            student=student.id,
+            kinds=_KINDS[student.stage],
+            epoch=student.epoch,
+            after_seq=known.last_seq,
+        )
+        if pairs:
+            known.outcomes.extend(outcome_of(pair) for pair in pairs)
+            known.last_seq = pairs[-1].seq
+        return known
+
+    def _promote(
+        self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
+        outcomes: Sequence[Outcome], asked: Wish | None,
+    ) -> None:  # fmt: skip
+        """Issues the certificate, then moves. A crash between the two leaves a certificate nobody uses."""
+        certificate = self._issuer.proof(student, lineage, learn, gates, outcomes, self._now())
+        if certificate.verdict != "promote":
+            raise AssertionError("a certificate must conclude what the decision it records concluded")
+        name, path = self._issuer.write(certificate)
+        reason = "; ".join(f"{result.gate}: {result.reason}" for result in certificate.results)
+        by = f"trainer, approved by {asked.actor}" if asked else "trainer"
+        if self._move(student, certificate.to_stage, name, reason, certificate.results, actor=by) and asked:
+            outcome = f"promoted to {certificate.to_stage} with certificate {path.name}"
+            self._writer.execute(HandleWish(asked.id, outcome, self._now()))
+
+    def _move(
+        self, student: Student, to: Stage, certificate: str | None, reason: str,
+        results: Sequence[GateResult], *, actor: str = "trainer",
+    ) -> bool:  # fmt: skip
+        """→ False when somebody moved the student first; the next tick decides again."""
+        detail: dict[str, Any] = {"results": msgspec.to_builtins(results)}
+        command = MoveStudent(
+            student=student.id, to=to, paused=False, expected_epoch=student.epoch, actor=actor, reason=reason,
+            at=self._now(), certificate=certificate, detail=detail,
+        )  # fmt: skip
+        try:
+            self._writer.execute(command)
+        except Refused as problem:
+            _log.warning("%s", problem)
+            return False
+        self._evidence.pop(student.id, None)
+        _log.info("%s: %s -> %s (%s)", student.id, student.stage.value, to.value, reason)
+        return True
+
+    # ------------------------------------------------------------ wishes
+    def _answer(self, wish: Wish, student: Student | None) -> str:
+        """What became of a wish; "" while it stays open."""
+        if student is None:
+            return "there is no such student"
+        if wish.action == "retrain":
+            return self._retrain(student)
+        if student.stage == Stage.RETIRED:
+            return "a retired student does not come back; ask for a retrain"
+        if wish.action == "resume":
+            return self._resume(student, wish)
+        if student.stage == Stage.LIVE:
+            return "the student is live already"
+        return ""  # a promotion: stays open until the gates have spoken
+
+    def _resume(self, student: Student, wish: Wish) -> str:
+        if not student.paused:
+            return "the student is not paused"
+        resumed = self._move(student, student.stage, None, wish.reason, (), actor=wish.actor)
+        return "resumed" if resumed else "the student moved first; look again"
+
+    def _retrain(self, student: Student) -> str:
+        version = next((v for v in self._reader.task_versions() if scope_of(v) == scope_of(student)), None)
+        if version is None:
+            return "no captured calls are left to train on"
+        runs = self._reader.runs(task=student.task, limit=1000)
+        history = [run for run in runs if scope_of(run) == scope_of(student)]
+        run: Run = self._writer.execute(wished(version, history, self._now()))
+        return f"run {run.id} is {run.state}"
+
+    # ------------------------------------------------------------ what people see
+    def _show(self, standings: Sequence[Standing]) -> None:
+        """Writes the standings for people and pages, when they changed."""
+        text = msgspec.json.format(msgspec.json.encode(standings))
+        if text != self._shown:
+            for standing in standings:
+                if standing.waits_for_approval:
+                    _log.info("%s has passed the gates of %s: approve it.", standing.student, standing.stage)
+            write_whole(self._standings, text)
+            self._shown = text
+
+
+def _gates(config: Config, stage: Stage) -> Sequence[GateSettings]:
+    return config.promotion.shadow.gates if stage == Stage.SHADOW else config.promotion.canary.gates
+
+
+def outcome_of(pair: Pair) -> Outcome:
+    """A row of evidence as the gates judge it."""
+    return Outcome(
+        call=pair.call_id,
+        cluster=pair.session,
+        answered=pair.answered,
+        agree=pair.agree,
+        confidence=pair.confidence,
+        latency_ms=pair.student_latency_ms,
+    )

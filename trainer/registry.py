@@ -1,0 +1,162 @@
+"""Students: their names, their artifacts, and their way from a trained model to shadow.
+
+Every step finds what an earlier attempt of the same run left behind and goes on from there, so a run that was
+killed anywhere ends as it would have ended.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from gateway.config import Learn
+from gateway.storage.protocols import AddStudent, MoveStudent, Reader, Run, Writer
+from optimizer.rollout import Stage, Student
+from trainer.artifact import FORMAT, Artifact, ArtifactRefused, Manifest, load, save
+from trainer.certify import Issuer, Lineage, code_version
+from trainer.evaluate import Exam
+from trainer.planner import scope_of
+from trainer.recipes import Trained
+
+_UNNAMED = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Place(Struct, frozen=True):
+    """Where a run's student goes: its name, version and round."""
+
+    student: str
+    version: int
+    round: int
+    earlier_promotions: int
+
+
+class Settled(Struct, frozen=True):
+    """How a run ended: the student, whether it may go on, why, and the certificate's path if it may."""
+
+    student: Student
+    accepted: bool
+    reason: str
+    certificate: str | None
+
+
+def place(run: Run, round: int, students: Sequence[Student], reader: Reader, issuer: Issuer) -> Place:
+    """The run's student: the one an earlier attempt registered, else the next version. Ids are unique over
+    projects although they do not name the project."""
+    prefix = f"{_UNNAMED.sub('-', run.task)[:64]}-{run.fingerprint[:4]}-v"
+    scope = [student for student in students if scope_of(student) == scope_of(run)]
+    version = 1 + max((one.version for one in students if one.id.startswith(prefix)), default=0)
+    for student in scope:
+        if reader.student_detail(student.id).get("metrics", {}).get("run") == run.id:
+            version, round = student.version, student.round
+    earlier = [student for student in scope if student.version < version]
+    return Place(
+        student=f"{prefix}{version}",
+        version=version,
+        round=round,
+        earlier_promotions=min(issuer.promoted_to_serve(earlier), round - 1),
+    )
+
+
+def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
+    """The artifact an earlier attempt finished from the same dataset with the same code; None otherwise."""
+    try:
+        artifact = load(folder)
+    except ArtifactRefused:
+        return None
+    manifest = artifact.manifest
+    same = (manifest.dataset, manifest.seed, manifest.code_version) == (dataset, seed, code_version())
+    return artifact if same else None
+
+
+def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) -> Artifact:
+    """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
+    manifest = Manifest(
+        format=FORMAT,
+        recipe=recipe,
+        student=folder.name,
+        dataset=dataset,
+        seed=seed,
+        code_version=code_version(),
+        environment={"python": platform.python_version(), "numpy": np.__version__},
+        answers=list(trained.answers),
+        max_answer_tokens=trained.max_answer_tokens,
+        training=trained.numbers,
+        files={},
+    )
+    save(folder, manifest, trained.parameters)
+    return load(folder)
+
+
+def as_trained(artifact: Artifact) -> Trained:
+    """The stored student as a recipe would hand it over."""
+    manifest = artifact.manifest
+    return Trained(
+        answers=tuple(manifest.answers),
+        max_answer_tokens=manifest.max_answer_tokens,
+        parameters=artifact.parameters,
+        numbers=dict(manifest.training),
+    )
+
+
+def register(
+    run: Run, where: Place, artifact: Artifact, exam: Exam, *, learn: Learn, writer: Writer, issuer: Issuer,
+    now: float,
+) -> Settled:  # fmt: skip
+    """Adds the candidate, decides its screening, and moves it to shadow with its certificate, or retires it.
+
+    Raises Refused or WriterAway.
+    """
+    manifest = artifact.manifest
+    lineage = Lineage(
+        dataset=manifest.dataset,
+        seed=manifest.seed,
+        code_version=manifest.code_version,
+        earlier_promotions=where.earlier_promotions,
+    )
+    threshold = exam.calibration.threshold
+    candidate = Student(
+        id=where.student,
+        project=run.project,
+        task=run.task,
+        fingerprint=run.fingerprint,
+        version=where.version,
+        recipe=manifest.recipe,
+        round=where.round,
+        threshold=1.0 if threshold is None else threshold,
+        artifact=artifact.digest,
+        max_answer_tokens=manifest.max_answer_tokens,
+    )
+    metrics: dict[str, Any] = exam.metrics | {"run": run.id, "lineage": msgspec.to_builtins(lineage)}
+    student: Student = writer.execute(AddStudent(candidate, dataset=lineage.dataset, metrics=metrics, at=now))
+    if student.stage != Stage.CANDIDATE:  # an earlier attempt got this far
+        return Settled(student, student.stage != Stage.RETIRED, "settled before", student.certificate)
+    certificate = issuer.screening(student, lineage, learn, exam.evidence, now)
+    accepted = certificate.verdict == "promote"
+    reason = "; ".join(result.reason for result in certificate.results)
+    name, path = issuer.write(certificate) if accepted else (None, None)
+    moved: Student = writer.execute(
+        MoveStudent(
+            student=student.id,
+            to=Stage.SHADOW if accepted else Stage.RETIRED,
+            paused=False,
+            expected_epoch=student.epoch,
+            actor="trainer",
+            reason=reason,
+            at=now,
+            certificate=name,
+            detail={"run": run.id, "results": msgspec.to_builtins(certificate.results)},
+        )
+    )
+    return Settled(moved, accepted, reason, path.name if path else None)
+
+
+def lineage_of(detail: dict[str, Any]) -> Lineage:
+    """The lineage a student's metrics keep. Raises msgspec.ValidationError when they keep none."""
+    return msgspec.convert(detail.get("metrics", {}).get("lineage"), Lineage)
