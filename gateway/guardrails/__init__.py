@@ -1,4 +1,4 @@
-"""Guardrails. The union below is the registry and the YAML schema: a new guardrail is one file and one line."""
+"""Guardrails. The union below is the registry and the YAML schema: a new one is one file and one line."""
 
 from gateway.guardrails.blocklist import Blocklist
 from gateway.guardrails.pii import Pii

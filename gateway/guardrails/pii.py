@@ -6,8 +6,22 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, Direction, Verdict
+from gateway.masking import find
+
 
 class Pii(Struct, frozen=True, tag="pii", tag_field="type", forbid_unknown_fields=True):
     """``action``: mask (the provider sees placeholders, the client gets its own values back) or block."""
 
     action: Literal["mask", "block"] = "mask"
+
+    def check(self, text: str, direction: Direction, *, final: bool = True) -> Verdict:
+        """Answers pass: what they hold of the client's own data is the client's, put back by the stage."""
+        if direction == "out" or not find(text):
+            return ALLOW
+        return MASK if self.action == "mask" else BLOCK
+
+    @property
+    def reach(self) -> int:
+        """Characters of an answer that have to be seen together: none."""
+        return 0

@@ -1,0 +1,219 @@
+"""Has this been answered already: the exact cache, never across projects, off until the policies turn it on.
+
+A key is the SHA-256 of everything that can change an answer: project, the whole request body but the fields in
+``_IRRELEVANT``, the policies' digest, the students that serve, and the ``x-understudy-*`` headers that steer the
+gateway. Identical requests that arrive together wait for the first one's answer instead of paying again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
+from gateway.pipeline import Handler
+from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
+from gateway.protocol.chat import Usage, usage_from_wire, usage_to_wire
+from gateway.runtime import Runtime
+from gateway.storage.answers import Answers
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_IRRELEVANT = frozenset(
+    {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "prompt_cache_key",
+     "prompt_cache_retention", "prompt_cache_options"}
+)  # fmt: skip
+_WHOLE = frozenset({"stop", "length", "tool_calls", "function_call"})
+_PATIENCE_S = 10.0
+"""A request waits this long for an identical one before it goes its own way: that client may read slowly."""
+
+
+def cacheable(exchange: Exchange) -> bool:
+    """Whether the policies and the request allow a cached answer. A temperature above 0 (OpenAI's default is 1)
+    asks for variety, so it is cached only where the task itself says ``cache: true``."""
+    runtime, request = exchange.runtime, exchange.request
+    task = runtime.tasks.get(request.model)
+    wish = task.cache if task is not None else None
+    if wish is not None:
+        return wish
+    return runtime.config.cache.enabled and request.temperature == 0
+
+
+def cache_key(exchange: Exchange) -> str:
+    """Sixty-four hex digits that are equal only for requests one answer may serve."""
+    assert exchange.principal is not None
+    steering = sorted((k, v) for k, v in exchange.headers.items() if k.startswith("x-understudy-"))
+    asked = {name: value for name, value in exchange.body.items() if name not in _IRRELEVANT}
+    project, runtime = exchange.principal.project, exchange.runtime
+    material = [project, asked, runtime.config.digest, _serving(runtime, project), steering]
+    return hashlib.sha256(_encode(material)).hexdigest()
+
+
+def _serving(runtime: Runtime, project: str) -> list[Any]:
+    """The students that could have answered: what one said is not replayed once it was taken back."""
+    snapshot = runtime.snapshot
+    found = [(one.id, one.epoch, one.paused) for one in snapshot.students if one.project == project]
+    return [snapshot.students_off, sorted(found)]
+
+
+class Cache:
+    """The stage. ``now`` in seconds of a clock that never goes back."""
+
+    def __init__(self, answers: Answers, now: Callable[[], float] = time.monotonic) -> None:
+        self._answers = answers
+        self._now = now
+        self._flights: dict[str, asyncio.Future[bool]] = {}
+
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        wishes = {one.strip() for one in exchange.headers.get("cache-control", "").lower().split(",")}
+        if not cacheable(exchange) or "no-store" in wishes:
+            return await inner(exchange)
+        key = cache_key(exchange)
+        if "no-cache" not in wishes:
+            found = await self._find(exchange, key)
+            if found is not None:
+                return replay(exchange, found)
+        exchange.cache = "miss"
+        return await self._ask(exchange, key, inner)
+
+    async def _find(self, exchange: Exchange, key: str) -> dict[str, Any] | None:
+        """The cached answer, once an identical request in flight has brought it; None: ask for it.
+
+        A leader that fails sends everybody their own way; one that is cancelled hands over to a follower.
+        """
+        until = min(self._now() + _PATIENCE_S, exchange.deadline)
+        while True:
+            entry = self._answers.get(key, self._now())
+            if entry is not None:
+                return _decode(entry)
+            flight = self._flights.get(key)
+            if flight is None:
+                return None
+            try:
+                async with asyncio.timeout(max(0.0, until - self._now())):
+                    handed_over = await asyncio.shield(flight)
+            except TimeoutError:
+                return None
+            if not handed_over:
+                entry = self._answers.get(key, self._now())
+                return _decode(entry) if entry is not None else None
+
+    async def _ask(self, exchange: Exchange, key: str, inner: Handler) -> Answer:
+        flight = _Flight(self, key)
+        try:
+            answer = await inner(exchange)
+        except asyncio.CancelledError:
+            flight.land(handed_over=True)
+            raise
+        except BaseException:
+            flight.land(handed_over=False)
+            raise
+        if not isinstance(answer, WholeAnswer):
+            return _Kept(answer, self, exchange, key, flight)
+        self.keep(exchange, key, answer.data, answer.usage)
+        flight.land(handed_over=False)
+        return answer
+
+    def keep(self, exchange: Exchange, key: str, data: dict[str, Any], usage: Usage | None) -> None:
+        """Only complete, successful answers enter."""
+        choices = data.get("choices")
+        if not choices or any(choice.get("finish_reason") not in _WHOLE for choice in choices):
+            return
+        if usage is not None:
+            data = {**data, "usage": usage_to_wire(usage)}
+        rules = exchange.runtime.config.cache
+        self._answers.put(key, _encode(data), now=self._now(), ttl=rules.ttl_s, max_bytes=rules.max_bytes)
+
+
+def replay(exchange: Exchange, data: dict[str, Any]) -> Answer:
+    """A cached completion as this exchange's own answer, in the form it asked for; it costs nothing."""
+    exchange.cache = "hit"
+    exchange.cost_usd = 0.0
+    exchange.usage = usage_from_wire(data.get("usage"))
+    data["id"], data["created"] = exchange.call_id, int(exchange.received_at)
+    if not exchange.request.streamed:
+        return WholeAnswer(data, answer_text(data), finish_reason(data), exchange.usage)
+    return _Replayed(Chunk(one, chunk_text(one), finish_reason(one)) for one in split(data))
+
+
+class _Flight:
+    """The request that others may wait for. Landing twice, or without followers, does no harm."""
+
+    def __init__(self, cache: Cache, key: str) -> None:
+        self._flights, self._key = cache._flights, key
+        self._leads = key not in self._flights
+        self._future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._leads:
+            self._flights[key] = self._future
+
+    def land(self, *, handed_over: bool) -> None:
+        if self._leads and self._flights.get(self._key) is self._future:
+            del self._flights[self._key]
+        if not self._future.done():
+            self._future.set_result(handed_over)
+
+
+class _Replayed:
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._chunks = iter(list(chunks))
+
+    def __aiter__(self) -> _Replayed:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._chunks = iter(())
+
+
+class _Kept:
+    """A stream that is assembled on its way and enters the cache if it comes to its end."""
+
+    def __init__(
+        self, inner: ChunkStream, cache: Cache, exchange: Exchange, key: str, flight: _Flight
+    ) -> None:
+        self._inner = inner
+        self._chunks = aiter(inner)
+        self._cache, self._exchange, self._key, self._flight = cache, exchange, key, flight
+        self._seen: list[dict[str, Any]] = []
+        self._usage: Usage | None = None
+        self._sound = True
+
+    def __aiter__(self) -> _Kept:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            if self._sound:
+                self._sound = False
+                self._cache.keep(self._exchange, self._key, assemble(self._seen), self._usage)
+            self._flight.land(handed_over=False)
+            raise
+        except asyncio.CancelledError:
+            self._sound = False
+            self._flight.land(handed_over=True)
+            raise
+        except BaseException:
+            self._sound = False
+            self._flight.land(handed_over=False)
+            raise
+        self._sound = self._sound and not chunk.data.get("error")
+        self._usage = chunk.usage or self._usage
+        # A copy: whoever writes the answer puts the call's own id and usage into the chunk it gets.
+        self._seen.append(dict(chunk.data))
+        return chunk
+
+    async def aclose(self) -> None:
+        self._sound = False
+        self._flight.land(handed_over=True)
+        await self._inner.aclose()

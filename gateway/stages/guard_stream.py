@@ -1,0 +1,237 @@
+"""Guarding a stream: every text of a delta is one channel, judged in a sliding window and unmasked."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.context import Chunk, ChunkStream, Exchange
+from gateway.errors import BadRequest, GatewayError, Unavailable
+from gateway.guardrails import GuardrailSettings
+from gateway.guardrails.verdict import Direction
+from gateway.masking import Unmasker
+from gateway.protocol.assemble import chunk_text
+
+Guards = Mapping[str, GuardrailSettings]
+Channel = tuple[int, str, int]  # choice, field, tool call
+_JSON_FIELDS = frozenset({"tool_calls", "function_call"})
+_CUT_WORD = re.compile(r"^\w+")
+
+
+def blocked(name: str, direction: Direction) -> BadRequest:
+    """The refusal; it names the guardrail and never the text."""
+    what = "request" if direction == "in" else "answer"
+    return BadRequest(f"The {what} was blocked by the guardrail '{name}'.", code="guardrail_blocked")
+
+
+def guard_failed(problem: Exception) -> Unavailable:
+    """Fails closed: whatever goes wrong in a guardrail, the text does not pass."""
+    return Unavailable(
+        "A guardrail failed, and nothing passes unchecked. Try again later.",
+        code="guardrail_failed",
+        detail=repr(problem),
+    )
+
+
+def is_json(channel: Channel, content_is_json: bool) -> bool:
+    """Whether a channel's text is JSON, so that values put into it have to be escaped."""
+    return channel[1] in _JSON_FIELDS or (content_is_json and channel[1] == "content")
+
+
+def map_delta(choice: int, delta: Mapping[str, Any], change: Callable[[Channel, str], str]) -> dict[str, Any]:
+    """A copy of a message or a delta with ``change`` applied to its texts and its tool calls' arguments."""
+    changed: dict[str, Any] = {}
+    for name, value in delta.items():
+        if name == "tool_calls" and isinstance(value, list):
+            changed[name] = [_map_call(choice, at, call, change) for at, call in enumerate(value)]
+        elif name == "function_call" and isinstance(value, dict):
+            changed[name] = _map_field(value, "arguments", (choice, name, 0), change)
+        elif name != "role" and isinstance(value, str):
+            changed[name] = change((choice, name, 0), value)
+        else:
+            changed[name] = value
+    return changed
+
+
+def _map_call(choice: int, at: int, call: Any, change: Callable[[Channel, str], str]) -> Any:
+    if not isinstance(call, dict):
+        return call
+    index = call["index"] if isinstance(call.get("index"), int) else at
+    call = dict(call)
+    if isinstance(call.get("function"), dict):
+        call["function"] = _map_field(call["function"], "arguments", (choice, "tool_calls", index), change)
+    if isinstance(call.get("custom"), dict):
+        call["custom"] = _map_field(call["custom"], "input", (choice, "custom", index), change)
+    return call
+
+
+def _map_field(
+    value: dict[str, Any], name: str, channel: Channel, change: Callable[[Channel, str], str]
+) -> dict[str, Any]:
+    text = value.get(name)
+    return {**value, name: change(channel, text)} if isinstance(text, str) else value
+
+
+class GuardedStream:
+    """A stream, judged and unmasked. A chunk waits only while its end may become a violation."""
+
+    def __init__(
+        self, inner: ChunkStream, exchange: Exchange, guards: Guards, *, content_is_json: bool = False
+    ) -> None:
+        self._inner = inner
+        self._chunks = aiter(inner)
+        self._exchange = exchange
+        self._guards = {name: guard for name, guard in guards.items() if guard.reach}
+        self._reach = max((guard.reach for guard in self._guards.values()), default=0)
+        self._content_is_json = content_is_json
+        self._windows: dict[Channel, str] = {}
+        self._unmaskers: dict[Channel, Unmasker] = {}
+        self._waiting: dict[Channel, str] = {}
+        self._held: list[Chunk] = []
+        self._ready: deque[Chunk] = deque()
+        self._ended = False
+
+    def __aiter__(self) -> GuardedStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        while not self._ready:
+            if self._ended:
+                raise StopAsyncIteration
+            try:
+                chunk = await anext(self._chunks)
+            except StopAsyncIteration:
+                self._ended = True
+                self._closed(self._end)
+                continue
+            self._closed(lambda found=chunk: self._feed(found))  # type: ignore[misc]
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        self._ended = True
+        self._ready.clear()
+        await self._inner.aclose()
+
+    def _closed(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except GatewayError:
+            self._ended = True
+            raise
+        except Exception as problem:
+            self._ended = True
+            self._exchange.verdicts.append("error:block")
+            raise guard_failed(problem) from problem
+
+    def _feed(self, chunk: Chunk) -> None:
+        if self._guards:
+            self._judge_chunk(chunk)
+        self._held.append(chunk)
+        if not self._waiting:
+            self._release()
+
+    def _end(self) -> None:
+        for channel in list(self._waiting):
+            self._judge(channel, "", final=True)
+        self._release()
+        self._flush()
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        self._ready.extend(self._unmasked(chunk) for chunk in held)
+
+    # ------------------------------------------------------------------ judging
+    def _judge_chunk(self, chunk: Chunk) -> None:
+        for at, part in _parts(chunk.data):
+            final = bool(part.get("finish_reason"))
+
+            def judge(channel: Channel, text: str, last: bool = final) -> str:
+                self._judge(channel, text, final=last)
+                return text
+
+            map_delta(at, part["delta"], judge)
+            if final:
+                for channel in [one for one in self._waiting if one[0] == at]:
+                    self._judge(channel, "", final=True)
+
+    def _judge(self, channel: Channel, text: str, *, final: bool) -> None:
+        window = self._windows.get(channel, "") + text
+        self._waiting.pop(channel, None)
+        for name, guard in self._guards.items():
+            action = guard.check(window, "out", final=final).action
+            if action == "block":
+                self._exchange.verdicts.append(f"{name}:block")
+                raise blocked(name, "out")
+            if action == "wait":
+                self._waiting[channel] = name
+        if len(window) > self._reach:
+            # What is left of a word that began before the window stands as one word character.
+            window = _CUT_WORD.sub("_", window[-self._reach :])
+        self._windows[channel] = window
+
+    # ------------------------------------------------------------------ unmasking
+    def _unmasked(self, chunk: Chunk) -> Chunk:
+        if not self._exchange.placeholders:
+            return chunk
+        choices: list[Any] = list(chunk.data.get("choices") or [])
+        for position, part in enumerate(choices):
+            if isinstance(part, dict) and isinstance(part.get("delta"), dict):
+                at = part["index"] if isinstance(part.get("index"), int) else 0
+                delta = map_delta(at, part["delta"], self._unmask)
+                if part.get("finish_reason"):
+                    self._add_rest(at, delta)
+                choices[position] = {**part, "delta": delta}
+        data = {**chunk.data, "choices": choices}
+        return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _unmask(self, channel: Channel, text: str) -> str:
+        unmasker = self._unmaskers.get(channel)
+        if unmasker is None:
+            escaped = is_json(channel, self._content_is_json)
+            unmasker = Unmasker(self._exchange.placeholders, in_json=escaped)
+            self._unmaskers[channel] = unmasker
+        return unmasker.feed(text)
+
+    def _add_rest(self, choice: int, delta: dict[str, Any]) -> None:
+        """Puts what was held back at a choice's end into its last delta."""
+        for channel, unmasker in self._unmaskers.items():
+            rest = unmasker.finish() if channel[0] == choice else ""
+            if not rest:
+                continue
+            _, name, call = channel
+            if name in ("tool_calls", "custom"):
+                inner = (
+                    {"function": {"arguments": rest}} if name == "tool_calls" else {"custom": {"input": rest}}
+                )
+                delta["tool_calls"] = [*delta.get("tool_calls", ()), {"index": call, **inner}]
+            elif name == "function_call":
+                delta[name] = {"arguments": rest}
+            else:
+                delta[name] = (delta.get(name) or "") + rest
+
+    def _flush(self) -> None:
+        """A stream that ended without a finish reason still gives what was held back."""
+        for choice in sorted({channel[0] for channel in self._unmaskers}):
+            delta: dict[str, Any] = {}
+            self._add_rest(choice, delta)
+            if delta:
+                part = {"index": choice, "delta": delta, "finish_reason": None}
+                data = {
+                    "id": self._exchange.call_id,
+                    "object": "chat.completion.chunk",
+                    "created": int(self._exchange.received_at),
+                    "model": self._exchange.request.model,
+                    "choices": [part],
+                }
+                self._ready.append(Chunk(data, chunk_text(data)))
+
+
+def _parts(data: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    choices = data.get("choices")
+    return [
+        (part["index"] if isinstance(part.get("index"), int) else 0, part)
+        for part in (choices if isinstance(choices, list) else [])
+        if isinstance(part, dict) and isinstance(part.get("delta"), dict)
+    ]

@@ -1,0 +1,54 @@
+"""Where cached answers are kept. ``MemoryAnswers`` is the backend of a single process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+_OVERHEAD = 256  # bytes an entry costs beside its answer, roughly
+
+
+class Answers(Protocol):
+    """Answers by key. A backend that fails answers None: a cache may always be missing."""
+
+    def get(self, key: str, now: float) -> bytes | None: ...
+
+    def put(self, key: str, answer: bytes, *, now: float, ttl: float, max_bytes: int) -> None:
+        """Keeps ``answer`` for ``ttl`` seconds of the caller's clock within ``max_bytes`` altogether."""
+
+
+class MemoryAnswers:
+    """Least recently used first out; bounded by bytes, not by count."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: str, now: float) -> bytes | None:
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        expires, answer = found
+        if now >= expires:
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return answer
+
+    def put(self, key: str, answer: bytes, *, now: float, ttl: float, max_bytes: int) -> None:
+        self._drop(key)
+        size = len(answer) + _OVERHEAD
+        if size > max_bytes:
+            return
+        while self._entries and self.bytes + size > max_bytes:
+            self._drop(next(iter(self._entries)))
+        self._entries[key] = (now + ttl, answer)
+        self.bytes += size
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _drop(self, key: str) -> None:
+        gone = self._entries.pop(key, None)
+        if gone is not None:
+            self.bytes -= len(gone[1]) + _OVERHEAD
