@@ -87,8 +87,8 @@ def _weigh(words: list[str], factor: float, totals: list[float]) -> None:
 
 
 def _negated(words: list[str], at: int, phrase: tuple[str, ...], label: int) -> bool:
-    """Whether "not" or the like stands shortly before a cue: "not asking for a refund" is no refund, but "do not
-    want it to renew" is a cancellation all the same."""
+    """Whether "not" or the like stands shortly before a cue: "not asking for a refund" is no refund, but
+    "do not want it to renew" is a cancellation all the same."""
     if label == _LOGIN or (label == _CANCEL and _CANCEL_WORD not in phrase):
         return False
     return any(before in _NEGATIONS for before in words[max(0, at - 4) : at])
@@ -114,7 +114,7 @@ def _judge(totals: list[float]) -> None:
 
 
 def label(text: str, rng: random.Random, behaviour: Behaviour = "normal") -> str:
-    """The label of one request. ``rng`` is the request's noise: another draw may decide a close call otherwise."""
+    """The label of one request. ``rng`` is its noise: another draw may decide a close call otherwise."""
     noise = rng.gauss
     noisy = [score + noise(0.0, NOISE) for score in scores(text)]
     chosen = LABELS[noisy.index(max(noisy))]

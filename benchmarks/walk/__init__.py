@@ -1,0 +1,1 @@
+"""The parts of the demo walk: processes, the admin API, the display and the phases."""
