@@ -36,7 +36,7 @@ function fail(failure) {
 
 export function path() {
   if (!picker.value) return null;
-  return `/admin/api/tasks/${encodeURIComponent(picker.value)}/disagreements?limit=10${before === null ? "" : `&before=${before}`}`;
+  return `/admin/api/tasks/${encodeURIComponent(picker.value)}/disagreements?limit=6${before === null ? "" : `&before=${before}`}`;
 }
 
 async function reload() {

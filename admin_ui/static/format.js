@@ -21,10 +21,13 @@ export function money(value) {
 
 export const percent = (share) => (share === null || share === undefined ? "–" : `${one.format(share * 100)}\u00a0%`);
 
+// "96.0–98.0, n = 812"
+export const bounds = ({ low, high, n }) => `${one.format(low * 100)}–${one.format(high * 100)}, n\u00a0=\u00a0${count(n)}`;
+
 // "97.1 % (96.0–98.0, n = 812)"
 export function interval({ agreement, low, high, n }) {
   if (!n) return "nothing compared yet";
-  return `${percent(agreement)} (${one.format(low * 100)}–${one.format(high * 100)}, n\u00a0=\u00a0${count(n)})`;
+  return `${percent(agreement)} (${bounds({ low, high, n })})`;
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });

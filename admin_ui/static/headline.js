@@ -1,7 +1,7 @@
 // Notices and headline figures.
 
 import { byId, h, render, setText } from "./dom.js";
-import { count, interval, money, percent } from "./format.js";
+import { bounds, count, money, percent } from "./format.js";
 
 const figure = (name, value, note, kind) =>
   h("div", { class: `figure ${kind ?? ""}` }, h("dt", {}, name), h("dd", { class: "value" }, value), h("dd", { class: "note" }, note));
@@ -17,7 +17,7 @@ export function showHeadline(overview) {
       totals.saved_usd > 0 ? "good" : ""),
     figure("Answered by students", percent(totals.student_share), `${count(totals.student_calls)} of ${count(totals.calls)} calls`),
     figure("Agreement", percent(agreement?.agreement), agreement
-      ? `${interval(agreement)}, 95\u00a0% interval, students that serve` : "no student serves yet"),
+      ? `${bounds(agreement)} (95\u00a0% interval), students that serve` : "no student serves yet"),
   ]);
 }
 

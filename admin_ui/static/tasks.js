@@ -49,7 +49,7 @@ function actionButton(student, name) {
 
 function track(student) {
   const at = STAGES.indexOf(student.stage);
-  return h("ol", { class: "track", "aria-label": `Stage of student v${student.version}` }, STAGES.map((stage, index) =>
+  return h("ol", { class: "stages", "aria-label": `Stage of student v${student.version}` }, STAGES.map((stage, index) =>
     h("li", { class: index < at && student.stage !== "retired" ? "past" : index === at ? `here ${stage}` : "",
       "aria-current": index === at ? "step" : null, title: EXPLAIN[stage] }, stage)));
 }
@@ -61,7 +61,7 @@ function evidenceBar(evidence, task) {
   const x = (share) => (((share - from) / (1 - from)) * 100).toFixed(2);
   const passes = task.floor !== null && evidence.low > task.floor;
   const span = Math.max(0.6, x(evidence.high) - x(evidence.low));
-  return s("svg", { class: `evidence ${passes ? "passes" : ""}`, viewBox: "0 0 100 12", preserveAspectRatio: "none",
+  const bar = s("svg", { class: `evidence ${passes ? "passes" : ""}`, viewBox: "0 0 100 12", preserveAspectRatio: "none",
     width: "100%", height: 18, role: "img", "aria-label": `Agreement ${interval(evidence)}` +
       (task.floor === null ? "" : `; it must exceed ${percent(task.floor)}`) },
     s("rect", { class: "rail", x: 0, y: 4, width: 100, height: 4 }),
@@ -69,6 +69,10 @@ function evidenceBar(evidence, task) {
     s("rect", { class: "point", x: x(evidence.agreement) - 0.3, y: 0.5, width: 0.6, height: 11 }),
     task.floor !== null && s("rect", { class: "floor", x: x(task.floor) - 0.2, y: 0, width: 0.4, height: 12 }),
     task.target !== null && s("rect", { class: "target", x: x(task.target) - 0.2, y: 0, width: 0.4, height: 12 }));
+  return [bar, h("p", { class: "scale", "aria-hidden": "true" }, h("span", {}, percent(from)),
+    h("span", { class: "marks" }, task.floor !== null && h("span", { class: "key floor" }, "must exceed"),
+      task.target !== null && h("span", { class: "key target" }, "target"), h("span", { class: "key point" }, "measured")),
+    h("span", {}, percent(1)))];
 }
 
 function gateNumbers(gates) {

@@ -4,8 +4,8 @@ Log in: ``POST /admin/login {"key": "..."}`` → the session cookie and ``{"csrf
 Every unsafe request after that carries ``x-csrf-token`` and, from a browser, comes from the same origin. A
 request with ``x-understudy-background: 1`` (the page's polling) does not keep the session alive.
 
-``GET  /admin/api/session``                → ``{"csrf", "idle_s", "absolute_s"}`` (what is left, in seconds)
-``GET  /admin/api/overview?hours=``        → :class:`admin_shapes.Overview`; no ``hours``: since the first call
+``GET  /admin/api/session``                → ``{"csrf", "idle_s", "absolute_s"}`` (left, in seconds)
+``GET  /admin/api/overview?hours=``        → :class:`admin_shapes.Overview`; default: since the first call
 ``GET  /admin/api/tasks``                  → ``{"tasks": [admin_shapes.TaskView]}``
 ``GET  /admin/api/tasks/{task}/disagreements?before=&limit=`` → ``{"items": [...], "next_before"}``,
 items newest first: seq, call_id, kind, created_at, student, confidence, input, teacher_text, student_text
@@ -32,8 +32,8 @@ import anyio.to_thread
 from litestar import Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
-from litestar.di import Provide
-from litestar.params import Dependency
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, SkipValidation
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 from sqlalchemy.exc import SQLAlchemyError
@@ -108,7 +108,7 @@ class Desk:
             ) from None
 
 
-DeskHere = Annotated[Desk, Dependency(skip_validation=True)]
+DeskHere = NamedDependency[SkipValidation[Desk]]
 Plain = Request[Any, Any, Any]
 
 
@@ -119,7 +119,7 @@ def index(desk: DeskHere) -> Response[bytes]:
 
 
 @get("/assets/{name:str}", include_in_schema=False, sync_to_thread=False)
-def asset(desk: DeskHere, name: str) -> Response[bytes]:
+def asset(desk: DeskHere, name: FromPath[str]) -> Response[bytes]:
     """``name`` is looked up in a fixed table: nothing a client sends reaches the file system."""
     if name not in _FILES:
         raise NotFound("There is no such file.")
@@ -194,7 +194,7 @@ async def tasks(desk: DeskHere) -> dict[str, Any]:
 
 
 @get("/tasks/{task:str}/disagreements", include_in_schema=False)
-async def disagreements(desk: DeskHere, request: Plain, task: str) -> dict[str, Any]:
+async def disagreements(desk: DeskHere, request: Plain, task: FromPath[str]) -> dict[str, Any]:
     before = _count(request, "before", None, most=2**53)
     limit = _count(request, "limit", 20, most=100) or 20
     if task not in desk.control.runtime().tasks:
@@ -223,7 +223,7 @@ async def journal(desk: DeskHere, request: Plain) -> dict[str, Any]:
 
 
 @get("/runs/{run_id:str}", include_in_schema=False)
-async def run(desk: DeskHere, run_id: str) -> dict[str, Any]:
+async def run(desk: DeskHere, run_id: FromPath[str]) -> dict[str, Any]:
     reader = desk.control.reader
     found = await desk.read(lambda: reader.run(run_id))
     if found is None:
@@ -236,7 +236,9 @@ async def run(desk: DeskHere, run_id: str) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- acting
 @post("/students/{student:str}/{action:str}", include_in_schema=False)
-async def act(desk: DeskHere, request: Plain, student: str, action: str) -> Response[Done]:
+async def act(
+    desk: DeskHere, request: Plain, student: FromPath[str], action: FromPath[str]
+) -> Response[Done]:
     reason = _reason((await _body(request, ActionBody)).reason)
     control = desk.control
     match action:
@@ -269,7 +271,9 @@ async def switch(desk: DeskHere, request: Plain) -> Done:
     return Done(status="done", message="Students may answer again.")
 
 
-def _number(request: Plain, name: str, default: float | None, *, least: float, most: float) -> float | None:
+def _number(
+    request: Plain, name: FromPath[str], default: float | None, *, least: float, most: float
+) -> float | None:
     text = request.query_params.get(name)
     if text is None:
         return default

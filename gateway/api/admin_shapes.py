@@ -12,7 +12,7 @@ from msgspec import Struct
 
 class Totals(Struct, frozen=True):
     """``cost_usd`` is what answering cost, ``extra_cost_usd`` what learning cost on top (re-asks, second
-    opinions). ``saved_usd`` = teacher_cost_usd − cost − extra over the calls of tasks with a teacher; None, as
+    opinions). ``saved_usd`` = teacher_cost_usd − cost − extra over calls of tasks with a teacher; None, as
     is ``teacher_cost_usd``, when one of those calls has no known price."""
 
     calls: int

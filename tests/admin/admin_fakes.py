@@ -1,4 +1,4 @@
-"""A gateway's Control and Reader in memory, with a plausible state, and the app that serves the page from it."""
+"""A Control and a Reader in memory, with a plausible state, and the app that serves the page from them."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ class State:
 
 
 class FakeReader:
+    task = "support-triage"
+
     def __init__(self, state: State) -> None:
         self._state = state
 
@@ -98,6 +100,7 @@ class FakeReader:
             for one in self._state.pairs
             if one.seq > after_seq
             and (student is None or one.student == student)
+            and task in (None, self.task)
             and (not kinds or one.kind in kinds)
         ]
         return found[:limit]

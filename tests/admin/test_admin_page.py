@@ -1,0 +1,274 @@
+"""The page in a real Chromium: figures, actions with a reason, hostile text, keyboard, dark, phone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from admin_fakes import (
+    KEY,
+    FakeClock,
+    FakeControl,
+    State,
+    app_of,
+    configuration,
+    disagreement,
+    entry,
+    plausible,
+    student,
+)
+from msgspec.structs import replace
+
+from optimizer.rollout import Stage
+
+try:
+    from playwright.sync_api import Browser, Page, expect, sync_playwright
+except ImportError:  # pragma: no cover
+    sync_playwright = None  # type: ignore[assignment]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = sync_playwright is None or CHROMIUM is None
+pytestmark = pytest.mark.skipif(
+    MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
+)
+
+XSS = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<svg onload=alert(3)>", "\"><script>alert(4)</script>",
+    "'><img src=x onerror=alert(5)>", "javascript:alert(6)", "<iframe srcdoc='<script>alert(7)</script>'></iframe>",
+    "<a href=javascript:alert(8)>x</a>", "<body onload=alert(9)>", "<style>@import '//evil.example'</style>",
+    "<math><mtext></mtext><script>alert(11)</script></math>", "<details open ontoggle=alert(12)>",
+    "<input autofocus onfocus=alert(13)>", "{{constructor.constructor('alert(14)')()}}", "${alert(15)}",
+    "<base href=//evil.example>", "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "</textarea><script>alert(18)</script>", "\u202e<script>alert(19)</script>", "<form action=//evil.example><button>x",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert not MISSING, "CI must have playwright and a Chromium"
+    with sync_playwright() as playwright:
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def served(control: FakeControl, clock: FakeClock) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app_of(control, clock), log_level="error", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+class Visit:
+    """A page that is open, with everything that must not have happened on it."""
+
+    def __init__(self, page: Page, control: FakeControl, clock: FakeClock, base: str) -> None:
+        self.page, self.control, self.clock, self.base = page, control, clock, base
+        self.faults: list[str] = []
+        page.on("dialog", lambda dialog: (self.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("pageerror", lambda problem: self.faults.append(f"error {problem}"))
+        page.on("console", self._console)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.faults.append(message.text)
+
+    def open(self) -> None:
+        self.page.goto(f"{self.base}/admin")
+        expect(self.page.get_by_label("Admin key")).to_be_focused()
+
+    def login(self) -> None:
+        self.open()
+        self.page.keyboard.type(KEY)
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("#figures .figure")).to_have_count(5)
+        expect(self.page.locator("#journal-list")).not_to_be_empty()
+
+
+@contextmanager
+def visiting(
+    browser: Browser, state: State | None = None, config: Any = None, **context: Any
+) -> Iterator[Visit]:
+    control, clock = FakeControl(state or plausible(), config or configuration()), FakeClock()
+    with served(control, clock) as base:
+        opened = browser.new_context(
+            **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **context}
+        )
+        opened.set_default_timeout(8000)
+        try:
+            visit = Visit(opened.new_page(), control, clock, base)
+            yield visit
+            assert visit.faults == []
+        finally:
+            opened.close()
+
+
+def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.open()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not the admin key")
+        visit.login()
+        figures = page.locator("#figures")
+        for text in ("$0.56", "$0.23", "29.2\u00a0%", "30.1\u00a0%", "97.2\u00a0%", "n\u00a0=\u00a0812"):
+            expect(figures).to_contain_text(text)
+        expect(page.get_by_text("Simulated teacher.")).to_be_visible()
+        expect(page.get_by_text("chain verified")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_have_count(1)
+        expect(page.locator("[aria-current=step]").first).to_have_text("shadow")
+        expect(page.locator("#chart svg")).to_have_attribute("aria-label", re.compile("saved in all"))
+        page.get_by_text("The same as a table").click()
+        expect(page.locator("#chart-rows tr").first).to_be_visible()
+
+
+def test_pause_asks_why_and_shows_at_once(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.login()
+        page.get_by_role("button", name="Pause student v2").click()
+        dialog = page.get_by_role("dialog")
+        page.get_by_label("Reason, for the journal").fill("   ")
+        dialog.get_by_role("button", name="Pause").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("Say why")
+        page.get_by_label("Reason, for the journal").fill("odd answers since noon")
+        dialog.get_by_role("button", name="Pause").click()
+        expect(page.locator(".student.live .badge.warn")).to_have_text("paused")
+        expect(page.get_by_role("button", name="Resume student v2")).to_be_visible()
+        expect(page.locator("#journal-list")).to_contain_text("odd answers since noon")
+
+
+def test_the_switch_by_keyboard_alone(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.login()
+        switch = page.get_by_role("switch")
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if switch.evaluate("node => node === document.activeElement"):
+                break
+        expect(switch).to_be_focused()
+        assert switch.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Reason, for the journal")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(switch).to_be_focused()
+        page.keyboard.press("Space")
+        page.keyboard.type("drill")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(switch).to_have_attribute("aria-checked", "false")
+        expect(page.get_by_text("All students are off.")).to_be_visible()
+        assert visit.control.state.students_off
+
+
+def hostile(payload: str) -> State:
+    state = plausible()
+    state.students = [
+        replace(one, id=f"{one.id}{payload}", recipe=payload) for one in (student("s", 1, Stage.LIVE, 4),)
+    ]
+    state.journal = [entry(1, payload, payload, payload, actor=payload, detail={payload: payload})]
+    state.runs = [replace(run, step=payload, error=payload) for run in state.runs]
+    state.events = [replace(event, message=payload) for event in state.events]
+    row = {**disagreement(1, payload), "call_id": payload, "kind": payload}
+    state.disagreements = [{**row, "teacher_text": payload, "student_text": payload}]
+    state.problem = payload
+    return state
+
+
+def test_hostile_text_stays_text(browser: Browser) -> None:
+    state = hostile("\n".join(XSS))
+    with visiting(browser, state) as visit:
+        page = visit.page
+        elsewhere: list[str] = []
+        page.on("request", lambda request: elsewhere.append(request.url))
+        visit.login()
+        for summary in page.locator("#task-list summary").all():
+            summary.click()
+        expect(page.locator(".events li").first).to_contain_text("alert(1)")
+        expect(page.locator(".call blockquote")).to_contain_text("<svg onload=alert(3)>")
+        expect(page.locator("#journal-list")).to_contain_text("<details open ontoggle=alert(12)>")
+        expect(page.locator("#banners")).to_contain_text("<script>alert(1)</script>")
+        page.wait_for_timeout(300)
+        assert page.locator("main :is(script, iframe, base, meta, style, math)").count() == 0
+        assert all(url.startswith(visit.base) for url in elsewhere)
+
+
+def test_older_disagreements_and_back(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.login()
+        expect(page.locator(".call code").first).to_have_text("call_25")
+        page.get_by_role("button", name="Older").click()
+        expect(page.locator(".call code").first).to_have_text("call_19")
+        page.get_by_role("button", name="Newest").click()
+        expect(page.locator(".call code").first).to_have_text("call_25")
+
+
+def test_phone_width_does_not_scroll_sideways_and_dark_is_dark(browser: Browser) -> None:
+    phone = {"viewport": {"width": 360, "height": 780}, "color_scheme": "dark"}
+    with visiting(browser, **phone) as visit:
+        page = visit.page
+        visit.login()
+        for summary in page.locator("summary").all():
+            summary.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        colour = "getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(colour) == "rgb(20, 24, 26)"
+        page.get_by_role("button", name="Light").click()
+        assert page.evaluate(colour) == "rgb(246, 244, 238)"
+        page.reload()
+        expect(page.locator("#figures .figure")).to_have_count(5)  # the session survives a reload
+        assert page.evaluate(colour) == "rgb(246, 244, 238)"
+
+
+def test_an_empty_house_and_an_ended_session(browser: Browser) -> None:
+    with visiting(browser, State(), config=configuration(simulated=False)) as visit:
+        page = visit.page
+        visit.login()
+        expect(page.get_by_text("No calls in this time.")).to_be_visible()
+        expect(page.get_by_text("No student yet")).to_be_visible()
+        expect(page.get_by_text("Nothing has been decided yet.")).to_be_visible()
+        expect(page.get_by_text("Simulated teacher.")).to_have_count(0)
+        visit.clock.now += 13 * 3600
+        expect(page.get_by_role("alert").first).to_contain_text("session has ended")
+        expect(page.get_by_label("Admin key")).to_be_focused()
+
+
+def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.login()
+        page.route("**/admin/api/**", lambda route: route.abort())
+        expect(page.get_by_text("Connection lost")).to_be_visible()
+        page.unroute("**/admin/api/**")
+        expect(page.locator("#pulse")).to_contain_text("Live")
+
+
+def test_unknown_prices_are_said(browser: Browser) -> None:
+    state = plausible()
+    state.ledger[3] = replace(state.ledger[3], unpriced=7)
+    with visiting(browser, state) as visit:
+        visit.login()
+        expect(visit.page.get_by_text("Prices unknown for 7 calls.")).to_be_visible()
+        expect(visit.page.locator("#figures .figure").nth(1)).to_contain_text("unknown")
