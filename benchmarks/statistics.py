@@ -1,0 +1,235 @@
+"""Measures the error rates that the optimizer promises, by simulation on its own functions.
+
+    python -m benchmarks.statistics            # everything, about a minute
+    python -m benchmarks.statistics --quick    # a tenth of the runs
+
+Run it as a module: the file's name is also one of the standard library's. Every row is a share (or a mean) with
+the number of runs, a 95 % interval, and what was promised. The seed makes it repeatable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optimizer.cascade import choose_threshold
+from optimizer.drift import observe, start
+from optimizer.stats.eprocess import BETS, log_wealth
+from optimizer.stats.intervals import clopper_pearson, clustered_wilson
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+
+TARGET, MARGIN, ALPHA, DELTA = 0.95, 0.02, 0.05, 0.05
+NULL = TARGET - MARGIN
+NEEDED = math.log(1 / ALPHA)
+PEEK_FROM = 100
+
+Row = tuple[str, str, int, str, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
+    options = parser.parse_args()
+    scale = 10 if options.quick else 1
+    began = time.monotonic()
+    command = f"python -m benchmarks.statistics --seed {options.seed}{' --quick' if options.quick else ''}"
+    print(f"Command: {command}\n")
+    sections: list[tuple[str, Callable[[np.random.Generator, int], Iterator[Row]]]] = [
+        (
+            f"Promotion: e-process against agreement ≤ {NULL:.0%}, alpha {ALPHA:.0%}, looked at after each pair",
+            gate,
+        ),
+        ("Sessions: the same, 8 dependent calls in each session", sessions),
+        (f"Cascade threshold: target {TARGET:.0%}, delta {DELTA:.0%}, 1,000 calibration calls", cascade),
+        (f"Watch: agreement ≥ {NULL:.0%}, average run length 10,000 re-asked calls", watch),
+        ("Intervals of 95 % for sessions", intervals),
+    ]
+    for number, (title, section) in enumerate(sections):
+        table(title, section(np.random.default_rng([options.seed, number]), scale))
+    print(f"{time.monotonic() - began:.0f} s")
+
+
+def table(title: str, rows: Iterator[Row]) -> None:
+    print(f"### {title}\n\n| what | measured | runs | 95 % interval | promised |\n|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) + " |")
+    print()
+
+
+def share(what: str, hits: Bools, promised: str) -> Row:
+    low, high = clopper_pearson(int(hits.sum()), hits.size, 0.95)
+    return what, f"{hits.mean():.2%}", hits.size, f"{low:.2%} to {high:.2%}", promised
+
+
+def median(what: str, values: Floats, promised: str) -> Row:
+    low, high = np.quantile(values, [0.05, 0.95])
+    return (
+        what,
+        f"median {np.median(values):,.0f}",
+        values.size,
+        f"90 % of runs: {low:,.0f} to {high:,.0f}",
+        promised,
+    )
+
+
+def mean(what: str, values: Floats, promised: str, form: str = ",.0f") -> Row:
+    half = 1.96 * values.std(ddof=1) / math.sqrt(values.size)
+    low, high = max(0.0, values.mean() - half), values.mean() + half
+    return what, f"mean {values.mean():{form}}", values.size, f"{low:{form}} to {high:{form}}", promised
+
+
+# ---------------------------------------------------------------- promotion
+def gate(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    runs, pairs = 5000 // scale, 3000
+    promoted, by_z = np.zeros(runs, bool), np.zeros(runs, bool)
+    for chunk in _chunks(runs, 250):
+        agree = rng.random((chunk.stop - chunk.start, pairs)) < NULL
+        promoted[chunk] = log_wealth(agree, NULL).max(axis=1) >= NEEDED
+        by_z[chunk] = peeked_z(agree)
+    yield share(f"student exactly at {NULL:.0%} promoted within {pairs:,} pairs", promoted, f"≤ {ALPHA:.0%}")
+    yield share("the same by a z-test, looked at after each pair", by_z, f"(a z-test says {ALPHA:.0%})")
+    failed = np.zeros(runs, bool)
+    for chunk in _chunks(runs, 250):
+        agree = rng.random((chunk.stop - chunk.start, pairs)) < TARGET
+        failed[chunk] = log_wealth(agree, TARGET, mirrored=True).max(axis=1) >= NEEDED
+    yield share(f"student exactly at {TARGET:.0%} failed within {pairs:,} pairs", failed, f"≤ {ALPHA:.0%}")
+    between = rng.random((500 // scale, 6000)) < (TARGET + NULL) / 2
+    against = log_wealth(between, TARGET, mirrored=True).max(axis=1) >= NEEDED
+    proven = (log_wealth(between, NULL).max(axis=1) >= NEEDED) & ~against
+    yield share("student at 94.0%, between null and target: promoted within 6,000 pairs", proven, "")
+    yield share("the same: failed", against, "")
+    for truth in (0.955, 0.97, 0.98):
+        crossed = log_wealth(rng.random((500 // scale, 6000)) < truth, NULL) >= NEEDED
+        needed = np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1.0, np.inf)
+        yield median(f"pairs until a student at {truth:.1%} is promoted", needed, "")
+
+
+def peeked_z(agree: Bools) -> Bools:
+    """Whether a one-sided z-test at the 5 % level is significant at any look from PEEK_FROM pairs on."""
+    n = np.arange(1, agree.shape[1] + 1)
+    z = (agree.cumsum(axis=1) / n - NULL) / np.sqrt(NULL * (1 - NULL) / n)
+    return np.asarray((z[:, PEEK_FROM - 1 :] >= 1.6449).any(axis=1))
+
+
+def _chunks(runs: int, size: int) -> Iterator[slice]:
+    for low, high in pairwise([*range(0, runs, size), runs]):
+        yield slice(low, high)
+
+
+def sessions(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    runs = 4000 // scale
+    good = np.where(rng.random((runs, 200)) < 0.9, 1.0, 0.3)  # mean 0.93, exactly the null
+    agree = rng.random((runs, 200, 8)) < good[..., None]
+    by_session = log_wealth(agree.mean(axis=2), NULL).max(axis=1) >= NEEDED
+    yield share("each session enters once, as its mean", by_session, f"≤ {ALPHA:.0%}")
+    by_call = log_wealth(agree.reshape(runs, -1), NULL).max(axis=1) >= NEEDED
+    yield share("each call enters as if it were independent", by_call, "nothing")
+
+
+# ---------------------------------------------------------------- cascade
+def cascade(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    runs, n = 2000 // scale, 1000
+    cells = (np.arange(20_000) + 0.5) / 20_000
+    shapes = {
+        "a hair too bad at every confidence": np.full(cells.size, TARGET - 1e-4),
+        "agreement falls evenly with confidence": 0.8 + 0.2 * cells,
+        "97 % in the upper 30 %, 91 % below": np.where(cells > 0.7, 0.97, 0.91),
+        "98 % in the upper 70 %, falling below": np.where(cells > 0.3, 0.98, 0.62 + 1.2 * cells),
+    }
+    for name, truth in shapes.items():
+        above = truth[::-1].cumsum()[::-1] / np.arange(cells.size, 0, -1)  # true agreement at or above a cell
+        broken, answered = np.zeros(runs, bool), np.zeros(runs)
+        for run in range(runs):
+            drawn = rng.integers(0, cells.size, size=n)
+            agree = rng.random(n) < truth[drawn]
+            found = choose_threshold(cells[drawn].tolist(), agree.tolist(), target=TARGET, delta=DELTA)
+            if found.threshold is not None:
+                cell = int(np.searchsorted(cells, found.threshold))
+                broken[run], answered[run] = above[cell] < TARGET, 1 - cells[cell]
+        yield share(f"{name}: true agreement below target", broken, f"≤ {DELTA:.0%}")
+        yield mean(f"{name}: share of calls answered", answered, "", ".1%")
+
+
+# ---------------------------------------------------------------- watch
+def watch(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    arl, steps = 10_000, 100_000
+    same = rng.random(2000) < 0.9
+    state = start(TARGET, MARGIN, arl)
+    for agree in same:
+        state = observe(state, bool(agree))
+    assert state.alarm_n == (alarm_after(same[None, :], arl)[0] or None), (
+        "the fast copy differs from the watch"
+    )
+    quiet = alarm_times(rng, 500 // scale, NULL, arl, steps)
+    yield mean(f"calls to a false alarm, exactly at {NULL:.0%} (cut at {steps:,})", quiet, f"≥ {arl:,}")
+    good = alarm_times(rng, 500 // scale, 0.97, arl, 20_000)
+    yield share("a student at 97.0 % alarmed within 20,000 re-asked calls", good < 20_000, "")
+    for after in (0.90, 0.85, 0.80, 0.60):
+        delay = alarm_times(rng, 1000 // scale, after, arl, 20_000, calm=300)
+        yield median(f"re-asked calls until a fall from 97 % to {after:.0%} is noticed", delay, "")
+
+
+def alarm_times(
+    rng: np.random.Generator, runs: int, truth: float, arl: float, steps: int, calm: int = 0
+) -> Floats:
+    """Calls until the alarm, ``steps`` where there is none; ``calm`` calls at 97 % come first, uncounted."""
+    sums, alarm = np.zeros((runs, len(BETS))), np.full(runs, float(steps))
+    for _ in range(calm):
+        sums = _one_call(sums, rng.random(runs) < 0.97)
+    active = np.arange(runs)
+    for n in range(1, steps + 1):
+        sums = _one_call(sums, rng.random(active.size) < truth)
+        raised: Bools = np.asarray(sums.mean(axis=1) >= arl)
+        if raised.any():
+            alarm[active[raised]] = n
+            active, sums = active[~raised], sums[~raised]
+            if active.size == 0:
+                break
+    return alarm
+
+
+def alarm_after(agree: Bools, arl: float) -> list[int]:
+    """Calls until the alarm of given sequences; 0 where there is none."""
+    sums, found = np.zeros((agree.shape[0], len(BETS))), [0] * agree.shape[0]
+    for n in range(agree.shape[1]):
+        sums = _one_call(sums, agree[:, n])
+        for run in np.flatnonzero(sums.mean(axis=1) >= arl):
+            found[run] = found[run] or n + 1
+    return found
+
+
+def _one_call(sums: Floats, agree: Bools) -> Floats:
+    """``optimizer.drift.observe`` for many runs at once."""
+    gain = np.where(agree, -1.0, 1 / (1 - NULL) - 1)
+    return np.asarray((1 + sums) * (1 + np.array(BETS) * gain[:, None]), dtype=np.float64)
+
+
+# ---------------------------------------------------------------- intervals
+def intervals(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    runs = 2000 // scale
+    covered = np.zeros(runs, bool)
+    for run in range(runs):
+        sizes = rng.integers(1, 12, size=80)
+        agreed = rng.binomial(sizes, rng.beta(9, 1, size=80))
+        clusters = [(int(hits), int(size)) for hits, size in zip(agreed, sizes, strict=True)]
+        low, high = clustered_wilson(clusters, 0.95)
+        covered[run] = low <= 0.9 <= high
+    yield share("80 sessions of 1 to 11 calls, agreement 90 %: truth inside", covered, "≈ 95 % (approximate)")
+
+
+if __name__ == "__main__":
+    main()
