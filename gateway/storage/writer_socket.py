@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,8 @@ class WriterServer:
     def close(self) -> None:
         """Stops listening; a command that is being executed is still answered."""
         self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._listener.close()
         with self._guard:
             for connection in self._open:

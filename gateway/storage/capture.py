@@ -1,0 +1,80 @@
+"""A call's text as the database may hold it: masked, with what a student reads and writes taken out of it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.masking import Masker, mask_value
+from gateway.protocol.chat import Message, last_user_text
+from gateway.protocol.fingerprint import group_of
+from gateway.storage.records import CallRecord, CallText, PairRecord
+from gateway.storage.rows import to_json
+
+_DAY_S = 86_400.0
+
+
+def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
+    """The ``captures`` row of a call. Text that is not the JSON it should be is kept as nothing, not refused:
+    the ledger line matters more."""
+    request, answer = _object(text.request), _object(text.answer)
+    asked = last_user_text(_messages(request))
+    answered, finish_reason = _first_choice(answer)
+    if text.mask:
+        asked, answered = mask_together(asked, answered)
+        document = mask_value({"request": request, "answer": answer}, Masker())
+        request, answer = document["request"], document["answer"]
+    lesson = text.trainable and record.status == "ok" and not record.student
+    return {
+        "call_id": record.id, "project": record.project, "task": record.task, "fingerprint": record.fingerprint,
+        "created_at": record.created_at, "model": record.model_asked, "key_id": record.key_id,
+        "end_user": record.end_user, "session": record.session, "request": to_json(request),
+        "answer": to_json(answer), "last_user_text": asked, "answer_text": answered,
+        "group_id": group_of(asked), "finish_reason": finish_reason,
+        "completion_tokens": record.completion_tokens, "metadata_json": to_json(record.metadata),
+        "visible": text.visible, "trainable": text.trainable, "lesson": lesson,
+        "expires_at": record.created_at + text.retention_days * _DAY_S, "erased_at": None, "tombstone": "",
+    }  # fmt: skip
+
+
+def mask_together(asked: str, answered: str) -> tuple[str, str]:
+    """Question and answer under one numbering, the question's values first, which is how a student is served:
+    it reads the masked question, and the question's values are put back into its answer."""
+    masker = Masker()
+    masker.reserve(asked)
+    masker.reserve(answered)
+    return masker.mask(asked), masker.mask(answered)
+
+
+def pair_texts(record: PairRecord) -> tuple[str, str]:
+    """(teacher's, student's) text of a pair, masked when the record says so."""
+    if not record.mask:
+        return record.teacher_text, record.student_text
+    return mask_together(record.teacher_text, record.student_text)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _messages(request: dict[str, Any]) -> list[Message]:
+    try:
+        return msgspec.convert(request.get("messages", []), list[Message])
+    except msgspec.ValidationError:
+        return []
+
+
+def _first_choice(answer: dict[str, Any]) -> tuple[str, str]:
+    """(text, finish reason) of the first choice; "" for what is not there."""
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return "", ""
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else "", str(choice.get("finish_reason") or "")

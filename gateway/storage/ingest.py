@@ -1,0 +1,220 @@
+"""Turns spool records into rows, a batch at a time, inside one transaction that also moves the cursors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.storage.capture import capture_row, pair_texts
+from gateway.storage.erase import erase
+from gateway.storage.ledger import Buckets
+from gateway.storage.records import (
+    AuditRecord,
+    CallRecord,
+    DeletionRecord,
+    DemotionRecord,
+    MetadataRecord,
+    PairRecord,
+    SpoolRecord,
+    SwitchRecord,
+    WishRecord,
+)
+from gateway.storage.rows import storable, to_json
+from gateway.storage.spool_reader import Position
+from gateway.storage.sql_journal import append_journal, bump_generation, set_meta
+from gateway.storage.sql_students import add_wish, demote
+from gateway.storage.tables import (
+    CALLS,
+    CAPTURE_METADATA,
+    CAPTURES,
+    FEEDBACK_LOG,
+    PAIRS,
+    PARKED,
+    SPOOL_CURSORS,
+    TASK_VERSIONS,
+)
+
+_CALL_COLUMNS = [column.name for column in CALLS.columns]
+_parked = msgspec.json.Decoder(MetadataRecord | DeletionRecord).decode
+_FEEDBACK = "feedback."
+
+
+def ingest(connection: sa.Connection, records: Sequence[SpoolRecord], positions: dict[str, Position]) -> None:
+    """Adds ``records`` in order and stores the cursors. A call that is there already is skipped."""
+    buckets = Buckets()
+    calls = [record for record in records if isinstance(record, CallRecord)]
+    if calls:  # before anything that refers to them
+        _add_calls(connection, calls, buckets)
+    for record in records:
+        _add(connection, record, buckets)
+    buckets.store(connection)
+    for writer, position in positions.items():
+        _store_cursor(connection, writer, position)
+
+
+def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> None:
+    match record:
+        case CallRecord():
+            return
+        case PairRecord():
+            _add_pair(connection, record)
+            buckets.add_pair(record)
+        case MetadataRecord() | DeletionRecord():
+            _apply_to_call(connection, record)
+        case DemotionRecord():
+            demote(connection, record)
+        case WishRecord():
+            add_wish(connection, record)
+        case SwitchRecord():
+            _switch(connection, record)
+        case AuditRecord():
+            append_journal(
+                connection, "admin", at=record.at, actor=record.actor, subject=record.subject,
+                action=record.action, reason=record.reason,
+            )  # fmt: skip
+
+
+# ---------------------------------------------------------------- calls
+def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: Buckets) -> None:
+    unique = {call.id: call for call in calls}
+    known = connection.execute(sa.select(CALLS.c.id).where(CALLS.c.id.in_(list(unique)))).scalars()
+    fresh = [call for call in unique.values() if call.id not in set(known)]
+    if not fresh:
+        return
+    connection.execute(sa.insert(CALLS), [_call_row(call) for call in fresh])
+    captures = [storable(capture_row(call, call.text)) for call in fresh if call.text is not None]
+    if captures:
+        connection.execute(sa.insert(CAPTURES), captures)
+        entries = [
+            storable({"call_id": call.id, "name": name, "value": value})
+            for call in fresh
+            if call.text is not None
+            for name, value in call.metadata.items()
+        ]
+        if entries:
+            connection.execute(sa.insert(CAPTURE_METADATA), entries)
+    lessons = {row["call_id"] for row in captures if row["lesson"]}
+    for call in fresh:
+        buckets.add_call(call)
+    _count_versions(connection, fresh, lessons)
+    _apply_parked(connection, [call.id for call in fresh])
+
+
+def _call_row(call: CallRecord) -> dict[str, Any]:
+    row = {name: getattr(call, name) for name in _CALL_COLUMNS}
+    return storable(row | {"attempts": to_json(call.attempts), "verdicts": to_json(call.verdicts)})
+
+
+def _count_versions(connection: sa.Connection, calls: Sequence[CallRecord], lessons: set[str]) -> None:
+    found: dict[tuple[str, str, str], tuple[float, int]] = {}
+    for call in calls:
+        if call.task and call.fingerprint:
+            scope = (call.project, call.task, call.fingerprint)
+            seen, count = found.get(scope, (call.created_at, 0))
+            found[scope] = (min(seen, call.created_at), count + (call.id in lessons))
+    table = TASK_VERSIONS.c
+    for (project, task, fingerprint), (seen, count) in found.items():
+        scope_is = (table.project == project, table.task == task, table.fingerprint == fingerprint)
+        more = sa.update(TASK_VERSIONS).where(*scope_is).values(trainable_calls=table.trainable_calls + count)
+        if connection.execute(more).rowcount:
+            continue
+        newest = connection.execute(
+            sa.select(sa.func.max(table.version)).where(table.project == project, table.task == task)
+        ).scalar()
+        row = {
+            "project": project, "task": task, "fingerprint": fingerprint, "version": (newest or 0) + 1,
+            "first_seen": seen, "trainable_calls": count,
+        }  # fmt: skip
+        connection.execute(sa.insert(TASK_VERSIONS).values(**storable(row)))
+
+
+def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
+    row = msgspec.structs.asdict(record)
+    row.pop("mask")
+    row["teacher_text"], row["student_text"] = pair_texts(record)
+    connection.execute(sa.insert(PAIRS).values(**storable(row)))
+
+
+# ---------------------------------------------------------------- what is said about a call later
+def _apply_to_call(connection: sa.Connection, record: MetadataRecord | DeletionRecord) -> None:
+    project = connection.execute(sa.select(CALLS.c.project).where(CALLS.c.id == record.call_id)).scalar()
+    if project is None:  # another process's spool may be behind: wait for the call
+        row = {"call_id": record.call_id, "at": record.at, "record": to_json(record)}
+        connection.execute(sa.insert(PARKED).values(**storable(row)))
+    elif project == record.project:
+        if isinstance(record, DeletionRecord):
+            _delete(connection, record)
+        else:
+            _replace_metadata(connection, record)
+
+
+def _apply_parked(connection: sa.Connection, call_ids: Sequence[str]) -> None:
+    waiting = (
+        sa.select(PARKED.c.id, PARKED.c.record).where(PARKED.c.call_id.in_(call_ids)).order_by(PARKED.c.id)
+    )
+    for row in connection.execute(waiting).all():
+        connection.execute(sa.delete(PARKED).where(PARKED.c.id == row.id))
+        _apply_to_call(connection, _parked(row.record))
+
+
+def _delete(connection: sa.Connection, record: DeletionRecord) -> None:
+    if erase(connection, [record.call_id], record.at):
+        append_journal(
+            connection,
+            "admin",
+            at=record.at,
+            actor=record.actor,
+            subject=record.call_id,
+            action="text erased",
+        )
+
+
+def _replace_metadata(connection: sa.Connection, record: MetadataRecord) -> None:
+    call_id, metadata = record.call_id, record.metadata
+    kept = (CAPTURES.c.call_id == call_id, CAPTURES.c.erased_at.is_(None))
+    changed = connection.execute(sa.update(CAPTURES).where(*kept).values(metadata_json=to_json(metadata)))
+    if changed.rowcount == 0:
+        return
+    connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id == call_id))
+    for name, value in metadata.items():
+        entry = storable({"call_id": call_id, "name": name, "value": value})
+        connection.execute(sa.insert(CAPTURE_METADATA).values(**entry))
+        if name.startswith(_FEEDBACK):
+            said = entry | {"project": record.project, "actor": record.actor, "at": record.at}
+            connection.execute(sa.insert(FEEDBACK_LOG).values(**storable(said)))
+
+
+def _switch(connection: sa.Connection, record: SwitchRecord) -> None:
+    set_meta(connection, "students_off", "1" if record.students_off else "0")
+    action = "students switched off" if record.students_off else "students switched on"
+    append_journal(
+        connection, "admin", at=record.at, actor=record.actor, subject="students", action=action,
+        reason=record.reason,
+    )  # fmt: skip
+    bump_generation(connection)
+
+
+# ---------------------------------------------------------------- cursors
+def load_cursors(connection: sa.Connection) -> dict[str, Position]:
+    rows = connection.execute(sa.select(SPOOL_CURSORS)).all()
+    return {row.writer: Position(row.segment, row.offset, row.seq) for row in rows}
+
+
+def prune(connection: sa.Connection, writers: set[str], *, now: float | None = None) -> None:
+    """Forgets cursors of writers that have no segment left, and waiting records whose call never came."""
+    for writer in set(load_cursors(connection)) - writers:
+        connection.execute(sa.delete(SPOOL_CURSORS).where(SPOOL_CURSORS.c.writer == writer))
+    week_ago = (time.time() if now is None else now) - 7 * 86_400
+    connection.execute(sa.delete(PARKED).where(PARKED.c.at < week_ago))
+
+
+def _store_cursor(connection: sa.Connection, writer: str, position: Position) -> None:
+    values = {"segment": position.segment, "offset": position.offset, "seq": position.seq}
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(SPOOL_CURSORS).values(writer=writer, **values)
+    connection.execute(insert.on_conflict_do_update(index_elements=["writer"], set_=values))

@@ -1,0 +1,82 @@
+"""The ledger rolled up: per 60 seconds, project, task and answering party."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.storage.protocols import LedgerBucket
+from gateway.storage.records import CallRecord, PairRecord
+from gateway.storage.rows import storable
+from gateway.storage.tables import LEDGER_BUCKETS
+
+STEP_S = 60
+_KEY = ("start", "project", "task", "party")
+_SUMS = tuple(name for name in LedgerBucket.__struct_fields__ if name not in _KEY)
+
+
+class Buckets:
+    """Sums of one batch, added to the stored ones in a single upsert per bucket."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, str, str, str], dict[str, float]] = {}
+
+    def add_call(self, call: CallRecord) -> None:
+        """A call is unpriced when somebody answered it and its price, or the teacher's for it, is unknown."""
+        unknown = call.cost_usd is None or (bool(call.task) and call.teacher_cost_usd is None)
+        self._add(
+            call.created_at, call.project, call.task, _party(call),
+            calls=1,
+            errors=call.status in {"error", "upstream_cut"},
+            cost_usd=call.cost_usd or 0.0,
+            teacher_cost_usd=call.teacher_cost_usd or 0.0,
+            unpriced=bool(call.provider) and unknown,
+            prompt_tokens=call.prompt_tokens,
+            completion_tokens=call.completion_tokens,
+        )  # fmt: skip
+
+    def add_pair(self, pair: PairRecord) -> None:
+        """What learning cost on top of the call: charged to the party that served it."""
+        party = "student" if pair.kind in {"canary", "reask"} else "teacher"
+        self._add(
+            pair.created_at, pair.project, pair.task, party,
+            extra_cost_usd=pair.extra_cost_usd or 0.0, unpriced=pair.extra_cost_usd is None,
+        )  # fmt: skip
+
+    def _add(self, at: float, project: str, task: str, party: str, **amounts: float) -> None:
+        start = int(at // STEP_S) * STEP_S if math.isfinite(at) else 0
+        sums = self._sums.setdefault((start, project, task, party), dict.fromkeys(_SUMS, 0))
+        for name, amount in amounts.items():
+            sums[name] += amount
+
+    def store(self, connection: sa.Connection) -> None:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        for key, sums in self._sums.items():
+            row: dict[str, Any] = storable(dict(zip(_KEY, key, strict=True)) | sums)
+            insert = dialect.insert(LEDGER_BUCKETS).values(**row)
+            grown = {name: LEDGER_BUCKETS.c[name] + insert.excluded[name] for name in _SUMS}
+            connection.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=grown))
+
+
+def _party(call: CallRecord) -> str:
+    if call.student:
+        return "student"
+    return "teacher" if call.task and call.arm != "plain" else "plain"
+
+
+def regroup(buckets: Iterable[LedgerBucket], bucket_s: int) -> list[LedgerBucket]:
+    """Buckets summed into steps of ``bucket_s`` seconds, oldest first."""
+    sums: dict[tuple[int, str, str, str], dict[str, Any]] = {}
+    for bucket in buckets:
+        key = (bucket.start // bucket_s * bucket_s, bucket.project, bucket.task, bucket.party)
+        total = sums.setdefault(key, dict.fromkeys(_SUMS, 0))
+        for name in _SUMS:
+            total[name] += getattr(bucket, name)
+    return [
+        LedgerBucket(start=start, project=project, task=task, party=party, **total)
+        for (start, project, task, party), total in sorted(sums.items(), key=lambda item: item[0])
+    ]

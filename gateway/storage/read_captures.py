@@ -1,0 +1,82 @@
+"""Queries over captured calls: stored completions, and the trainer's view of them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gateway.storage.protocols import StoredCompletion, TrainingCall
+from gateway.storage.rows import completion_of, lesson_of
+from gateway.storage.tables import CAPTURE_METADATA, CAPTURES
+
+
+class CaptureQueries:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def completions(
+        self,
+        project: str,
+        *,
+        model: str | None,
+        metadata: dict[str, str],
+        after: str | None,
+        limit: int,
+        descending: bool,
+    ) -> list[StoredCompletion]:
+        """A page of stored completions, ordered by time and id. An unknown ``after`` gives an empty page."""
+        where = [*_shown(project)]
+        if model is not None:
+            where.append(CAPTURES.c.model == model)
+        for name, value in metadata.items():
+            entry = sa.select(CAPTURE_METADATA.c.call_id).where(
+                CAPTURE_METADATA.c.name == name, CAPTURE_METADATA.c.value == value
+            )
+            where.append(CAPTURES.c.call_id.in_(entry))
+        with self._engine.begin() as connection:
+            if after is not None:
+                mark = connection.execute(
+                    sa.select(CAPTURES.c.created_at, CAPTURES.c.call_id).where(
+                        CAPTURES.c.project == project, CAPTURES.c.call_id == after
+                    )
+                ).first()
+                if mark is None:
+                    return []
+                where.append(_beyond(mark.created_at, mark.call_id, descending))
+            order = (CAPTURES.c.created_at, CAPTURES.c.call_id)
+            query = sa.select(CAPTURES).where(*where).limit(limit)
+            query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
+            return [completion_of(row) for row in connection.execute(query).mappings()]
+
+    def completion(self, project: str, call_id: str) -> StoredCompletion | None:
+        query = sa.select(CAPTURES).where(*_shown(project), CAPTURES.c.call_id == call_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+            return completion_of(row) if row is not None else None
+
+    def training_calls(self, project: str, task: str, fingerprint: str, *, limit: int) -> list[TrainingCall]:
+        """The newest ``limit`` trainable, successful, teacher-answered calls, oldest first."""
+        query = (
+            sa.select(CAPTURES)
+            .where(
+                CAPTURES.c.project == project,
+                CAPTURES.c.task == task,
+                CAPTURES.c.fingerprint == fingerprint,
+                CAPTURES.c.lesson.is_(True),
+            )
+            .order_by(CAPTURES.c.created_at.desc(), CAPTURES.c.call_id.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [lesson_of(row) for row in reversed(rows)]
+
+
+def _shown(project: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return CAPTURES.c.project == project, CAPTURES.c.visible.is_(True), CAPTURES.c.erased_at.is_(None)
+
+
+def _beyond(at: float, call_id: str, descending: bool) -> sa.ColumnElement[bool]:
+    time, name = CAPTURES.c.created_at, CAPTURES.c.call_id
+    if descending:
+        return sa.or_(time < at, sa.and_(time == at, name < call_id))
+    return sa.or_(time > at, sa.and_(time == at, name > call_id))
