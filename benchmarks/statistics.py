@@ -21,7 +21,7 @@ import numpy as np
 from optimizer.cascade import choose_threshold
 from optimizer.drift import observe, start
 from optimizer.stats.eprocess import BETS, log_wealth
-from optimizer.stats.intervals import clopper_pearson, clustered_wilson
+from optimizer.stats.intervals import clopper_pearson, clopper_pearson_lower, clustered_wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,16 +152,20 @@ def cascade(rng: np.random.Generator, scale: int) -> Iterator[Row]:
     }
     for name, truth in shapes.items():
         above = truth[::-1].cumsum()[::-1] / np.arange(cells.size, 0, -1)  # true agreement at or above a cell
-        broken, answered = np.zeros(runs, bool), np.zeros(runs)
+        broken, answered, alone = np.zeros(runs, bool), np.zeros(runs), np.zeros(runs, bool)
         for run in range(runs):
             drawn = rng.integers(0, cells.size, size=n)
             agree = rng.random(n) < truth[drawn]
+            first = int(agree[np.argsort(-cells[drawn])[:100]].sum())
+            alone[run] = clopper_pearson_lower(first, 100, 1 - DELTA) < TARGET
             found = choose_threshold(cells[drawn].tolist(), agree.tolist(), target=TARGET, delta=DELTA)
             if found.threshold is not None:
                 cell = int(np.searchsorted(cells, found.threshold))
                 broken[run], answered[run] = above[cell] < TARGET, 1 - cells[cell]
         yield share(f"{name}: true agreement below target", broken, f"≤ {DELTA:.0%}")
         yield mean(f"{name}: share of calls answered", answered, "", ".1%")
+    yield share("the last student, left without any threshold", answered == 0, "")
+    yield share("the same, had all of delta been staked on one start at 100 calls", alone, "")
 
 
 # ---------------------------------------------------------------- watch

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -129,3 +131,10 @@ def test_decisions_are_for_their_own_stage() -> None:
         advance(student(Stage.LIVE), [], GATES, TERMS)
     with pytest.raises(ValueError, match="is shadow"):
         screen(student(Stage.SHADOW), calibration(), 1, 1, TERMS)
+
+
+def test_what_the_gateway_imports_stays_light() -> None:
+    code = "import sys; from optimizer import certificate, drift, gates, roi, rollout, scorers; "
+    code += "print([name for name in ('numpy', 'scipy', 'sklearn', 'pandas') if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
