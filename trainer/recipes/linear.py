@@ -48,7 +48,7 @@ def fit_head(
     best: tuple[float, float, float, Array] | None = None
     for done, strength in enumerate(strengths):
         logits = _out_of_fold(matrix, labels, count, weights, fold, strength)
-        temperature = _temperature(logits, labels)
+        temperature = float(np.float32(_temperature(logits, labels)))  # as the artifact will hold it
         loss = _loss(logits, labels, temperature)
         if best is None or loss < best[0]:
             best = (loss, strength, temperature, logits)
