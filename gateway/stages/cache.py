@@ -20,7 +20,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
 from gateway.protocol.chat import Usage, usage_from_wire, usage_to_wire
 from gateway.runtime import Runtime
-from gateway.storage.answers import Answers
+from gateway.storage.answers import Answers, MemoryAnswers
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -64,8 +64,8 @@ def _serving(runtime: Runtime, project: str) -> list[Any]:
 class Cache:
     """The stage. ``now`` in seconds of a clock that never goes back."""
 
-    def __init__(self, answers: Answers, now: Callable[[], float] = time.monotonic) -> None:
-        self._answers = answers
+    def __init__(self, answers: Answers | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._answers = answers if answers is not None else MemoryAnswers()
         self._now = now
         self._flights: dict[str, asyncio.Future[bool]] = {}
 

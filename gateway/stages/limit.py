@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
 from gateway.errors import RateLimited, Unavailable
 from gateway.pipeline import Handler
-from gateway.storage.counters import Counter, Decision, gcra
+from gateway.storage.counters import Counter, Decision, MemoryCounters, gcra
 
 __all__ = ["Limit", "gcra", "wire_duration"]
 
@@ -18,9 +18,13 @@ class Limit:
     """The stage. ``max_concurrent`` calls at once, streams counted until their end; more are shed at once."""
 
     def __init__(
-        self, counter: Counter, *, max_concurrent: int = 1000, now: Callable[[], float] = time.monotonic
+        self,
+        counter: Counter | None = None,
+        *,
+        max_concurrent: int = 1000,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._counter = counter
+        self._counter = counter if counter is not None else MemoryCounters()
         self._max_concurrent = max_concurrent
         self._now = now
         self.in_flight = 0

@@ -1,0 +1,130 @@
+"""What Prometheus sees. Labels hold names from the configuration and fixed words, never text or keys of clients."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.context import Exchange
+from gateway.control import Control
+from gateway.storage.records import CallRecord, PairRecord
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+class Metrics:
+    """Counts finished calls and pairs; :meth:`follow` adds gauges that are read when the page is asked for."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        by = ("task", "party")
+        self._calls = Counter("understudy_calls", "Finished calls.", (*by, "status"), registry=registry)
+        self._latency = Histogram(
+            "understudy_latency_seconds", "From request to the answer's end.", by, buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._overhead = Histogram(
+            "understudy_overhead_seconds", "What the gateway itself added.", buckets=_OVERHEAD_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._tokens = Counter("understudy_tokens", "Tokens.", (*by, "direction"), registry=registry)
+        self._cost = Counter("understudy_cost_usd", "US dollars spent on answers.", by, registry=registry)
+        self._saved = Counter(
+            "understudy_saved_usd", "What teachers would have cost above what students did.", ("task",),
+            registry=registry,
+        )  # fmt: skip
+        self._unpriced = Counter(
+            "understudy_unpriced_calls", "Calls whose price is unknown.", by, registry=registry
+        )
+        self._escalations = Counter(
+            "understudy_escalations", "Calls a student passed on.", ("task",), registry=registry
+        )
+        self._cache = Counter("understudy_cache_lookups", "Cache look-ups.", ("outcome",), registry=registry)
+        self._pairs = Counter(
+            "understudy_pairs", "Answers compared.", ("kind", "answered", "agree"), registry=registry
+        )
+
+    def follow(self, control: Control) -> None:
+        """Shows the recorder, the students and the policies of ``control`` from now on. Call once."""
+        self._registry.register(_Gauges(control))
+
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+        """One call has ended (an observer of ``gateway.stages.record``)."""
+        task = task_label(exchange, record)
+        rung = exchange.answered_by
+        party = rung.role if rung is not None else "none"
+        self._calls.labels(task, party, record.status).inc()
+        self._latency.labels(task, party).observe(record.latency_ms / 1000)
+        self._overhead.observe(record.overhead_ms / 1000)
+        if exchange.cache:
+            self._cache.labels(exchange.cache).inc()
+        if any(attempt.outcome == "escalated" for attempt in record.attempts):
+            self._escalations.labels(task).inc()
+        if rung is None:
+            return
+        self._tokens.labels(task, party, "input").inc(record.prompt_tokens)
+        self._tokens.labels(task, party, "output").inc(record.completion_tokens)
+        self._count_money(task, party, record)
+
+    def _count_money(self, task: str, party: str, record: CallRecord) -> None:
+        if record.cost_usd is None:
+            self._unpriced.labels(task, party).inc()
+            return
+        self._cost.labels(task, party).inc(record.cost_usd)
+        if party == "student" and record.teacher_cost_usd is not None:
+            # A counter only grows: a student that costs more than its teacher saves nothing.
+            self._saved.labels(task).inc(max(0.0, record.teacher_cost_usd - record.cost_usd))
+
+    def pair(self, pair: object) -> None:
+        """A student's and a teacher's answer were compared."""
+        if isinstance(pair, PairRecord):
+            self._pairs.labels(pair.kind, _word(pair.answered), _word(pair.agree)).inc()
+
+    def render(self) -> bytes:
+        """The exposition text (format 0.0.4)."""
+        return generate_latest(self._registry)
+
+
+def task_label(exchange: Exchange, record: CallRecord) -> str:
+    """The task's name when the policies know it, so that clients cannot make new label values."""
+    if not record.task:
+        return "none"
+    return record.task if record.task in exchange.runtime.tasks else "other"
+
+
+def _word(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+class _Gauges(Collector):
+    """Numbers that others keep; a source that fails is left out rather than taking the page down."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        recorder = GaugeMetricFamily("understudy_recorder", "The recorder's own counts.", labels=["name"])
+        for name, value in self._control.recorder.stats().items():
+            recorder.add_metric([name], value)
+        yield recorder
+        snapshot = self._control.runtime().snapshot
+        students = GaugeMetricFamily("understudy_students", "Students by stage.", labels=["stage", "paused"])
+        tally = Tally((str(one.stage), _word(one.paused)) for one in snapshot.students)
+        for labels, count in tally.items():
+            students.add_metric(list(labels), count)
+        yield students
+        off = GaugeMetricFamily("understudy_students_off", "1 while the one switch keeps every student off.")
+        off.add_metric([], float(snapshot.students_off))
+        yield off
+        problem = self._control.config_status().get("problem", "")
+        config = GaugeMetricFamily("understudy_policies_ok", "0 while the newest policies could not be read.")
+        config.add_metric([], float(not problem))
+        yield config
