@@ -1,0 +1,53 @@
+# Everything needs only make and Python 3.11 or newer. `make` alone shows what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check bench clean
+
+BIN := .venv/bin
+EXTRAS ?= dev
+INSTALLED := .venv/.installed
+WITH_EXTRAS := .venv/.installed-$(EXTRAS)
+FIND_PYTHON = for one in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	if "$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$one"; exit 0; fi; done; \
+	echo "Understudy needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Create .venv with what the product needs (quick when nothing changed)
+
+run: $(INSTALLED) ## Start Understudy: your providers when a key is set, else the demonstration
+	@exec $(BIN)/understudy
+
+demo: $(INSTALLED) ## Show the whole loop with a simulated teacher
+	@exec $(BIN)/understudy demo
+
+test: $(WITH_EXTRAS) ## Run every test
+	$(BIN)/pytest $(ARGS)
+
+check: $(WITH_EXTRAS) ## Lint, strict typing, and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/tidy
+
+bench: $(INSTALLED) ## Measure what the gateway adds to a call
+	$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+clean: ## Remove .venv and caches; your data in .understudy stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv .venv || { rm -rf .venv; \
+	echo "No virtual environment could be made (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	@echo "Installing the packages into .venv (the first time takes a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(WITH_EXTRAS): pyproject.toml | $(BIN)/python
+	@echo "Installing the packages and the tools for $(EXTRAS) into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@ $(INSTALLED)
