@@ -61,6 +61,18 @@ def test_the_grid_spends_delta_once_and_never_looks_at_labels() -> None:
     assert sum(share for _, share in grid) == pytest.approx(1)
 
 
+@given(st.integers(1, 400), st.integers(1, 120), st.integers(1, 500))
+def test_the_grid_always_ends_with_every_call(n: int, min_answered: int, levels: int) -> None:
+    ranked = sorted(-(i % levels) / levels for i in range(n))
+    grid = _grid(ranked, min_answered)
+    if n < min_answered:
+        assert grid == []
+    else:
+        assert grid[-1][0] == n
+        assert grid[0][0] >= min_answered
+        assert sum(share for _, share in grid) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("shape", ["flat", "falling", "steps"])
 def test_the_guarantee_holds_at_its_rate(shape: str) -> None:
     """In at most delta of 1,000 calibrations the true agreement of what would be answered is below target."""

@@ -206,3 +206,14 @@ def test_envelopes_travel_as_canonical_json() -> None:
 def test_what_is_no_certificate_is_refused_with_a_reason(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a certificate"):
         read_certificate(data)
+
+
+def test_hiding_names_changes_no_verdict() -> None:
+    """Sessions of several calls, calls that repeat and calls that name themselves judge the same when hidden."""
+    rng = np.random.default_rng(5)
+    log = [
+        Outcome(f"c{i % 700}", ["", f"s{i // 9}", f"c{i % 700}"][i % 3], True, bool(a), 0.9, 2.0)
+        for i, a in enumerate(rng.random(800) < 0.97)
+    ]
+    terms = terms_of(0.95, 0.02, LEVELS)
+    assert Agreement().judge(hidden(log, "salt"), terms) == Agreement().judge(log, terms)

@@ -1,0 +1,28 @@
+"""The benchmark behind docs/statistics.md still runs, in a very short form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import statistics as benchmark
+
+
+@pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals"])
+def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark.table("title", getattr(benchmark, section)(np.random.default_rng(1), 50))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "### title"
+    assert all(line.count("|") == 6 for line in printed[2:] if line)
+    assert len(printed) > 4
+
+
+def test_its_fast_watch_is_the_real_watch() -> None:
+    rows = benchmark.alarm_times(np.random.default_rng(2), 5, 0.5, 1000, 500)
+    assert (rows < 500).all()
+    agree = np.random.default_rng(3).random((3, 400)) < 0.8
+    for row, after in zip(agree, benchmark.alarm_after(agree, 1000), strict=True):
+        state = benchmark.start(benchmark.TARGET, benchmark.MARGIN, 1000)
+        for one in row:
+            state = benchmark.observe(state, bool(one))
+        assert (state.alarm_n or 0) == after
