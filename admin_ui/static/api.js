@@ -40,7 +40,7 @@ export const read = (path) => request("GET", path);
 export async function poll(paths) {
   const headers = touched ? {} : { "x-understudy-background": "1" };
   touched = false;
-  return Promise.all(paths.map((path) => request("GET", path, null, headers)));
+  return Promise.all(paths.map((path) => (path ? request("GET", path, null, headers) : null)));
 }
 
 export const send = (path, body = {}) => request("POST", path, body, { "x-csrf-token": csrf });

@@ -15,7 +15,7 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(overview, taskList, entries) {
+function show(paths, [overview, taskList, entries, disagreements]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
@@ -24,13 +24,14 @@ function show(overview, taskList, entries) {
   showChart(overview);
   tasks.showTasks(taskList);
   calls.showTaskNames(taskList);
-  calls.follow();
+  calls.follow(disagreements, paths[3]);
   journal.showJournal(entries);
 }
 
 function enter() {
   return store.start({
-    paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks", journal.path()],
+    paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
+      journal.path(), calls.newestPath()],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });

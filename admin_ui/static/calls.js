@@ -34,7 +34,7 @@ function fail(failure) {
   render(byId("call-list"), failure.message, () => h("p", { class: "card problem" }, failure.message));
 }
 
-export function path() {
+function path() {
   if (!picker.value) return null;
   return `/admin/api/tasks/${encodeURIComponent(picker.value)}/disagreements?limit=6${before === null ? "" : `&before=${before}`}`;
 }
@@ -61,8 +61,10 @@ export function showTaskNames({ tasks }) {
 }
 
 // The polling brings the newest page along; older pages stand still while somebody reads them.
-export function follow() {
-  return before === null ? reload() : undefined;
+export const newestPath = () => (before === null ? path() : null);
+
+export function follow(page, asked) {
+  if (page && asked === newestPath()) show(page);
 }
 
 picker.addEventListener("change", () => { before = null; reload(); });

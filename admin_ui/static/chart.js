@@ -59,11 +59,12 @@ function draw(overview) {
     const slot = (width - EDGE.left - EDGE.right) / series.length;
     const gap = slot > 4 ? Math.min(3, slot * 0.2) : 0;
     const y = (value) => HEIGHT - EDGE.bottom - (value / most) * (HEIGHT - EDGE.top - EDGE.bottom);
-    const x = (index) => EDGE.left + index * slot + gap / 2;
+    const wide = Math.min(64, slot - gap);
+    const x = (index) => EDGE.left + index * slot + (slot - wide) / 2;
     const label = `Bars over time: ${money(totals.cost_usd + totals.extra_cost_usd)} spent, ` +
       `${money(totals.saved_usd)} saved in all. The table below has every figure.`;
     return s("svg", { role: "img", "aria-label": label, width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
-      axis(overview, marks, y, x, width), bars(overview, x, y, Math.min(42, slot - gap)));
+      axis(overview, marks, y, x, width), bars(overview, x, y, wide));
   });
 }
 

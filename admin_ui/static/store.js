@@ -8,7 +8,7 @@ const SLOWEST_MS = 15000;
 let timer = 0;
 let failures = 0;
 let turn = 0;
-let job = null; // { paths: () => [...], show: (...answers) => void, ended: () => void }
+let job = null; // { paths: () => [...], show: (paths, answers) => void, ended: () => void }
 
 function pulse(kind, text) {
   byId("pulse").dataset.kind = kind;
@@ -21,10 +21,11 @@ async function round() {
   const mine = ++turn;
   const now = job;
   try {
-    const answers = await poll(now.paths());
+    const paths = now.paths();
+    const answers = await poll(paths);
     if (mine !== turn || job !== now) return;
     failures = 0;
-    now.show(...answers);
+    now.show(paths, answers);
     pulse("live", "Live");
   } catch (failure) {
     if (mine !== turn || job !== now) return;

@@ -75,15 +75,12 @@ function evidenceBar(evidence, task) {
     h("span", {}, percent(1)))];
 }
 
-function gateNumbers(gates) {
-  const found = [];
-  const walk = (value, path) => {
-    if (typeof value === "number") found.push(`${path.replaceAll("_", " ")} ${number(value)}`);
-    else if (typeof value === "string" && value.length <= 24) found.push(`${path.replaceAll("_", " ")} ${value}`);
-    else if (value && typeof value === "object") for (const [key, part] of Object.entries(value)) walk(part, path ? `${path} ${key}` : key);
-  };
-  walk(gates, "");
-  return found.slice(0, 10).join(" · ");
+// What the gates said when the student last moved; the numbers behind a sentence are its tooltip.
+function gateList(gates) {
+  const all = Object.entries(gates);
+  return all.length > 0 && h("ul", { class: "gates" }, all.map(([name, { verdict, reason, numbers }]) =>
+    h("li", { title: Object.entries(numbers).map(([key, value]) => `${key} ${number(value)}`).join("\n") },
+      h("span", { class: `badge ${verdict === "pass" ? "good" : ""}` }, name), " ", reason)));
 }
 
 function watchText(watch) {
@@ -100,7 +97,6 @@ const fact = (name, value) => value && h("div", {}, h("dt", {}, name), h("dd", {
 function studentView(task, student) {
   const { evidence } = student;
   const older = evidence.n > 0 && evidence.epoch !== student.epoch;
-  const gates = gateNumbers(evidence.gates);
   return h("li", { class: `student ${student.stage}` },
     h("div", { class: "student-head" },
       h("h4", {}, `Student v${student.version}`, h("span", { class: "soft" }, ` ${student.recipe}`)),
@@ -115,7 +111,7 @@ function studentView(task, student) {
         evidence.compared > evidence.n && ` · passes ${percent(1 - evidence.n / evidence.compared)} on to the teacher`)),
     h("dl", { class: "facts" },
       fact("Watch", watchText(student.watch)),
-      fact("Gates", gates),
+      fact("Gates at its last move", gateList(evidence.gates)),
       fact("Answers at", `confidence ≥ ${number(student.threshold)}`),
       student.certificate && fact("Certificate", h("code", { title: student.certificate.digest }, student.certificate.path)),
       student.dataset && fact("Dataset", h("code", { title: student.dataset }, short(student.dataset)))),

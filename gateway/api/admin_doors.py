@@ -46,6 +46,10 @@ class AdminHeaders(ASGIMiddleware):
     def __init__(self, control: Control) -> None:
         self._control = control
 
+    def __deepcopy__(self, _: dict[int, Any]) -> AdminHeaders:
+        """Litestar copies a router it registers; the control of a running gateway is one thing and stays it."""
+        return self
+
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -21,6 +21,7 @@ from gateway.api.admin_shapes import (
 from gateway.config import Config, Task
 from gateway.control import Control
 from gateway.runtime import Runtime
+from gateway.storage.ledger import STEP_S
 from gateway.storage.protocols import Dataset, JournalEntry, LedgerBucket, Reader, Run, TaskVersion, Wish
 from optimizer.roi import summarise
 from optimizer.rollout import Stage, Student
@@ -30,6 +31,7 @@ _MOST_BARS = 96
 _LONGEST_S = 30 * 86400.0
 _RECENT_S = 3600.0
 _RECENT_CALLS = 100
+_MOVES = 500
 _OPEN = ("queued", "running")
 _SERVING = (Stage.CANARY, Stage.LIVE)
 
@@ -58,8 +60,9 @@ def overview(control: Control, tallies: Tallies, *, hours: float | None, now: fl
 
 
 def bucket_width(span_s: float) -> int:
-    """The narrowest round width, in seconds, that cuts ``span_s`` into at most :data:`_MOST_BARS` bars."""
-    return next((width for width in _WIDTHS if span_s / width <= _MOST_BARS), _WIDTHS[-1])
+    """The narrowest round width, in seconds, that the ledger has and that makes at most :data:`_MOST_BARS` bars."""
+    wide = (width for width in _WIDTHS if width >= STEP_S and span_s / width <= _MOST_BARS)
+    return next(wide, _WIDTHS[-1])
 
 
 def _first_call(versions: list[TaskVersion], now: float) -> float:
@@ -121,15 +124,17 @@ def tasks(control: Control, tallies: Tallies, *, now: float) -> list[TaskView]:
     """Every configured task with its students, newest first, as they stand in this process right now."""
     reader, runtime = control.reader, control.runtime()
     students = present_students(reader, runtime)
-    promotions = {entry.epoch: entry for entry in reader.journal(limit=500, kind="rollout")}
+    moves = reader.journal(limit=_MOVES, kind="rollout")
     wishes = {wish.student: wish for wish in reader.open_wishes()}
     versions, datasets = reader.task_versions(), reader.datasets()
-    ledger = reader.ledger(since=now - _RECENT_S, bucket_s=5)
+    ledger = reader.ledger(since=now - _RECENT_S, bucket_s=STEP_S)
     views = []
     for task in runtime.config.tasks:
         mine = sorted((one for one in students if one.task == task.name), key=lambda one: -one.version)
         shown = [
-            _student(control, tallies, task, one, promotions.get(one.epoch), wishes.get(one.id))
+            _student(
+                control, tallies, task, one, [m for m in moves if m.subject == one.id], wishes.get(one.id)
+            )
             for one in mine
         ]
         views.append(
@@ -223,12 +228,11 @@ def _student(
     tallies: Tallies,
     task: Task,
     one: Student,
-    entry: JournalEntry | None,
+    moves: list[JournalEntry],
     wish: Wish | None,
 ) -> StudentView:
     detail: dict[str, Any] = control.reader.student_detail(one.id)
-    gates = entry.detail if entry is not None and entry.subject == one.id else {}
-    found = tallies.student(control.reader, one, gates)
+    found = tallies.student(control.reader, one, gates_of(moves))
     return StudentView(
         id=one.id,
         version=one.version,
@@ -241,7 +245,7 @@ def _student(
         fingerprint=one.fingerprint,
         evidence=found,
         watch=control.watch_numbers(one.id) if one.stage in _SERVING else {},
-        certificate=certificate(one.certificate),
+        certificate=certificate(one, moves),
         dataset=detail.get("dataset", ""),
         metrics=detail.get("metrics", {}),
         created_at=detail.get("created_at"),
@@ -250,9 +254,29 @@ def _student(
     )
 
 
-def certificate(digest: str | None) -> dict[str, str] | None:
-    """Its hash, and where it lies in the data directory (``understudy verify`` takes that path)."""
-    return {"digest": digest, "path": f"certificates/{digest}.json"} if digest else None
+def gates_of(moves: list[JournalEntry]) -> dict[str, Any]:
+    """``{gate: {"verdict", "reason", "numbers"}}`` of the newest move that gates decided; {} for none."""
+    for move in sorted(moves, key=lambda one: -one.epoch):
+        results = move.detail.get("results")
+        if results:
+            return {
+                result["gate"]: {name: result.get(name) for name in ("verdict", "reason", "numbers")}
+                for result in results
+            }
+    return {}
+
+
+def certificate(one: Student, moves: list[JournalEntry]) -> dict[str, str] | None:
+    """Its hash and its path in the data directory, which ``understudy verify`` takes. A certificate's file is
+    named after the stage that it opened, which the journal knows."""
+    digest = one.certificate
+    if not digest:
+        return None
+    opened = (str(move.detail.get("to")) for move in moves if move.detail.get("certificate") == digest)
+    return {
+        "digest": digest,
+        "path": f"certificates/{one.id}-{next(opened, one.stage.value)}-{digest[:8]}.json",
+    }
 
 
 def waits(task: Task, one: Student, found: Evidence, wish: Wish | None) -> bool:

@@ -335,7 +335,24 @@ def plausible() -> State:
         heartbeat_at=NOW - 1,
         cancel_requested=False,
     )
-    gates = {"agreement": {"e_value": 41.7, "needs": 20, "passed": "yes"}, "latency": {"p95_ms": 3.1}}
+    gates = {
+        "certificate": "9" * 64,
+        "to": "live",
+        "results": [
+            {
+                "gate": "agreement",
+                "verdict": "pass",
+                "reason": "evidence 41.7 exceeds 20 on 812 answered calls",
+                "numbers": {"e_value": 41.7},
+            },
+            {
+                "gate": "latency",
+                "verdict": "pass",
+                "reason": "p95 3.1 ms is below 500 ms",
+                "numbers": {"p95_ms": 3.1},
+            },
+        ],
+    }
     return State(
         students=[
             student("stu_next", 3, Stage.SHADOW, 6),

@@ -255,6 +255,20 @@ def test_an_empty_house_and_an_ended_session(browser: Browser) -> None:
         expect(page.get_by_label("Admin key")).to_be_focused()
 
 
+def test_polling_alone_does_not_keep_the_session(browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.login()
+        page.wait_for_timeout(2300)  # the first poll after the key was typed still counts as a person
+        for _ in range(2):
+            visit.clock.now += 440
+            with page.expect_response("**/admin/api/tasks"):
+                pass
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        visit.clock.now += 440
+        expect(page.get_by_role("alert").first).to_contain_text("session has ended")
+
+
 def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
