@@ -35,6 +35,7 @@ from benchmarks.walk.processes import (
     clean_environment,
     free_port,
     interrupted_by_sigterm,
+    undisturbed,
 )
 from benchmarks.walk.show import Board, Display, LiveDisplay, PlainDisplay
 from benchmarks.walk.summary import Memory, open_doors, results
@@ -278,7 +279,8 @@ def _run(demo: Demo) -> int:
     finally:
         if options.json is not None:
             options.json.write_bytes(msgspec.json.format(msgspec.json.encode(demo.figures), indent=2))
-        demo.children.stop_all()
+        with undisturbed():
+            demo.children.stop_all()
     return 0
 
 

@@ -38,7 +38,7 @@ class Child:
         """Raises WalkFailed when the process has ended by itself."""
         if not self.alive:
             raise WalkFailed(
-                f"The {self.name} ended by itself (exit code {self.process.returncode}). Its last words:\n"
+                f"The process '{self.name}' ended by itself (exit code {self.process.returncode}). Its last words:\n"
                 f"{self.last_words()}"
             )
 
@@ -140,13 +140,26 @@ def free_port(first: int) -> int:
 
 @contextlib.contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does."""
+    """SIGTERM, and a terminal that is closed, end the demo as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """No signal that asks us to stop is heard: we are stopping already, and nothing may be left running."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.signal(name, signal.SIG_IGN) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -67,6 +67,8 @@ class PlainDisplay:
             self._told_at = now
         elif now - self._told_at >= _PLAIN_EVERY_S:
             self._told_at = now
+            if not self._board.figures:
+                return
             figures = ", ".join(f"{name} {value}" for name, value in self._board.figures.items())
             self.say(f"     {self._board.progress + '; ' if self._board.progress else ''}{figures}")
 
