@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway import admin_key
 from gateway.config import CandidateRef, Config, Policy, Server, Task
-from gateway.policy_convert import did_you_mean
+from gateway.policy_convert import Converted, did_you_mean
 from gateway.policy_yaml import Path, Problem, Source
 from gateway.providers import ClassifierProvider
 from gateway.providers.openai import profiles
@@ -26,9 +26,9 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
 _HOST = re.compile(r"[A-Za-z0-9.-]+\Z")
 
 
-def check(config: Config, source: Source, unclean: set[Path], env: Mapping[str, str]) -> list[Problem]:
-    """Every problem of ``config``. Items in ``unclean`` were reported already and are not judged again."""
-    view = _View(config, source, unclean)
+def check(config: Config, source: Source, converted: Converted, env: Mapping[str, str]) -> list[Problem]:
+    """Every problem of ``config``. What was not read cleanly was reported already and is not judged again."""
+    view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
     )  # fmt: skip
@@ -70,10 +70,11 @@ def bind_problem(server: Server, env: Mapping[str, str], host: str | None = None
 class _View:
     """The configuration beside the raw data it was read from."""
 
-    def __init__(self, config: Config, source: Source, unclean: set[Path]) -> None:
+    def __init__(self, config: Config, source: Source, converted: Converted) -> None:
         self.config = config
         self.source = source
-        self.unclean = unclean
+        self.unclean = converted.unclean
+        self.entries = converted.entries
         self.disabled = set(config.disabled_providers)
 
     def names(self, section: str) -> list[str]:
@@ -91,11 +92,9 @@ class _View:
 
     def clean(self, section: str) -> Iterator[tuple[Path, Any]]:
         """The entries of a list section that were read without a mistake, with their paths."""
-        entries = {one.name: one for one in getattr(self.config, section)}
-        for index, raw in self.written(section):
-            name = raw.get("name")
-            if (section, index) not in self.unclean and isinstance(name, str) and name in entries:
-                yield (section, index), entries[name]
+        for path, entry in self.entries.items():
+            if path[0] == section and path not in self.unclean:
+                yield path, entry
 
     def problem(self, path: Path, message: str, hint: str = "") -> Problem:
         return self.source.problem(path, message, hint)

@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, get_type_hints
 
 import msgspec
-from msgspec import inspect
+from msgspec import Struct, inspect
 
 from gateway.config import Config, Policy, Price, Task, YamlKey
 from gateway.guardrails import GuardrailSettings
-from gateway.policy_yaml import Path, Source
+from gateway.policy_yaml import Path, Source, dotted
 from gateway.providers import ProviderSettings
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 _MAX_MISTAKES = 200
 _NAME_HINT = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64 characters."
 _LISTS: dict[str, type] = {"tasks": Task, "policies": Policy, "keys": YamlKey}
@@ -38,8 +39,17 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else ""
 
 
-def convert(source: Source) -> tuple[dict[str, Any], set[Path]]:
-    """The sections as configuration values, and the paths of the items that could not be read cleanly.
+class Converted(Struct, frozen=True):
+    """``sections`` are the configuration's fields. ``entries``: each list item that could be read, by its path.
+    ``unclean``: paths of what could not be read, or only after a mistake was taken out."""
+
+    sections: dict[str, Any]
+    entries: dict[Path, Any]
+    unclean: set[Path]
+
+
+def convert(source: Source) -> Converted:
+    """The sections as configuration values.
 
     ``source.problems`` receives what is wrong. An item (a task, a provider, …) that cannot be read at all
     is left out of the result; whoever checks references looks names up in ``source.data``.
@@ -56,7 +66,7 @@ def convert(source: Source) -> tuple[dict[str, Any], set[Path]]:
         elif value is None:
             continue  # a section whose entries are all commented out
         elif name in _LISTS:
-            found[name] = [one for _, one in reader.items(value, path, _LISTS[name])]
+            found[name] = list(reader.items(value, path, _LISTS[name]))
         elif name in _MAPS:
             found[name] = dict(reader.entries(value, path, _MAPS[name]))
         elif name == "prices":
@@ -66,7 +76,7 @@ def convert(source: Source) -> tuple[dict[str, Any], set[Path]]:
             ok, section = reader.one(value, path, kinds[name])
             if ok:
                 found[name] = section
-    return found, reader.unclean
+    return Converted(sections=found, entries=reader.entries_read, unclean=reader.unclean)
 
 
 def shorten(data: dict[str, Any]) -> None:
@@ -103,8 +113,10 @@ class _Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.unclean: set[Path] = set()
+        self.entries_read: dict[Path, Any] = {}
+        self._told = {problem.path for problem in source.problems}
 
-    def items(self, value: Any, path: Path, kind: Any) -> Iterator[tuple[int, Any]]:
+    def items(self, value: Any, path: Path, kind: Any) -> Iterator[Any]:
         if not isinstance(value, list):
             self._add(path, "this section is a list.", "Start each entry with '- '.")
             return
@@ -113,7 +125,8 @@ class _Reader:
                 continue
             ok, found = self.one(item, (*path, index), kind)
             if ok:
-                yield index, found
+                self.entries_read[(*path, index)] = found
+                yield found
 
     def entries(self, value: Any, path: Path, kind: Any) -> Iterator[tuple[str, Any]]:
         if not isinstance(value, dict):
@@ -160,12 +173,22 @@ class _Reader:
         if "matching regex" in reason:
             self._add((*path, *steps), "this is not a name.", _NAME_HINT)
             return steps
+        missing = _MISSING_FIELD.search(reason)
+        if missing:
+            name = missing.group(1)
+            self._add((*path, *steps), f"the required field '{name}' is missing.", field=name)
+            return ()
         known_values = [str(one) for one in inside.values] if isinstance(inside, inspect.LiteralType) else []
         hint = did_you_mean(_value_at(value, steps), known_values) if known_values else ""
         self._add((*path, *steps), _sentence(reason), hint)
-        return () if "missing required" in reason else steps
+        return steps
 
-    def _add(self, path: Path, message: str, hint: str = "") -> None:
+    def _add(self, path: Path, message: str, hint: str = "", *, field: str = "") -> None:
+        """Adds a problem, unless it only follows from one that was told about the same value (or ``field``)."""
+        cause = dotted((*path, field) if field else path)
+        if any(one == cause or one.startswith((f"{cause}.", f"{cause}[")) for one in self._told):
+            return
+        self._told.add(cause)
         self.source.problems.append(self.source.problem(path, message, hint))
 
 
@@ -245,7 +268,6 @@ def _noun(path: Path) -> str:
 
 
 def _sentence(reason: str) -> str:
-    reason = reason.replace("Object missing required field", "the required field is missing:")
     reason = reason.replace("`str`", "text").replace("`null`", "nothing").replace("`object`", "a map")
     reason = reason.replace("`array`", "a list").replace("`bool`", "true or false").replace("`", "'")
     return (reason[:1].lower() + reason[1:]).rstrip(".") + "."

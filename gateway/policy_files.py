@@ -100,9 +100,9 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
         source.places.setdefault((), (f"{prefix}{name}", 1))
         read_file(source, f"{prefix}{name}", content, env)
     warnings, disabled = _unset(source)
-    sections, unclean = convert(source)
-    config = Config(**sections, disabled_providers=disabled, digest=_digest(contents))
-    problems = [*source.problems, *check(config, source, unclean, env)]
+    converted = convert(source)
+    config = Config(**converted.sections, disabled_providers=disabled, digest=_digest(contents))
+    problems = [*source.problems, *check(config, source, converted, env)]
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
     return Loaded(config=config, warnings=(*warnings, *_idle_lessons(config, source)))

@@ -28,6 +28,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SCALARS = {"null", "bool", "int", "float", "str", "timestamp"}
 _PREFIX = "tag:yaml.org,2002:"
+_COLLECTIONS = {_PREFIX + "map", _PREFIX + "seq"}
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -164,6 +165,9 @@ class _Walk:
                 self._add(node, path, f"the file unfolds to {limit}; aliases that multiply are refused.")
             self.stopped = True
             return None
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            self._refuse_tag(node, path)
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -193,11 +197,14 @@ class _Walk:
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         kind = node.tag.removeprefix(_PREFIX)
         if not node.tag.startswith(_PREFIX) or kind not in _SCALARS:
-            self._add(node, path, f"the YAML tag {node.tag!r} is not allowed.", "Write a plain value.")
+            self._refuse_tag(node, path)
             return None
         if kind == "str" and "${" in node.value:
             return self._substituted(node, path)
         return self._constructed(node, kind, path)
+
+    def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
+        self._add(node, path, f"the YAML tag {node.tag!r} is not allowed.", "Write a plain value.")
 
     def _constructed(self, node: yaml.ScalarNode, kind: str, path: Path) -> Any:
         if kind in {"str", "timestamp"}:

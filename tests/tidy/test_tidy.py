@@ -116,9 +116,9 @@ def test_no_import_cycles() -> None:
 def cycles(graph: dict[str, list[str]]) -> Iterator[list[str]]:
     """One ring for each back edge of a depth-first walk; none exactly when the graph has none."""
     done: set[str] = set()
-    for start in graph:
+    for start, first in graph.items():
         trail: list[str] = []
-        pending = [(start, iter(graph[start]))] if start not in done else []
+        pending = [(start, iter(first))] if start not in done else []
         if pending:
             trail.append(start)
         while pending:

@@ -1,0 +1,163 @@
+"""Bad policies, each with exactly what must be said about it."""
+
+from __future__ import annotations
+
+GATEWAY = """\
+server: {host: 127.0.0.1, port: 8080}
+providers:
+  openai: {type: openai, api_key: "${OPENAI_API_KEY}"}
+  students: {type: classifier}
+"""
+ROUTING = """\
+tasks:
+  - name: triage
+    policy: cost_first
+    teacher: {provider: openai, model: gpt-4o, may_train_on_outputs: true}
+    capture: {rate: 1.0}
+    learn: {target: 0.95}
+policies:
+  - name: cost_first
+    strategy: cascade
+"""
+
+
+def routing(old: str, new: str) -> dict[str, str]:
+    assert old in ROUTING
+    return {"routing.yaml": ROUTING.replace(old, new)}
+
+
+def gateway(old: str, new: str) -> dict[str, str]:
+    assert old in GATEWAY
+    return {"gateway.yaml": GATEWAY.replace(old, new)}
+
+
+def more(text: str) -> dict[str, str]:
+    return {"more.yaml": text}
+
+
+KEY = "a-long-and-unlikely-text-4711"
+CASES: list[tuple[str, dict[str, str], list[str]]] = [
+    ("unknown policy", routing("policy: cost_first", "policy: cost_frist"),
+     ["routing.yaml:3: tasks[0].policy: no policy is named 'cost_frist'. Did you mean 'cost_first'?"]),
+    ("unknown provider of a teacher", routing("provider: openai", "provider: opnai"),
+     ["routing.yaml:4: tasks[0].teacher.provider: no provider is named 'opnai'. Did you mean 'openai'?"]),
+    ("unknown provider of a candidate",
+     routing("strategy: cascade", "candidates: [{provider: nobody, model: x}]"),
+     ["routing.yaml:9: policies[0].candidates[0].provider: no provider is named 'nobody'."]),
+    ("unknown section", more("taks: []\n"), ["more.yaml:1: taks: there is no section 'taks'. Did you mean 'tasks'?"]),
+    ("unknown field", routing("capture: {rate: 1.0}", "capture: {rat: 1.0}"),
+     ["routing.yaml:5: tasks[0].capture.rat: there is no field 'rat' here. Did you mean 'rate'?"]),
+    ("unknown field of a provider", gateway("type: classifier", "type: classifier, sokcet: x"),
+     ["gateway.yaml:4: providers.students.sokcet: there is no field 'sokcet' here. Did you mean 'socket'?"]),
+    ("unknown strategy", routing("strategy: cascade", "strategy: cascad"),
+     ["routing.yaml:9: policies[0].strategy: there is no strategy 'cascad'. Did you mean 'cascade'?"]),
+    ("unknown provider type", gateway("type: classifier", "type: clasifier"),
+     ["gateway.yaml:4: providers.students: there is no provider type 'clasifier'. Did you mean 'classifier'?"]),
+    ("unknown gate", more("promotion:\n  shadow:\n    gates: [agreement, latncy]\n"),
+     ["more.yaml:3: promotion.shadow.gates[1]: there is no gate 'latncy'. Did you mean 'latency'?"]),
+    ("unknown guardrail type", more("guardrails:\n  names: {type: pi}\n"),
+     ["more.yaml:2: guardrails.names: there is no guardrail type 'pi'. Did you mean 'pii'?"]),
+    ("unknown guardrail", routing("    capture:", "    guardrails: [pii]\n    capture:"),
+     ["routing.yaml:5: tasks[0].guardrails[0]: no guardrail is named 'pii'."]),
+    ("unknown vendor", gateway('api_key: "$', 'profile: gorq, api_key: "$'),
+     ["gateway.yaml:3: providers.openai.profile: there is no vendor profile 'gorq'. Did you mean 'groq'?"]),
+    ("wrong literal", routing("target: 0.95", "approval: auto"),
+     ["routing.yaml:6: tasks[0].learn.approval: invalid enum value 'auto'. Did you mean 'automatic'?"]),
+    ("wrong type", gateway("port: 8080", "port: eighty"),
+     ["gateway.yaml:1: server.port: expected 'int', got text."]),
+    ("out of range", gateway("port: 8080", "port: 70000"), ["gateway.yaml:1: server.port: expected 'int' <= 65535."]),
+    ("share above one", routing("rate: 1.0", "rate: 1.5"),
+     ["routing.yaml:5: tasks[0].capture.rate: expected 'float' <= 1.0."]),
+    ("missing field", routing("provider: openai, ", ""),
+     ["routing.yaml:4: tasks[0].teacher: the required field 'provider' is missing."]),
+    ("bad name", routing("name: triage", "name: tri/age"),
+     ["routing.yaml:2: tasks[0].name: this is not a name."]),
+    ("duplicate key", routing("policy: cost_first", "policy: cost_first\n    policy: other"),
+     ["routing.yaml:4: tasks[0].policy: this key is already written at policies/routing.yaml:3."]),
+    ("duplicate section", more("\nserver: {port: 1}\n"),
+     ["more.yaml:2: server: this section is already written at policies/gateway.yaml:1."]),
+    ("duplicate task", routing("policies:", "  - {name: triage, policy: cost_first}\npolicies:"),
+     ["routing.yaml:7: tasks[1]: nobody can answer task 'triage'",
+      "routing.yaml:7: tasks[1].name: a task named 'triage' is already written at policies/routing.yaml:2."]),
+    ("duplicate policy", routing("strategy: cascade", "strategy: cascade\n  - name: cost_first"),
+     ["routing.yaml:10: policies[1].name: a policy named 'cost_first' is already written at"]),
+    ("duplicate key name", more(f"keys:\n- {{name: a, key: {KEY}}}\n- {{name: a, key: {KEY}2}}\n"),
+     ["more.yaml:3: keys[1].name: a key named 'a' is already written at policies/more.yaml:2."]),
+    ("same key text", more(f"keys:\n- {{name: a, key: {KEY}}}\n- {{name: b, key: {KEY}}}\n"),
+     ["more.yaml:3: keys[1].key: this key is the same as that of 'a'."]),
+    ("weak key", more("keys:\n  - {name: dev, key: changeme}\n"),
+     ["more.yaml:2: keys[0].key: the key is too weak: it has 8 characters"]),
+    ("well-known key", more("keys:\n  - name: dev\n    key: sk-changeme-password-1234\n"),
+     ["more.yaml:3: keys[0].key: the key is too weak: it is made of words"]),
+    ("learning without a teacher",
+     routing("    teacher: {provider: openai, model: gpt-4o, may_train_on_outputs: true}\n", "")
+     | {"more.yaml": "cache: {enabled: false}\n"},
+     ["routing.yaml:2: tasks[0]: nobody can answer task 'triage'",
+      "routing.yaml:5: tasks[0].learn: a task that learns needs a teacher."]),
+    ("learning without the operator's word", routing(", may_train_on_outputs: true", ""),
+     ["routing.yaml:4: tasks[0].teacher: a student is trained on the teacher's answers, and some providers' terms"]),
+    ("learning without capture", routing("    capture: {rate: 1.0}\n", ""),
+     ["routing.yaml:5: tasks[0].learn: a task that learns needs captured calls."]),
+    ("learning from nothing", routing("rate: 1.0", "rate: 0"),
+     ["routing.yaml:5: tasks[0].capture.rate: a task that learns captures nothing at rate 0."]),
+    ("margin above target", routing("target: 0.95", "target: 0.5, margin: 0.6"),
+     ["routing.yaml:6: tasks[0].learn.margin: the margin must be smaller than the target."]),
+    ("policy and candidates",
+     routing("policy: cost_first", "policy: cost_first\n    candidates: [{provider: openai, model: a}]"),
+     ["routing.yaml:4: tasks[0].candidates: a task names a policy or lists candidates, not both."]),
+    ("a student of no task", routing("strategy: cascade", "candidates: [{provider: students, model: triag}]"),
+     ["routing.yaml:9: policies[0].candidates[0].model: students are named by their task, and no task is named"]),
+    ("nobody answers", routing("policies:", "  - name: idle\n    policy: cost_first\npolicies:"),
+     ["routing.yaml:7: tasks[1]: nobody can answer task 'idle': it has no teacher"]),
+    ("negative weight",
+     routing("strategy: cascade", "strategy: {type: weighted, weights: {openai/a: -1}}\n"
+             "    candidates: [{provider: openai, model: a}, {provider: openai, model: b}]"),
+     ["routing.yaml:9: policies[0].strategy.weights.openai/a: a weight must not be negative."]),
+    ("weight of nobody",
+     routing("strategy: cascade", "strategy:\n      type: weighted\n      weights:\n        openai/gpt4: 1\n"
+             "    candidates: [{provider: openai, model: gpt-4}]"),
+     ["routing.yaml:12: policies[0].strategy.weights.openai/gpt4: no candidate of this policy is named"]),
+    ("empty match", routing("    capture:", '    match: ""\n    capture:'),
+     ["routing.yaml:5: tasks[0].match[0].model: name the model exactly as clients send it."]),
+    ("bad fingerprint", routing("    capture:", "    match: {model: m, fingerprint: xyz}\n    capture:"),
+     ["routing.yaml:5: tasks[0].match[0].fingerprint: a fingerprint is 16 hex digits"]),
+    ("ambiguous match",
+     routing("    capture:", "    match: [gpt-4o, gpt-4o]\n    capture:"),
+     ["routing.yaml:5: tasks[0].match[1]: task 'triage' matches exactly the same calls."]),
+    ("public bind", gateway("127.0.0.1", "0.0.0.0"),
+     ["gateway.yaml:1: server.host: '0.0.0.0' can be reached from other machines"]),
+    ("host with a scheme", gateway("port: 8080", "allowed_hosts: ['https://x.example']"),
+     ["gateway.yaml:1: server.allowed_hosts[0]: 'https://x.example' is not a host name"]),
+    ("price of nobody", more("prices:\n  opena: {gpt-4o: {input: 1, output: 2}}\n"),
+     ["more.yaml:2: prices.opena: no provider is named 'opena'. Did you mean 'openai'?"]),
+    ("negative price", more("prices:\n  openai:\n    m: {input: -1, output: 2}\n"),
+     ["more.yaml:3: prices.openai.m.input: expected 'float' >= 0.0."]),
+    ("price in the wrong unit", more("prices:\n  openai:\n    m: {input: 2500000, output: 2}\n"),
+     ["more.yaml:3: prices.openai.m.input: 2.5e+06 US dollars per million tokens cannot be right."]),
+    ("cached dearer than fresh", more("prices:\n  openai:\n    m: {input: 1, output: 2, cached_input: 3}\n"),
+     ["more.yaml:3: prices.openai.m.cached_input: cached tokens cannot cost more"]),
+    ("not a number", more("timeouts:\n  total: .nan\n"), ["more.yaml:2: timeouts.total: a number must be finite."]),
+    ("no evidence", more("promotion:\n  canary:\n    gates: [latency]\n"),
+     ["more.yaml:3: promotion.canary.gates: without the gate 'agreement'"]),
+    ("unset variable", more('server2: 1\ncache:\n  ttl_s: "${TTL}"\n'),
+     ["more.yaml:1: server2: there is no section", "more.yaml:3: cache.ttl_s: $TTL is not set in the environment."]),
+    ("bad variable", more('cache:\n  ttl_s: "${a b}"\n'), ["more.yaml:2: cache.ttl_s: '${a b}' is not a variable."]),
+    ("no address", gateway("type: openai", "type: openai, base_url: api.openai.com"),
+     ["gateway.yaml:3: providers.openai.base_url: this is not an http(s) address."]),
+    ("password in an address", gateway("type: openai", "type: openai, base_url: 'https://u:p@x.example/v1'"),
+     ["gateway.yaml:3: providers.openai.base_url: an address must not carry a user"]),
+    ("broken YAML", more("a: [1\nb: 2\n"), ["more.yaml:2: not valid YAML:"]),
+    ("a list as a file", more("- 1\n"), ["more.yaml:1: a policy file is a map of sections"]),
+    ("a map as a list", more("keys: {a: b}\n"), ["more.yaml:1: keys: this section is a list."]),
+    ("a tag", more("cache: !!python/object:os.system {}\n"), ["more.yaml:1: cache"]),
+    ("a merge key", more("a: &a {x: 1}\ncache:\n  <<: *a\n"),
+     ["more.yaml:1: a: there is no section", "more.yaml:3: cache.<<: merge keys are not supported."]),
+    ("too deep", more("cache: " + "[" * 60 + "]" * 60 + "\n"), ["more.yaml:1: cache"]),
+    ("far too deep", more("cache: " + "[" * 20000 + "\n"), ["more.yaml:1: the file is nested deeper"]),
+    ("too large", more("# " + "x" * 1024 * 1024 + "\n"), ["more.yaml:1: the file is larger than"]),
+    ("a forbidden character", more("cache: {}\x07\n"), ["more.yaml:1: not valid YAML"]),
+]  # fmt: skip
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)
+)
