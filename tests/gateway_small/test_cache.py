@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from small_fakes import ALICE, BOB, Stream, chunk, exchange_of, read, runtime_of, texts, whole
+
+from gateway.config import Cache as Rules
+from gateway.config import Config, Task
+from gateway.stages.cache import Cache, cache_key, cacheable
+from gateway.storage.answers import MemoryAnswers
+
+ON = runtime_of(Config(cache=Rules(enabled=True, ttl_s=10)))
+COLD = {"temperature": 0}
+
+
+class Teacher:
+    """Counts what it is asked; ``gate`` holds its answers back."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, exchange: Any) -> Any:
+        self.asked += 1
+        await self.gate.wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def ask(body: dict[str, Any] | None = None, **more: Any) -> Any:
+    return exchange_of(ON, {**COLD, **(body or {})}, **more)
+
+
+async def test_a_hit_is_replayed_whole_and_costs_nothing() -> None:
+    teacher, cache = Teacher(whole("one"), whole("two")), Cache()
+    first, second = ask(), ask({"user": "x", "metadata": {"a": "b"}})
+    await cache(first, teacher)
+    answer: Any = await cache(second, teacher)
+    assert (first.cache, second.cache, teacher.asked) == ("miss", "hit", 1)
+    assert answer.text == "one" and second.cost_usd == 0.0
+    assert answer.data["id"] == "chatcmpl-x"
+
+
+async def test_a_stream_is_kept_and_serves_both_forms() -> None:
+    teacher, cache = Teacher(texts("Hel", "lo")), Cache()
+    assert await read(await cache(ask({"stream": True}), teacher)) == "Hello"
+    assert (await cache(ask(), teacher)).text == "Hello"
+    again: Any = await cache(ask({"stream": True}), teacher)
+    chunks = [one async for one in again]
+    assert "".join(one.text for one in chunks) == "Hello" and chunks[-1].finish_reason == "stop"
+    assert teacher.asked == 1
+
+
+async def test_nothing_crosses_projects_policies_students_or_steering_headers() -> None:
+    keys = {
+        cache_key(one)
+        for one in (
+            ask(), ask(principal=BOB), ask({"seed": 1}), ask({"n": 2}), ask(text="other"), ask({"model": "m2"}),
+            ask(headers={"x-understudy-force": "teacher"}),
+            exchange_of(runtime_of(Config(digest="d2", cache=Rules(enabled=True))), COLD),
+        )
+    }  # fmt: skip
+    assert len(keys) == 8
+    assert cache_key(ask()) == cache_key(ask({"stream": True, "store": True}, headers={"user-agent": "x"}))
+    teacher, cache = Teacher(whole("alice"), whole("bob")), Cache()
+    await cache(ask(), teacher)
+    assert (await cache(ask(principal=BOB), teacher)).text == "bob"
+
+
+def test_what_may_be_cached() -> None:
+    off = runtime_of(Config(tasks=[Task(name="t", cache=True), Task(name="u", cache=False)]))
+    assert not cacheable(exchange_of(off, COLD))
+    assert cacheable(exchange_of(off, {"model": "t", "temperature": 1}))
+    assert cacheable(ask()) and not cacheable(ask({"temperature": 0.5})) and not cacheable(exchange_of(ON))
+    both = runtime_of(Config(cache=Rules(enabled=True), tasks=[Task(name="u", cache=False)]))
+    assert not cacheable(exchange_of(both, {"model": "u", **COLD}))
+
+
+async def test_only_complete_successful_answers_enter() -> None:
+    cut = Stream(chunk({"content": "x"}), ValueError("cut"))
+    error = Stream(chunk({"content": "x"}), chunk({}, "stop"))
+    error.items[0].data["error"] = {"message": "boom"}  # type: ignore[union-attr]
+    unfinished = Stream(chunk({"content": "x"}))
+    teacher = Teacher(
+        whole("x", finish="content_filter"), ValueError("no"), cut, error, unfinished, whole("y")
+    )
+    cache = Cache()
+    await cache(ask(), teacher)
+    with pytest.raises(ValueError, match="no"):
+        await cache(ask(), teacher)
+    with pytest.raises(ValueError, match="cut"):
+        await read(await cache(ask({"stream": True}), teacher))
+    await read(await cache(ask({"stream": True}), teacher))
+    await read(await cache(ask({"stream": True}), teacher))
+    assert (await cache(ask(), teacher)).text == "y"
+    assert teacher.asked == 6
+
+
+async def test_cache_control() -> None:
+    teacher, cache = Teacher(*(whole(str(at)) for at in range(9))), Cache()
+    assert (await cache(ask(headers={"cache-control": "no-store"}), teacher)).text == "0"
+    assert (await cache(ask(), teacher)).text == "1"
+    assert (await cache(ask(headers={"cache-control": "no-cache"}), teacher)).text == "2"
+    assert (await cache(ask(), teacher)).text == "2"
+
+
+async def test_identical_requests_share_one_call() -> None:
+    teacher, cache = Teacher(whole("once")), Cache()
+    teacher.gate.clear()
+    calls = [asyncio.create_task(cache(ask(), teacher)) for _ in range(10)]
+    await asyncio.sleep(0)
+    teacher.gate.set()
+    answers: list[Any] = await asyncio.gather(*calls)
+    assert {one.text for one in answers} == {"once"} and teacher.asked == 1
+
+
+async def test_a_failed_leader_does_not_poison_its_followers() -> None:
+    teacher, cache = Teacher(ValueError("no"), *(whole("fine") for _ in range(3))), Cache()
+    teacher.gate.clear()
+    calls = [asyncio.create_task(cache(ask(), teacher)) for _ in range(4)]
+    await asyncio.sleep(0)
+    teacher.gate.set()
+    answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(answers[0], ValueError)
+    assert [one.text for one in answers[1:]] == ["fine"] * 3
+
+
+async def test_a_cancelled_leader_hands_over() -> None:
+    teacher, cache = Teacher(whole("second")), Cache()
+    teacher.gate.clear()
+    calls = [asyncio.create_task(cache(ask(), teacher)) for _ in range(4)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    await asyncio.sleep(0.01)
+    teacher.gate.set()
+    answers: list[Any] = await asyncio.gather(*calls[1:])
+    assert [one.text for one in answers] == ["second"] * 3 and teacher.asked == 2
+
+
+async def test_a_client_that_leaves_its_stream_hands_over() -> None:
+    teacher, cache = Teacher(texts("a"), texts("b")), Cache()
+    leader: Any = await cache(ask({"stream": True}), teacher)
+    follower = asyncio.create_task(cache(ask({"stream": True}), teacher))
+    await asyncio.sleep(0)
+    await leader.aclose()
+    assert await read(await follower) == "b"
+
+
+def test_the_store_is_bounded_by_bytes_and_time() -> None:
+    store = MemoryAnswers()
+    for at in range(100):
+        store.put(str(at), b"x" * 1000, now=0.0, ttl=10.0, max_bytes=10_000)
+        store.get("0", 0.0)
+    assert store.bytes <= 10_000 and len(store) == 7
+    assert store.get("0", 9.9) == b"x" * 1000 and store.get("0", 10.0) is None
+    store.put("big", b"x" * 20_000, now=0.0, ttl=10.0, max_bytes=10_000)
+    assert store.get("big", 0.0) is None
+
+
+async def test_usage_is_replayed() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    answer = whole("x")
+    answer.data["usage"] = usage
+    teacher, cache = Teacher(answer), Cache()
+    await cache(ask(), teacher)
+    second = ask(principal=msgspec.structs.replace(ALICE, key_id="other"))
+    await cache(second, teacher)
+    assert second.usage is not None and (second.usage.prompt, second.usage.completion) == (3, 2)
