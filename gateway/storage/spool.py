@@ -193,13 +193,16 @@ class Spool:
             target = self._seq
             retired, self._retired = self._retired, []
             segments = [*retired, *([self._segment] if self._segment is not None else [])]
+        sound = 0  # in order: what follows a failed segment must not count as safe before it does
         if target > self._synced:
-            sound = 0  # in order: what follows a failed segment must not count as safe before it does
             while sound < len(segments) and segments[sound].sync():
                 sound += 1
             with self._lock:
                 if sound < len(segments):
                     target = self._rewrite(segments[sound:])
+                    if target == self._synced:  # no luck yet: they stay in doubt, and in line
+                        self._retired = [*retired[sound:], *self._retired]
+                        retired = retired[:sound]
                 self._forget_until(target)
                 self._release_waiters()
         for segment in retired:

@@ -29,7 +29,7 @@ class Segment:
         self.too_large = False
         self._descriptor = descriptor
         self._folder: Path | None = folder
-        self._closed = False
+        self._closed = self._doubtful = False
 
     def fits(self, data: bytes, limit: int) -> bool:
         """Whether ``data`` may go here; an ordinary segment takes at least one record however long."""
@@ -51,7 +51,9 @@ class Segment:
         return False
 
     def sync(self) -> bool:
-        """False when the disk did not take it; the segment must then not be trusted beyond ``synced``."""
+        """False when the disk did not take it; the segment is then never trusted beyond ``synced`` again."""
+        if self._doubtful:
+            return False
         size = self.size
         try:
             os.fsync(self._descriptor)
@@ -59,6 +61,7 @@ class Segment:
                 sync_folder(self._folder)
                 self._folder = None
         except OSError:
+            self._doubtful = True
             return False
         self.synced = size
         return True

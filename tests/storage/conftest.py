@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from gateway.storage.home import Home  # noqa: E402 - the samples lie beside this file
+from gateway.storage.home import Home
 
 
 @pytest.fixture
