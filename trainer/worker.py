@@ -31,7 +31,7 @@ from trainer.planner import claimable, due, waiting_for
 from trainer.promoter import Promoter
 
 TICK_S = 0.5
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 1.0
 STALE_S = 10.0
 JOB_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 5
@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(
         self, name: str, reader: Reader, writer: Writer, promoter: Promoter, start: Callable[[Run], Child],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.time, stale_s: float = STALE_S,
     ) -> None:  # fmt: skip
         self._name = name
         self._reader = reader
@@ -53,6 +53,7 @@ class Worker:
         self._promoter = promoter
         self._start = start
         self._now = now
+        self._stale_s = stale_s
         self._job: _Job | None = None
         self._parked: dict[str, tuple[Run, float]] = {}
 
@@ -100,10 +101,10 @@ class Worker:
             del self._parked[ready.id]
             self._begin(ready)
             return
-        if not claimable(self._reader.runs(limit=_RUNS_READ), versions, self._now(), STALE_S):
+        if not claimable(self._reader.runs(limit=_RUNS_READ), versions, self._now(), self._stale_s):
             return
         run: Run | None = self._writer.execute(
-            ClaimRun(self._name, at=self._now(), stale_s=STALE_S, max_attempts=_MAX_ATTEMPTS)
+            ClaimRun(self._name, at=self._now(), stale_s=self._stale_s, max_attempts=_MAX_ATTEMPTS)
         )
         if run is None:
             return
@@ -228,7 +229,7 @@ class _Job:
 
 
 # ---------------------------------------------------------------- the process
-def serve(home: Home, policies: Path, stopping: threading.Event) -> None:
+def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float) -> None:
     """Works until ``stopping`` is set. Raises PolicyError when the policies cannot be used at the start."""
     watcher = policy_files.PolicyWatcher(
         policies, os.environ, policy_files.load(policies, os.environ), now=time.time()
@@ -241,6 +242,7 @@ def serve(home: Home, policies: Path, stopping: threading.Event) -> None:
         writer=writer,
         promoter=promoter,
         start=lambda run: Child.of(run.id, home, policies),
+        stale_s=stale_s,
     )
     try:
         while not stopping.is_set():
@@ -257,6 +259,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="trainer.worker", description="Trains, examines, promotes.")
     parser.add_argument("--policies", type=Path, default=Path("policies"))
     parser.add_argument("--home", type=Path, default=None, help="data directory (default: UNDERSTUDY_HOME)")
+    parser.add_argument(
+        "--stale-s", type=float, default=STALE_S, help="take over a run whose worker was silent this long"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="trainer: %(message)s")
     home = Home(options.home.resolve()) if options.home else Home.from_env()
@@ -265,7 +270,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        serve(home, options.policies, stopping)
+        serve(home, options.policies, stopping, options.stale_s)
     except policy_files.PolicyError as problem:
         raise SystemExit(str(problem)) from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 import socket
 import subprocess
@@ -165,7 +164,7 @@ def test_students_come_and_go_without_a_restart(engine, trained) -> None:
 
 
 def test_the_socket_belongs_to_its_owner_alone(engine) -> None:
-    assert os.stat(engine.engine_socket).st_mode & 0o077 == 0
+    assert engine.engine_socket.stat().st_mode & 0o077 == 0
 
 
 def test_a_single_call_is_quick(engine) -> None:

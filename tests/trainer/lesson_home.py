@@ -1,0 +1,101 @@
+"""A data directory with captured calls in it, and the trainer's processes to break."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gateway.storage.engine import write_engine
+from gateway.storage.home import Home
+from gateway.storage.ingest import ingest
+from gateway.storage.migrations import migrate
+from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
+from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.writers import writer_lock
+from optimizer.rollout import Student
+
+FINGERPRINT = "f" * 16
+POLICIES = """
+providers:
+  teacher: {type: openai, base_url: http://127.0.0.1:9/v1, api_key: unused}
+  students: {type: classifier}
+policies:
+  - {name: cost_first, strategy: cascade}
+tasks:
+  - name: triage
+    policy: cost_first
+    teacher: {provider: teacher, model: big, may_train_on_outputs: true}
+    capture: {mask: true}
+    learn: {approval: APPROVAL, min_calls: MIN_CALLS, min_new_calls: 200}
+prices:
+  teacher: {big: {input: 1, output: 1}}
+"""
+
+
+def policies(folder: Path, *, approval: str = "automatic", min_calls: int = 600) -> Path:
+    folder.mkdir(exist_ok=True)
+    text = POLICIES.replace("APPROVAL", approval).replace("MIN_CALLS", str(min_calls))
+    (folder / "all.yaml").write_text(text)
+    return folder
+
+
+def store_records(home: Home, records: Sequence[SpoolRecord]) -> None:
+    with writer_lock(home, wait_s=5):
+        migrate(home.database_url)
+        writer = SqlWriter(write_engine(home.database_url))
+        with writer.transaction() as connection:
+            ingest(connection, records, {})
+        writer.close()
+
+
+def captured(number: int, text: str, answer: str, at: float) -> CallRecord:
+    request = {"model": "triage", "messages": [{"role": "user", "content": text}]}
+    message = {"role": "assistant", "content": answer}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    body = CallText(
+        request=msgspec.json.encode(request), answer=msgspec.json.encode({"id": "x", "choices": choices}),
+        visible=True, trainable=True, mask=False, retention_days=30,
+    )  # fmt: skip
+    return CallRecord(
+        id=f"chatcmpl-{number}", request_id="r", created_at=at, project="p", key_id="k", end_user="",
+        session="", task="triage", fingerprint=FINGERPRINT, model_asked="triage", provider="teacher", model="big",
+        student="", status="ok", http_status=200, error_code="", stream=False, latency_ms=1.0,
+        first_byte_ms=None, overhead_ms=0.1, attempts=[], prompt_tokens=9, cached_tokens=0,
+        completion_tokens=3, tokens_estimated=False, cost_usd=0.1, teacher_cost_usd=0.1, confidence=None,
+        arm="teacher", propensity=1.0, reason="", config_digest="d", verdicts=[], metadata={}, text=body,
+    )  # fmt: skip
+
+
+def pair(student: Student, number: int, kind: str, *, agree: bool, epoch: int | None = None) -> PairRecord:
+    return PairRecord(
+        call_id=f"pair-{student.epoch}-{number}", kind=kind, created_at=float(number), project=student.project,  # type: ignore[arg-type]
+        task=student.task, fingerprint=student.fingerprint, student=student.id,
+        epoch=student.epoch if epoch is None else epoch, session="", answered=True, agree=agree,
+        confidence=0.99, propensity=1.0, student_latency_ms=2.0, extra_cost_usd=None, teacher_text="a",
+        student_text="a",
+    )  # fmt: skip
+
+
+def with_calls(root: Path, pairs: Sequence[tuple[str, str]], *, at: float) -> Home:
+    home = Home(root.resolve()).prepare()
+    store_records(home, [captured(number, *one, at=at) for number, one in enumerate(pairs)])
+    return home
+
+
+def start_worker(home: Home, folder: Path) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
+    command = [sys.executable, "-m", "trainer.worker", "--home", str(home.root), "--policies", str(folder)]
+    return subprocess.Popen([*command, "--stale-s", "1"], env=kept, stderr=subprocess.DEVNULL)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+Tickets = Callable[..., list[tuple[str, str]]]
