@@ -20,7 +20,7 @@ _LEAST_DISTINCT = 6
 _WORDS = (
     "changeme", "change-me", "change_me", "password", "passwort", "secret", "admin", "default", "example",
     "test", "letmein", "qwerty", "123456", "1234", "master", "key", "understudy", "sk", "your", "my", "the",
-    "here", "replace", "dummy", "demo", "dev", "local", "token", "api",
+    "here", "replace", "dummy", "demo", "dev", "local", "token", "api", "please", "now",
 )  # fmt: skip
 
 

@@ -1,0 +1,159 @@
+"""The command line as a person meets it: real processes where it matters, exit statuses everywhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.commands import start
+from gateway.keys import digest_of, well_formed
+from gateway.storage.home import Home
+from gateway.storage.sql_reader import open_reader
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ["up", "serve", "ingest", "trainer", "engine", "check", "keys", "demo", "migrate", "verify"]
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(ROOT)
+    for name in ("OPENAI_API_KEY", "UNDERSTUDY_DEV_KEY", "UNDERSTUDY_ADMIN_KEY", "UNDERSTUDY_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"understudy {command}" in text.split("examples:")[1]
+    assert "--home DIR" in text
+
+
+def test_wrong_usage_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nonsense"], ["up", "--port", "70000"], ["keys"], ["keys", "create"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+    assert "'70000' is not a port number" in capsys.readouterr().err
+
+
+def test_help_is_fast_and_light() -> None:
+    code = "import sys\ntry:\n    from gateway.cli import main; main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'msgspec', 'litestar', 'sqlalchemy', 'numpy', 'yaml'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_check_passes_the_shipped_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "The policies are good" in capsys.readouterr().out
+
+
+def test_check_fails_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "routing.yaml").write_text("tasks:\n  - {name: a, policy: b}\npolicies: []\n")
+    assert main(["check", "--policies", str(folder)]) == 1
+    assert main(["--policies", str(folder), "check"]) == 1
+    error = capsys.readouterr().err
+    assert "policies/routing.yaml:2: tasks[0].policy: no policy is named 'b'." in error
+    assert "1 problem in the policies." in error
+    assert main(["check", "--policies", str(tmp_path / "nowhere")]) == 1
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_up_refuses_bad_policies_and_open_doors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--policies", str(tmp_path / "nowhere")]) == 1
+    assert main(["up", "--host", "0.0.0.0"]) == 1
+    assert "'0.0.0.0' can be reached from other machines" in capsys.readouterr().err
+
+
+def test_without_a_command_the_environment_decides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen: list[str] = []
+    monkeypatch.setattr(start, "up", lambda _: chosen.append("up") or 0)
+    monkeypatch.setattr(start, "demo", lambda _: chosen.append("demo") or 0)
+    assert main([]) == 0
+    assert "No provider has its key in the environment" in capsys.readouterr().out
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-anything")
+    assert main([]) == 0
+    assert "Starting the gateway with your provider: openai." in capsys.readouterr().out
+    assert chosen == ["demo", "up"]
+
+
+def test_the_tree_starts_the_ingester_first_and_stops_it_last(tmp_path: Path) -> None:
+    config = start.read_policies(ROOT / "policies")
+    assert config is not None
+    parts = start.tree(config.config, Home(tmp_path), ROOT / "policies", "127.0.0.1", 8080, {})
+    assert [part.name for part in parts] == ["ingester", "engine", "gateway", "trainer"]
+    stopped = sorted(parts, key=lambda part: part.stop_order)
+    assert [part.name for part in stopped] == ["gateway", "trainer", "engine", "ingester"]
+    assert {part.name: part.nice for part in parts}["trainer"] == 19
+
+
+# ---------------------------------------------------------------- keys
+def test_a_key_is_shown_once_stored_hashed_listed_and_revoked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["keys", "create", "--name", "app", "--project", "shop", "--models", "a, b", "--rpm", "60"]) == 0
+    )
+    text = capsys.readouterr().out.splitlines()[0]
+    assert well_formed(text)
+    reader = open_reader(Home.from_env())
+    key = reader.keys()[0]
+    reader.close()
+    assert (key.digest, key.project, key.models, key.scopes) == (
+        digest_of(text),
+        "shop",
+        ("a", "b"),
+        ("inference",),
+    )
+    assert key.requests_per_minute == 60
+    assert key.expires_at is not None
+    assert 364 < (key.expires_at - time.time()) / 86_400 <= 365
+
+    assert main(["keys", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "shop/app" in listed
+    assert text not in listed
+    assert main(["keys", "create", "--name", "app", "--project", "shop"]) == 1
+    assert main(["keys", "revoke", "app"]) == 0
+    assert main(["keys", "list"]) == 0
+    assert "There are no keys" in capsys.readouterr().out
+    assert main(["keys", "list", "--all"]) == 0
+    assert "revoked" in capsys.readouterr().out
+    assert main(["keys", "revoke", "nobody"]) == 1
+
+
+def test_unlimited_only_when_said_so() -> None:
+    options = Namespace(name="a", project="p", models="", scopes="inference,data", rpm="600", expires="365")
+    from gateway.commands.keys import make_key
+
+    assert make_key(options, 0.0)[0].requests_per_minute == 600
+    options.rpm, options.expires = "unlimited", "never"
+    key, _ = make_key(options, 0.0)
+    assert (key.requests_per_minute, key.expires_at, key.scopes) == (None, None, ("inference", "data"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--rpm", "0"], ["--rpm", "many"], ["--expires", "soon"], ["--scopes", "root"], ["--project", "a b"]],
+)
+def test_options_that_make_no_sense(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name", "x", *wrong]) == 1
+    assert re.search(r"understudy: --(rpm|expires|scopes|project)", capsys.readouterr().err)
+
+
+def test_migrate_can_run_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate"]) == 0
+    assert main(["migrate"]) == 0
+    assert "up to date" in capsys.readouterr().out

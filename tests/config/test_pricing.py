@@ -1,0 +1,61 @@
+"""Prices: the shipped table, the operator's own, and the arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config import Price
+from gateway.pricing import cost, price_of, shipped_prices
+from gateway.protocol.chat import Usage
+from gateway.providers.openai import profiles
+
+
+def test_cached_tokens_cost_the_cached_rate() -> None:
+    price = price_of({}, "mine", "openai", "gpt-4o")
+    assert cost(Usage(prompt=1_000_000, completion=100_000, cached=400_000), price) == pytest.approx(
+        0.6 * 2.50 + 0.4 * 1.25 + 0.1 * 10.0
+    )
+
+
+def test_without_a_cached_rate_cached_tokens_cost_what_input_costs() -> None:
+    assert cost(Usage(prompt=1_000_000, cached=1_000_000), Price(input=3.0, output=1.0)) == pytest.approx(3.0)
+
+
+def test_more_cached_than_prompt_tokens_never_make_a_negative_cost() -> None:
+    assert cost(
+        Usage(prompt=10, cached=1_000), Price(input=3.0, cached_input=1.0, output=1.0)
+    ) == pytest.approx(1e-5)
+
+
+def test_what_is_unknown_is_none_and_never_zero() -> None:
+    assert price_of({}, "mine", "openai", "gpt-99") is None
+    assert price_of({}, "mine", "nobody", "gpt-4o") is None
+    assert cost(Usage(prompt=10), None) is None
+    assert cost(None, Price(input=1.0, output=1.0)) is None
+    assert cost(Usage(), Price(input=1.0, output=1.0)) == 0.0
+
+
+def test_a_dated_name_has_its_familys_price_only_where_the_table_says_so() -> None:
+    family = price_of({}, "mine", "openai", "gpt-4o")
+    assert price_of({}, "mine", "openai", "gpt-4o-2024-08-06") == family
+    assert price_of({}, "mine", "openai", "gpt-4o-2024-05-13") != family
+    assert price_of({}, "mine", "openai", "gpt-4o-2031-01-01") is None
+
+
+def test_the_operators_price_wins_for_the_operators_provider_alone() -> None:
+    own = Price(input=1.0, output=2.0)
+    prices = {"mine": {"gpt-4o": own}}
+    assert price_of(prices, "mine", "openai", "gpt-4o") == own
+    assert price_of(prices, "other", "openai", "gpt-4o") != own
+
+
+def test_every_shipped_price_is_sane_dated_and_sourced() -> None:
+    table = shipped_prices()
+    assert set(table) <= set(profiles())
+    for models in table.values():
+        for price in models.values():
+            assert 0 <= price.output < 1000
+            assert 0 < price.input < 1000
+            assert price.cached_input is None or price.cached_input <= price.input
+            assert price.as_of
+            assert price.source.startswith("https://")
