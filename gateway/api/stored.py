@@ -47,6 +47,9 @@ def stored_routes(
     def who(request: Client) -> Principal:
         return authenticate_fn({name.lower(): value for name, value in request.headers.items()})
 
+    def named(request: Client) -> str:
+        return str(request.path_params["call_id"])
+
     @get("/v1/chat/completions")
     @_answered
     async def list_chat_completions(request: Client) -> Any:
@@ -54,26 +57,26 @@ def stored_routes(
 
     @get("/v1/chat/completions/{call_id:str}")
     @_answered
-    async def retrieve_chat_completion(request: Client, call_id: str) -> Any:
-        return shown(await stored.one(who(request).project, call_id))
+    async def retrieve_chat_completion(request: Client) -> Any:
+        return shown(await stored.one(who(request).project, named(request)))
 
     @post("/v1/chat/completions/{call_id:str}", status_code=200)
     @_answered
-    async def update_chat_completion(request: Client, call_id: str) -> Any:
+    async def update_chat_completion(request: Client) -> Any:
         principal = who(request)
         body = await read_body(request.scope, request.receive, limit=_LONGEST_BODY, idle=30.0)
-        return shown(await stored.update(principal, call_id, metadata_in(body)))
+        return shown(await stored.update(principal, named(request), metadata_in(body)))
 
     @delete("/v1/chat/completions/{call_id:str}", status_code=200)
     @_answered
-    async def delete_chat_completion(request: Client, call_id: str) -> Any:
-        await stored.delete(who(request), call_id)
-        return {"object": "chat.completion.deleted", "id": call_id, "deleted": True}
+    async def delete_chat_completion(request: Client) -> Any:
+        await stored.delete(who(request), named(request))
+        return {"object": "chat.completion.deleted", "id": named(request), "deleted": True}
 
     @get("/v1/chat/completions/{call_id:str}/messages")
     @_answered
-    async def list_chat_completion_messages(request: Client, call_id: str) -> Any:
-        found = await stored.one(who(request).project, call_id)
+    async def list_chat_completion_messages(request: Client) -> Any:
+        found = await stored.one(who(request).project, named(request))
         return messages_page(found, list(request.query_params.multi_items()))
 
     return [
