@@ -37,8 +37,11 @@ from gateway.stages.guard import Guard
 from gateway.stages.limit import Limit
 from gateway.stages.record import Record
 from gateway.stages.route import Route
+from gateway.storage.answers import MemoryAnswers
+from gateway.storage.counters import MemoryCounters
 from gateway.storage.home import Home
 from gateway.storage.recent import RecentCalls
+from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
 from gateway.storage.sql_reader import open_reader
 from gateway.telemetry.metrics import Metrics
@@ -63,18 +66,19 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     upstream = Upstream(config.timeouts)
     asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
 
-    def observe_pair(pair: object) -> None:
+    def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
         metrics.pair(pair)
 
+    metrics.follow(live)
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
     pipeline = fold(
         [
             Record(recorder, recent, accountant, [metrics, learner], rng),
             Authenticate(),
-            Limit(),
+            Limit(MemoryCounters()),
             Guard(),
-            Cache(),
+            Cache(MemoryAnswers()),
             Assign(),
             Route(rng),
         ],

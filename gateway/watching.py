@@ -71,11 +71,7 @@ class Watcher:
         if watched.since_check >= 20 and len(watched.answers) >= _ENOUGH:
             watched.since_check = 0
             errors, p95 = self._health(watched)
-            limits = watched.task.watch
-            reason = drift.health(
-                errors=errors, calls=len(watched.answers), p95_ms=p95,
-                max_error_rate=limits.max_error_rate, max_p95_ms=limits.max_p95_latency_ms,
-            )  # fmt: skip
+            reason = drift.health(errors, len(watched.answers), p95, watched.task.watch)
             if reason:
                 self._alarm(student, reason, self.numbers(student))
 

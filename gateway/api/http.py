@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -10,6 +11,9 @@ from litestar.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.context import Principal
+
+_LINGER_S = 3.0
+_LINGER_BYTES = 64 * 1024 * 1024
 
 
 class ClientGone(Exception):
@@ -24,25 +28,32 @@ def headers_of(scope: Scope) -> dict[str, str]:
 async def read_body(scope: Scope, receive: Receive, *, limit: int, idle: float) -> bytes:
     """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
     ClientGone."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
-    first = await _piece(receive, idle)
-    if not first[1]:
-        if len(first[0]) > limit:
-            raise _too_large(limit)
-        return first[0]
-    parts, size = [first[0]], len(first[0])
-    more = True
-    while more:
-        if size > limit:
-            raise _too_large(limit)
+    parts: list[bytes] = []
+    size, more = 0, True
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    refused = announced.isdigit() and int(announced) > limit
+    while more and not refused:
         part, more = await _piece(receive, idle)
         parts.append(part)
         size += len(part)
-    if size > limit:
-        raise _too_large(limit)
-    return b"".join(parts)
+        refused = size > limit
+    if refused:
+        await _discard(receive, more)
+        raise errors.TooLarge(
+            f"The request's body is larger than {limit} bytes, the most this gateway accepts.",
+            headers={"connection": "close"},
+        )
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _discard(receive: Receive, more: bool) -> None:
+    """Reads on for a moment and drops it: a client that is still sending would see a reset, not the answer."""
+    dropped = 0
+    with contextlib.suppress(TimeoutError, errors.RequestTimeout):
+        async with asyncio.timeout(_LINGER_S):
+            while more and dropped < _LINGER_BYTES:
+                part, more = await _piece(receive, _LINGER_S)
+                dropped += len(part)
 
 
 async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:
@@ -57,13 +68,6 @@ async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:
     if message["type"] != "http.request":
         raise ClientGone
     return message.get("body", b""), message.get("more_body", False)
-
-
-def _too_large(limit: int) -> errors.TooLarge:
-    return errors.TooLarge(
-        f"The request's body is larger than {limit} bytes, the most this gateway accepts.",
-        headers={"connection": "close"},
-    )
 
 
 def _pairs(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, get
+from litestar.params import FromPath
 
 from gateway.api.http import Authenticator
 from gateway.context import Principal
@@ -35,7 +36,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
         return {"object": "list", "data": model_list(live.runtime(), principal)}
 
     @get("/v1/models/{model:path}")
-    async def get_model(request: Request[Any, Any, Any], model: str) -> dict[str, Any]:
+    async def get_model(request: Request[Any, Any, Any], model: FromPath[str]) -> dict[str, Any]:
         principal = authenticate(request.headers)
         wanted = model.removeprefix("/")
         for entry in model_list(live.runtime(), principal):

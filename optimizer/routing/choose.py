@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from optimizer.rollout import Stage, Student
+from optimizer.rollout import Stage, Student, may_serve
 from optimizer.routing.plan import Candidate, Plan, Rung
 from optimizer.routing.strategies import Cascade, StrategySettings
 
@@ -62,21 +62,19 @@ def _arm(situation: Situation) -> tuple[Literal["teacher", "canary", "live"], fl
         return "teacher", 1.0, "no student stands here"
     if situation.keep_teacher:
         return "teacher", 1.0, situation.keep_teacher
-    if student.paused:
-        return "teacher", 1.0, "the student is paused"
+    if not may_serve(student, students_off=False):
+        return "teacher", 1.0, "the student is paused or has no certificate"
     if student.stage is Stage.LIVE:
         return "live", 1.0, "the student is live"
-    if student.stage is Stage.CANARY:
-        if situation.canary_draw < situation.canary_share:
-            return "canary", situation.canary_share, "drawn into the canary"
-        return "teacher", 1.0 - situation.canary_share, "outside the canary"
-    return "teacher", 1.0, f"the student is in {student.stage.value}"
+    if situation.canary_draw < situation.canary_share:
+        return "canary", situation.canary_share, "drawn into the canary"
+    return "teacher", 1.0 - situation.canary_share, "outside the canary"
 
 
 def standing(students: Sequence[Student]) -> Student | None:
     """Of one scope's students, the one that may serve: live before canary, else None."""
     for stage in (Stage.LIVE, Stage.CANARY):
         for student in students:
-            if student.stage is stage:
+            if student.stage is stage and not student.paused:
                 return student
     return None

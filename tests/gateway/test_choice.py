@@ -29,7 +29,7 @@ PLAIN = {"model": "t", "messages": [{"role": "system", "content": "triage"}, USE
 
 def student(stage: Stage, **changes: object) -> Student:
     values = {"id": "t-v1", "project": "p", "task": "t", "fingerprint": "f", "version": 1, "recipe": "classifier",
-              "round": 1, "threshold": 0.8, "stage": stage, **changes}  # fmt: skip
+              "round": 1, "threshold": 0.8, "certificate": "c" * 64, "stage": stage, **changes}  # fmt: skip
     return Student(**values)  # type: ignore[arg-type]
 
 
@@ -51,6 +51,7 @@ def test_a_live_student_stands_in_front_and_the_teacher_is_the_last_rung() -> No
         {"student": None},
         {"student": student(Stage.SHADOW)},
         {"student": student(Stage.CANDIDATE)},
+        {"student": student(Stage.LIVE, certificate=None)},
         {"student": student(Stage.LIVE, paused=True)},
         {"student": student(Stage.LIVE), "keep_teacher": "tools are set"},
         {"student": student(Stage.LIVE), "strategy": Ordered()},
@@ -79,6 +80,7 @@ def test_live_stands_before_canary() -> None:
     canary, live = student(Stage.CANARY, id="t-v2"), student(Stage.LIVE)
     assert standing([canary, live]) is live
     assert standing([canary]) is canary
+    assert standing([canary, student(Stage.LIVE, paused=True)]) is canary
     assert standing([student(Stage.SHADOW)]) is None
 
 

@@ -1,0 +1,87 @@
+"""A whole gateway inside the test's event loop: real sockets, real spool, real SQLite, scripted providers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from gateway.bootstrap import build
+from gateway.server import PatientProtocol
+from gateway.storage.home import Home
+from gateway.storage.migrations import migrate
+
+KEY = "a-key-for-the-tests-0001"
+ADMIN = "ak-us-tests-0Jw9rXq7LmP2vTz8"
+
+
+@dataclass
+class Gateway:
+    url: str
+    home: Home
+    policies: Path
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def records(self) -> list[object]:
+        """Everything in the spool, in order."""
+        from gateway.storage.spool_reader import SpoolReader
+
+        found: list[object] = []
+        reader = SpoolReader(self.home)
+        while (batch := reader.read(1000)).records:
+            found.extend(batch.records)
+            reader.commit(batch)
+        return found
+
+
+def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "", gateway: str = "") -> Path:
+    """One provider each, a task ``triage`` over all of them in order, captured; ``extra`` is routing YAML."""
+    folder.mkdir(parents=True, exist_ok=True)
+    providers = "\n".join(
+        f'  {name}: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}'
+        for name, url in provider_urls.items()
+    )
+    prices = "\n".join(
+        f"  {name}: {{m: {{input: 2.5, cached_input: 1.25, output: 10.0, as_of: '2026-01-01', source: test}}}}"
+        for name in provider_urls
+    )
+    candidates = ", ".join(f"{{provider: {name}, model: m}}" for name in provider_urls)
+    (folder / "gateway.yaml").write_text(
+        f"providers:\n{providers}\nprices:\n{prices}\n"
+        f"keys: [{{name: tests, key: {KEY}, project: default}}]\n"
+        "timeouts: {connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}\n"
+        f"retries: {{attempts: 3, base_s: 0.01, cap_s: 0.05}}\n{gateway}\n"
+    )
+    (folder / "routing.yaml").write_text(
+        f"tasks:\n  - name: triage\n    candidates: [{candidates}]\n    capture: {{rate: 1.0}}\n{extra}"
+    )
+    return folder
+
+
+@asynccontextmanager
+async def gateway(tmp: Path, policies: Path) -> AsyncIterator[Gateway]:
+    home = Home(tmp / "home").prepare()
+    await asyncio.to_thread(migrate, home.database_url)
+    app, _ = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN})
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=PatientProtocol, ws="none", log_config=None,
+                            access_log=False, server_header=False, proxy_headers=False)  # fmt: skip
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    running = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+        if running.done():
+            running.result()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Gateway(f"http://127.0.0.1:{port}", home, policies)
+    finally:
+        server.should_exit = True
+        await running
