@@ -210,7 +210,7 @@ class _Walk:
         if kind in {"str", "timestamp"}:
             return str(node.value)
         try:
-            value = self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+            value = self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError):
             self._add(node, path, f"{node.value!r} cannot be read as {kind}.", "Put text into quotes.")
             return None
