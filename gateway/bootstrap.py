@@ -44,6 +44,7 @@ from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
 from gateway.storage.sql_reader import open_reader
+from gateway.telemetry.logs import SHOWN_ONCE
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Upstream
 
@@ -58,7 +59,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     home.prepare()
     admin_digest, shown = admin_key.ensure(home, env)
     if shown:
-        _log.warning("admin key, shown this once: %s", shown)
+        _log.warning("admin key, shown this once: %s", shown, extra=SHOWN_ONCE)
     rng = random.Random()  # noqa: S311 - draws routes and samples, guards nothing
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())

@@ -20,7 +20,7 @@ _encode = msgspec.json.encode
 _SECRET = re.compile(
     r"\b([sa]k-[A-Za-z]{0,8}-?)[A-Za-z0-9_-]{8,512}"
     r"|(?i:\b(bearer)\s+)[^\s\"',;]{4,4096}"
-    r"|(?i:\b(api[-_]?key|authorization|cookie|password|secret)([\"']?\s*[:=]\s*[\"']?))[^\s\"',;]{4,4096}"
+    r"|(?i:\b(api[-_]?key|authorization|cookie|password|secret)([\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?))[^\s\"',;]{4,4096}"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUIET = ("uvicorn.access", "httpx", "httpcore", "aiohttp.access", "asyncio")
