@@ -219,6 +219,7 @@ def _emails(text: str) -> Iterator[Span]:
             yield found.start(), found.start(1) + len(domain)
 
 
+_GROUP = re.compile(r"[0-9]+")
 _DIGIT_RUN = re.compile(r"(?<![\w.])[0-9][0-9 -]{11,}(?<![ -])(?![\w])")
 
 
@@ -234,9 +235,6 @@ def _cards(text: str) -> Iterator[Span]:
             else:
                 yield groups[first][0], groups[last][1]
                 first = last + 1
-
-
-_GROUP = re.compile(r"[0-9]+")
 
 
 def _card_from(text: str, groups: list[Span], first: int) -> int | None:
