@@ -82,8 +82,8 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
 # ---------------------------------------------------------------- calls
 def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: Buckets) -> None:
     unique = {call.id: call for call in calls}
-    known = connection.execute(sa.select(CALLS.c.id).where(CALLS.c.id.in_(list(unique)))).scalars()
-    fresh = [call for call in unique.values() if call.id not in set(known)]
+    known = set(connection.execute(sa.select(CALLS.c.id).where(CALLS.c.id.in_(list(unique)))).scalars())
+    fresh = [call for call in unique.values() if call.id not in known]
     if not fresh:
         return
     connection.execute(sa.insert(CALLS), [_call_row(call) for call in fresh])

@@ -58,7 +58,7 @@ class SpoolReader:
         self._cipher: SpoolCipher = load_cipher(home)
         self._positions = dict(positions or {})
 
-    def read(self, limit: int = 500) -> Batch:
+    def read(self, limit: int = 200) -> Batch:
         """Up to ``limit`` records, round the writers. Raises SpoolKeyError for segments of another key."""
         batch = Batch()
         segments = self._segments()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from storage_samples import Room
 
 from gateway.storage.home import Home
 
@@ -88,3 +89,10 @@ def any_home(request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.Mon
         engine.dispose()
         monkeypatch.setenv("UNDERSTUDY_DATABASE_URL", url)
     return home
+
+
+@pytest.fixture
+def room(any_home: Home) -> Iterator[Room]:
+    made = Room(any_home)
+    yield made
+    made.close()

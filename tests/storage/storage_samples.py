@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gateway.config import Spool as SpoolSettings
+from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.records import CallRecord, CallText, PairRecord
+from gateway.storage.ingester import Ingester
+from gateway.storage.migrations import migrate
+from gateway.storage.protocols import Reader
+from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
+from gateway.storage.spool import Spool
+from gateway.storage.sql_reader import open_reader
+from gateway.storage.sql_writer import SqlWriter
 from optimizer.rollout import Student
 
 
@@ -72,3 +81,26 @@ def script(code: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {here!r})\n{code}", *arguments]
     return subprocess.Popen(command, env=environment(), **options)
+
+
+class Room:
+    """A spool, an ingester, a writer and a reader over one home."""
+
+    def __init__(self, home: Home) -> None:
+        migrate(home.database_url)
+        self.home = home
+        self.engine = write_engine(home.database_url)
+        self.writer = SqlWriter(self.engine)
+        self.spool = Spool(home, SpoolSettings())
+        self.ingester = Ingester(home, self.writer, threading.Event())
+        self.reader: Reader = open_reader(home)
+
+    def add(self, *records: SpoolRecord) -> None:
+        for record in records:
+            self.spool.append(record)
+        self.ingester.drain()
+
+    def close(self) -> None:
+        self.spool.close()
+        self.reader.close()
+        self.writer.close()

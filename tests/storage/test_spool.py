@@ -184,7 +184,7 @@ async def test_a_failed_fsync_is_never_believed(
     def fsync(descriptor: int) -> None:
         nonlocal count
         count += 1
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         assert path not in failed, "fsync was tried again on a segment that had failed"
         if count in failing:
             failed.add(path)
