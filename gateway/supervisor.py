@@ -254,7 +254,9 @@ class Supervisor:
 
     def _stop_all(self) -> bool:
         graceful = True
-        for process in sorted(self._processes, key=lambda one: one.part.stop_order):
+        leaving = sorted(self._processes, key=lambda one: one.part.stop_order)
+        self._say("Stopping: " + ", ".join(one.part.name for one in leaving if one.process is not None))
+        for process in leaving:
             if not process.stop(lambda: self._impatient):
                 self._say(
                     f"{process.part.name} did not stop in time and was killed; no answered call is lost."

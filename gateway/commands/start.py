@@ -66,11 +66,11 @@ def up(options: Namespace) -> int:
             port = free_port(host, port)
             parts = tree(loaded.config, home, folder.resolve(), host, port, os.environ)
             say("Starting: " + ", ".join(part.name for part in parts))
-            return Supervisor(parts, home, say).run(lambda: _greet(host, port, home, fresh_key))
+            status = Supervisor(parts, home, say).run(lambda: _greet(host, port, home, fresh_key))
+            say("Stopped.")
+            return status
     except (CannotStart, admin_key.WeakKey) as error:
         return fail(str(error))
-    finally:
-        say("Stopped.")
 
 
 def tree(
