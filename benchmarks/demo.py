@@ -38,7 +38,7 @@ from benchmarks.walk.processes import (
     undisturbed,
 )
 from benchmarks.walk.show import Board, Display, LiveDisplay, PlainDisplay
-from benchmarks.walk.summary import Memory, open_doors, results
+from benchmarks.walk.summary import Memory, open_doors, results, since_then
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies" / "demo"
 START_LIMIT_S = 60.0
@@ -75,12 +75,11 @@ class Demo:
             self.display.stop()
         self.display.say("")
         if remembered:
-            self.display.say(
-                "This home has seen the walk already; these are its results. See it again: make demo"
-            )
+            self._remind()
         self.display.say(results(self.figures, *self._certificate()))
-        self.display.say("")
-        self.display.say(open_doors(self.origin, self.teacher_url, self.memory))
+        if not self.options.exit:
+            self.display.say("")
+            self.display.say(open_doors(self.origin, self.teacher_url, self.memory))
 
     # ------------------------------------------------------------ start
     def _start(self) -> None:
@@ -193,6 +192,16 @@ class Demo:
         return traffic, reader
 
     # ------------------------------------------------------------ end
+    def _remind(self) -> None:
+        admin = AdminClient(self.origin, self.memory.admin_key)
+        try:
+            self.display.say(since_then(admin.task(TASK), admin.totals()))
+        finally:
+            admin.close()
+        self.display.say(
+            "\nThe walk was shown here already; these are its results. See it again: make demo\n"
+        )
+
     def _certificate(self) -> tuple[Path | None, str]:
         """The live student's certificate and what ``understudy verify`` says about it."""
         named = self.figures.get("certificate")

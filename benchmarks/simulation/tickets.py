@@ -34,7 +34,7 @@ def ticket(seed: int, number: int) -> Ticket:
     body = _body(rng, values, issues, channel)
     if rng.random() < 0.10:
         body = _non_native(rng, body)
-    if rng.random() < 0.22:
+    if rng.random() < 0.17:
         body = _mistyped(rng, body)
     return Ticket(text=_dressed(rng, values, body, channel), issues=issues)
 
@@ -46,7 +46,7 @@ def tickets(seed: int, start: int = 0) -> Iterator[Ticket]:
 
 def _issues(rng: random.Random) -> tuple[str, ...]:
     main = rng.choices(_ISSUES, _WEIGHTS)[0]
-    if main == "other.spam" or rng.random() > 0.12:
+    if main == "other.spam" or rng.random() > 0.09:
         return (main,)
     second = rng.choices(_ISSUES, _WEIGHTS)[0]
     return (main,) if second in (main, "other.spam") else (main, second)
@@ -61,7 +61,7 @@ def _body(rng: random.Random, values: dict[str, str], issues: tuple[str, ...], c
         said.insert(
             rng.randint(0, 1) if not also else len(said), also + rng.choice(phrases.SENTENCES[issues[1]])
         )
-    if channel != "terse" and rng.random() < 0.40:
+    if channel != "terse" and rng.random() < 0.34:
         said.insert(rng.randint(0, len(said)), rng.choice(phrases.ASIDES))
     if channel == "email" and rng.random() < 0.30:
         said.append(rng.choice(phrases.ASIDES))

@@ -14,9 +14,9 @@ from benchmarks.walk.processes import Children, TrafficReader, WalkFailed
 from benchmarks.walk.show import Board, Display, Line
 
 POLL_S = 0.5
-HOLD_LIVE_S = 12.0
+HOLD_LIVE_S = 20.0
 """How long the student serves before the teacher changes, so that its savings can be seen and measured."""
-LEAST_REASKS = 40
+LEAST_REASKS = 120
 _SILENCE_S = 20.0
 _RANK = {"shadow": 2, "canary": 3, "live": 4}
 Found = str | None
@@ -169,19 +169,25 @@ class Walk:
         self._phase("Drift", 150, alarmed, "the watch did not notice that the teacher had changed")
 
     def _taken_back(self) -> None:
+        given_back = False
+
         def back() -> Found:
+            nonlocal given_back
             share = self.traffic.student_share(self.task.teacher or "")
+            cost, teacher = self.task.cost.per_call_usd, self.task.cost.teacher_per_call_usd
+            dear_again = cost is None or teacher is None or cost > 0.9 * teacher
+            given_back = given_back or ((share or 0.0) <= 0.01 and dear_again)
             run = self._retrain()
             told = "a retrain is queued" if run is None else f"retrain {run.id} is {run.state}"
             asked = run is not None or self._retrain_asked()
             self.board.progress = (
                 f"the student answers {share or 0:.0%}; {told if asked else 'no retrain yet'}"
             )
-            if (share or 0.0) > 0.01 or not asked:
+            if not given_back or not asked:
                 return None
             self.figures["retrain"] = run.id if run else "queued"
-            self.figures["after_usd_per_1000_calls"] = _per_1000(self.task.cost.per_call_usd)
-            return f"the teacher answers every call again, {told}"
+            self.figures["after_usd_per_1000_calls"] = _per_1000(cost)
+            return f"the teacher answers every call again, at {_usd(_per_1000(cost))} per 1,000; {told}"
 
         self._phase("Taken back", 90, back, "traffic did not return to the teacher, or no retrain was queued")
 

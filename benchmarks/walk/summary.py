@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.simulation.prompt import TASK
+from benchmarks.walk.admin import TaskSeen, Totals
 
 _SIMULATED = (
     "The teacher is SIMULATED: no provider was called and no money was spent; prices are a real model's."
@@ -62,6 +63,19 @@ def results(figures: dict[str, Any], certificate: Path | None, verified: str) ->
             *(f"              {line}" for line in verified.splitlines()[:6]),
         ]
     return "\n".join([*lines, f"  {_SIMULATED}"])
+
+
+def since_then(task: TaskSeen, totals: Totals) -> str:
+    """What the gateway itself remembers, read from its API."""
+    students = ", ".join(f"v{one.version} {one.stage}" for one in task.students) or "none"
+    return "\n".join(
+        [
+            "What this home remembers",
+            f"  calls       {totals.calls:,}, of which a student answered {_share(totals.student_share)}",
+            f"  saved       {_usd(totals.saved_usd)} of {_usd(totals.teacher_cost_usd)} (simulated prices)",
+            f"  students    {students}",
+        ]
+    )
 
 
 def open_doors(origin: str, teacher_url: str, memory: Memory) -> str:

@@ -32,6 +32,7 @@ Script = Iterator[dict[str, Any]]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "POLL_S", 0.001)
     monkeypatch.setattr(phases, "HOLD_LIVE_S", 0.01)
+    monkeypatch.setattr(phases, "LEAST_REASKS", 40)
 
 
 @pytest.fixture
