@@ -119,6 +119,12 @@ def tree(
 
 
 def serve(options: Namespace) -> int:
+    loaded = read_policies(policies_of(options))
+    if loaded is None:
+        return 1
+    why, hint = bind_problem(loaded.config.server, os.environ, options.host)
+    if why:
+        return fail(f"{why} {hint}")
     extra = [] if options.host is None else ["--host", options.host]
     extra += [] if options.port is None else ["--port", str(options.port)]
     return _become("gateway.server", "--policies", str(policies_of(options)), *_home(), *extra)

@@ -73,8 +73,9 @@ def test_check_fails_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_up_refuses_bad_policies_and_open_doors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--policies", str(tmp_path / "nowhere")]) == 1
-    assert main(["up", "--host", "0.0.0.0"]) == 1
-    assert "'0.0.0.0' can be reached from other machines" in capsys.readouterr().err
+    for command in ("up", "serve"):
+        assert main([command, "--host", "0.0.0.0"]) == 1
+        assert "'0.0.0.0' can be reached from other machines" in capsys.readouterr().err
 
 
 def test_without_a_command_the_environment_decides(
