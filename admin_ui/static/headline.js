@@ -17,7 +17,7 @@ export function showHeadline(overview) {
       totals.saved_usd > 0 ? "good" : ""),
     figure("Answered by students", percent(totals.student_share), `${count(totals.student_calls)} of ${count(totals.calls)} calls`),
     figure("Agreement", percent(agreement?.agreement), agreement
-      ? `${bounds(agreement)} (95\u00a0% interval), students that serve` : "no student serves yet"),
+      ? `${bounds(agreement)} (95\u00a0% interval), students that serve` : "no student serves now, or nothing was compared yet"),
   ]);
 }
 

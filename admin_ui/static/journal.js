@@ -19,7 +19,7 @@ const row = (entry) => h("tr", {},
   h("td", { class: "n soft", "data-label": "No." }, entry.epoch),
   h("td", { "data-label": "Time" }, h("time", { datetime: isoTime(entry.at) }, when(entry.at))),
   h("td", { "data-label": "Who" }, entry.actor),
-  h("td", { "data-label": "What" }, h("strong", {}, entry.action), " ", h("span", { class: "subject" }, entry.subject)),
+  h("td", { "data-label": "What" }, h("strong", {}, entry.action === "promoted" ? `promoted to ${entry.detail.to}` : entry.action), " ", h("span", { class: "subject" }, entry.subject)),
   h("td", { "data-label": "Why", class: "why" }, entry.reason));
 
 export function showJournal({ entries, broken_at: broken }) {
