@@ -61,7 +61,10 @@ def _client(home: Home) -> httpx.Client:
 
 
 def _ask(text: str, **more: object) -> dict[str, object]:
-    return {"model": STUDENT, "messages": [{"role": "system", "content": "printer"}, {"role": "user", "content": text}]} | more
+    return {
+        "model": STUDENT,
+        "messages": [{"role": "system", "content": "printer"}, {"role": "user", "content": text}],
+    } | more
 
 
 def test_an_answer_is_whole_and_carries_its_probability(engine) -> None:
@@ -92,7 +95,9 @@ def test_only_the_last_user_turn_is_read(engine) -> None:
 
 async def test_concurrent_questions_get_their_own_answers(engine, make_tickets) -> None:
     asked = make_tickets(200, seed=5, noise=0)
-    transport = httpx.AsyncHTTPTransport(uds=str(engine.engine_socket), limits=httpx.Limits(max_connections=64))
+    transport = httpx.AsyncHTTPTransport(
+        uds=str(engine.engine_socket), limits=httpx.Limits(max_connections=64)
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=30) as client:
         answers = await asyncio.gather(
             *(client.post("/v1/chat/completions", json=_ask(text)) for text, _ in asked)
@@ -170,7 +175,11 @@ def test_the_socket_belongs_to_its_owner_alone(engine) -> None:
 def test_a_single_call_is_quick(engine) -> None:
     with _client(engine) as client:
         spent = [
-            float(client.post("/v1/chat/completions", json=_ask(f"wifi drops {n}")).headers["x-understudy-cpu-ms"])
+            float(
+                client.post("/v1/chat/completions", json=_ask(f"wifi drops {n}")).headers[
+                    "x-understudy-cpu-ms"
+                ]
+            )
             for n in range(30)
         ]
     assert sorted(spent)[15] < 5  # milliseconds; 0.2 on a quiet machine

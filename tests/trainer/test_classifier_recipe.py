@@ -36,7 +36,8 @@ def test_it_answers_like_the_teacher_byte_for_byte(trained, make_tickets) -> Non
 def test_equal_examples_and_seed_make_an_equal_artifact(make_tickets, tmp_path) -> None:
     pairs = make_tickets(200)
     digests = {
-        store(tmp_path / name / "s-v1", "classifier", learn(pairs), "d" * 64, 1).digest for name in ("one", "two")
+        store(tmp_path / name / "s-v1", "classifier", learn(pairs), "d" * 64, 1).digest
+        for name in ("one", "two")
     }
     assert len(digests) == 1
 
@@ -61,7 +62,9 @@ def test_it_says_why_it_cannot_do_a_task(pairs, reason) -> None:
 
 
 def test_two_answers_one_of_them_rare(make_tickets) -> None:
-    pairs = [(text, "rare" if number % 20 == 0 else "common") for number, (text, _) in enumerate(make_tickets(100))]
+    pairs = [
+        (text, "rare" if number % 20 == 0 else "common") for number, (text, _) in enumerate(make_tickets(100))
+    ]
     pairs += [(f"the moon base calls, code {number} moon", "rare") for number in range(5)]
     made = learn(pairs)
     assert made.answers == ("common", "rare")

@@ -26,7 +26,9 @@ def call(number: int, text: str = "", answer: str = "a", **changes: object) -> T
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=60), st.text(max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_a_group_lies_in_one_part_whatever_the_dataset(texts: list[str], task: str) -> None:
-    variants = [variant for text in texts for variant in (text, text.upper(), f" {text} ", text + " 1", text + " 22")]
+    variants = [
+        variant for text in texts for variant in (text, text.upper(), f" {text} ", text + " 1", text + " 22")
+    ]
     calls = [call(number, text=text) for number, text in enumerate(variants)]
     rows = assemble(calls, project="p", task=task, fingerprint="f", run="r", masked=True).rows
     parts: dict[str, set[str]] = {}

@@ -21,7 +21,9 @@ from optimizer.certificate import digest, read_envelope, recompute
 from optimizer.rollout import Stage
 
 STUDENT = f"triage-{FINGERPRINT[:4]}-v1"
-pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the job's process")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc to find the job's process"
+)
 
 
 def until(check: Callable[[], object], seconds: float = 60.0) -> None:
@@ -152,7 +154,11 @@ def test_a_cancelled_run_ends_and_leaves_no_student(taught, tmp_path, make_ticke
 
 
 def test_a_task_without_a_closed_set_of_answers_fails_cleanly(tmp_path) -> None:
-    home = with_calls(tmp_path / "home", [(f"tell me {n}x{n}", f"story {n}") for n in range(700)], at=1000.0)
+    home = with_calls(
+        tmp_path / "home",
+        [(f"tell me {chr(97 + n % 26) * (n // 26 + 1)}", f"story {n}") for n in range(700)],
+        at=1000.0,
+    )
     worker = start_worker(home, policies(tmp_path / "policies"))
     until(lambda: ended(home))
     end(worker)

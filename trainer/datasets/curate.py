@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 class Step(Struct, frozen=True):
     """What one step did. ``in_force`` is False for a cap that too few principals make meaningless; ``found``
-    counts what the step looked for (contradictory groups, clusters over the cap, …)."""
+    counts what the step looked for (contradictory inputs, clusters over the cap, …)."""
 
     name: str
     rows_in: int
@@ -73,16 +73,18 @@ def feedback(call: TrainingCall) -> float | None:
 
 
 def agreed(calls: Calls) -> tuple[Calls, Step]:
-    """Within a group of near-identical inputs the most frequent answer stands (the newest at a tie)."""
+    """Of equal inputs (case and spacing aside) the most frequent answer stands, the newest at a tie. Numbers
+    count here, unlike in the split's groups: two amounts may well deserve two answers."""
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     newest: dict[tuple[str, str], int] = {}
-    for position, call in enumerate(calls):
-        votes[call.group][call.answer] += 1
-        newest[call.group, call.answer] = position
+    inputs = [" ".join(call.text.casefold().split()) for call in calls]
+    for position, (same, call) in enumerate(zip(inputs, calls, strict=True)):
+        votes[same][call.answer] += 1
+        newest[same, call.answer] = position
     winner: dict[str, str] = {}
-    for group, counts in votes.items():
-        winner[group] = max((count, newest[group, answer], answer) for answer, count in counts.items())[2]
-    kept = [call for call in calls if call.answer == winner[call.group]]
+    for same, counts in votes.items():
+        winner[same] = max((count, newest[same, answer], answer) for answer, count in counts.items())[2]
+    kept = [call for same, call in zip(inputs, calls, strict=True) if call.answer == winner[same]]
     contradictory = sum(len(counts) > 1 for counts in votes.values())
     return kept, Step("contradictions", len(calls), len(kept), found=contradictory)
 
