@@ -17,8 +17,9 @@ from gateway import errors
 from gateway.config import Config
 from gateway.policy_files import PolicyWatcher
 from gateway.runtime import Runtime, build_runtime
-from gateway.storage.protocols import Reader, Recorder, Snapshot
+from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord
+from gateway.storage.values import Snapshot
 from gateway.watching import Watcher
 from optimizer.rollout import Stage, Student
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Policy, Task
 from gateway.providers.codec import Codec
-from gateway.storage.protocols import Key, Snapshot
+from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
 

@@ -20,9 +20,11 @@ from typing import Any
 
 from gateway import policy_files
 from gateway.config import Config, Learn, Task
+from gateway.storage.commands import AddDataset, Refused
 from gateway.storage.home import Home
-from gateway.storage.protocols import AddDataset, Dataset, Reader, Refused, Run, Writer
+from gateway.storage.protocols import Reader, Writer
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Dataset, Run
 from gateway.storage.writers import open_writer
 from trainer import registry
 from trainer.artifact import Artifact

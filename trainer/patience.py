@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway.storage.protocols import Command, Writer, WriterAway
+from gateway.storage.commands import Command, WriterAway
+from gateway.storage.protocols import Writer
 
 
 class Patient:

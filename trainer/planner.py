@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.config import Config, Learn, Task
-from gateway.storage.protocols import EnqueueRun, Run, TaskVersion
+from gateway.storage.commands import EnqueueRun
+from gateway.storage.values import Run, TaskVersion
 from optimizer.rollout import Stage, Student
 
 OPEN = ("queued", "running")

@@ -16,7 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config import Config, Learn
-from gateway.storage.protocols import HandleWish, MoveStudent, Pair, Reader, Refused, Run, Wish, Writer
+from gateway.storage.commands import HandleWish, MoveStudent, Refused
+from gateway.storage.protocols import Reader, Writer
+from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
 from trainer.certify import Issuer, Lineage, levels, write_whole

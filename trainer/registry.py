@@ -17,7 +17,9 @@ import numpy as np
 from msgspec import Struct
 
 from gateway.config import Learn
-from gateway.storage.protocols import AddStudent, MoveStudent, Reader, Run, Writer
+from gateway.storage.commands import AddStudent, MoveStudent
+from gateway.storage.protocols import Reader, Writer
+from gateway.storage.values import Run
 from optimizer.rollout import Stage, Student
 from trainer.artifact import FORMAT, Artifact, ArtifactRefused, Manifest, load, save
 from trainer.certify import Issuer, Lineage, code_version

@@ -20,9 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import policy_files
 from gateway.config import Config
+from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
-from gateway.storage.protocols import ClaimRun, FinishRun, Reader, Refused, ReportRun, Run, Writer, WriterAway
+from gateway.storage.protocols import Reader, Writer
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Run
 from gateway.storage.writers import open_writer
 from trainer.certify import Issuer
 from trainer.child import Child

@@ -46,7 +46,7 @@ from gateway.api.sessions import ABSOLUTE_S, IDLE_S, LoginBrake, Session, Sessio
 from gateway.control import Control
 from gateway.errors import BadRequest, NotFound, RateLimited, Unauthenticated, Unavailable
 from gateway.protocol.body import decode_object, typed
-from gateway.storage.protocols import JournalEntry
+from gateway.storage.values import JournalEntry
 
 T = TypeVar("T")
 Action = Literal["promote", "pause", "resume", "rollback", "retrain"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.admin_shapes import Evidence
-from gateway.storage.protocols import Pair, Reader
+from gateway.storage.protocols import Reader
+from gateway.storage.values import Pair
 from optimizer.rollout import Student
 from optimizer.stats.intervals import wilson
 

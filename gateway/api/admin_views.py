@@ -22,7 +22,8 @@ from gateway.config import Config, Task
 from gateway.control import Control
 from gateway.runtime import Runtime
 from gateway.storage.ledger import STEP_S
-from gateway.storage.protocols import Dataset, JournalEntry, LedgerBucket, Reader, Run, TaskVersion, Wish
+from gateway.storage.protocols import Reader
+from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Run, TaskVersion, Wish
 from optimizer.roi import summarise
 from optimizer.rollout import Stage, Student
 

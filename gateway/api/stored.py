@@ -23,9 +23,9 @@ from gateway.api.http import read_body
 from gateway.context import Principal
 from gateway.control import Control
 from gateway.protocol.body import decode_object
-from gateway.storage.protocols import StoredCompletion
 from gateway.storage.recent import DELETED, RecentCalls
 from gateway.storage.records import DeletionRecord, MetadataRecord
+from gateway.storage.values import StoredCompletion
 
 T = TypeVar("T")
 Client = Request[Any, Any, Any]

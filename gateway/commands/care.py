@@ -25,9 +25,9 @@ def migrate(_options: Namespace) -> int:
     """Brings the schema of the database to this version's; a running ingester has done so already."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from gateway.storage.commands import WriterAway
     from gateway.storage.engine import is_sqlite
     from gateway.storage.migrations import migrate as bring_up_to_date
-    from gateway.storage.protocols import WriterAway
     from gateway.storage.writers import writer_lock
 
     home = prepared_home()

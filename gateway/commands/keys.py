@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.commands.common import fail, prepared_home, say
 from gateway.config import Name
 from gateway.keys import new_key
-from gateway.storage.protocols import Command, CreateKey, Key, Refused, RevokeKey, WriterAway
+from gateway.storage.commands import Command, CreateKey, Refused, RevokeKey, WriterAway
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Key
 from gateway.storage.writers import open_writer
 
 SCOPES = ("inference", "data", "train")

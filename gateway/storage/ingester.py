@@ -19,12 +19,12 @@ from types import FrameType
 
 import sqlalchemy as sa
 
+from gateway.storage.commands import WriterAway
 from gateway.storage.engine import is_sqlite, sqlite_file, write_engine
 from gateway.storage.erase import erase_expired
 from gateway.storage.home import Home
 from gateway.storage.ingest import ingest, load_cursors, prune
 from gateway.storage.migrations import migrate
-from gateway.storage.protocols import WriterAway
 from gateway.storage.records import SpoolRecord
 from gateway.storage.spool_format import SpoolKeyError
 from gateway.storage.spool_reader import Batch, SpoolReader

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.storage.protocols import JournalEntry
+from gateway.storage.values import JournalEntry
 
 GENESIS = "0" * 64
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.storage.protocols import LedgerBucket
 from gateway.storage.records import CallRecord, PairRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import LEDGER_BUCKETS
+from gateway.storage.values import LedgerBucket
 
 STEP_S = 60
 _KEY = ("start", "project", "task", "party")

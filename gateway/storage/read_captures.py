@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.storage.protocols import StoredCompletion, TrainingCall
 from gateway.storage.rows import completion_of, lesson_of
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES
+from gateway.storage.values import StoredCompletion, TrainingCall
 
 
 class CaptureQueries:

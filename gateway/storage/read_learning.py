@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.protocols import Dataset, Pair, TaskVersion, Wish
 from gateway.storage.rows import PAIR_COLUMNS, dataset_of, pair_of, student_of, wish_of
 from gateway.storage.tables import (
     DATASETS,
@@ -18,6 +17,7 @@ from gateway.storage.tables import (
     TASK_VERSIONS,
     WISHES,
 )
+from gateway.storage.values import Dataset, Pair, TaskVersion, Wish
 from optimizer.rollout import Stage, Student
 
 

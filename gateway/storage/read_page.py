@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from gateway.storage.journal import first_break
 from gateway.storage.ledger import STEP_S, regroup
-from gateway.storage.protocols import JournalEntry, LedgerBucket
 from gateway.storage.rows import PAIR_COLUMNS, journal_of, pair_of
 from gateway.storage.sql_journal import journal_head
 from gateway.storage.tables import CAPTURES, JOURNAL, LEDGER_BUCKETS, PAIRS
+from gateway.storage.values import JournalEntry, LedgerBucket
 
 
 class PageQueries:

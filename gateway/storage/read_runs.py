@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.storage.protocols import Run, RunEvent
 from gateway.storage.rows import event_of, run_of
 from gateway.storage.tables import RUN_EVENTS, RUNS
+from gateway.storage.values import Run, RunEvent
 
 
 class RunQueries:

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gateway.masking import Masker, mask_value
-from gateway.storage.protocols import StoredCompletion
 from gateway.storage.records import CallRecord
+from gateway.storage.values import StoredCompletion
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _Place = tuple[str, str]  # project, call id

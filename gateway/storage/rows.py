@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.protocols import (
+from gateway.storage.tables import PAIRS
+from gateway.storage.values import (
     Dataset,
     JournalEntry,
     Key,
@@ -19,7 +20,6 @@ from gateway.storage.protocols import (
     TrainingCall,
     Wish,
 )
-from gateway.storage.tables import PAIRS
 from optimizer.rollout import Student
 
 _decode = msgspec.json.decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.storage.engine import read_engine
 from gateway.storage.home import Home
-from gateway.storage.protocols import Key, Reader, Snapshot
+from gateway.storage.protocols import Reader
 from gateway.storage.read_captures import CaptureQueries
 from gateway.storage.read_learning import LearningQueries
 from gateway.storage.read_page import PageQueries
@@ -12,6 +12,7 @@ from gateway.storage.read_runs import RunQueries
 from gateway.storage.rows import key_of, student_of
 from gateway.storage.sql_journal import generation, get_meta
 from gateway.storage.tables import API_KEYS, STUDENTS
+from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Stage
 
 

@@ -7,20 +7,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage.protocols import (
+from gateway.storage.commands import (
     AddDataset,
     CancelRun,
     ClaimRun,
-    Dataset,
     EnqueueRun,
     FinishRun,
     Refused,
     ReportRun,
-    Run,
 )
 from gateway.storage.rows import dataset_of, run_of, storable, to_json
 from gateway.storage.sql_journal import append_journal
 from gateway.storage.tables import DATASETS, RUN_EVENTS, RUNS
+from gateway.storage.values import Dataset, Run
 
 _OPEN = ("queued", "running")
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.protocols import AddStudent, HandleWish, MoveStudent, Refused
+from gateway.storage.commands import AddStudent, HandleWish, MoveStudent, Refused
 from gateway.storage.records import DemotionRecord, WishRecord
 from gateway.storage.rows import storable, student_of, to_json
 from gateway.storage.sql_journal import append_journal, bump_generation

@@ -11,8 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.storage import sql_runs, sql_students
-from gateway.storage.engine import serialise_writes
-from gateway.storage.protocols import (
+from gateway.storage.commands import (
     AddDataset,
     AddStudent,
     CancelRun,
@@ -22,16 +21,17 @@ from gateway.storage.protocols import (
     EnqueueRun,
     FinishRun,
     HandleWish,
-    Key,
     MoveStudent,
     Refused,
     ReportRun,
     RevokeKey,
     WriterAway,
 )
+from gateway.storage.engine import serialise_writes
 from gateway.storage.rows import key_of, key_row, storable
 from gateway.storage.sql_journal import append_journal, bump_generation
 from gateway.storage.tables import API_KEYS
+from gateway.storage.values import Key
 
 
 def create_key(connection: sa.Connection, command: CreateKey) -> Key:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.storage.protocols import Refused, Writer, WriterAway
+from gateway.storage.commands import Refused, WriterAway
+from gateway.storage.protocols import Writer
 from gateway.storage.writer_wire import Done, NotDone, NotNow, Reply, decode_command, encode, receive, send
 
 _log = logging.getLogger(__name__)

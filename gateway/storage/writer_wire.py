@@ -9,23 +9,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.storage.protocols import (
+from gateway.storage.commands import (
     AddDataset,
     AddStudent,
     CancelRun,
     ClaimRun,
     Command,
     CreateKey,
-    Dataset,
     EnqueueRun,
     FinishRun,
     HandleWish,
-    Key,
     MoveStudent,
     ReportRun,
     RevokeKey,
-    Run,
 )
+from gateway.storage.values import Dataset, Key, Run
 from optimizer.rollout import Student
 
 LONGEST = 16 * 1024 * 1024

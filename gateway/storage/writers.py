@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from gateway.storage.commands import Command, Refused, WriterAway
 from gateway.storage.engine import is_sqlite, write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.protocols import Command, Refused, Writer, WriterAway
+from gateway.storage.protocols import Writer
 from gateway.storage.sql_writer import SqlWriter
 from gateway.storage.writer_wire import RESULTS, Done, NotDone, decode_reply, encode, receive, send
 

@@ -16,7 +16,7 @@ from gateway.config import Config, Learn, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
-from gateway.storage.protocols import (
+from gateway.storage.values import (
     Dataset,
     JournalEntry,
     LedgerBucket,

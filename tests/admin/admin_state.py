@@ -8,16 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.storage.protocols import (
-    Dataset,
-    JournalEntry,
-    LedgerBucket,
-    Pair,
-    Run,
-    RunEvent,
-    TaskVersion,
-    Wish,
-)
+from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Pair, Run, RunEvent, TaskVersion, Wish
 from optimizer.rollout import Stage, Student
 
 NOW = 1_800_000_000.0

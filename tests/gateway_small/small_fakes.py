@@ -12,7 +12,7 @@ from gateway.protocol.assemble import chunk_text, finish_reason
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest
 from gateway.runtime import Runtime, build_runtime
-from gateway.storage.protocols import Key, Snapshot
+from gateway.storage.values import Key, Snapshot
 
 ALICE = Principal(key_id="key_alice", project="p1")
 BOB = Principal(key_id="key_bob", project="p2")

@@ -10,7 +10,7 @@ from gateway.config import Config, YamlKey
 from gateway.errors import Forbidden, GatewayError, NotFound, Unauthenticated
 from gateway.keys import digest_of, hint_of, new_key, well_formed
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
-from gateway.storage.protocols import Key
+from gateway.storage.values import Key
 
 NOW = 1_000.0
 

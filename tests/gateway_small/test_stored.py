@@ -16,9 +16,9 @@ from small_fakes import completion
 from gateway.api.stored import stored_routes
 from gateway.context import Principal
 from gateway.errors import GatewayError, Unauthenticated
-from gateway.storage.protocols import StoredCompletion
 from gateway.storage.recent import DELETED, RecentCalls
 from gateway.storage.records import CallRecord, CallText, DeletionRecord, MetadataRecord
+from gateway.storage.values import StoredCompletion
 
 
 class Database:

@@ -5,8 +5,8 @@ import pytest
 
 from gateway.storage.home import Home
 from gateway.storage.journal import GENESIS, entry_hash, first_break
-from gateway.storage.protocols import JournalEntry
 from gateway.storage.signing import home_public_key, load_or_create, verify
+from gateway.storage.values import JournalEntry
 
 
 def chain(length: int) -> list[JournalEntry]:

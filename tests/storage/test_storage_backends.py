@@ -11,24 +11,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from storage_samples import Room, call, pair, student, text
 
-from gateway.storage.engine import write_engine
-from gateway.storage.migrations import migrate
-from gateway.storage.protocols import (
+from gateway.storage.commands import (
     AddDataset,
     AddStudent,
     CancelRun,
     ClaimRun,
     CreateKey,
-    Dataset,
     EnqueueRun,
     FinishRun,
     HandleWish,
-    Key,
     MoveStudent,
     Refused,
     ReportRun,
     RevokeKey,
 )
+from gateway.storage.engine import write_engine
+from gateway.storage.migrations import migrate
 from gateway.storage.records import (
     AuditRecord,
     DeletionRecord,
@@ -39,6 +37,7 @@ from gateway.storage.records import (
 )
 from gateway.storage.sql_writer import SqlWriter
 from gateway.storage.tables import CALLS, FEEDBACK_LOG, JOURNAL, METADATA
+from gateway.storage.values import Dataset, Key
 from optimizer.rollout import Stage, Student
 
 F = "f" * 16

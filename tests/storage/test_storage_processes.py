@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from storage_samples import call, script, start_ingester, text
 
 from gateway.config import Spool as SpoolSettings
+from gateway.storage.commands import CreateKey, EnqueueRun, Refused, WriterAway
 from gateway.storage.home import Home
-from gateway.storage.protocols import CreateKey, EnqueueRun, Key, Refused, WriterAway
 from gateway.storage.spool import Spool
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Key
 from gateway.storage.writers import open_writer, writer_lock
 
 KEY = Key("key_1", "dev", "p", "digest", "us-…1", ("inference",), (), None, 1.0, None, None)

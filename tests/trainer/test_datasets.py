@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.protocol.fingerprint import group_of
-from gateway.storage.protocols import TrainingCall
+from gateway.storage.values import TrainingCall
 from trainer.datasets import curate
 from trainer.datasets.split import PARTS, part_of
 from trainer.datasets.versions import STALE_WEIGHT, DatasetRefused, assemble, read, write

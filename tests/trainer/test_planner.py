@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.config import Config, Learn, Task, Teacher
-from gateway.storage.protocols import Run, TaskVersion
+from gateway.storage.values import Run, TaskVersion
 from optimizer.rollout import Stage, Student
 from trainer.planner import claimable, due, round_of, waiting_for
 

@@ -12,8 +12,9 @@ import pytest
 from lesson_home import FINGERPRINT, pair, policies, store_records, with_calls
 
 from gateway import policy_files
+from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.home import Home
-from gateway.storage.protocols import AddStudent, MoveStudent, Reader, Writer
+from gateway.storage.protocols import Reader, Writer
 from gateway.storage.records import DemotionRecord, WishRecord
 from gateway.storage.signing import verify
 from gateway.storage.sql_reader import open_reader

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from lesson_home import FINGERPRINT, children, policies, start_worker, store_records, with_calls
 
+from gateway.storage.commands import CancelRun
 from gateway.storage.home import Home
-from gateway.storage.protocols import CancelRun, Run
 from gateway.storage.records import DemotionRecord
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Run
 from gateway.storage.writers import open_writer
 from optimizer.certificate import digest, read_envelope, recompute
 from optimizer.rollout import Stage

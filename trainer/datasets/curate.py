@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from msgspec import Struct
 
-from gateway.storage.protocols import TrainingCall
+from gateway.storage.values import TrainingCall
 
 Calls = list[TrainingCall]
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.storage.protocols import TrainingCall
+from gateway.storage.values import TrainingCall
 from trainer.datasets.curate import Step, curate
 from trainer.datasets.split import PARTS, Part, part_of
 

@@ -1,0 +1,181 @@
+"""Values that come out of storage: keys, runs, datasets, pairs, the journal. Frozen, all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from msgspec import Struct
+
+from optimizer.rollout import Student
+
+T = TypeVar("T")
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+# ---------------------------------------------------------------- values
+class Key(Struct, frozen=True):
+    """A virtual key as it is stored: its SHA-256, never its text. ``models`` empty means all."""
+
+    id: str
+    name: str
+    project: str
+    digest: str
+    hint: str  # prefix and last four characters, for people
+    scopes: tuple[str, ...]
+    models: tuple[str, ...]
+    requests_per_minute: int | None
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+
+class Snapshot(Struct, frozen=True):
+    """What the hot path needs from the database; replaced whole when ``generation`` changes."""
+
+    generation: int
+    keys: tuple[Key, ...]
+    students: tuple[Student, ...]  # every student that is not retired
+    students_off: bool
+
+
+class StoredCompletion(Struct, frozen=True):
+    """A captured call as the API shows it (texts masked)."""
+
+    id: str
+    project: str
+    created_at: float
+    model: str  # as the client asked
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    metadata: dict[str, str]
+
+
+class Run(Struct, frozen=True):
+    """A durable job. ``progress`` in [0, 1]; ``heartbeat_at`` is fresh while its worker lives."""
+
+    id: str
+    kind: str  # train
+    project: str
+    task: str
+    fingerprint: str
+    state: RunState
+    attempt: int
+    params: dict[str, Any]
+    result: dict[str, Any]
+    error: str
+    progress: float
+    step: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    heartbeat_at: float | None
+    cancel_requested: bool
+
+
+class RunEvent(Struct, frozen=True):
+    run_id: str
+    seq: int
+    at: float
+    level: Literal["info", "warn", "error"]
+    message: str
+    data: dict[str, Any]
+
+
+class Dataset(Struct, frozen=True):
+    """An immutable, content-addressed dataset version: ``digest`` names its folder under ``datasets/``."""
+
+    digest: str
+    project: str
+    task: str
+    fingerprint: str
+    version: int
+    created_at: float
+    card: dict[str, Any]
+
+
+class TrainingCall(Struct, frozen=True):
+    """One captured call as the trainer reads it: masked input, the teacher's answer, its group."""
+
+    call_id: str
+    created_at: float
+    group: str
+    key_id: str
+    end_user: str
+    session: str
+    text: str  # last user text
+    answer: str  # assistant text
+    finish_reason: str
+    completion_tokens: int
+    metadata: dict[str, str]
+
+
+class Pair(Struct, frozen=True):
+    """A row of evidence, in the order it was ingested (``seq``)."""
+
+    seq: int
+    call_id: str
+    kind: str
+    created_at: float
+    student: str
+    epoch: int
+    session: str
+    answered: bool
+    agree: bool
+    confidence: float
+    propensity: float
+    student_latency_ms: float
+    extra_cost_usd: float | None
+    teacher_text: str
+    student_text: str
+
+
+class Wish(Struct, frozen=True):
+    id: int
+    student: str
+    action: str
+    actor: str
+    reason: str
+    at: float
+
+
+class JournalEntry(Struct, frozen=True):
+    """One line of the hash-chained log. ``hash`` = SHA-256 over ``prev`` and the canonical JSON of the rest."""
+
+    epoch: int
+    at: float
+    kind: Literal["rollout", "admin", "key"]
+    actor: str
+    subject: str
+    action: str
+    reason: str
+    detail: dict[str, Any]
+    prev: str
+    hash: str
+
+
+class LedgerBucket(Struct, frozen=True):
+    """Calls of one task and one answering party in one time bucket (seconds since epoch at its start)."""
+
+    start: int
+    project: str
+    task: str
+    party: str  # teacher | student | plain
+    calls: int
+    errors: int
+    cost_usd: float
+    teacher_cost_usd: float
+    unpriced: int
+    extra_cost_usd: float  # re-asks and other learning costs charged against the savings
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class TaskVersion(Struct, frozen=True):
+    """A (project, task, fingerprint) that was seen, with how many trainable calls it has."""
+
+    project: str
+    task: str
+    fingerprint: str
+    version: int
+    first_seen: float
+    trainable_calls: int
