@@ -267,6 +267,8 @@ def main() -> int:
     try:
         with interrupted_by_sigterm(), _alone(options.home):
             return _run(_demo(options))
+    except BrokenPipeError:  # whoever read our lines is gone
+        return 1
     except (WalkFailed, OSError) as problem:
         print(f"The demo cannot start: {problem}", file=sys.stderr)
         return 1
@@ -282,6 +284,7 @@ def _run(demo: Demo) -> int:
             _stay(demo)
     except KeyboardInterrupt:
         demo.display.say("\nStopping.")
+        return 0 if demo.memory.walked else 130
     except (WalkFailed, httpx.HTTPError, LookupError, subprocess.TimeoutExpired) as failure:
         demo.display.say(f"\nThe demo did not get through: {failure}\nLogs: {demo.home / 'logs'}")
         return 1

@@ -106,7 +106,7 @@ def test_kill_9_of_the_ingester_moves_every_call_once(
 COMMAND = """
 from pathlib import Path
 from gateway.storage.home import Home
-from gateway.storage.protocols import EnqueueRun
+from gateway.storage.commands import EnqueueRun
 from gateway.storage.writers import open_writer
 writer = open_writer(Home(Path(sys.argv[1])))
 print(writer.execute(EnqueueRun("train", "p", "triage", "f", {"seed": 3}, 1.0)).id)
