@@ -145,7 +145,8 @@ def interrupted_by_sigterm() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a background shell would have us ignore Ctrl-C
+    before = {name: signal.signal(name, interrupt) for name in names}
     try:
         yield
     finally:
