@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.storage.journal import first_break
-from gateway.storage.ledger import STEP_S, regroup
+from gateway.storage.ledger import bucket_of, regrouped
 from gateway.storage.rows import PAIR_COLUMNS, journal_of, pair_of
 from gateway.storage.sql_journal import journal_head
 from gateway.storage.tables import CAPTURES, JOURNAL, LEDGER_BUCKETS, PAIRS
@@ -19,12 +19,10 @@ class PageQueries:
     _engine: sa.Engine
 
     def ledger(self, *, since: float, bucket_s: int) -> list[LedgerBucket]:
-        """Sums per ``bucket_s`` seconds (60 at least), beginning with the bucket that holds ``since``."""
-        step = max(STEP_S, bucket_s)
-        query = sa.select(LEDGER_BUCKETS).where(LEDGER_BUCKETS.c.start >= int(since // step * step))
+        """Sums per ``bucket_s`` seconds (ten at least), beginning with the bucket that holds ``since``."""
         with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return regroup((LedgerBucket(**row) for row in rows), step)
+            rows = connection.execute(regrouped(since, bucket_s)).mappings()
+            return [bucket_of(row) for row in rows]
 
     def journal(self, *, limit: int = 100, kind: str | None = None) -> list[JournalEntry]:
         """Newest first."""
