@@ -60,9 +60,15 @@ def results(figures: dict[str, Any], certificate: Path | None, verified: str) ->
         lines += [
             f"  certificate {certificate}",
             f"  verify it   understudy verify {certificate} --home {certificate.parents[1]}",
-            *(f"              {line}" for line in verified.splitlines()[:6]),
+            *(f"              {line}" for line in _gist(verified)),
         ]
     return "\n".join([*lines, f"  {_SIMULATED}"])
+
+
+def _gist(verified: str) -> list[str]:
+    """What was tested, and the verdict: the first lines and the last one of ``understudy verify``."""
+    lines = [line for line in verified.splitlines() if line.strip()]
+    return lines[:6] + lines[6:][-1:]
 
 
 def since_then(task: TaskSeen, totals: Totals) -> str:
