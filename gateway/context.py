@@ -26,6 +26,10 @@ class Principal(Struct, frozen=True):
     scopes: tuple[str, ...] = ("inference",)
     models: tuple[str, ...] = ()
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    budget_usd_day: float | None = None
+    budget_usd_month: float | None = None
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Exchange:
     body: dict[str, Any]
     request: ChatRequest
     runtime: Runtime
+    endpoint: str = "chat"
+    """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
 
     # authenticate
     principal: Principal | None = None

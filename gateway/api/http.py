@@ -98,9 +98,17 @@ async def start_stream(send: Send, request_id: str, headers: Mapping[str, str]) 
 
 
 async def send_error(
-    send: Send, error: errors.GatewayError, request_id: str, headers: Mapping[str, str]
+    send: Send,
+    error: errors.GatewayError,
+    request_id: str,
+    headers: Mapping[str, str],
+    *,
+    status: int | None = None,
+    body: bytes | None = None,
 ) -> None:
-    await send_whole(send, error.body(), request_id, {**headers, **error.headers}, status=error.status)
+    """An error; ``status`` and ``body`` are given where a dialect tells it in another shape than OpenAI's chat."""
+    told = error.body() if body is None else body
+    await send_whole(send, told, request_id, {**headers, **error.headers}, status=status or error.status)
 
 
 class Authenticator(Protocol):

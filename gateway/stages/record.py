@@ -162,6 +162,7 @@ def record_of(
         config_digest=exchange.runtime.config.digest,
         verdicts=exchange.verdicts,
         metadata=exchange.request.metadata or {},
+        endpoint=exchange.endpoint,
     )
 
 

@@ -78,6 +78,8 @@ class CallRecord(Struct, frozen=True, tag="call"):
     verdicts: list[str]
     metadata: dict[str, str]
     text: CallText | None = None
+    endpoint: str = "chat"
+    """The API the client spoke: chat, responses, messages or completions."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

@@ -1,0 +1,292 @@
+"""One way in for every dialect: reads the body, makes the exchange, watches for a client that leaves, and writes
+the answer whole, as a stream or as an error. What is particular to an API stands in its :class:`Dialect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from gateway import errors
+from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole, start_stream
+from gateway.context import Exchange, Principal
+from gateway.live import Live
+from gateway.pipeline import Handler
+from gateway.protocol.answer import Answer, ChunkStream, WholeAnswer
+from gateway.protocol.body import decode_object, typed
+from gateway.protocol.chat import ChatRequest, usage_to_wire
+
+encode = msgspec.json.encode
+_STEERING = (
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "custom_llm_provider",
+    "extra_headers",
+    "headers",
+)
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
+
+class Rendering:
+    """One call in its client's dialect: ``body`` is the chat form of the request, and the methods write the
+    answer. Chat's own behaviour is in ``gateway.api.chat``; others override what differs for them."""
+
+    principal: Principal | None = None
+    """Set when the dialect had to know the caller before the pipeline does."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+
+    async def ask(self, pipeline: Handler, exchange: Exchange) -> Answer:
+        return await pipeline(exchange)
+
+    async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
+        """The answer's body; ``data`` is a complete chat completion."""
+        raise errors.Internal("this dialect writes no whole answers")
+
+    def begin(self, exchange: Exchange) -> bytes:
+        """Frames before the first chunk."""
+        return b""
+
+    def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
+        """The frames that one chat chunk becomes; empty when it says nothing new."""
+        raise errors.Internal("this dialect writes no streams")
+
+    async def finish(self, exchange: Exchange) -> bytes:
+        """Frames after the last chunk; the call is recorded by now."""
+        return b""
+
+    def failed(self, exchange: Exchange, error: errors.GatewayError) -> bytes:
+        """The frames that tell of an error after the 200; nothing may follow them."""
+        raise errors.Internal("this dialect writes no streams")
+
+
+class Dialect(Protocol):
+    """One API. ``endpoint`` names it on the record, ``prefix`` begins its call ids."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def prefix(self) -> str: ...
+
+    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+        """A decoded body in chat form. Raises BadRequest that names the parameter at fault."""
+
+    def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:
+        """Status and body of an error."""
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """Headers that every answer of this API carries."""
+
+
+class Ingress:
+    """An ASGI app for one route; ``pipeline`` is the folded stages."""
+
+    def __init__(self, pipeline: Handler, live: Live, dialect: Dialect) -> None:
+        self._pipeline, self._live, self._dialect = pipeline, live, dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
+        watch: asyncio.Task[None] | None = None
+        call: _Call | None = None
+        try:
+            server = self._live.runtime().config.server
+            body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
+            headers = headers_of(scope)
+            rendering = await self._dialect.read(headers, decode_object(body))
+            exchange = self._exchange(headers, rendering, request_id, started)
+            call = _Call(exchange, send, rendering, self._dialect)
+            here = asyncio.current_task()
+            assert here is not None
+            watch = asyncio.create_task(_cancel_on_disconnect(receive, here))
+            await call.answer(await rendering.ask(self._pipeline, exchange))
+        except errors.GatewayError as error:
+            await self._refuse(send, error, request_id, call)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            if watch is None or not watch.done():
+                raise  # not the client: the server is shutting down
+            here = asyncio.current_task()
+            if here is not None:
+                here.uncancel()
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    def _exchange(
+        self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float
+    ) -> Exchange:
+        runtime, dialect = self._live.runtime(), self._dialect
+        request = typed(rendering.body, ChatRequest)
+        check(rendering.body, request)
+        return Exchange(
+            call_id=dialect.prefix + secrets.token_hex(16),
+            request_id=request_id,
+            received_at=time.time(),
+            started=started,
+            deadline=started + min(runtime.config.timeouts.total, client_patience(headers)),
+            headers=headers,
+            body=rendering.body,
+            request=request,
+            runtime=runtime,
+            endpoint=dialect.endpoint,
+            principal=rendering.principal,
+        )
+
+    async def _refuse(
+        self, send: Send, error: errors.GatewayError, request_id: str, call: _Call | None
+    ) -> None:
+        dialect = self._dialect
+        status, body = dialect.error(error, request_id)
+        headers = call.headers() if call else dialect.headers(request_id)
+        await send_error(send, error, request_id, headers, status=status, body=body)
+
+
+def check(data: dict[str, Any], request: ChatRequest) -> None:
+    """What the types cannot say. Raises BadRequest as OpenAI does."""
+    refuse_steering(data)
+    if not request.messages:
+        raise errors.BadRequest(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array.",
+            param="messages",
+            code="empty_array",
+        )
+    for position, message in enumerate(request.messages):
+        if message.role not in _ROLES:
+            raise errors.BadRequest(
+                f"Invalid value: '{message.role[:40]}'. Supported values are: 'system', 'developer', 'assistant', "
+                "'user', 'tool' and 'function'.",
+                param=f"messages[{position}].role",
+                code="invalid_value",
+            )
+    if request.stream_options is not None and not request.streamed:
+        raise errors.BadRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
+    for key, value in (request.metadata or {}).items():
+        if len(key) > 64 or len(value) > 512 or len(request.metadata or {}) > 16:
+            raise errors.BadRequest(
+                "'metadata' takes at most 16 pairs, keys of at most 64 and values of at most 512 characters.",
+                param="metadata",
+                code="invalid_metadata",
+            )
+
+
+def refuse_steering(data: dict[str, Any]) -> None:
+    """Raises BadRequest for a parameter that would send the call, or our credentials, somewhere else."""
+    for name in _STEERING:
+        if name in data:
+            raise errors.BadRequest(
+                f"The parameter '{name}' would steer the gateway and is not accepted. Remove it.",
+                param=name,
+                code="unsupported_parameter",
+            )
+
+
+def client_patience(headers: Mapping[str, str]) -> float:
+    """The seconds after which the SDK gives up anyway; no work is worth doing after that."""
+    try:
+        seconds = float(headers.get("x-stainless-read-timeout", "inf"))
+    except ValueError:
+        return float("inf")
+    return seconds if seconds > 0 else float("inf")
+
+
+async def _cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
+    """A client that leaves frees the upstream at once, also before the first byte."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            call.cancel()
+            return
+
+
+class _Call:
+    """Writes one answer."""
+
+    def __init__(self, exchange: Exchange, send: Send, rendering: Rendering, dialect: Dialect) -> None:
+        self._exchange, self._send = exchange, send
+        self._rendering, self._dialect = rendering, dialect
+
+    def headers(self) -> dict[str, str]:
+        exchange = self._exchange
+        rung = exchange.answered_by
+        found = {
+            "x-understudy-call-id": exchange.call_id,
+            "openai-version": "2020-10-01",
+            "openai-processing-ms": str(round((time.monotonic() - exchange.started) * 1000)),
+            **exchange.response_headers,
+            **self._dialect.headers(exchange.request_id),
+        }
+        if exchange.task is not None:
+            found["x-understudy-task"] = exchange.task.name
+        if rung is not None:
+            found["x-understudy-candidate"] = rung.candidate.name
+            settings = exchange.runtime.config.providers.get(rung.candidate.provider)
+            if getattr(settings, "simulated", False):
+                found["x-understudy-simulated"] = "true"
+        if exchange.cache:
+            found["x-understudy-cache"] = exchange.cache
+        return found
+
+    async def answer(self, answer: WholeAnswer | ChunkStream) -> None:
+        if isinstance(answer, WholeAnswer):
+            await self._whole(answer)
+            return
+        try:
+            await self._stream(answer)
+        finally:
+            await answer.aclose()
+
+    async def _whole(self, answer: WholeAnswer) -> None:
+        exchange = self._exchange
+        data = answer.data
+        data["id"], data["model"] = exchange.call_id, exchange.request.model
+        if data.get("usage") is None and exchange.usage is not None:
+            data["usage"] = usage_to_wire(exchange.usage)
+        body = await self._rendering.whole(exchange, data)
+        headers = self.headers()
+        busy = time.monotonic() - exchange.started - exchange.upstream_seconds
+        headers["x-understudy-overhead-ms"] = f"{max(0.0, busy) * 1000:.2f}"
+        if exchange.cost_usd is not None:
+            headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
+        await send_whole(self._send, body, exchange.request_id, headers)
+
+    async def _stream(self, stream: ChunkStream) -> None:
+        exchange, send, rendering = self._exchange, self._send, self._rendering
+        chunks = aiter(stream)
+        begun = False
+        while True:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                break
+            except errors.GatewayError as error:
+                if not begun:
+                    raise
+                # After the 200 an error frame without an end mark is the only thing every SDK understands.
+                frames = rendering.failed(exchange, error)
+                await send({"type": "http.response.body", "body": frames, "more_body": False})
+                return
+            frames = rendering.chunk(exchange, chunk.data)
+            if frames:
+                if not begun:
+                    begun = True
+                    await start_stream(send, exchange.request_id, self.headers())
+                    frames = rendering.begin(exchange) + frames
+                await send({"type": "http.response.body", "body": frames, "more_body": True})
+        opening = b""
+        if not begun:
+            await start_stream(send, exchange.request_id, self.headers())
+            opening = rendering.begin(exchange)
+        body = opening + await rendering.finish(exchange)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
