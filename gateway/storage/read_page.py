@@ -11,7 +11,7 @@ from gateway.storage.journal import first_break
 from gateway.storage.ledger import bucket_of, regrouped
 from gateway.storage.rows import PAIR_COLUMNS, journal_of, pair_of
 from gateway.storage.sql_journal import journal_head
-from gateway.storage.tables import CAPTURES, JOURNAL, LEDGER_BUCKETS, PAIRS
+from gateway.storage.tables import CAPTURES, JOURNAL, PAIRS
 from gateway.storage.values import JournalEntry, LedgerBucket
 
 
