@@ -140,6 +140,9 @@ class Learn(_Node, frozen=True):
     """
 
     recipes: Literal["auto"] | list[Literal["classifier"]] = "auto"
+    calibration: Literal["split", "crossfit"] = "split"
+    """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
+    them too and chooses it from predictions by models that never saw the call."""
     target: OpenShare = 0.95
     margin: OpenShare = 0.02
     alpha: OpenShare = 0.05
@@ -147,6 +150,9 @@ class Learn(_Node, frozen=True):
     approval: Literal["manual", "automatic"] = "manual"
     min_calls: Annotated[int, Meta(ge=50)] = 1000
     min_new_calls: Annotated[int, Meta(ge=1)] = 500
+    growth: Annotated[float, Meta(gt=1)] | None = None
+    """A successor is trained once the captured calls have grown by this factor since the last run; None: only
+    when one is asked for. The old student serves until its successor has passed the same gates."""
     max_calls: Annotated[int, Meta(ge=100)] = 50_000
     ceiling_rate: Share = 0.02
     """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""

@@ -54,20 +54,27 @@ def jobs_for(
                 continue
             canary = student.stage is Stage.CANARY
             rate = rules.canary.reask_rate if canary else task.watch.reask_rate
-            if rng.random() < rate:
-                return [Job("canary" if canary else "reask", student, rate)]
+            asked = [Job("canary" if canary else "reask", student, rate)] if rng.random() < rate else []
+            return asked + shadows_for(exchange, students, rng)
         return []
     if rung.role != "teacher" or exchange.ineligible:
         return []
-    jobs = [
-        Job("shadow", student, rules.shadow.sample)
-        for student in students
-        if student.stage is Stage.SHADOW and not student.paused and rng.random() < rules.shadow.sample
-        and not ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
-    ]  # fmt: skip
+    jobs = shadows_for(exchange, students, rng)
     if self_asked < task.learn.ceiling_calls and rng.random() < task.learn.ceiling_rate:
         jobs.append(Job("self", None, task.learn.ceiling_rate))
     return jobs
+
+
+def shadows_for(exchange: Exchange, students: tuple[Student, ...], rng: random.Random) -> list[Job]:
+    """The shadow students that are asked as well. What a live student answered is sampled at the same rate as
+    what the teacher answered, else its successor would be judged by the calls it passed on: the hard ones."""
+    sample = exchange.runtime.config.promotion.shadow.sample
+    return [
+        Job("shadow", student, sample)
+        for student in students
+        if student.stage is Stage.SHADOW and not student.paused and rng.random() < sample
+        and not ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
+    ]  # fmt: skip
 
 
 class Learner:
@@ -127,11 +134,14 @@ class Learner:
                 self._queue.task_done()
 
     async def _ask(self, exchange: Exchange, job: Job, text: str) -> PairRecord | None:
-        if job.kind == "shadow":
-            return await self._shadow(exchange, job, text)
+        by_student = exchange.answered_by is not None and exchange.answered_by.role == "student"
+        if job.kind == "shadow" and not by_student:
+            return await self._shadow(exchange, job, text, 0.0)
         again, extra = await self._teacher(exchange)
         if again is None:
             return None
+        if job.kind == "shadow":
+            return await self._shadow(exchange, job, again, extra)
         if job.kind == "self":
             return _pair(
                 exchange, job, teacher=text, student=again, confidence=1.0, answered=True, extra=extra
@@ -142,7 +152,8 @@ class Learner:
             answered=True, extra=extra,
         )  # fmt: skip
 
-    async def _shadow(self, exchange: Exchange, job: Job, text: str) -> PairRecord:
+    async def _shadow(self, exchange: Exchange, job: Job, text: str, extra: float | None) -> PairRecord:
+        """``text``: the teacher's answer, which cost ``extra`` when it was asked for this."""
         student = job.student
         assert student is not None and exchange.task is not None
         rung = Rung(
@@ -154,7 +165,7 @@ class Learner:
         took = (time.monotonic() - began) * 1000
         return _pair(
             exchange, job, teacher=text, student=reply.text, confidence=reply.confidence,
-            answered=reply.confidence >= student.threshold, extra=0.0, took=took,
+            answered=reply.confidence >= student.threshold, extra=extra, took=took,
         )  # fmt: skip
 
     async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:

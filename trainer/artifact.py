@@ -53,6 +53,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     max_answer_tokens: Annotated[int, Meta(ge=1)]
     training: dict[str, float]
     files: dict[str, Digest]
+    crossfit: list[tuple[float, int]] = []
+    """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 
 
 class _Terms(Struct, frozen=True, forbid_unknown_fields=True):

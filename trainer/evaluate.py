@@ -42,8 +42,12 @@ class _Mark(Struct, frozen=True):
 def examine(
     trained: Trained, version: Version, *, terms: Terms, comparison: Literal["exact", "folded"]
 ) -> Exam:
-    """Answers the raw calibration and holdout calls and compares with the teacher."""
-    calibration = _mark(trained, version.part("calibration"), comparison)
+    """Answers the raw calibration and holdout calls and compares with the teacher. A cross-fitted student's
+    calibration calls are those of its training part, each answered by a model that never saw its fold."""
+    if trained.crossfit:
+        calibration = _crossfitted(trained, version.part("train"), comparison)
+    else:
+        calibration = _mark(trained, version.part("calibration"), comparison)
     holdout = _mark(trained, version.part("holdout"), comparison)
     evidence = Screening(
         calibration=tuple((mark.confidence, mark.agree) for mark in calibration),
@@ -65,6 +69,16 @@ def examine(
         "training": trained.numbers,
     }
     return Exam(evidence=evidence, calibration=chosen, metrics=metrics)
+
+
+def _crossfitted(
+    trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]
+) -> list[_Mark]:
+    return [
+        _Mark(row=row, confidence=confidence, agree=agrees(comparison, trained.answers[column], row.answer))
+        for row, (confidence, column) in zip(rows, trained.crossfit, strict=True)
+        if row.calibrates
+    ]
 
 
 def _mark(trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]) -> list[_Mark]:

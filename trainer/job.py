@@ -115,6 +115,7 @@ def _dataset(lesson: Lesson) -> Version:
         run=run.id,
         masked=lesson.task.capture.mask if lesson.task.capture else False,
         fresh_since=float(run.params.get("fresh_since") or 0.0),
+        crossfit=lesson.learn.calibration == "crossfit",
     )
     write(version, home.datasets)
     lesson.writer.execute(
@@ -144,7 +145,7 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
     if before is not None:
         return before
     examples = [
-        Example(text=row.text, answer=row.answer, tokens=row.tokens, weight=row.weight)
+        Example(text=row.text, answer=row.answer, tokens=row.tokens, weight=row.weight, fold=row.fold)
         for row in version.part("train")
     ]
     lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")

@@ -23,7 +23,8 @@ def due(
 
     A retrain that was asked for is queued at once, so that it shows, and waits for ``min_new_calls``. Without
     a request: the first training starts at ``min_calls``; a scope whose last run or student failed waits for
-    ``min_new_calls`` more than it had then.
+    ``min_new_calls`` more than it had then; one whose student serves gets a successor once its calls have
+    grown by ``growth``, and none while a successor is still being proven.
     """
     learning = {task.name: task for task in config.tasks if may_learn(task)}
     found: list[EnqueueRun] = []
@@ -38,7 +39,10 @@ def due(
         )
         if any(run.state in OPEN for run in history):
             continue
-        alive = any(scope_of(student) == scope and student.stage != Stage.RETIRED for student in students)
+        stages = [one.stage for one in students if scope_of(one) == scope and one.stage != Stage.RETIRED]
+        if any(stage != Stage.LIVE for stage in stages) and scope not in requests:
+            continue
+        alive = bool(stages)
         params = _params(task.learn, version, history, requested=scope in requests, alive=alive, now=now)
         if params is not None:
             found.append(EnqueueRun("train", *scope, params=params, at=now))
@@ -57,11 +61,13 @@ def _params(
             "not_before_calls": calls + learn.min_new_calls,
             "fresh_since": now,
         }
-    if alive or calls < learn.min_calls:
+    if calls < learn.min_calls:
         return None
     if not history:
-        return {"reason": "enough calls were captured", "trainable_calls": calls}
-    if calls < calls_at(history[-1]) + learn.min_new_calls:
+        return None if alive else {"reason": "enough calls were captured", "trainable_calls": calls}
+    before = calls_at(history[-1])
+    grown = learn.growth is not None and calls >= before * learn.growth
+    if calls < before + learn.min_new_calls or (alive and not grown):
         return None
     return {
         "reason": "enough new calls were captured since the last run",

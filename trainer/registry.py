@@ -91,6 +91,7 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         max_answer_tokens=trained.max_answer_tokens,
         training=trained.numbers,
         files={},
+        crossfit=list(trained.crossfit),
     )
     save(folder, manifest, trained.parameters)
     return load(folder)
@@ -104,6 +105,7 @@ def as_trained(artifact: Artifact) -> Trained:
         max_answer_tokens=manifest.max_answer_tokens,
         parameters=artifact.parameters,
         numbers=dict(manifest.training),
+        crossfit=tuple(manifest.crossfit),
     )
 
 

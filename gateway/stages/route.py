@@ -11,7 +11,7 @@ from gateway.context import Answer, Exchange
 from gateway.pipeline import Handler
 from gateway.providers import ClassifierProvider
 from gateway.runtime import Runtime, candidates_of
-from optimizer.routing.choose import Situation, choose, standing
+from optimizer.routing.choose import Situation, challenged, choose, standing
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Plan, Rung
 from optimizer.routing.strategies import Cascade, Ordered, StrategySettings
@@ -38,7 +38,14 @@ def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
     runtime = exchange.runtime
     teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model) if task.teacher else None
     project = exchange.principal.project if exchange.principal else ""
-    student = standing(runtime.students.get((project, task.name, exchange.fingerprint), ()))
+    students = runtime.students.get((project, task.name, exchange.fingerprint), ())
+    student, canary_share = standing(students), runtime.config.promotion.canary.share
+    rivals = challenged(students)
+    if rivals is None:
+        draw = _canary_draw(exchange.session, student.id if student else "", rng)
+    else:  # the successor gets the canary's share of all calls, its predecessor the others
+        draw = _canary_draw(exchange.session, rivals[1].id, rng)
+        student = rivals[1] if draw < canary_share else rivals[0]
     keep = exchange.ineligible
     if student is not None and not keep:
         keep = ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
@@ -51,9 +58,10 @@ def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
         student=student,
         student_provider=student_provider(runtime),
         keep_teacher=keep,
-        canary_share=runtime.config.promotion.canary.share,
+        canary_share=canary_share,
         draw=rng.random(),
-        canary_draw=_canary_draw(exchange.session, student.id if student else "", rng),
+        canary_draw=draw,
+        challenged=rivals is not None,
     )
     return _usable(runtime, choose(situation))
 

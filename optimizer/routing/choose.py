@@ -29,6 +29,8 @@ class Situation(Struct, frozen=True):
     canary_share: float = 0.0
     draw: float = 0.0
     canary_draw: float = 0.0
+    challenged: bool = False
+    """``student`` was drawn between a live student and its successor in canary."""
 
 
 def choose(situation: Situation) -> Plan:
@@ -48,6 +50,8 @@ def choose(situation: Situation) -> Plan:
         student=student.id,
         threshold=student.threshold,
     )
+    if situation.challenged:
+        propensity *= situation.canary_share if arm == "canary" else 1.0 - situation.canary_share
     return Plan((head, *tail), strategy, arm, choice.propensity * propensity, reason)
 
 
@@ -66,6 +70,8 @@ def _arm(situation: Situation) -> tuple[Literal["teacher", "canary", "live"], fl
         return "teacher", 1.0, "the student is paused or has no certificate"
     if student.stage is Stage.LIVE:
         return "live", 1.0, "the student is live"
+    if situation.challenged:
+        return "canary", 1.0, "drawn into the canary of the live student's successor"
     if situation.canary_draw < situation.canary_share:
         return "canary", situation.canary_share, "drawn into the canary"
     return "teacher", 1.0 - situation.canary_share, "outside the canary"
@@ -73,8 +79,19 @@ def _arm(situation: Situation) -> tuple[Literal["teacher", "canary", "live"], fl
 
 def standing(students: Sequence[Student]) -> Student | None:
     """Of one scope's students, the one that may serve: live before canary, else None."""
-    for stage in (Stage.LIVE, Stage.CANARY):
-        for student in students:
-            if student.stage is stage and not student.paused:
-                return student
-    return None
+    live, canary = _serving(students)
+    return live or canary
+
+
+def challenged(students: Sequence[Student]) -> tuple[Student, Student] | None:
+    """The live student and the one in canary that would succeed it, when there are both."""
+    live, canary = _serving(students)
+    return (live, canary) if live is not None and canary is not None else None
+
+
+def _serving(students: Sequence[Student]) -> tuple[Student | None, Student | None]:
+    found: dict[Stage, Student] = {}
+    for student in students:
+        if not student.paused:
+            found.setdefault(student.stage, student)
+    return found.get(Stage.LIVE), found.get(Stage.CANARY)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.storage.values import TrainingCall
 from trainer.datasets.curate import Step, curate
-from trainer.datasets.split import PARTS, Part, part_of
+from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
 ROWS, CARD = "rows.jsonl", "card.json"
 STALE_WEIGHT = 0.25
@@ -23,7 +23,10 @@ STALE_WEIGHT = 0.25
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
-    """One row. ``call`` is the SHA-256 of the call's id, so a row can be found again but names nobody."""
+    """One row. ``call`` is the SHA-256 of the call's id, so a row can be found again but names nobody.
+
+    In a cross-fitted dataset each training row has a ``fold``, and a row of weight 0 is raw traffic that
+    curation left out of the lesson: it helps to choose the threshold all the same."""
 
     call: str
     part: Part
@@ -31,6 +34,12 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     answer: str
     tokens: int
     weight: float
+    fold: int | None = None
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether its cross-fitted prediction counts: not when it is older than the change that is answered."""
+        return self.fold is not None and self.weight != STALE_WEIGHT
 
 
 class Version(Struct, frozen=True):
@@ -55,21 +64,26 @@ def assemble(
     run: str,
     masked: bool,
     fresh_since: float = 0.0,
+    crossfit: bool = False,
 ) -> Version:
     """Splits, curates the training part and describes the result. Pure.
 
     ``fresh_since`` (unix seconds) is the demotion a retrain answers: calibration and holdout then hold only
     calls from after it, because the student must agree with the teacher as it is now; older training rows
-    stay with less weight.
+    stay with less weight. ``crossfit``: no calibration part; the training part calibrates itself, and holds the
+    fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic.
     """
     parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
     for call in calls:
-        part = part_of(project, task, call.group)
+        part = part_of(project, task, call.group, crossfit=crossfit)
         if part == "train" or call.created_at >= fresh_since:
             parts[part].append(call)
-    raw_training = len(parts["train"])
-    parts["train"], steps = curate(parts["train"])
+    raw_training = parts["train"]
+    parts["train"], steps = curate(raw_training)
     rows = tuple(_row(call, part, fresh_since) for part in PARTS for call in parts[part])
+    if crossfit:
+        folds = {_name(call): fold_of(project, task, call.group) for call in raw_training}
+        rows = _crossfitted(rows, raw_training, folds, fresh_since)
     used = [call for part in PARTS for call in parts[part]]
     card = {
         "project": project,
@@ -77,7 +91,8 @@ def assemble(
         "fingerprint": fingerprint,
         "masked": masked,
         "calls_read": len(calls),
-        "raw_training_calls": raw_training,
+        "raw_training_calls": len(raw_training),
+        "calibration": "crossfit" if crossfit else "split",
         "rows": {part: len(parts[part]) for part in PARTS},
         "steps": msgspec.to_builtins(steps),
         "principal_caps_in_force": _caps_in_force(steps),
@@ -91,9 +106,29 @@ def assemble(
     return Version(digest=hashlib.sha256(_encode(rows)).hexdigest(), rows=rows, card=card)
 
 
+def _crossfitted(
+    rows: Sequence[Row], raw: Sequence[TrainingCall], folds: dict[str, int], fresh_since: float
+) -> tuple[Row, ...]:
+    """The training rows with their folds, and behind them what curation left out."""
+    taught = {row.call for row in rows if row.part == "train"}
+    dropped = [
+        msgspec.structs.replace(_row(call, "train", fresh_since), weight=0.0)
+        for call in raw
+        if call.created_at >= fresh_since and _name(call) not in taught
+    ]
+    return tuple(
+        msgspec.structs.replace(row, fold=folds[row.call]) if row.part == "train" else row
+        for row in (*rows, *dropped)
+    )
+
+
+def _name(call: TrainingCall) -> str:
+    return hashlib.sha256(call.call_id.encode()).hexdigest()
+
+
 def _row(call: TrainingCall, part: Part, fresh_since: float) -> Row:
     return Row(
-        call=hashlib.sha256(call.call_id.encode()).hexdigest(),
+        call=_name(call),
         part=part,
         text=call.text,
         answer=call.answer,

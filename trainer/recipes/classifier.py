@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from trainer.artifact import MAX_ANSWERS, Parameters
 from trainer.features import Floats, Vocabulary, features, learn_vocabulary
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
-from trainer.recipes.linear import Labels, fit_head
+from trainer.recipes.linear import Array, Labels, fit_head
 
 _LEAST_ROWS = 30
 
@@ -36,18 +36,21 @@ class _Classifier:
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         answers = closed_set(examples, self._settings)
         number = {answer: column for column, answer in enumerate(answers)}
-        known = [example for example in examples if example.answer in number]
+        known = [example for example in examples if example.answer in number and example.weight > 0]
         tick(0.05, f"learning the words of {len(known)} texts")
         vocabulary, idf = learn_vocabulary([example.text for example in known])
         if vocabulary.size == 0:
             raise CannotLearn("the inputs share no words to learn from")
-        matrix = sparse_rows([example.text for example in known], vocabulary, idf)
-        labels: Labels = np.array([number[example.answer] for example in known], dtype=np.int64)
+        crossfitted = bool(examples) and all(example.fold is not None for example in examples)
+        rows = examples if crossfitted else known
+        matrix = sparse_rows([example.text for example in rows], vocabulary, idf)
+        labels: Labels = np.array([number.get(example.answer, -1) for example in rows], dtype=np.int64)
         tick(0.2, f"fitting {len(answers)} answers on {len(known)} texts")
-        weight = np.array([example.weight for example in known])
         head = fit_head(
-            matrix, labels, weight, len(answers), seed, lambda done: tick(0.2 + 0.8 * done, "fitting")
-        )
+            matrix, labels, _weights(rows, labels), len(answers), seed,
+            lambda done: tick(0.2 + 0.8 * done, "fitting"),
+            np.array([example.fold for example in rows]) if crossfitted else None,
+        )  # fmt: skip
         hits = head.out_of_fold.argmax(axis=1) == labels
         return Trained(
             answers=answers,
@@ -61,11 +64,24 @@ class _Classifier:
                 "temperature": round(head.temperature, 6),
                 "out_of_fold_agreement": round(float(hits.mean()), 6),
             },
+            crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
         )
+
+
+def _weights(rows: Sequence[Example], labels: Labels) -> Array:
+    """A row whose answer is not one of the closed set teaches nothing."""
+    return np.where(labels >= 0, np.array([example.weight for example in rows]), 0.0)
+
+
+def _crossfit(table: Array) -> tuple[tuple[float, int], ...]:
+    best = table.argmax(axis=1)
+    sure = np.minimum(np.round(table[np.arange(len(best)), best], 9), 1.0)
+    return tuple(zip(sure.tolist(), best.tolist(), strict=True))
 
 
 def closed_set(examples: Sequence[Example], settings: ClassifierRecipe) -> tuple[str, ...]:
     """The task's answers in a stable order. Raises CannotLearn when there is no closed set of them."""
+    examples = [example for example in examples if example.weight > 0]
     if len(examples) < _LEAST_ROWS:
         raise CannotLearn(f"only {len(examples)} usable examples; a classifier needs {_LEAST_ROWS}")
     counts = Counter(example.answer for example in examples)

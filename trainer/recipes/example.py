@@ -15,12 +15,17 @@ Tick = Callable[[float, str], None]
 
 
 class Example(Struct, frozen=True):
-    """One input with the teacher's answer, verbatim. ``tokens`` is the answer's length. ``weight`` > 0."""
+    """One input with the teacher's answer, verbatim. ``tokens`` is the answer's length.
+
+    ``weight`` 0: it teaches nothing, but is asked like all others when the student is cross-fitted. ``fold``:
+    its part in cross-fitting, equal for near-identical inputs; None leaves it to chance.
+    """
 
     text: str
     answer: str
     tokens: int = 1
     weight: float = 1.0
+    fold: int | None = None
 
 
 class CannotLearn(Exception):
@@ -35,6 +40,8 @@ class Trained:
     max_answer_tokens: int
     parameters: Parameters
     numbers: dict[str, float]
+    crossfit: tuple[tuple[float, int], ...] = ()
+    """(confidence, column) of every example, in order, by a model that never saw its fold."""
 
 
 class Recipe(Protocol):

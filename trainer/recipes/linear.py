@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 
 _STRENGTHS = (3.0, 10.0, 30.0)
 _FOLDS = 3
-_LARGE = 150_000
+_LARGE = 30_000
 """Rows times labels beyond which one strength is fitted instead of three: it saves seconds."""
 
 
@@ -38,24 +38,32 @@ class Head:
 
 
 def fit_head(
-    matrix: Any, labels: Labels, weight: Array, count: int, seed: int, tick: Callable[[float], None]
-) -> Head:
-    """Fits on a scipy CSR ``matrix`` with one ``weight`` a row. ``count`` labels, numbered from 0; ``tick``
-    hears progress in [0, 1]."""
-    weights = weight * _row_weights(labels, count)
-    fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
+    matrix: Any, labels: Labels, weight: Array, count: int, seed: int, tick: Callable[[float], None],
+    fold: Labels | None = None,
+) -> Head:  # fmt: skip
+    """Fits on a ``matrix`` (scipy CSR or dense) with one ``weight`` a row. ``count`` labels, numbered from 0;
+    ``tick`` hears progress in [0, 1]. ``fold``: which rows are predicted together by a model without them.
+
+    A row of weight 0 teaches nothing and is predicted all the same; its label may be -1 (none of them).
+    """
+    teaches = weight > 0
+    weights = np.where(teaches, weight, 0.0)
+    weights[teaches] *= _row_weights(labels[teaches], count)
+    if fold is None:
+        fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
     strengths = (10.0,) if len(labels) * count > _LARGE else _STRENGTHS
     best: tuple[float, float, float, Array] | None = None
     for done, strength in enumerate(strengths):
         logits = _out_of_fold(matrix, labels, count, weights, fold, strength)
-        temperature = float(np.float32(_temperature(logits, labels)))  # as the artifact will hold it
-        loss = _loss(logits, labels, temperature)
+        seen = logits[teaches], labels[teaches]
+        temperature = float(np.float32(_temperature(*seen)))  # as the artifact will hold it
+        loss = _loss(*seen, temperature)
         if best is None or loss < best[0]:
             best = (loss, strength, temperature, logits)
         tick((done + 1) / (len(strengths) + 1))
     assert best is not None
     _, strength, temperature, logits = best
-    coefficients, bias = _fit(matrix, labels, count, weights, strength)
+    coefficients, bias = _fit(matrix[teaches], labels[teaches], count, weights[teaches], strength)
     tick(1.0)
     return Head(
         coefficients=coefficients.T.astype(np.float32),
@@ -86,9 +94,10 @@ def _out_of_fold(
     matrix: Any, labels: Labels, count: int, weights: Array, fold: Labels, strength: float
 ) -> Array:
     logits = np.zeros((len(labels), count))
-    for number in range(_FOLDS):
+    for number in np.unique(fold):
         held = fold == number
-        coefficients, bias = _fit(matrix[~held], labels[~held], count, weights[~held], strength)
+        rest = ~held & (weights > 0)
+        coefficients, bias = _fit(matrix[rest], labels[rest], count, weights[rest], strength)
         logits[held] = matrix[held] @ coefficients.T.astype(np.float64) + bias
     return logits
 
