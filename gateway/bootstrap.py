@@ -18,7 +18,9 @@ from gateway import admin_key
 from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_routes
+from gateway.api.completions import completion_routes
 from gateway.api.health import health_routes
+from gateway.api.messages import message_routes
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
@@ -93,6 +95,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     handlers = [
         *chat_routes(pipeline, live),
+        *completion_routes(pipeline, live),
+        *message_routes(pipeline, live, who),
         *stored_routes(live, recent, who),
         *model_routes(live, who),
         *health_routes(live, who, admin_digest, metrics.render),

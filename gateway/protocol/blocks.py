@@ -1,0 +1,234 @@
+"""A chat answer as a sequence of blocks, one open at a time: what item and block APIs (Responses, Messages) stream.
+
+Chat chunks may interleave parallel tool calls; those APIs may not. A call is therefore closed once its arguments
+are complete JSON, and what arrives for another block before that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+Kind = Literal["reasoning", "text", "refusal", "call"]
+_REASONING = ("reasoning_content", "reasoning")
+
+
+class Block(Struct, frozen=True):
+    """``number`` counts blocks from 0 in the order they open. ``id`` and ``name`` are a call's own."""
+
+    number: int
+    kind: Kind
+    id: str = ""
+    name: str = ""
+
+
+class Open(Struct, frozen=True):
+    block: Block
+
+
+class More(Struct, frozen=True):
+    """Text (a call's arguments) that a block grows by."""
+
+    block: Block
+    text: str
+    logprobs: list[Any] = []
+    annotations: list[Any] = []
+
+
+class Close(Struct, frozen=True):
+    """A block is over; ``text`` is all of it."""
+
+    block: Block
+    text: str
+    logprobs: list[Any] = []
+    annotations: list[Any] = []
+
+
+Step = Open | More | Close
+
+
+class _Piece(Struct, frozen=True):
+    key: tuple[Kind, int]
+    text: str
+    id: str = ""
+    name: str = ""
+    logprobs: list[Any] = []
+    annotations: list[Any] = []
+
+
+class _Growing:
+    """The block that is open."""
+
+    __slots__ = ("annotations", "block", "key", "logprobs", "texts")
+
+    def __init__(self, key: tuple[Kind, int], block: Block) -> None:
+        self.key, self.block = key, block
+        self.texts: list[str] = []
+        self.logprobs: list[Any] = []
+        self.annotations: list[Any] = []
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether more must come: a call whose arguments are no JSON yet."""
+        if self.block.kind != "call":
+            return False
+        try:
+            msgspec.json.decode("".join(self.texts))
+        except (msgspec.DecodeError, RecursionError):
+            return True
+        return False
+
+
+class Blocks:
+    """Feeds on chat chunks (their first choice), yields steps. ``finish_reason`` and ``stop`` are known at the end;
+    ``stop`` is the stop sequence that was met, where the provider says so."""
+
+    def __init__(self) -> None:
+        self.finish_reason = ""
+        self.stop = ""
+        self._count = 0
+        self._open: _Growing | None = None
+        self._waiting: list[_Piece] = []
+        self._calls: dict[int, tuple[int, str]] = {}
+        self._call_count = 0
+        self._closed: set[tuple[Kind, int]] = set()
+
+    def feed(self, chunk: dict[str, Any]) -> list[Step]:
+        steps: list[Step] = []
+        for piece in self._pieces(chunk):
+            steps.extend(self._take(piece))
+        return steps
+
+    def finish(self) -> list[Step]:
+        """Closes what is open; what still waited comes block by block."""
+        steps = self._close()
+        while self._waiting:
+            key = self._waiting[0].key
+            mine = [piece for piece in self._waiting if piece.key == key]
+            self._waiting = [piece for piece in self._waiting if piece.key != key]
+            for piece in mine:
+                steps.extend(self._grow(piece))
+            steps.extend(self._close())
+        return steps
+
+    # ------------------------------------------------------------------ order
+    def _take(self, piece: _Piece) -> list[Step]:
+        current = self._open
+        if current is not None and current.key != piece.key and (self._waiting or current.unfinished):
+            self._waiting.append(piece)
+            return self._drain()
+        steps = self._grow(piece)
+        return steps + self._drain() if self._waiting else steps
+
+    def _drain(self) -> list[Step]:
+        """What waited goes on as far as the open block allows."""
+        steps: list[Step] = []
+        while self._waiting:
+            piece = self._waiting[0]
+            if self._open is not None and self._open.key != piece.key and self._open.unfinished:
+                later = next((one for one in self._waiting if one.key == self._open.key), None)
+                if later is None:
+                    break
+                piece = later
+            self._waiting.remove(piece)
+            steps.extend(self._grow(piece))
+        return steps
+
+    def _grow(self, piece: _Piece) -> list[Step]:
+        steps: list[Step] = []
+        current = self._open
+        if current is None or current.key != piece.key:
+            if piece.key in self._closed:
+                return []  # a call that was complete: only space can follow
+            steps = self._close()
+            current = self._open = _Growing(piece.key, self._block(piece))
+            steps.append(Open(current.block))
+        if piece.text or piece.annotations:
+            current.texts.append(piece.text)
+            current.logprobs.extend(piece.logprobs)
+            current.annotations.extend(piece.annotations)
+            steps.append(More(current.block, piece.text, piece.logprobs, piece.annotations))
+        return steps
+
+    def _block(self, piece: _Piece) -> Block:
+        block = Block(self._count, piece.key[0], piece.id, piece.name)
+        self._count += 1
+        return block
+
+    def _close(self) -> list[Step]:
+        current, self._open = self._open, None
+        if current is None:
+            return []
+        if current.block.kind == "call":
+            self._closed.add(current.key)
+        return [Close(current.block, "".join(current.texts), current.logprobs, current.annotations)]
+
+    # ------------------------------------------------------------------ reading
+    def _pieces(self, chunk: dict[str, Any]) -> Iterator[_Piece]:
+        choice = first_choice(chunk)
+        if choice is None:
+            return
+        if isinstance(choice.get("finish_reason"), str):
+            self.finish_reason = choice["finish_reason"]
+        if isinstance(choice.get("stop_reason"), str):
+            self.stop = choice["stop_reason"]
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
+        reasoning = next((delta[name] for name in _REASONING if isinstance(delta.get(name), str)), "")
+        if reasoning:
+            yield _Piece(("reasoning", 0), reasoning)
+        content, notes = delta.get("content"), _dicts(delta.get("annotations"))
+        if (isinstance(content, str) and content) or notes:
+            found = choice.get("logprobs")
+            logprobs = _dicts(found.get("content")) if isinstance(found, dict) else []
+            yield _Piece(
+                ("text", 0), content if isinstance(content, str) else "", logprobs=logprobs, annotations=notes
+            )
+        if isinstance(delta.get("refusal"), str) and delta["refusal"]:
+            yield _Piece(("refusal", 0), delta["refusal"])
+        for at, call in enumerate(_dicts(delta.get("tool_calls"))):
+            yield self._call(call, at)
+
+    def _call(self, call: dict[str, Any], at: int) -> _Piece:
+        """One tool call delta. A known index with another id is another call: some providers never count."""
+        index = call["index"] if isinstance(call.get("index"), int) else at
+        function = call["function"] if isinstance(call.get("function"), dict) else {}
+        given = call["id"] if isinstance(call.get("id"), str) else ""
+        name = function["name"] if isinstance(function.get("name"), str) else ""
+        known = self._calls.get(index)
+        if known is None or (given and name and known[1] and given != known[1]):
+            known = (self._call_count, given)
+            self._call_count += 1
+            self._calls[index] = known
+        arguments = function.get("arguments")
+        text = arguments if isinstance(arguments, str) else ""
+        return _Piece(("call", known[0]), text, id=given, name=name)
+
+
+def first_choice(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The choice with index 0 of a chunk or a completion."""
+    for choice in _dicts(data.get("choices")):
+        if not choice.get("index"):
+            return choice
+    return None
+
+
+def as_chunks(completion: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A whole completion as the chunks a provider would have streamed, reasoning first."""
+    choice = first_choice(completion) or {}
+    message = choice["message"] if isinstance(choice.get("message"), dict) else {}
+    reasoning = {name: message[name] for name in _REASONING if message.get(name)}
+    calls = [{**call, "index": at} for at, call in enumerate(_dicts(message.get("tool_calls")))]
+    spoken = {"content": message.get("content"), "annotations": message.get("annotations")}
+    for delta in (reasoning, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}):
+        yield {"choices": [{"index": 0, "delta": delta, "logprobs": choice.get("logprobs")}]}
+    last = {name: choice.get(name) for name in ("finish_reason", "stop_reason")}
+    yield {"choices": [{"index": 0, "delta": {}, **last}]}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

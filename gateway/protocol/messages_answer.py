@@ -1,0 +1,158 @@
+"""Anthropic's Messages API, the answer: whole, as stream events, and errors. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
+from gateway.protocol.chat import Usage
+
+_encode = msgspec.json.encode
+_STOPS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+class MessageWriter:
+    """One answer. ``thinks``: the client asked for thinking, so reasoning is shown."""
+
+    def __init__(self, message_id: str, model: str, *, thinks: bool, stops: list[str]) -> None:
+        self._id, self._model, self._thinks, self._stops = message_id, model, thinks, stops
+        self._blocks = Blocks()
+        self._numbers: dict[int, int] = {}
+        self._refused = False
+        self._called = False
+
+    # ------------------------------------------------------------------ whole
+    def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
+        """The message that a chat completion is."""
+        steps = [step for chunk in as_chunks(completion) for step in self._blocks.feed(chunk)]
+        closed = [step for step in [*steps, *self._blocks.finish()] if isinstance(step, Close)]
+        content = [_closed(step) for step in closed if self._shown(step.block)]
+        return self._message(content, usage) | self._end()
+
+    # ------------------------------------------------------------------ streamed
+    def begin(self) -> bytes:
+        """Input tokens are 0 here and told with the last event: chat upstreams count them at the end."""
+        return _event("message_start", message=self._message([], Usage())) + _event("ping")
+
+    def chunk(self, data: dict[str, Any]) -> bytes:
+        return b"".join(self._frames(step) for step in self._blocks.feed(data))
+
+    def finish(self, usage: Usage) -> bytes:
+        frames = b"".join(self._frames(step) for step in self._blocks.finish())
+        delta = _event("message_delta", delta=self._end(), usage=usage_shown(usage))
+        return frames + delta + _event("message_stop")
+
+    def _frames(self, step: Step) -> bytes:
+        block = step.block
+        if not self._shown(block):
+            return b""
+        index = self._numbers.setdefault(block.number, len(self._numbers))
+        match step:
+            case Open():
+                return _event("content_block_start", index=index, content_block=_opened(block))
+            case More():
+                return _event("content_block_delta", index=index, delta=_grown(step)) if step.text else b""
+            case Close():
+                return _event("content_block_stop", index=index)
+
+    def _shown(self, block: Block) -> bool:
+        self._refused = self._refused or block.kind == "refusal"
+        self._called = self._called or block.kind == "call"
+        return block.kind != "reasoning" or self._thinks
+
+    def _message(self, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": content,
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage_shown(usage),
+        }
+
+    def _end(self) -> dict[str, Any]:
+        found = self._blocks
+        reason = _STOPS.get(found.finish_reason, "end_turn")
+        if self._refused:
+            reason = "refusal"
+        elif self._called and reason == "end_turn":
+            reason = "tool_use"  # a forced call ends with "stop" in chat
+        if found.stop in self._stops and reason == "end_turn":
+            return {"stop_reason": "stop_sequence", "stop_sequence": found.stop}
+        return {"stop_reason": reason, "stop_sequence": None}
+
+
+def usage_shown(usage: Usage) -> dict[str, Any]:
+    """Anthropic counts cached tokens beside the input, chat inside it."""
+    return {
+        "input_tokens": max(0, usage.prompt - usage.cached),
+        "output_tokens": usage.completion,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached,
+    }
+
+
+def error_payload(error: GatewayError, request_id: str) -> dict[str, Any]:
+    kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+
+
+def error_frame(error: GatewayError, request_id: str) -> bytes:
+    return b"event: error\ndata: " + _encode(error_payload(error, request_id)) + b"\n\n"
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + _encode({"type": kind, **fields}) + b"\n\n"
+
+
+def _opened(block: Block) -> dict[str, Any]:
+    if block.kind == "call":
+        return {"type": "tool_use", "id": block.id, "name": block.name, "input": {}}
+    if block.kind == "reasoning":
+        return {"type": "thinking", "thinking": "", "signature": ""}
+    return {"type": "text", "text": ""}
+
+
+def _grown(step: More) -> dict[str, Any]:
+    if step.block.kind == "call":
+        return {"type": "input_json_delta", "partial_json": step.text}
+    if step.block.kind == "reasoning":
+        return {"type": "thinking_delta", "thinking": step.text}
+    return {"type": "text_delta", "text": step.text}
+
+
+def _closed(step: Close) -> dict[str, Any]:
+    whole = _opened(step.block)
+    if step.block.kind == "call":
+        return whole | {"input": _arguments(step.text)}
+    return whole | {"thinking" if step.block.kind == "reasoning" else "text": step.text}
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """A model may write arguments that are no JSON object; they are shown as they are, under one key."""
+    try:
+        value = msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return {"_invalid_json": text}
+    return value if isinstance(value, dict) else {"_invalid_json": text}
