@@ -55,7 +55,7 @@ class Bench:
         admin = AdminClient(self.origin, self.admin_key)
         first, capture = self.options.first, self.options.capture
         due = sorted({first, capture})
-        replay = Replay(admin, self.origin, key, due, capture, self._check, _say)
+        replay = Replay(admin, self.origin, key, due, capture, self.options.rate, self._check, _say)
         try:
             asyncio.run(replay.go(rows))
             time.sleep(2.0)  # the last re-asks arrive
@@ -149,8 +149,8 @@ class Bench:
             agreement=rate,
             agreement_low=low,
             agreement_high=high,
-            first_served_call=first_served,
-            first_savings_call=replay.first_savings,
+            first_savings_call=first_served,
+            net_savings_from_call=replay.first_savings,
             saved_share=totals.saved_share,
             saved_share_after=totals.since(replay.totals_then).saved_share if after else None,
             total_calls=len(replay.calls),
@@ -177,8 +177,8 @@ def _lines(figures: Figures) -> str:
             f"served by students        {figures.served_share:.1%} (n = {figures.calls:,})",
             f"agreement of the served   {percent(figures.agreement)} ({interval})",
             f"once the last was live    {percent(figures.served_share_once_live)} (n = {figures.calls_once_live:,})",
-            f"first student answer      call {figures.first_served_call}",
-            f"net savings above zero    from call {figures.first_savings_call}",
+            f"first student answer      call {figures.first_savings_call}",
+            f"net savings above zero    from call {figures.net_savings_from_call}",
             f"saved, net of re-asks     {percent(figures.saved_share)}; "
             f"after the capture {percent(figures.saved_share_after)}",
         )
@@ -196,13 +196,16 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--target", type=float, default=0.95, help="agreement that the threshold certifies")
     parser.add_argument("--seed", type=int, default=0, help="order of the traffic")
     parser.add_argument("--limit", type=int, help="use that many rows only")
+    parser.add_argument("--rate", type=float, help="calls a second at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the product's data directory there")
     options = parser.parse_args()
     if options.encoder is not None:
         options.encoder = options.encoder.resolve()
     if options.first is None:
-        options.first = options.capture // (8 if options.encoder else 2)
+        options.first = max(50, round(options.capture * (0.175 if options.encoder else 0.5)))
+    if options.rate is None:
+        options.rate = 35.0 if options.encoder else 125.0  # an encoder's shadow answers must keep up
     if options.first < 50 or options.capture < options.first:
         parser.error("--first must be at least 50 and at most --capture")
     return options

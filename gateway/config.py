@@ -143,6 +143,10 @@ class Learn(_Node, frozen=True):
     calibration: Literal["split", "crossfit"] = "split"
     """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
     them too and chooses it from predictions by models that never saw the call."""
+    encoder: str | None = None
+    """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
+    features: Literal["auto", "tfidf", "embedding", "both"] = "auto"
+    """What a classifier looks at; ``auto``: both when there is an encoder, else ``tfidf``."""
     target: OpenShare = 0.95
     margin: OpenShare = 0.02
     alpha: OpenShare = 0.05

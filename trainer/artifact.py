@@ -20,6 +20,8 @@ import numpy as np
 import safetensors.numpy
 from msgspec import Meta, Struct
 
+from trainer.encoder import Encoder, EncoderRefused
+from trainer.encoder import load as load_encoder
 from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
 
 FORMAT = 1
@@ -39,6 +41,13 @@ class ArtifactRefused(Exception):
     """The artifact is missing, damaged or not one of ours; the text says which, without a path."""
 
 
+class EncoderRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """The sentence encoder a student needs: its folder, and the digest of what must lie there."""
+
+    path: str
+    digest: Digest
+
+
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What a student is and where it comes from. ``files`` maps each other file to its SHA-256."""
 
@@ -53,6 +62,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     max_answer_tokens: Annotated[int, Meta(ge=1)]
     training: dict[str, float]
     files: dict[str, Digest]
+    encoder: EncoderRef | None = None
     crossfit: list[tuple[float, int]] = []
     """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 
@@ -64,13 +74,14 @@ class _Terms(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """``idf`` (features,), ``coefficients`` (features, answers), ``bias`` (answers,); all float32."""
+    """``idf`` (terms,), ``coefficients`` (terms + encoder size, answers), ``bias`` (answers,); all float32."""
 
     vocabulary: Vocabulary
     idf: Floats
     coefficients: Floats
     bias: Floats
     temperature: float
+    encoder: Encoder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,8 @@ def load(folder: Path) -> Artifact:
     if set(manifest.files) != {MODEL, VOCABULARY}:
         raise ArtifactRefused("the manifest names other files than an artifact has")
     vocabulary = _vocabulary(_verified(folder, VOCABULARY, manifest))
-    parameters = _parameters(_verified(folder, MODEL, manifest), vocabulary, len(manifest.answers))
+    encoder = _encoder(manifest.encoder)
+    parameters = _parameters(_verified(folder, MODEL, manifest), vocabulary, encoder, len(manifest.answers))
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
 
 
@@ -179,7 +191,19 @@ def _vocabulary(data: bytes) -> Vocabulary:
     return vocabulary
 
 
-def _parameters(data: bytes, vocabulary: Vocabulary, answers: int) -> Parameters:
+def _encoder(wanted: EncoderRef | None) -> Encoder | None:
+    if wanted is None:
+        return None
+    try:
+        encoder = load_encoder(wanted.path)
+    except EncoderRefused as problem:
+        raise ArtifactRefused(str(problem)) from None
+    if encoder.digest != wanted.digest:
+        raise ArtifactRefused("the encoder is not the one the student was trained with")
+    return encoder
+
+
+def _parameters(data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, answers: int) -> Parameters:
     if len(data) < 8 or int.from_bytes(data[:8], "little") > min(_MAX_HEADER, len(data) - 8):
         raise ArtifactRefused(f"{MODEL} has no safetensors header of at most {_MAX_HEADER} bytes")
     try:
@@ -188,7 +212,7 @@ def _parameters(data: bytes, vocabulary: Vocabulary, answers: int) -> Parameters
         raise ArtifactRefused(f"{MODEL} is not a safetensors file") from None
     shapes = {
         "idf": (vocabulary.size,),
-        "coefficients": (vocabulary.size, answers),
+        "coefficients": (vocabulary.size + (encoder.size if encoder else 0), answers),
         "bias": (answers,),
         "temperature": (1,),
     }
@@ -200,4 +224,6 @@ def _parameters(data: bytes, vocabulary: Vocabulary, answers: int) -> Parameters
     temperature = float(tensors["temperature"][0])
     if temperature <= 0:
         raise ArtifactRefused("the temperature is not positive")
-    return Parameters(vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], temperature)
+    return Parameters(
+        vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], temperature, encoder
+    )

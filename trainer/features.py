@@ -24,6 +24,8 @@ MAX_WORDS = 20_000
 MAX_CHARACTERS = 30_000
 MAX_TEXT = 20_000
 """Characters of an input that are looked at: a bound on the work one call can cause."""
+EMBEDDING_SCALE = np.float32(3.0)
+"""Length of a sentence embedding beside words and characters, which have length one each: it carries more."""
 _WORD = re.compile(r"\w+")
 _LONGEST_WORD = 40
 _SHORTEST_GRAM, _LONGEST_GRAM = 2, 5

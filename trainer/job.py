@@ -155,6 +155,8 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
             examples,
             seed=seed,
             tick=lambda done, step: lesson.say(0.15 + 0.65 * done, step),
+            encoder=lesson.learn.encoder,
+            features=lesson.learn.features,
         )
     except CannotLearn as problem:
         raise Fruitless(str(problem)) from None

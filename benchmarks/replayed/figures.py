@@ -20,8 +20,9 @@ class Answered(Struct, frozen=True):
 class Figures(Struct, frozen=True):
     """``calls`` … ``agreement_high`` are about the calls after ``captured`` teacher-labelled ones.
 
-    ``first_savings_call``: the number of calls after which the ledger's net savings (re-asks and self-checks
-    subtracted) were above zero; None when they never were. ``saved_share``: net savings of the whole replay as a
+    ``first_savings_call``: number of the first call that a student answered, so cheaper than the teacher;
+    ``net_savings_from_call``: after which the ledger's net savings (re-asks and self-checks subtracted) were above
+    zero; None when there was none. ``saved_share``: net savings of the whole replay as a
     share of what the teacher alone would have cost; ``saved_share_after``: of the calls after the capture.
     """
 
@@ -31,8 +32,8 @@ class Figures(Struct, frozen=True):
     agreement: float | None
     agreement_low: float
     agreement_high: float
-    first_served_call: int | None
     first_savings_call: int | None
+    net_savings_from_call: int | None
     saved_share: float | None
     saved_share_after: float | None
     total_calls: int

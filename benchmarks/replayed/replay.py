@@ -25,19 +25,20 @@ from benchmarks.walk.processes import WalkFailed
 SYSTEM = "Answer with the label or the JSON value for the user's text, and with nothing else."
 BURST = 25
 _CLIENTS = 4
-_LEAST_BURST_S = 0.2
 _PATIENCE_S = 900.0
 
 
 @dataclass(slots=True)
 class Replay:
-    """``due``: numbers of captured calls at which a run is expected to appear. ``say`` hears what happens."""
+    """``due``: numbers of captured calls at which a run is expected to appear.
+    ``rate``: calls a second at most. ``say`` hears what happens."""
 
     admin: AdminClient
     origin: str
     key: str
     due: list[int]
     capture: int
+    rate: float
     check: Callable[[], None]
     say: Callable[[str], None]
     calls: list[Answered] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Replay:
                 began = time.monotonic()
                 await self._burst(session, rows[start : start + BURST])
                 await asyncio.to_thread(self._settle)
-                await asyncio.sleep(max(0.0, _LEAST_BURST_S - (time.monotonic() - began)))
+                await asyncio.sleep(max(0.0, BURST / self.rate - (time.monotonic() - began)))
 
     async def _burst(self, session: aiohttp.ClientSession, rows: Sequence[Row]) -> None:
         gate = asyncio.Semaphore(_CLIENTS)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trainer.recipes.classifier import ClassifierRecipe
+from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
 
 RecipeSettings = ClassifierRecipe
@@ -17,12 +17,14 @@ __all__ = ["LADDER", "CannotLearn", "Example", "RecipeSettings", "Tick", "Traine
 
 
 def train_first(
-    wanted: str | Sequence[str], examples: Sequence[Example], *, seed: int, tick: Tick
-) -> tuple[str, Trained]:
+    wanted: str | Sequence[str], examples: Sequence[Example], *, seed: int, tick: Tick,
+    encoder: str | None = None, features: FeatureKind = "auto",
+) -> tuple[str, Trained]:  # fmt: skip
     """Trains with the first recipe of the ladder that can do the task, among ``wanted`` (names, or "auto" for
-    all). → its name and what it made. Raises CannotLearn with every recipe's reason."""
+    all). ``encoder`` and ``features`` are for those that look at sentence embeddings. → its name and what it
+    made. Raises CannotLearn with every recipe's reason."""
     reasons: list[str] = []
-    for settings in (kind() for kind in LADDER):
+    for settings in (kind(encoder=encoder, features=features) for kind in LADDER):
         name = str(msgspec.to_builtins(settings)["type"])
         if wanted != "auto" and name not in wanted:
             continue

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
 
 from trainer.artifact import MAX_ANSWERS, Parameters
-from trainer.features import Floats, Vocabulary, features, learn_vocabulary
+from trainer.encoder import Encoder, EncoderRefused, load
+from trainer.features import EMBEDDING_SCALE, Floats, Vocabulary, features, learn_vocabulary
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.linear import Array, Labels, fit_head
 
+FeatureKind = Literal["auto", "tfidf", "embedding", "both"]
 _LEAST_ROWS = 30
 
 
@@ -24,6 +26,8 @@ class ClassifierRecipe(Struct, frozen=True, tag="classifier", tag_field="type", 
     max_answers: Annotated[int, Meta(ge=2, le=MAX_ANSWERS)] = MAX_ANSWERS
     min_support: Annotated[int, Meta(ge=1)] = 2
     coverage: Annotated[float, Meta(gt=0, le=1)] = 0.99
+    encoder: str | None = None
+    features: FeatureKind = "auto"
 
     def build(self) -> Recipe:
         return _Classifier(self)
@@ -38,12 +42,10 @@ class _Classifier:
         number = {answer: column for column, answer in enumerate(answers)}
         known = [example for example in examples if example.answer in number and example.weight > 0]
         tick(0.05, f"learning the words of {len(known)} texts")
-        vocabulary, idf = learn_vocabulary([example.text for example in known])
-        if vocabulary.size == 0:
-            raise CannotLearn("the inputs share no words to learn from")
+        vocabulary, idf, encoder = self._looks_at([example.text for example in known])
         crossfitted = bool(examples) and all(example.fold is not None for example in examples)
         rows = examples if crossfitted else known
-        matrix = sparse_rows([example.text for example in rows], vocabulary, idf)
+        matrix = _matrix([example.text for example in rows], vocabulary, idf, encoder)
         labels: Labels = np.array([number.get(example.answer, -1) for example in rows], dtype=np.int64)
         tick(0.2, f"fitting {len(answers)} answers on {len(known)} texts")
         head = fit_head(
@@ -55,7 +57,7 @@ class _Classifier:
         return Trained(
             answers=answers,
             max_answer_tokens=max(example.tokens for example in known),
-            parameters=Parameters(vocabulary, idf, head.coefficients, head.bias, head.temperature),
+            parameters=Parameters(vocabulary, idf, head.coefficients, head.bias, head.temperature, encoder),
             numbers={
                 "rows": float(len(known)),
                 "answers": float(len(answers)),
@@ -66,6 +68,36 @@ class _Classifier:
             },
             crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
         )
+
+
+    def _looks_at(self, texts: Sequence[str]) -> tuple[Vocabulary, Floats, Encoder | None]:
+        """The terms and the encoder that make the features. Raises CannotLearn when there is nothing."""
+        kind = self._settings.features
+        encoder = None
+        if self._settings.encoder and kind != "tfidf":
+            try:
+                encoder = load(self._settings.encoder)
+            except EncoderRefused as problem:
+                raise CannotLearn(str(problem)) from None
+        elif kind in {"embedding", "both"}:
+            raise CannotLearn(f"features: {kind} needs an encoder")
+        if kind == "embedding":
+            return Vocabulary.of([], []), np.zeros(0, dtype=np.float32), encoder
+        vocabulary, idf = learn_vocabulary(texts)
+        if vocabulary.size == 0 and encoder is None:
+            raise CannotLearn("the inputs share no words to learn from")
+        return vocabulary, idf, encoder
+
+
+def _matrix(texts: Sequence[str], vocabulary: Vocabulary, idf: Floats, encoder: Encoder | None) -> Any:
+    """The features of training: the very ones of serving (``trainer.predictor``)."""
+    from scipy.sparse import csr_matrix, hstack
+
+    terms = sparse_rows(texts, vocabulary, idf)
+    if encoder is None:
+        return terms
+    dense = encoder.embed(texts) * EMBEDDING_SCALE
+    return hstack([terms, csr_matrix(dense)]).tocsr() if vocabulary.size else dense
 
 
 def _weights(rows: Sequence[Example], labels: Labels) -> Array:
