@@ -8,7 +8,7 @@ from gateway.config import Config, Price
 from gateway.context import Exchange
 from gateway.pricing import cost, price_of
 from gateway.protocol.chat import Usage, text_of
-from gateway.providers import OpenAIProvider
+from gateway.providers import ClassifierProvider
 from optimizer.routing.plan import Candidate
 
 _CHARACTERS_PER_TOKEN = 4.0
@@ -61,7 +61,7 @@ def characters(exchange: Exchange) -> int:
 def price_for(config: Config, candidate: Candidate) -> Price | None:
     """The price of a candidate, by its provider's own table, then by its vendor's; None when unknown."""
     settings = config.providers.get(candidate.provider)
-    profile = settings.profile if isinstance(settings, OpenAIProvider) else ""
+    profile = "" if settings is None or isinstance(settings, ClassifierProvider) else settings.profile
     return price_of(config.prices, candidate.provider, profile, candidate.model)
 
 

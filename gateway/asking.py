@@ -51,7 +51,7 @@ class UpstreamStream:
             data = await self._reply.piece()
             if not data:
                 self._ended = True
-                self._decoder.finish()
+                self._ready = self._decoder.finish()
                 return
             self._ready = self._decoder.feed(data)
 

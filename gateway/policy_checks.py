@@ -13,7 +13,7 @@ from gateway import admin_key
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy_convert import Converted, did_you_mean
 from gateway.policy_yaml import Path, Problem, Source
-from gateway.providers import ClassifierProvider
+from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.openai import profiles
 from optimizer.gates.agreement import Agreement
 from optimizer.routing.strategies import Weighted
@@ -125,7 +125,7 @@ def _providers(view: _View) -> Iterator[Problem]:
         path: Path = ("providers", name)
         if path in view.unclean or isinstance(provider, ClassifierProvider):
             continue
-        if provider.profile not in profiles():
+        if isinstance(provider, OpenAIProvider) and provider.profile not in profiles():
             hint = did_you_mean(provider.profile, profiles())
             yield view.problem((*path, "profile"), f"there is no vendor profile '{provider.profile}'.", hint)
         if provider.base_url:

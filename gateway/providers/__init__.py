@@ -1,9 +1,19 @@
 """Providers: one codec per wire dialect. The union below is the registry and the YAML schema: a new dialect is
 one file and one line; a compatible vendor is data (``profiles.yaml``)."""
 
+from gateway.providers.anthropic import AnthropicProvider
+from gateway.providers.azure import AzureProvider
 from gateway.providers.classifier import ClassifierProvider
+from gateway.providers.gemini import GeminiProvider
 from gateway.providers.openai import OpenAIProvider
 
-ProviderSettings = OpenAIProvider | ClassifierProvider
+ProviderSettings = OpenAIProvider | AzureProvider | AnthropicProvider | GeminiProvider | ClassifierProvider
 
-__all__ = ["ClassifierProvider", "OpenAIProvider", "ProviderSettings"]
+__all__ = [
+    "AnthropicProvider",
+    "AzureProvider",
+    "ClassifierProvider",
+    "GeminiProvider",
+    "OpenAIProvider",
+    "ProviderSettings",
+]

@@ -42,8 +42,9 @@ class StreamDecoder(Protocol):
     def done(self) -> bool:
         """Whether the provider's own end mark has been seen."""
 
-    def finish(self) -> None:
-        """Called at the end of the body. Raises AttemptFailed when the stream was cut."""
+    def finish(self) -> list[Chunk]:
+        """Called at the end of the body: the chunks that only the end brings, for dialects without an end mark.
+        Raises AttemptFailed when the stream was cut."""
 
 
 class Codec(Protocol):

@@ -16,7 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
-from optimizer.routing.attempts import sensible_retry_after
+from gateway.providers.failures import Complaint, nonsense, object_in, refusal
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -94,59 +94,17 @@ class OpenAICodec:
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         message, kind, param, code = _error_fields(body)
-        retry_after = sensible_retry_after(headers.get("retry-after"), now)
-        if status in (401, 403):
-            return failed(
-                "credentials",
-                errors.UpstreamFailed(
-                    f"The provider '{self._name}' refused the gateway's own credentials. "
-                    "This is for the gateway's operator to mend, not for you.",
-                    code="provider_credentials",
-                    detail=f"status {status}",
-                ),
-            )
-        if status == 429:
-            passed_on = {"retry-after": str(int(retry_after + 0.999))} if retry_after is not None else {}
-            error = errors.RateLimited(
-                message or f"The provider '{self._name}' is limiting requests.",
-                code=code or "rate_limit_exceeded",
-                headers=passed_on,
-            )
-            return failed("throttled", error, retry_after=retry_after)
-        if status in (408, 409) or status >= 500 or status < 400:
-            return failed(
-                "failed",
-                errors.UpstreamFailed(
-                    f"The provider '{self._name}' failed (status {status}).",
-                    detail=message,
-                ),
-                retry_after=retry_after,
-            )
-        return failed(
-            "refused",
-            errors.ProviderRefused(
-                status,
-                message or f"The provider '{self._name}' refused the request.",
-                kind=kind or "invalid_request_error",
-                param=param,
-                code=code,
-            ),
-        )
+        complaint = Complaint(message=message, kind=kind, param=param, code=code)
+        return refusal(self._name, status, headers, complaint, now=now)
 
     def stream(self) -> OpenAIStream:
         return OpenAIStream(self)
 
     def _object(self, body: bytes) -> dict[str, Any]:
-        try:
-            data = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise self._nonsense("an answer that is not JSON") from None
-        if not isinstance(data, dict):
-            raise self._nonsense("an answer that is no JSON object")
-        return data
+        return object_in(self._name, body)
 
     def _nonsense(self, what: str) -> AttemptFailed:
-        return failed("failed", errors.UpstreamFailed(f"The provider '{self._name}' sent {what}."))
+        return nonsense(self._name, what)
 
 
 class OpenAIStream:
@@ -172,9 +130,10 @@ class OpenAIStream:
                 chunks.append(self._chunk(event.data))
         return chunks
 
-    def finish(self) -> None:
+    def finish(self) -> list[Chunk]:
         if not self.done:
             raise self._codec._nonsense("a stream that was cut before its end")
+        return []
 
     def _chunk(self, payload: bytes) -> Chunk:
         data = self._codec._object(payload)

@@ -7,6 +7,7 @@ import pytest
 from gateway.config import Price
 from gateway.pricing import cost, price_of, shipped_prices
 from gateway.protocol.chat import Usage
+from gateway.providers.capabilities import shipped
 from gateway.providers.openai import profiles
 
 
@@ -51,7 +52,7 @@ def test_the_operators_price_wins_for_the_operators_provider_alone() -> None:
 
 def test_every_shipped_price_is_sane_dated_and_sourced() -> None:
     table = shipped_prices()
-    assert set(table) <= set(profiles())
+    assert set(table) <= {*profiles(), *shipped()}
     for models in table.values():
         for price in models.values():
             assert 0 <= price.output < 1000

@@ -1,0 +1,328 @@
+"""Anthropic's messages API, version 2023-06-01. The request's translation is in ``anthropic_request``.
+
+https://docs.claude.com/en/api/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.chat import Usage
+from gateway.protocol.sse import EventParser, EventTooLarge
+from gateway.providers.anthropic_limits import limit_headers, wait_of
+from gateway.providers.anthropic_request import request_body
+from gateway.providers.capabilities import Ability, abilities
+from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
+from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
+from gateway.providers.translate_request import Reader
+
+_encode = msgspec.json.encode
+VERSION = "2023-06-01"
+_FINISH = {
+    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length",
+    "model_context_window_exceeded": "length", "tool_use": "tool_calls", "refusal": "content_filter",
+}  # fmt: skip
+_TIERS = {"standard": "default", "priority": "priority", "batch": "batch"}
+_EVENT_STATUS = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "timeout_error": 504,
+    "overloaded_error": 529,
+}  # fmt: skip
+
+
+class AnthropicProvider(Struct, frozen=True, tag="anthropic", tag_field="type", forbid_unknown_fields=True):
+    """``max_tokens`` is sent when the client names no limit, because Anthropic demands one. ``models`` says what
+    models can do before ``capabilities.yaml`` is asked. ``headers`` may hold ``anthropic-beta``."""
+
+    profile: ClassVar[str] = "anthropic"
+    api_key: str = ""
+    base_url: str = "https://api.anthropic.com/v1"
+    headers: dict[str, str] = {}
+    max_tokens: Annotated[int, Meta(ge=1)] = 8192
+    drop_params: bool = False
+    models: list[Ability] = []
+    simulated: bool = False
+
+    def build(self, name: str, engine_socket: str) -> AnthropicCodec:
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "gzip, deflate",
+            "anthropic-version": VERSION,
+            **self.headers,
+        }
+        if self.api_key:
+            headers["x-api-key"] = self.api_key
+        return AnthropicCodec(name, f"{self.base_url.rstrip('/')}/messages", headers, self)
+
+
+class AnthropicCodec:
+    def __init__(self, name: str, url: str, headers: dict[str, str], settings: AnthropicProvider) -> None:
+        self._name, self._url, self._headers, self._settings = name, url, headers, settings
+        self._ability = abilities("anthropic", settings.models)
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        reader = Reader(self._name, body, drop=self._settings.drop_params)
+        wire = request_body(reader, model, self._ability(model), self._settings.max_tokens)
+        if stream:
+            wire["stream"] = True
+        return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire))
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+        if status != 200:
+            raise self.refuse(status, headers, body, now=now)
+        data = object_in(self._name, body)
+        if not isinstance(data.get("content"), list):
+            raise nonsense(self._name, "an answer without content")
+        blocks = _Blocks()
+        for block in dicts(data["content"]):
+            blocks.whole(block)
+        reason = _FINISH.get(str(data.get("stop_reason")), "stop")
+        usage = data["usage"] if isinstance(data.get("usage"), dict) else None
+        made = choice(
+            0, "".join(blocks.texts), reason, calls=blocks.calls, refusal=_refused(data), extra=blocks.extra(),
+            annotations=blocks.annotations,
+        )  # fmt: skip
+        return whole(
+            [made], usage_of(usage), id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
+            service_tier=_TIERS.get(str((usage or {}).get("service_tier"))),
+        )  # fmt: skip
+
+    def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
+        data = lenient(body)
+        complaint = _complaint(text_field(data, "error", "type"), text_field(data, "error", "message"))
+        if status == 429:
+            limits, wait = limit_headers(headers, now), wait_of(headers, now)
+            complaint = msgspec.structs.replace(complaint, headers=limits, retry_after=wait)
+        return refusal(self._name, status, headers, complaint, now=now)
+
+    def stream(self) -> AnthropicStream:
+        return AnthropicStream(self._name)
+
+
+class _Blocks:
+    """The content blocks of one answer, in the places OpenAI has for them; what it has no place for keeps
+    its own name: ``reasoning_content``, and ``thinking_blocks`` for the way back (signatures must survive)."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.length = 0
+        self.calls: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.thinking: list[dict[str, Any]] = []
+
+    def whole(self, block: dict[str, Any]) -> None:
+        kind = block.get("type")
+        if kind == "text":
+            start = self.length
+            self.add_text(str(block.get("text") or ""))
+            for citation in dicts(block.get("citations")):
+                self.cite(citation, start)
+        elif kind == "tool_use":
+            arguments = _encode(block.get("input") or {}).decode()
+            self.calls.append(tool_call(str(block.get("id")), str(block.get("name")), arguments))
+        elif kind in ("thinking", "redacted_thinking"):
+            self.thinking.append(block)
+
+    def add_text(self, text: str) -> None:
+        self.texts.append(text)
+        self.length += len(text)
+
+    def cite(self, citation: dict[str, Any], start: int) -> None:
+        """Only sources with an address have a place in OpenAI's shape."""
+        url = citation.get("url")
+        if isinstance(url, str) and url:
+            title = str(citation.get("title") or url)
+            self.annotations.append(url_citation(start, self.length, url, title))
+
+    def extra(self) -> dict[str, Any]:
+        reasoning = "".join(str(block.get("thinking") or "") for block in self.thinking)
+        return {"reasoning_content": reasoning, "thinking_blocks": self.thinking}
+
+
+class AnthropicStream:
+    """Anthropic's events as OpenAI's chunks, wherever the bytes were cut."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._events = EventParser()
+        self._writer = Writer()
+        self._blocks = _Blocks()
+        self._open: dict[Any, dict[str, Any]] = {}
+        self._usage: dict[str, Any] = {}
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        try:
+            events = self._events.feed(data)
+        except EventTooLarge:
+            raise nonsense(self._provider, "a stream event larger than 4 MiB") from None
+        chunks: list[Chunk] = []
+        for event in events:
+            if self.done:
+                break
+            if event.data.strip():
+                chunks += self._event(object_in(self._provider, event.data))
+        return chunks
+
+    def finish(self) -> list[Chunk]:
+        if not self.done:
+            raise nonsense(self._provider, "a stream that was cut before its end")
+        return []
+
+    def _event(self, event: dict[str, Any]) -> list[Chunk]:
+        """Events of a kind born after this file are passed over, as the API's versioning asks."""
+        kind, index = event.get("type"), event.get("index")
+        if kind == "content_block_delta":
+            return self._delta(self._open.get(index, {}), _map(event, "delta"))
+        if kind == "content_block_start":
+            return self._begin(index, _map(event, "content_block"))
+        if kind == "content_block_stop":
+            return self._end(self._open.pop(index, {}))
+        if kind == "message_start":
+            return self._start(_map(event, "message"))
+        if kind == "message_delta":
+            return self._last(event)
+        if kind == "message_stop":
+            return self._stop()
+        if kind == "error":
+            error = _map(event, "error")
+            complaint = _complaint(str(error.get("type")), str(error.get("message") or ""))
+            raise refusal(self._provider, _EVENT_STATUS.get(complaint.kind, 500), {}, complaint, now=0.0)
+        return []
+
+    def _start(self, message: dict[str, Any]) -> list[Chunk]:
+        self._writer.id, self._writer.model = str(message.get("id") or ""), str(message.get("model") or "")
+        self._count(message)
+        self._writer.tier = _TIERS.get(str(self._usage.get("service_tier")))
+        return self._writer.open()
+
+    def _begin(self, index: Any, block: dict[str, Any]) -> list[Chunk]:
+        self._open[index] = block
+        kind = block.get("type")
+        if kind == "text":
+            block["start"] = self._blocks.length
+            return self._text(str(block.get("text") or ""))
+        if kind == "tool_use":
+            block["at"], block["said"] = len(self._blocks.calls), False
+            call = tool_call(str(block.get("id")), str(block.get("name")), "")
+            self._blocks.calls.append(call)
+            return self._writer.delta({"tool_calls": [{"index": block["at"], **call}]})
+        if kind in ("thinking", "redacted_thinking"):
+            self._blocks.thinking.append(block)
+            return self._reason(str(block.get("thinking") or ""))
+        return []
+
+    def _delta(self, block: dict[str, Any], delta: dict[str, Any]) -> list[Chunk]:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return self._text(str(delta.get("text") or ""))
+        if kind == "input_json_delta" and "at" in block:
+            piece = str(delta.get("partial_json") or "")
+            block["said"] = block["said"] or bool(piece)
+            return self._arguments(block, piece)
+        if kind == "thinking_delta":
+            text = str(delta.get("thinking") or "")
+            block["thinking"] = str(block.get("thinking") or "") + text
+            return self._reason(text)
+        if kind == "signature_delta":
+            block["signature"] = str(block.get("signature") or "") + str(delta.get("signature") or "")
+        elif kind == "citations_delta":
+            block.setdefault("cited", []).append(_map(delta, "citation"))
+        return []
+
+    def _end(self, block: dict[str, Any]) -> list[Chunk]:
+        for citation in block.get("cited", ()):
+            self._blocks.cite(citation, block.get("start", 0))
+        if "at" in block and not block["said"]:
+            # A tool without arguments sends none, or all at once in the block itself; JSON it must be.
+            return self._arguments(block, _encode(block.get("input") or {}).decode())
+        return []
+
+    def _text(self, text: str) -> list[Chunk]:
+        self._blocks.add_text(text)
+        return self._writer.delta({"content": text}) if text else []
+
+    def _reason(self, text: str) -> list[Chunk]:
+        return self._writer.delta({"reasoning_content": text}) if text else []
+
+    def _arguments(self, block: dict[str, Any], piece: str) -> list[Chunk]:
+        if not piece:
+            return []
+        return self._writer.delta({"tool_calls": [{"index": block["at"], "function": {"arguments": piece}}]})
+
+    def _last(self, event: dict[str, Any]) -> list[Chunk]:
+        self._count(event)
+        delta = _map(event, "delta")
+        reason = delta.get("stop_reason")
+        if reason is None:
+            return []
+        late: dict[str, Any] = {}
+        if self._blocks.thinking:
+            late["thinking_blocks"] = self._blocks.thinking
+        if self._blocks.annotations:
+            late["annotations"] = self._blocks.annotations
+        refused = _refused(delta)
+        if refused:
+            late["refusal"] = refused
+        chunks = self._writer.delta(late) if late else []
+        return chunks + self._writer.finish(_FINISH.get(str(reason), "stop"))
+
+    def _stop(self) -> list[Chunk]:
+        if not self._writer.complete:
+            raise nonsense(self._provider, "a stream that ended without a reason")
+        self.done = True
+        usage = usage_of(self._usage)
+        return [self._writer.usage(usage)] if usage is not None else []
+
+    def _count(self, holder: dict[str, Any]) -> None:
+        """Counts are cumulative: the last one stands, and what it leaves out stays as it was."""
+        told = _map(holder, "usage")
+        self._usage.update((name, value) for name, value in told.items() if value is not None)
+
+
+def usage_of(usage: dict[str, Any] | None) -> Usage | None:
+    """OpenAI counts cached tokens inside the prompt, Anthropic beside it."""
+    if not usage:
+        return None
+    read, written = (
+        count(usage.get("cache_read_input_tokens")),
+        count(usage.get("cache_creation_input_tokens")),
+    )
+    return Usage(
+        prompt=count(usage.get("input_tokens")) + read + written,
+        completion=count(usage.get("output_tokens")),
+        cached=read,
+        reasoning=count(_map(usage, "output_tokens_details").get("thinking_tokens")),
+    )
+
+
+def _refused(holder: dict[str, Any]) -> str | None:
+    if holder.get("stop_reason") != "refusal":
+        return None
+    return text_field(holder, "stop_details", "explanation") or "The model declined to answer."
+
+
+def _complaint(kind: str, message: str) -> Complaint:
+    """Anthropic has no codes beside its types, so those clients act on are read from the sentence."""
+    lower = message.lower()
+    if "credit balance" in lower:
+        return Complaint(message=message, kind=kind, blame="operator")
+    code, param = None, None
+    if "prompt is too long" in lower or "exceed context limit" in lower:
+        code, param = "context_length_exceeded", "messages"
+    elif kind == "not_found_error" and "model" in lower:
+        code, param = "model_not_found", "model"
+    elif kind == "request_too_large":
+        code = kind
+    return Complaint(message=message, kind=kind, code=code, param=param)
+
+
+def _map(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}

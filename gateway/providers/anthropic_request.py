@@ -1,0 +1,263 @@
+"""A chat completion request as a body for Anthropic's messages API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.providers.capabilities import Ability
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
+
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 22_528, "max": 22_528}
+_EFFORTS = {"minimal": "low", "max": "xhigh"}
+_LEAST_BUDGET = 1024
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
+    "n": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,),
+    "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
+    "web_search_options": (),
+}  # fmt: skip
+_TIERS = {"auto": "auto", "default": "standard_only"}
+
+
+def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) -> dict[str, Any]:
+    """Raises AttemptFailed with a BadRequest for what Anthropic cannot take."""
+    reader.without(_NOTHING_ASKED)
+    wire: dict[str, Any] = {"model": model, **_turns(reader)}
+    limit = reader.token_limit()
+    wire["max_tokens"] = limit if limit is not None else max_tokens
+    _tools(reader, ability, wire)
+    if "thinking" not in reader.body:
+        _thinking(reader, ability, wire, asked=limit)
+    _sampling(reader, ability, wire)
+    _format(reader, ability, wire)
+    stops = reader.stops()
+    if stops:
+        wire["stop_sequences"] = stops
+    user = reader.body.get("safety_identifier") or reader.body.get("user")
+    if user:
+        wire["metadata"] = {"user_id": user}
+    tier = reader.body.get("service_tier")
+    if tier in _TIERS:
+        wire["service_tier"] = _TIERS[tier]
+    elif tier is not None:
+        reader.cannot("service_tier", "the tiers here are 'auto' and 'default'.")
+    for name, value in reader.extras().items():
+        wire.setdefault(name, value)
+    return wire
+
+
+def _sampling(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+    temperature, top_p = reader.number("temperature", 0, 1), reader.number("top_p", 0, 1)
+    thinks = "thinking" in wire and wire["thinking"].get("type") != "disabled"
+    for name, value, idle in (("temperature", temperature, 1), ("top_p", top_p, 1)):
+        if value is None or value == idle:
+            continue  # the default, which some models refuse to hear
+        if not ability.sampling:
+            reader.cannot(name, "this model decides by itself how to sample.")
+        elif thinks and (name == "temperature" or value < 0.95):
+            reader.cannot(name, "it cannot be set while the model thinks (reasoning_effort).")
+        else:
+            wire[name] = value
+
+
+def _format(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+    kind, schema = reader.schema()
+    if kind == "json_object":
+        reader.cannot("response_format", "JSON needs a schema here. Send type 'json_schema'.")
+    elif kind == "json_schema" and not ability.structured:
+        reader.cannot("response_format", "this model does not enforce a JSON schema.")
+    elif kind == "json_schema":
+        wire.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+
+
+def _thinking(reader: Reader, ability: Ability, wire: dict[str, Any], *, asked: int | None) -> None:
+    """Effort as a budget of tokens or as the model's own scale.
+
+    Thinking is left out where Anthropic would refuse it: beside a forced tool, and in the middle of a round
+    of tools whose own thinking the client did not keep.
+    """
+    effort = reader.body.get("reasoning_effort")
+    if effort is None or ability.thinking == "none":
+        if effort not in (None, "none"):
+            reader.cannot("reasoning_effort", "this model does not think.")
+        return
+    if effort not in (*_BUDGETS, "none"):
+        raise reader.refused(
+            "reasoning_effort", f"There is no effort '{str(effort)[:40]}'.", code="invalid_value"
+        )
+    if effort == "none":
+        if ability.thinking == "adaptive":
+            wire["thinking"] = {"type": "disabled"}
+        elif ability.thinking == "always":
+            wire["output_config"] = {"effort": "low"}
+        return
+    blocked = wire.get("tool_choice", {}).get("type") in ("any", "tool") or _lost_thinking(wire["messages"])
+    if ability.thinking == "budget":
+        budget = _BUDGETS[effort]
+        if asked is None:
+            wire["max_tokens"] += budget  # the answer keeps the room it has without thinking
+        else:
+            budget = min(budget, asked // 2)  # OpenAI's limit holds for thinking and answer together
+        if budget >= _LEAST_BUDGET and not blocked:
+            wire["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        return
+    level = _EFFORTS.get(effort, effort)
+    wire["output_config"] = {"effort": "high" if ability.top_effort == "high" and level == "xhigh" else level}
+    if not blocked:
+        wire["thinking"] = {"type": "adaptive"}
+
+
+def _lost_thinking(messages: list[dict[str, Any]]) -> bool:
+    """Whether the last turns are a round of tools that began without thinking blocks."""
+    for message in reversed(messages):
+        blocks = message["content"]
+        if message["role"] == "user":
+            if any(block["type"] != "tool_result" for block in blocks):
+                return False
+        elif blocks[0]["type"] in ("thinking", "redacted_thinking"):
+            return False
+        elif any(block["type"] == "tool_use" for block in blocks):
+            return True
+    return False
+
+
+# ------------------------------------------------------------------------------------------------ tools
+def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+    tools: list[dict[str, Any]] = []
+    for at, function in reader.functions():
+        tool = {
+            "name": function["name"],
+            "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+        }
+        if function.get("description"):
+            tool["description"] = function["description"]
+        if function.get("strict") and ability.structured:
+            tool["strict"] = True
+        elif function.get("strict"):
+            reader.cannot(f"{at}.function.strict", "this model does not enforce a tool's schema.")
+        if isinstance(function.get("cache_control"), dict):
+            tool["cache_control"] = function["cache_control"]
+        tools.append(tool)
+    # Anthropic's own tools (web search, code execution, …) are the provider's to understand.
+    tools += [
+        tool
+        for tool in reader.body.get("tools") or []
+        if tool.get("type", "function") not in ("function", "custom")
+    ]
+    if not tools:
+        return
+    mode, name = reader.choice()
+    if mode in ("required", "named") and not ability.forcing:
+        reader.cannot("tool_choice", "this model cannot be made to use a tool.")
+        mode, name = "auto", ""
+    choice: dict[str, Any] = {"type": {"required": "any", "named": "tool"}.get(mode, mode)}
+    if mode == "named":
+        choice["name"] = name
+    elif name:
+        tools = [tool for tool in tools if tool.get("name") in name]
+    if reader.body.get("parallel_tool_calls") is False and mode != "none":
+        choice["disable_parallel_tool_use"] = True
+    wire["tools"] = tools
+    if choice != {"type": "auto"}:
+        wire["tool_choice"] = choice
+
+
+# ------------------------------------------------------------------------------------------------ turns
+def _turns(reader: Reader) -> dict[str, Any]:
+    """``system`` and ``messages``. Instructions stand apart at Anthropic, so all of them go to the front, in
+    order; neighbouring turns of one role become one, which is also where tool results belong."""
+    system: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
+    for turn in reader.turns():
+        if turn.role in ("system", "developer"):
+            system += _blocks(reader, turn)
+            continue
+        role = "assistant" if turn.role == "assistant" else "user"
+        blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        elif blocks:
+            messages.append({"role": role, "content": blocks})
+    if not messages and system:
+        messages.append({"role": "user", "content": [system.pop()]})  # OpenAI answers instructions alone
+    if messages and messages[-1]["role"] == "assistant" and messages[-1]["content"][-1]["type"] == "text":
+        last = messages[-1]["content"][-1]
+        last["text"] = last["text"].rstrip() or "…"  # a prefill must not end in white space
+    return {"system": system, "messages": messages} if system else {"messages": messages}
+
+
+def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    return [
+        _block(reader, at, part)
+        for at, part in reader.parts(turn)
+        if part.get("type") != "text" or str(part.get("text") or "").strip()  # blank texts are refused
+    ]
+
+
+def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("text", "refusal"):
+        block: dict[str, Any] = {"type": "text", "text": str(part.get(str(kind)))}
+    elif kind == "image_url":
+        block = {"type": "image", "source": _image(reader, at, url_of(part))}
+    elif kind == "file":
+        block = _document(reader, at, part.get("file"))
+    else:
+        raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
+    if isinstance(part.get("cache_control"), dict):
+        block["cache_control"] = part["cache_control"]
+    return block
+
+
+def _image(reader: Reader, at: str, url: str) -> dict[str, Any]:
+    found = data_url(url)
+    if found is not None:
+        if found[0] not in _IMAGES:
+            raise reader.refused(
+                f"{at}.image_url", "Images must be JPEG, PNG, GIF or WebP.", code="invalid_value"
+            )
+        return {"type": "base64", "media_type": found[0], "data": found[1]}
+    if is_web_url(url):
+        return {"type": "url", "url": url}
+    raise reader.refused(f"{at}.image_url", "An image is a data: or an https: address.", code="invalid_value")
+
+
+def _document(reader: Reader, at: str, file: Any) -> dict[str, Any]:
+    file = file if isinstance(file, dict) else {}
+    found = data_url(str(file.get("file_data") or ""))
+    if found is None or found[0] != "application/pdf":
+        raise reader.refused(f"{at}.file", "A file must be a PDF in 'file_data', as a data: address.")
+    document = {"type": "document", "source": {"type": "base64", "media_type": found[0], "data": found[1]}}
+    if isinstance(file.get("filename"), str):
+        document["title"] = file["filename"]
+    return document
+
+
+def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    """Thinking first, with its signatures as they came; then text; then calls."""
+    kept = turn.message.get("thinking_blocks")
+    blocks = [
+        block
+        for block in kept or []
+        if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
+    ]
+    blocks += _blocks(reader, turn)
+    for _, id_, name, arguments in reader.calls(turn):
+        blocks.append({"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments})
+    return blocks
+
+
+def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    id_ = turn.message.get("tool_call_id")
+    if not isinstance(id_, str) or not id_:
+        param = f"{turn.at}.tool_call_id"
+        raise reader.refused(param, f"Missing '{param}'.", code="missing_required_parameter")
+    return [{"type": "tool_result", "tool_use_id": _safe(id_), "content": _blocks(reader, turn)}]
+
+
+def _safe(id_: str) -> str:
+    """Ids that came from another provider may hold characters that Anthropic refuses."""
+    return _NOT_IN_AN_ID.sub("_", id_) or "_"

@@ -1,0 +1,124 @@
+"""What a provider's error means, said once for every dialect: whose fault it is and what a client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway import errors
+from gateway.providers.codec import AttemptFailed, failed
+from optimizer.routing.attempts import sensible_retry_after
+
+_decode = msgspec.json.decode
+_OURS = frozenset({401, 402, 403})
+_AGAIN = frozenset({408, 409})
+_LONGEST = 2000
+
+Blame = Literal["status", "operator", "client", "throttle", "provider"]
+
+
+class Complaint(Struct, frozen=True):
+    """A provider's own words about an error. ``blame`` overrides what the status says, for providers that
+    answer 400 to a bad key. ``headers`` are passed on to a client that is being limited."""
+
+    message: str = ""
+    kind: str = ""
+    param: str | None = None
+    code: str | None = None
+    blame: Blame = "status"
+    retry_after: float | None = None
+    headers: dict[str, str] = {}
+
+
+def refusal(
+    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *, now: float
+) -> AttemptFailed:
+    """The failure that an error answer stands for.
+
+    401, 402 and 403 are about the gateway's own account and are never told as the client's fault; 429 is
+    passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure;
+    any other 4xx is about the request and keeps the provider's words.
+    """
+    message = complaint.message[:_LONGEST]
+    retry_after = complaint.retry_after
+    if retry_after is None:
+        retry_after = sensible_retry_after(headers.get("retry-after"), now)
+    blame = complaint.blame if complaint.blame != "status" else _blame(status)
+    if blame == "operator":
+        return failed(
+            "credentials",
+            errors.UpstreamFailed(
+                f"The provider '{provider}' refused the gateway's own credentials. "
+                "This is for the gateway's operator to mend, not for you.",
+                code="provider_credentials",
+                detail=f"status {status}",
+            ),
+        )
+    if blame == "throttle":
+        passed_on = dict(complaint.headers)
+        if retry_after is not None:
+            passed_on["retry-after"] = str(int(retry_after + 0.999))
+        error = errors.RateLimited(
+            message or f"The provider '{provider}' is limiting requests.",
+            code=complaint.code or "rate_limit_exceeded",
+            headers=passed_on,
+        )
+        return failed("throttled", error, retry_after=retry_after)
+    if blame == "provider":
+        return failed(
+            "failed",
+            errors.UpstreamFailed(f"The provider '{provider}' failed (status {status}).", detail=message),
+            retry_after=retry_after,
+        )
+    return failed(
+        "refused",
+        errors.ProviderRefused(
+            status if 400 <= status < 500 else 400,
+            message or f"The provider '{provider}' refused the request.",
+            kind=complaint.kind or "invalid_request_error",
+            param=complaint.param,
+            code=complaint.code,
+        ),
+    )
+
+
+def _blame(status: int) -> Blame:
+    if status in _OURS:
+        return "operator"
+    if status == 429:
+        return "throttle"
+    return "client" if 400 <= status < 500 and status not in _AGAIN else "provider"
+
+
+def nonsense(provider: str, what: str) -> AttemptFailed:
+    """An answer that cannot be read is the provider's failure."""
+    return failed("failed", errors.UpstreamFailed(f"The provider '{provider}' sent {what}."))
+
+
+def object_in(provider: str, body: bytes) -> dict[str, Any]:
+    """The JSON object of an answer or an event. Raises AttemptFailed."""
+    try:
+        data = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise nonsense(provider, "an answer that is not JSON") from None
+    if not isinstance(data, dict):
+        raise nonsense(provider, "an answer that is no JSON object")
+    return data
+
+
+def lenient(body: bytes) -> Any:
+    """The JSON of an error body, None when it has none: an error page must not become another error."""
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def text_field(data: Any, *path: str) -> str:
+    """A text inside nested maps; "" when it is not there."""
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data if isinstance(data, str) else ""

@@ -1,0 +1,241 @@
+"""A chat completion request as a body for Gemini's generateContent."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.providers.capabilities import Ability
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
+
+_BUDGETS = {
+    "none": 0,
+    "minimal": 512,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24_576,
+    "xhigh": 24_576,
+    "max": 24_576,
+}
+_LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high",
+           "xhigh": "high", "max": "high"}  # fmt: skip
+_NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
+    "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
+    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default"),
+}  # fmt: skip
+_AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
+_OUR_CALL = "call_"
+NO_SIGNATURE = "skip_thought_signature_validator"
+"""What Google documents for calls whose thought signature is not known, such as those another model made.
+https://ai.google.dev/gemini-api/docs/thought-signatures"""
+
+
+def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
+    """Raises AttemptFailed with a BadRequest for what Gemini cannot take."""
+    reader.without(_NOTHING_ASKED)
+    wire: dict[str, Any] = {"contents": _contents(reader, ability)}
+    system = [{"text": text} for text in reader.system()]
+    if system and not wire["contents"]:
+        wire["contents"] = [{"role": "user", "parts": [system.pop()]}]  # OpenAI answers instructions alone
+    if system:
+        wire["systemInstruction"] = {"parts": system}
+    _tools(reader, wire)
+    settings = _settings(reader, ability)
+    extras = reader.extras()
+    own = extras.pop("generationConfig", None)
+    if isinstance(own, dict):
+        settings = {**settings, **own}
+    if settings:
+        wire["generationConfig"] = settings
+    for name, value in extras.items():
+        wire.setdefault(name, value)
+    return wire
+
+
+def _settings(reader: Reader, ability: Ability) -> dict[str, Any]:
+    body = reader.body
+    found: dict[str, Any] = {
+        "temperature": reader.number("temperature", 0, 2),
+        "topP": reader.number("top_p", 0, 1),
+        "maxOutputTokens": reader.token_limit(),
+        "stopSequences": reader.stops(5) or None,
+        "candidateCount": body.get("n") if body.get("n") != 1 else None,
+        "seed": body.get("seed"),
+        "presencePenalty": body.get("presence_penalty") or None,
+        "frequencyPenalty": body.get("frequency_penalty") or None,
+        "thinkingConfig": _thinking(reader, ability),
+    }
+    if body.get("logprobs"):
+        found["responseLogprobs"], found["logprobs"] = True, body.get("top_logprobs") or None
+    kind, schema = reader.schema()
+    if kind != "text":
+        found["responseMimeType"] = "application/json"
+    if kind == "json_schema":
+        found["responseJsonSchema"] = schema
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _thinking(reader: Reader, ability: Ability) -> dict[str, Any] | None:
+    effort = reader.body.get("reasoning_effort")
+    if effort is None:
+        return None
+    if effort not in _BUDGETS:
+        raise reader.refused(
+            "reasoning_effort", f"There is no effort '{str(effort)[:40]}'.", code="invalid_value"
+        )
+    if ability.thinking == "none":
+        if effort != "none":
+            reader.cannot("reasoning_effort", "this model does not think.")
+        return None
+    shown = {} if effort == "none" else {"includeThoughts": True}
+    if ability.thinking == "level":
+        return {"thinkingLevel": _LEVELS[effort], **shown}
+    return {"thinkingBudget": max(_BUDGETS[effort], ability.least), **shown}
+
+
+def _tools(reader: Reader, wire: dict[str, Any]) -> None:
+    declarations = []
+    for at, function in reader.functions():
+        one = {"name": function["name"]}
+        if function.get("description"):
+            one["description"] = function["description"]
+        if function.get("parameters"):
+            one["parametersJsonSchema"] = function["parameters"]
+        if function.get("strict"):
+            reader.cannot(f"{at}.function.strict", "this provider does not enforce a tool's schema.")
+        declarations.append(one)
+    # Google's own tools (googleSearch, codeExecution, …) have no `type`'s counterpart at OpenAI.
+    tools = [
+        {name: value for name, value in tool.items() if name != "type"}
+        for tool in reader.body.get("tools") or []
+        if tool.get("type", "function") not in ("function", "custom")
+    ]
+    if declarations:
+        tools.append({"functionDeclarations": declarations})
+    if tools:
+        wire["tools"] = tools
+    mode, name = reader.choice()
+    if not declarations or (mode == "auto" and not name):
+        return
+    config: dict[str, Any] = {"mode": {"none": "NONE", "auto": "AUTO"}.get(mode, "ANY")}
+    if isinstance(name, list) and mode == "auto":
+        # Names may only be listed beside ANY; leaving the other declarations out comes to the same.
+        tools[-1]["functionDeclarations"] = [one for one in declarations if one["name"] in name]
+    elif name:
+        config["allowedFunctionNames"] = [name] if isinstance(name, str) else name
+    wire["toolConfig"] = {"functionCallingConfig": config}
+
+
+# ------------------------------------------------------------------------------------------------ contents
+def _contents(reader: Reader, ability: Ability) -> list[dict[str, Any]]:
+    """Neighbouring turns of one role become one, so that all results of a round of tools stand together."""
+    contents: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    for turn in reader.turns():
+        if turn.role in ("system", "developer"):
+            continue
+        if turn.role == "assistant":
+            role, parts = "model", _model(reader, turn, names, signed=ability.thinking == "level")
+        else:
+            role = "user"
+            parts = _result(reader, turn, names) if turn.role == "tool" else _parts(reader, turn)
+        if contents and contents[-1]["role"] == role:
+            contents[-1]["parts"] += parts
+        elif parts:
+            contents.append({"role": role, "parts": parts})
+    return contents
+
+
+def _parts(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    return [_part(reader, at, part) for at, part in reader.parts(turn)]
+
+
+def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("text", "refusal"):
+        return {"text": str(part.get(str(kind)) or "")}
+    if kind == "image_url":
+        return _media(reader, f"{at}.image_url", url_of(part))
+    if kind == "input_audio":
+        audio = part.get("input_audio")
+        audio = audio if isinstance(audio, dict) else {}
+        mime = _AUDIO.get(str(audio.get("format")))
+        if mime is None:
+            raise reader.refused(
+                f"{at}.input_audio.format", "Audio must be wav or mp3.", code="invalid_value"
+            )
+        return {"inlineData": {"mimeType": mime, "data": str(audio.get("data") or "")}}
+    if kind == "file":
+        file = part.get("file")
+        file = file if isinstance(file, dict) else {}
+        return _media(reader, f"{at}.file", str(file.get("file_data") or file.get("file_id") or ""))
+    raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
+
+
+def _media(reader: Reader, at: str, url: str) -> dict[str, Any]:
+    """Bytes go along, addresses are Google's to open."""
+    found = data_url(url)
+    if found is not None:
+        return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+    if is_web_url(url):
+        kind, _ = mimetypes.guess_type(urlsplit(url).path)
+        return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
+    raise reader.refused(at, "This must be a data: or an https: address.", code="invalid_value")
+
+
+def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -> list[dict[str, Any]]:
+    """Text and calls of an earlier answer, with their thought signatures where the client kept them."""
+    parts = _parts(reader, turn)
+    signature = _signature(turn.message)
+    if signature and parts:
+        parts[-1]["thoughtSignature"] = signature
+    first = True
+    for call, id_, name, arguments in reader.calls(turn):
+        names[id_] = name
+        one: dict[str, Any] = {"name": name, "args": arguments}
+        if id_ and not id_.startswith(_OUR_CALL):
+            one["id"] = id_
+        part: dict[str, Any] = {"functionCall": one}
+        known = _signature(call)
+        if known or (signed and first):
+            part["thoughtSignature"] = known or NO_SIGNATURE
+        parts.append(part)
+        first = False
+    return parts
+
+
+def _signature(holder: Mapping[str, Any]) -> str:
+    extra = holder.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) else ""
+
+
+def _result(reader: Reader, turn: Turn, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A tool's answer. Gemini wants the function's name, which OpenAI's message leaves to the call."""
+    id_ = turn.message.get("tool_call_id")
+    name = names.get(str(id_))
+    if name is None:
+        param = f"{turn.at}.tool_call_id"
+        raise reader.refused(param, f"No earlier call has the id '{str(id_)[:80]}'.", code="invalid_value")
+    texts, media = [], []
+    for at, part in reader.parts(turn):
+        if part.get("type") == "text":
+            texts.append(str(part.get("text") or ""))
+        else:
+            media.append(_part(reader, at, part))
+    response: dict[str, Any] = {"name": name, "response": _as_object("\n".join(texts))}
+    if id_ and not str(id_).startswith(_OUR_CALL):
+        response["id"] = id_
+    return [{"functionResponse": response}, *media]
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    return value if isinstance(value, dict) else {"result": value}

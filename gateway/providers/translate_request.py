@@ -1,0 +1,210 @@
+"""Reading a chat completion request for a provider with a dialect of its own.
+
+The internal form stays OpenAI's map. What a provider cannot take is refused with the parameter's and the
+provider's name, or left out where the operator said ``drop_params: true``. Nothing here fetches anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gateway import errors
+from gateway.providers.codec import AttemptFailed, failed
+
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
+_MODEL_IN_PATH = re.compile(r"(?:tunedModels/)?[A-Za-z0-9][A-Za-z0-9._@-]{0,199}\Z")
+
+_NAMES = """
+audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages metadata
+modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key prompt_cache_options
+prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop store stream
+stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options
+"""
+KNOWN = frozenset(_NAMES.split())
+"""OpenAI's own parameters; anything else in a body is meant for the provider and goes out as it is."""
+
+
+class Turn(Struct, frozen=True):
+    """One message: ``at`` is its parameter name for errors."""
+
+    at: str
+    role: str
+    message: Mapping[str, Any]
+
+
+class Reader:
+    """One request on its way to one provider."""
+
+    __slots__ = ("body", "drop", "provider")
+
+    def __init__(self, provider: str, body: Mapping[str, Any], *, drop: bool) -> None:
+        self.provider, self.body, self.drop = provider, body, drop
+
+    def refused(self, param: str, why: str, *, code: str = "unsupported_parameter") -> AttemptFailed:
+        """The request cannot be carried out by this provider, whatever is left out."""
+        error = errors.BadRequest(f"{why} (provider '{self.provider}')", param=param, code=code)
+        return failed("refused", error)
+
+    def cannot(self, param: str, why: str) -> None:
+        """Raises AttemptFailed, unless the operator allows that parameters are dropped."""
+        if not self.drop:
+            raise self.refused(param, f"The parameter '{param}' is not supported here: {why}")
+
+    def without(self, names: Mapping[str, tuple[Any, ...]]) -> None:
+        """Refuses each named parameter unless it is absent or has one of the values that ask for nothing."""
+        for name, idle in names.items():
+            value = self.body.get(name)
+            if value is not None and value not in idle:
+                self.cannot(name, "this provider has no such setting.")
+
+    def extras(self) -> dict[str, Any]:
+        """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``)."""
+        return {name: value for name, value in self.body.items() if name not in KNOWN}
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number within the provider's range; out of it is refused, or brought to the nearer end."""
+        value = self.body.get(name)
+        if value is None:
+            return None
+        if not low <= value <= high:
+            self.cannot(name, f"the value must lie between {low:g} and {high:g}.")
+        return min(max(value, low), high)  # type: ignore[no-any-return]
+
+    def token_limit(self) -> int | None:
+        limit = self.body.get("max_completion_tokens")
+        return limit if limit is not None else self.body.get("max_tokens")
+
+    def stops(self, most: int | None = None) -> list[str]:
+        """Stop sequences. Providers refuse blank ones, which OpenAI takes and never meets."""
+        stop = self.body.get("stop")
+        found = [stop] if isinstance(stop, str) else [one for one in stop or [] if isinstance(one, str)]
+        found = [one for one in found if one.strip()]
+        if most is not None and len(found) > most:
+            self.cannot("stop", f"at most {most} stop sequences are possible.")
+        return found[:most]
+
+    def turns(self) -> Iterator[Turn]:
+        for index, message in enumerate(self.body.get("messages") or []):
+            at, role = f"messages[{index}]", str(message.get("role"))
+            if role == "function" or message.get("function_call"):
+                raise self.refused(at, "Function messages are not supported here. Use tools instead.")
+            yield Turn(at, role, message)
+
+    def system(self) -> list[str]:
+        """The texts of all system and developer turns, in order."""
+        return [
+            str(part.get("text"))
+            for turn in self.turns()
+            if turn.role in ("system", "developer")
+            for _, part in self.parts(turn)
+            if part.get("type") == "text" and part.get("text")
+        ]
+
+    def parts(self, turn: Turn) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(parameter name, part) of a turn's content; plain text becomes one part."""
+        content = turn.message.get("content")
+        if isinstance(content, str):
+            if content:
+                yield f"{turn.at}.content", {"type": "text", "text": content}
+            return
+        for index, part in enumerate(content or []):
+            if isinstance(part, dict):
+                yield f"{turn.at}.content[{index}]", part
+
+    def calls(self, turn: Turn) -> Iterator[tuple[Mapping[str, Any], str, str, dict[str, Any]]]:
+        """(call, id, name, arguments) of an assistant turn's tool calls."""
+        for index, call in enumerate(turn.message.get("tool_calls") or []):
+            at = f"{turn.at}.tool_calls[{index}]"
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                raise self.refused(at, "Only calls of function tools are supported here.")
+            yield call, str(call.get("id") or ""), function["name"], self._arguments(at, function)
+
+    def _arguments(self, at: str, function: Mapping[str, Any]) -> dict[str, Any]:
+        text = function.get("arguments") or "{}"
+        try:
+            value = json.loads(text) if isinstance(text, str) else text
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            param = f"{at}.function.arguments"
+            raise self.refused(param, f"'{param}' must be the text of a JSON object.", code="invalid_value")
+        return value
+
+    def functions(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(parameter name, definition) of each function tool. Raises AttemptFailed for the old ``functions``."""
+        for old in ("functions", "function_call"):
+            if self.body.get(old):
+                raise self.refused(old, f"'{old}' is not supported here. Use 'tools' and 'tool_choice'.")
+        for index, tool in enumerate(self.body.get("tools") or []):
+            at, function = f"tools[{index}]", tool.get("function")
+            if tool.get("type", "function") == "function":
+                if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                    raise self.refused(
+                        f"{at}.function", "A function tool needs a name.", code="invalid_value"
+                    )
+                yield at, function
+            elif tool.get("type") == "custom":
+                self.cannot(f"{at}.type", "custom tools take free text. Define a function.")
+
+    def choice(self) -> tuple[str, str | list[str]]:
+        """How tools may be used: ("auto" | "none" | "required", "") or ("named", name) or, for OpenAI's
+        ``allowed_tools``, ("auto" | "required", names)."""
+        choice = self.body.get("tool_choice")
+        if choice is None or isinstance(choice, str):
+            if choice not in (None, "auto", "none", "required"):
+                raise self.refused("tool_choice", f"'tool_choice' has no value '{choice[:40]}'.")
+            return choice or "auto", ""
+        if isinstance(choice.get("function"), dict):
+            return "named", str(choice["function"].get("name"))
+        allowed = choice.get("allowed_tools")
+        if isinstance(allowed, dict):
+            names = [
+                str(tool["function"].get("name"))
+                for tool in allowed.get("tools") or []
+                if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+            ]
+            return ("required" if allowed.get("mode") == "required" else "auto"), names
+        raise self.refused("tool_choice", "This form of 'tool_choice' is not supported here.")
+
+    def schema(self) -> tuple[str, dict[str, Any]]:
+        """The response format: ("text" | "json_object" | "json_schema", the schema)."""
+        form = self.body.get("response_format")
+        kind = form.get("type", "text") if isinstance(form, dict) else "text"
+        if kind != "json_schema":
+            return ("json_object" if kind == "json_object" else "text"), {}
+        wrapper = form.get("json_schema") if isinstance(form, dict) else None
+        schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
+        if not isinstance(schema, dict):
+            param = "response_format.json_schema.schema"
+            raise self.refused(param, "A json_schema needs its 'schema'.", code="invalid_value")
+        return "json_schema", schema
+
+    def model_in_path(self, model: str) -> str:
+        """A model name that is safe inside a URL: it may come from the client."""
+        name = model.removeprefix("models/")
+        if not _MODEL_IN_PATH.match(name):
+            raise self.refused("model", f"'{model[:80]}' is not a model's name.", code="model_not_found")
+        return name
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """(media type, base64) of a data URL; None for anything else."""
+    found = _DATA_URL.match(url)
+    return (found.group(1), url[found.end() :]) if found else None
+
+
+def is_web_url(url: str) -> bool:
+    return url.startswith(("https://", "http://"))
+
+
+def url_of(part: Mapping[str, Any]) -> str:
+    """The address of an image part, whether written as a map or as a plain text."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    return url if isinstance(url, str) else ""

@@ -1,0 +1,217 @@
+"""The unmodified openai client through a running gateway to providers that speak another dialect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import test_anthropic_codec as anthropic
+import test_gemini_codec as gemini
+from dialects import CALLED, ROUND, WEATHER
+from gateway_server import KEY, Gateway, gateway
+from scripted import Line, Provider, provider
+
+from gateway.storage.records import CallRecord
+
+MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Bonn?"}]
+TOOLS: Any = [WEATHER]
+CASES = {
+    "anthropic": (anthropic.MESSAGE, anthropic.STREAM, anthropic.EXPECTED_MESSAGE, "claude-sonnet-4-5", (35, 7, 20)),
+    "gemini": (gemini.ANSWER, gemini.STREAM, gemini.EXPECTED, "gemini-2.5-flash", (12, 8, 4)),
+}  # fmt: skip
+POLICIES = """
+providers:
+  anthropic: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
+  gemini: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
+  azure: {{type: azure, base_url: "{url}", api_key: sk-upstream-secret, api_version: "2024-10-21"}}
+keys: [{{name: tests, key: {key}, project: default}}]
+timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
+retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}
+"""
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Provider]:
+    async with provider() as made:
+        yield made
+
+
+@pytest.fixture
+async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
+    (policies / "routing.yaml").write_text(
+        "tasks:\n  - name: either\n    candidates: [{provider: anthropic, model: claude-sonnet-4-5}, "
+        "{provider: gemini, model: gemini-2.5-flash}]\n"
+    )
+    async with gateway(tmp_path, policies) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
+        yield made
+
+
+@pytest.mark.parametrize("dialect", CASES)
+async def test_a_whole_answer_and_its_price(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str
+) -> None:
+    answer, _, expected, model, (prompt, completion, cached) = CASES[dialect]
+
+    async def speak(line: Line) -> None:
+        await line.answer(200, answer)
+
+    upstream.behave = speak
+    raw = await client.chat.completions.with_raw_response.create(
+        model=f"{dialect}/{model}", messages=MESSAGES, tools=TOOLS
+    )
+    found = raw.parse()
+    assert found.choices[0].finish_reason == "tool_calls"
+    message = found.choices[0].message
+    assert message.content == expected["content"]
+    assert [call.model_dump()["function"] for call in message.tool_calls or []] == [
+        call["function"] for call in expected["tool_calls"]
+    ]
+    assert message.annotations and message.annotations[0].url_citation.url == "https://b.de"
+    assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens) == (prompt, completion)
+    assert found.usage.prompt_tokens_details and found.usage.prompt_tokens_details.cached_tokens == cached
+    assert float(raw.headers["x-understudy-cost-usd"]) > 0  # the shipped list prices know this model
+    sent = json.dumps(upstream.seen[0].headers)
+    assert "sk-upstream-secret" in sent and KEY not in sent
+
+
+@pytest.mark.parametrize("dialect", CASES)
+@pytest.mark.parametrize("piece", [0, 7])
+async def test_a_stream(client: openai.AsyncOpenAI, upstream: Provider, dialect: str, piece: int) -> None:
+    _, stream, expected, model, (prompt, completion, _) = CASES[dialect]
+
+    async def speak(line: Line) -> None:
+        await line.stream(stream, piece=piece)
+
+    upstream.behave = speak
+    async with client.chat.completions.stream(
+        model=f"{dialect}/{model}",
+        messages=MESSAGES,
+        tools=TOOLS,
+        stream_options={"include_usage": True},
+    ) as streamed:
+        final = await streamed.get_final_completion()
+    message = final.choices[0].message
+    assert message.content == expected["content"]
+    assert [(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or []] == [
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in expected["tool_calls"]
+    ]
+    assert final.usage and (final.usage.prompt_tokens, final.usage.completion_tokens) == (prompt, completion)
+
+
+@pytest.mark.parametrize("dialect", CASES)
+async def test_what_came_out_goes_back_in(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str
+) -> None:
+    """The message as the client read it is enough for the next round: calls, results, thinking, signatures."""
+    answer, _, _, model, _ = CASES[dialect]
+
+    async def speak(line: Line) -> None:
+        await line.answer(200, answer)
+
+    upstream.behave = speak
+    first = await client.chat.completions.create(model=f"{dialect}/{model}", messages=MESSAGES, tools=TOOLS)
+    message = first.choices[0].message
+    results = [
+        {"role": "tool", "tool_call_id": call.id, "content": "blue"} for call in message.tool_calls or []
+    ]
+    history: Any = [*MESSAGES, message.model_dump(exclude_none=True), *results]
+    await client.chat.completions.create(model=f"{dialect}/{model}", messages=history, tools=TOOLS)
+    said = json.dumps(upstream.seen[1].body, ensure_ascii=False)
+    for kept in {"anthropic": ('"signature": "sig"', "toolu_1"), "gemini": ("text-sig", "call-sig", "g-2")}[
+        dialect
+    ]:
+        assert kept in said
+
+
+async def test_one_dialect_falls_back_to_another(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    async def speak(line: Line) -> None:
+        if line.seen.path.endswith("/messages"):
+            await line.answer(
+                529, {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
+            )
+        else:
+            await line.answer(200, gemini.ANSWER)
+
+    upstream.behave = speak
+    answer = await client.chat.completions.create(model="either", messages=ROUND)  # type: ignore[arg-type]
+    assert answer.choices[0].message.content == "Grüße, Bonn"
+    assert [seen.path for seen in upstream.seen] == [
+        "/v1/messages",
+        "/v1/models/gemini-2.5-flash:generateContent",
+    ]
+
+
+@pytest.mark.parametrize("dialect", CASES)
+async def test_what_a_provider_cannot_do_is_told_before_it_is_asked(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=f"{dialect}/{CASES[dialect][3]}", messages=MESSAGES, logit_bias={"1": 1}
+        )
+    assert (caught.value.param, caught.value.code) == ("logit_bias", "unsupported_parameter")
+    assert dialect in caught.value.message
+    assert not upstream.seen
+
+
+@pytest.mark.parametrize("dialect", CASES)
+async def test_a_cut_stream_ends_in_an_error(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, dialect: str
+) -> None:
+    _, stream, _, model, _ = CASES[dialect]
+
+    async def speak(line: Line) -> None:
+        await line.stream(stream[: len(stream) // 2], cut=True)
+
+    upstream.behave = speak
+    with pytest.raises(openai.APIError):
+        async for _ in await client.chat.completions.create(
+            model=f"{dialect}/{model}", messages=MESSAGES, stream=True
+        ):
+            pass
+    assert [call.status for call in served.records() if isinstance(call, CallRecord)] == ["upstream_cut"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "status", "body"),
+    [("anthropic", 401, {"type": "error", "error": {"type": "authentication_error", "message": "sk-upstream-secret"}}),
+     ("gemini", 400, {"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid: sk-upstream-secret"}})],
+)  # fmt: skip
+async def test_our_own_key_is_never_the_clients_fault(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str, status: int, body: Any
+) -> None:
+    async def speak(line: Line) -> None:
+        await line.answer(status, body)
+
+    upstream.behave = speak
+    with pytest.raises(openai.InternalServerError) as caught:
+        await client.chat.completions.create(model=f"{dialect}/{CASES[dialect][3]}", messages=MESSAGES)
+    assert caught.value.code == "provider_credentials"
+    assert "sk-upstream-secret" not in str(caught.value)
+
+
+async def test_azure_is_openai_at_another_address(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    answer = await client.chat.completions.create(model="azure/my-gpt", messages=MESSAGES)
+    assert answer.choices[0].message.content == "hello"
+    (seen,) = upstream.seen
+    assert seen.path == "/v1/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21"
+    assert seen.headers["api-key"] == "sk-upstream-secret"
+    assert "authorization" not in seen.headers
+    for name in ("../x", "..", "a/b", "x?y"):
+        with pytest.raises(openai.BadRequestError):
+            await client.chat.completions.create(model=f"azure/{name}", messages=MESSAGES)
+    assert len(upstream.seen) == 1 and CALLED

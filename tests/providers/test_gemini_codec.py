@@ -1,0 +1,448 @@
+"""Gemini's dialect: requests, whole answers, streams however cut, errors."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from dialects import CALLED, PIXEL, ROUND, WEATHER, plain, read, spoiled, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.providers import GeminiProvider
+from gateway.providers.codec import AttemptFailed
+from gateway.providers.gemini import GeminiCodec
+from gateway.providers.gemini_request import NO_SIGNATURE
+
+HI = [{"role": "user", "content": "hi"}]
+HI_WIRE = [{"role": "user", "parts": [{"text": "hi"}]}]
+FLASH, NEW = "gemini-2.5-flash", "gemini-3-flash-preview"
+DECLARED = {
+    "name": "weather",
+    "description": "Looks the weather up.",
+    "parametersJsonSchema": WEATHER["function"]["parameters"],
+}
+
+
+def codec(**options: Any) -> GeminiCodec:
+    return GeminiProvider(api_key="AIza-secret", **options).build("google", "")
+
+
+def wire(body: dict[str, Any], model: str = FLASH, **options: Any) -> dict[str, Any]:
+    sent = codec(**options).encode({"model": "task", "messages": HI, **body}, model, stream=False)
+    return json.loads(sent.body)
+
+
+def test_the_address_and_the_headers() -> None:
+    base = "https://generativelanguage.googleapis.com/v1beta"
+    whole = codec().encode({"messages": HI}, f"models/{FLASH}", stream=False)
+    assert whole.url == f"{base}/models/{FLASH}:generateContent"
+    assert whole.headers["x-goog-api-key"] == "AIza-secret"
+    assert json.loads(whole.body) == {"contents": HI_WIRE}
+    stream = codec().encode({"messages": HI, "stream": True}, "tunedModels/mine", stream=True)
+    assert stream.url == f"{base}/tunedModels/mine:streamGenerateContent?alt=sse"
+
+
+@pytest.mark.parametrize(
+    "model", ["../../upload", "a/b", "x?key=1", "x#", "..", "", "a%2Fb", "a b", "x:countTokens"]
+)
+def test_a_model_cannot_leave_its_place_in_the_address(model: str) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().encode({"messages": HI}, model, stream=False)
+    assert (caught.value.error.param, caught.value.error.code) == ("model", "model_not_found")
+
+
+GOLDEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "settings": (
+        FLASH,
+        {"max_completion_tokens": 7, "temperature": 1.5, "top_p": 0.5, "stop": ["a"], "n": 2, "seed": 3, "presence_penalty": 0.5,
+         "frequency_penalty": -1, "logprobs": True, "top_logprobs": 2},
+        {"generationConfig": {"temperature": 1.5, "topP": 0.5, "maxOutputTokens": 7, "stopSequences": ["a"], "candidateCount": 2,
+                              "seed": 3, "presencePenalty": 0.5, "frequencyPenalty": -1, "responseLogprobs": True, "logprobs": 2}},
+    ),
+    "hints that change no answer": (FLASH, {"store": False, "user": "u", "n": 1, "parallel_tool_calls": True, "prediction": {}}, {}),
+    "what is the provider's own": (
+        FLASH,
+        {"safetySettings": [{"category": "a"}], "generationConfig": {"topK": 3}, "temperature": 0, "contents": "evil"},
+        {"safetySettings": [{"category": "a"}], "generationConfig": {"temperature": 0, "topK": 3}},
+    ),
+    "instructions": (
+        FLASH, {"messages": [{"role": "system", "content": "a"}, *HI, {"role": "developer", "content": [{"type": "text", "text": "b"}]}]},
+        {"systemInstruction": {"parts": [{"text": "a"}, {"text": "b"}]}},
+    ),
+    "instructions alone": (FLASH, {"messages": [{"role": "system", "content": "hi"}]}, {}),
+    "json": (FLASH, {"response_format": {"type": "json_object"}}, {"generationConfig": {"responseMimeType": "application/json"}}),
+    "a schema": (
+        FLASH, {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}},
+        {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}},
+    ),
+    "a tool": (FLASH, {"tools": [WEATHER]}, {"tools": [{"functionDeclarations": [DECLARED]}]}),
+    "a tool that must be used": (
+        FLASH, {"tools": [WEATHER], "tool_choice": "required"},
+        {"tools": [{"functionDeclarations": [DECLARED]}], "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}},
+    ),
+    "no tool": (
+        FLASH, {"tools": [WEATHER], "tool_choice": "none"},
+        {"tools": [{"functionDeclarations": [DECLARED]}], "toolConfig": {"functionCallingConfig": {"mode": "NONE"}}},
+    ),
+    "one tool": (
+        FLASH, {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+        {"tools": [{"functionDeclarations": [DECLARED]}],
+         "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["weather"]}}},
+    ),
+    "Google's own tool": (FLASH, {"tools": [{"type": "google", "googleSearch": {}}]}, {"tools": [{"googleSearch": {}}]}),
+    "a budget": (FLASH, {"reasoning_effort": "low"}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1024, "includeThoughts": True}}}),
+    "no thinking": (FLASH, {"reasoning_effort": "none"}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+    "as little as the model can": ("gemini-2.5-pro", {"reasoning_effort": "none"}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 128}}}),
+    "a level": (NEW, {"reasoning_effort": "medium"}, {"generationConfig": {"thinkingConfig": {"thinkingLevel": "medium", "includeThoughts": True}}}),
+    "a model that does not think": ("gemini-2.0-flash", {"reasoning_effort": "none"}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_requests(name: str) -> None:
+    model, body, expected = GOLDEN[name]
+    assert wire(body, model) == {"contents": HI_WIRE, **expected}
+
+
+def test_a_round_of_tools_becomes_three_turns() -> None:
+    contents = wire({"messages": [*ROUND, {"role": "user", "content": "so?"}]})["contents"]
+    assert contents == [
+        {"role": "user", "parts": [{"text": "Bonn and Köln?"}]},
+        {"role": "model", "parts": [
+            {"functionCall": {"name": "weather", "args": {"city": "Bonn"}}},
+            {"functionCall": {"name": "weather", "args": {"city": "Köln"}}},
+        ]},
+        {"role": "user", "parts": [
+            {"functionResponse": {"name": "weather", "response": {"sky": "blue"}}},
+            {"functionResponse": {"name": "weather", "response": {"result": "rain"}}},
+            {"text": "so?"},
+        ]},
+    ]  # fmt: skip
+
+
+def test_signatures_survive_the_way_back_and_missing_ones_are_excused() -> None:
+    first, second = CALLED["tool_calls"]  # type: ignore[misc]
+    signed = {**first, "id": "g-1", "extra_content": {"google": {"thought_signature": "sig"}}}
+    messages = [
+        ROUND[0],
+        {**CALLED, "tool_calls": [signed, second]},
+        {"role": "tool", "tool_call_id": "g-1", "content": "x"},
+    ]
+    _, model, result = wire({"messages": messages})["contents"]
+    assert model["parts"][0] == {
+        "functionCall": {"name": "weather", "args": {"city": "Bonn"}, "id": "g-1"},
+        "thoughtSignature": "sig",
+    }
+    assert "thoughtSignature" not in model["parts"][1]
+    assert result["parts"][0]["functionResponse"]["id"] == "g-1"
+    unsigned = wire({"messages": ROUND}, NEW)["contents"][1]["parts"]
+    assert [part.get("thoughtSignature") for part in unsigned] == [NO_SIGNATURE, None]
+    assert "thoughtSignature" not in wire({"messages": ROUND}, FLASH)["contents"][1]["parts"][0]
+    spoken = {"role": "assistant", "content": "a", "extra_content": {"google": {"thought_signature": "s"}}}
+    assert wire({"messages": [*HI, spoken, *HI]})["contents"][1]["parts"] == [
+        {"text": "a", "thoughtSignature": "s"}
+    ]
+
+
+def test_images_audio_and_files() -> None:
+    content = [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png?x=1"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0="}},
+        {"type": "file", "file": {"file_id": "https://generativelanguage.googleapis.com/v1beta/files/x"}},
+    ]
+    assert wire({"messages": [{"role": "user", "content": content}]})["contents"][0]["parts"] == [
+        {"text": "look"},
+        {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
+        {"fileData": {"fileUri": "https://example.com/a.png?x=1", "mimeType": "image/png"}},
+        {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}},
+        {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}},
+        {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/x"}},
+    ]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "bias": ({"logit_bias": {"1": 2}}, "logit_bias"),
+    "one call at a time": ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+    "audio out": ({"modalities": ["text", "audio"]}, "modalities"),
+    "six stops": ({"stop": list("abcdef")}, "stop"),
+    "strict tool": ({"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]}, "tools[0].function.strict"),
+    "custom tool": ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
+}  # fmt: skip
+NEVER: dict[str, tuple[dict[str, Any], str]] = {
+    "a local file": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]},
+        "messages[0].content[0].image_url",
+    ),
+    "ogg": (
+        {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": "ogg"}}]}]},
+        "messages[0].content[0].input_audio.format",
+    ),
+    "no such call": ({"messages": [{"role": "tool", "tool_call_id": "z", "content": "x"}]}, "messages[0].tool_call_id"),
+    "functions": ({"functions": [{"name": "x"}]}, "functions"),
+    "effort": ({"reasoning_effort": "silly"}, "reasoning_effort"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *NEVER])
+def test_what_gemini_cannot_do_is_refused_by_name(name: str) -> None:
+    body, param = {**REFUSED, **NEVER}[name]
+    with pytest.raises(AttemptFailed) as caught:
+        wire(body)
+    error = caught.value.error
+    assert (caught.value.failure.kind, error.status, error.param) == ("refused", 400, param)
+    assert "google" in error.message
+    if name in NEVER:
+        with pytest.raises(AttemptFailed):
+            wire(body, drop_params=True)
+    else:
+        assert wire(body, drop_params=True)["contents"] == HI_WIRE
+
+
+USAGE = {"promptTokenCount": 10, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5, "thoughtsTokenCount": 3,
+         "cachedContentTokenCount": 4, "totalTokenCount": 20}  # fmt: skip
+GROUNDING = {
+    "groundingChunks": [{"web": {"uri": "https://b.de", "title": "B"}}, {"maps": {}}],
+    "groundingSupports": [{"segment": {"startIndex": 10, "endIndex": 14, "text": "Bonn"}, "groundingChunkIndices": [0, 1, 9]}],
+}  # fmt: skip
+PARTS = [
+    {"text": "hm", "thought": True},
+    {"text": "Grüße, "},
+    {"text": "Bonn", "thoughtSignature": "text-sig"},
+    {"functionCall": {"name": "weather", "args": {"city": "Bonn"}}, "thoughtSignature": "call-sig"},
+    {"functionCall": {"name": "now", "id": "g-2"}},
+    {"executableCode": {"language": "PYTHON", "code": "1"}},
+]
+ANSWER = {
+    "candidates": [{"content": {"role": "model", "parts": PARTS}, "finishReason": "STOP", "index": 0, "groundingMetadata": GROUNDING}],
+    "usageMetadata": USAGE, "modelVersion": "gemini-2.5-flash", "responseId": "r1",
+}  # fmt: skip
+EXPECTED = {
+    "role": "assistant", "content": "Grüße, Bonn", "refusal": None,
+    "annotations": [{"type": "url_citation", "url_citation": {"start_index": 8, "end_index": 11, "url": "https://b.de", "title": "B"}}],
+    "reasoning_content": "hm", "extra_content": {"google": {"thought_signature": "text-sig"}},
+    "tool_calls": [
+        {"id": "call_r1_0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'},
+         "extra_content": {"google": {"thought_signature": "call-sig"}}},
+        {"id": "g-2", "type": "function", "function": {"name": "now", "arguments": "{}"}},
+    ],
+}  # fmt: skip
+
+
+def counted(usage: Any) -> tuple[int, int, int, int]:
+    return usage.prompt, usage.completion, usage.cached, usage.reasoning
+
+
+def test_a_whole_answer() -> None:
+    answer = codec().decode(200, {}, json.dumps(ANSWER).encode(), now=12.5)
+    assert answer.data["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert (answer.data["id"], answer.data["created"], answer.data["model"]) == ("r1", 12, "gemini-2.5-flash")
+    assert counted(answer.usage) == (12, 8, 4, 3)
+    assert answer.text == "Grüße, Bonn"
+
+
+def candidate(reason: str | None, text: str = "x", index: int = 0) -> dict[str, Any]:
+    one: dict[str, Any] = {"content": {"parts": [{"text": text}] if text else []}, "index": index}
+    return {**one, "finishReason": reason} if reason else one
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
+     ("PROHIBITED_CONTENT", "content_filter"), ("OTHER", "stop"), ("BORN_LATER", "stop")],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["x", ""])
+def test_finish_reasons(reason: str, finish: str, text: str) -> None:
+    answer = codec().decode(200, {}, json.dumps({"candidates": [candidate(reason, text)]}).encode(), now=0)
+    assert answer.finish_reason == finish
+    message = answer.data["choices"][0]["message"]
+    assert bool(message["refusal"]) == (finish == "content_filter" and not text)
+    (streamed,) = told(
+        read(codec().stream(), [plain([{"candidates": [candidate(reason, text)], "usageMetadata": USAGE}])])
+    )["choices"]
+    assert (streamed["finish_reason"], streamed["message"]["refusal"]) == (finish, message["refusal"])
+
+
+@pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE"])
+def test_an_answer_that_broke_is_asked_again(reason: str) -> None:
+    data = {"candidates": [candidate(reason)]}
+    for ask in (
+        lambda: codec().decode(200, {}, json.dumps(data).encode(), now=0),
+        lambda: read(codec().stream(), [plain([data])]),
+    ):
+        with pytest.raises(AttemptFailed) as caught:
+            ask()
+        assert caught.value.failure.kind == "failed"
+
+
+def test_a_blocked_prompt_is_a_filtered_answer() -> None:
+    data = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4}}
+    answer = codec().decode(200, {}, json.dumps(data).encode(), now=0)
+    streamed = told(read(codec().stream(), [plain([data])]))
+    for choice in (answer.data["choices"][0], streamed["choices"][0]):
+        assert choice["finish_reason"] == "content_filter"
+        assert choice["message"]["content"] is None
+        assert "SAFETY" in choice["message"]["refusal"]
+
+
+def test_logprobs_and_images() -> None:
+    one = {
+        **candidate("STOP"),
+        "logprobsResult": {"chosenCandidates": [{"token": "x", "logProbability": -0.5}],
+                           "topCandidates": [{"candidates": [{"token": "y", "logProbability": -1}]}]},
+    }  # fmt: skip
+    one["content"]["parts"].append({"inlineData": {"mimeType": "image/png", "data": PIXEL}})
+    found = codec().decode(200, {}, json.dumps({"candidates": [one]}).encode(), now=0).data["choices"][0]
+    assert found["logprobs"]["content"] == [
+        {
+            "token": "x",
+            "logprob": -0.5,
+            "bytes": [120],
+            "top_logprobs": [{"token": "y", "logprob": -1, "bytes": [121]}],
+        }
+    ]
+    assert found["message"]["images"][0]["image_url"]["url"] == f"data:image/png;base64,{PIXEL}"
+    streamed = told(read(codec().stream(), [plain([{"candidates": [one], "usageMetadata": USAGE}])]))[
+        "choices"
+    ][0]
+    assert streamed["logprobs"]["content"] == found["logprobs"]["content"]
+    assert streamed["message"]["images"] == found["message"]["images"]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"candidates": 1}', b"\xff"])
+def test_nonsense_is_the_providers_failure(body: bytes) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().decode(200, {}, body, now=0)
+    assert caught.value.failure.kind == "failed"
+
+
+def event(*parts: dict[str, Any], prompt: int = 999, **more: Any) -> dict[str, Any]:
+    one = {"content": {"role": "model", "parts": list(parts)}, "index": 0, **more}
+    return {"candidates": [one], "usageMetadata": {"promptTokenCount": prompt}, "modelVersion": "gemini-2.5-flash", "responseId": "r1"}  # fmt: skip
+
+
+EVENTS = [
+    event({"text": "h", "thought": True}),
+    event({"text": "m", "thought": True}),
+    event(PARTS[1]),
+    event({"text": "Bo"}),
+    event({"text": "nn", "thoughtSignature": "text-sig"}, PARTS[3]),
+    event(PARTS[4], PARTS[5], finishReason="STOP"),
+    {**event(finishReason="STOP", groundingMetadata=GROUNDING), "usageMetadata": USAGE},
+]
+STREAM = plain(EVENTS)
+
+
+def expect_the_stream(pieces: list[bytes]) -> None:
+    chunks = read(codec().stream(), pieces)
+    assert told(chunks)["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert counted(chunks[-1].usage) == (12, 8, 4, 3)  # the last counts, though the ones before were larger
+    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
+
+
+def test_a_stream_whole_and_byte_by_byte() -> None:
+    expect_the_stream([STREAM])
+    expect_the_stream([bytes([byte]) for byte in STREAM])
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_stream_split_anywhere(cuts: list[int]) -> None:
+    expect_the_stream([STREAM[a:b] for a, b in pairwise([0, *sorted(cuts), len(STREAM)])])
+
+
+@pytest.mark.parametrize("name", spoiled(STREAM))
+def test_a_stream_as_others_would_write_it(name: str) -> None:
+    expect_the_stream([spoiled(STREAM)[name]])
+
+
+def test_a_stream_cut_anywhere_before_its_reason_is_a_failure() -> None:
+    last = len(plain(EVENTS[:-1]))
+    for cut in range(len(STREAM) - 3):
+        decoder = codec().stream()
+        decoder.feed(STREAM[:cut])
+        if last - 3 < cut <= last:  # between two events, after the reason: only the transport could tell
+            continue
+        with pytest.raises(AttemptFailed):
+            decoder.finish()
+
+
+def test_several_candidates_keep_to_their_own_index() -> None:
+    events = [
+        {"candidates": [candidate(None, "a", 0), candidate(None, "x", 1)]},
+        {"candidates": [candidate("STOP", "b", 0)]},
+        {"candidates": [candidate("MAX_TOKENS", "y", 1)], "usageMetadata": USAGE},
+    ]
+    chunks = read(codec().stream(), [plain(events)])
+    choices = told(chunks)["choices"]
+    assert [(one["index"], one["message"]["content"], one["finish_reason"]) for one in choices] == [
+        (0, "ab", "stop"),
+        (1, "xy", "length"),
+    ]
+    assert "".join(chunk.text for chunk in chunks) == "ab"
+    with pytest.raises(AttemptFailed):
+        read(codec().stream(), [plain(events[:2])])
+
+
+def error(status: int, name: str, message: str, *details: dict[str, Any]) -> bytes:
+    return json.dumps(
+        {"error": {"code": status, "message": message, "status": name, "details": list(details)}}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(error(503, "UNAVAILABLE", "overloaded"), "failed"), (error(429, "RESOURCE_EXHAUSTED", "slow"), "throttled"),
+     (error(400, "INVALID_ARGUMENT", "no"), "refused"), (b'{"error": "x"}', "failed"), (b"{not json", "failed"), (b"[1]", "failed")],
+)  # fmt: skip
+def test_errors_and_junk_inside_a_stream(body: bytes, kind: str) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().stream().feed(b"data: " + body + b"\r\n\r\n")
+    assert caught.value.failure.kind == kind
+
+
+@pytest.mark.parametrize("body", [b"", b": nothing\n\n", plain([{"usageMetadata": USAGE}])])
+def test_an_empty_stream_is_a_failure(body: bytes) -> None:
+    with pytest.raises(AttemptFailed):
+        read(codec().stream(), [body])
+
+
+ERRORS = [
+    (400, "INVALID_ARGUMENT", "bad field", "refused", 400, "invalid_argument"),
+    (400, "INVALID_ARGUMENT", "The input token count (9) exceeds the maximum number of tokens allowed (8).", "refused", 400, "context_length_exceeded"),
+    (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", "credentials", 502, "provider_credentials"),
+    (400, "FAILED_PRECONDITION", "User location is not supported", "credentials", 502, "provider_credentials"),
+    (403, "PERMISSION_DENIED", "denied", "credentials", 502, "provider_credentials"),
+    (404, "NOT_FOUND", "models/x is not found", "refused", 404, "model_not_found"),
+    (429, "RESOURCE_EXHAUSTED", "quota", "throttled", 429, "rate_limit_exceeded"),
+    (500, "INTERNAL", "oops", "failed", 502, "upstream_error"),
+    (503, "UNAVAILABLE", "busy", "failed", 502, "upstream_error"),
+    (504, "DEADLINE_EXCEEDED", "slow", "failed", 502, "upstream_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "name", "message", "failure", "client", "code"), ERRORS)
+def test_errors(status: int, name: str, message: str, failure: str, client: int, code: str) -> None:
+    body = error(status, name, message)
+    for wrapped in (body, b"[" + body + b"]"):
+        found = codec().refuse(status, {}, wrapped, now=0)
+        assert (found.failure.kind, found.error.status, found.error.code) == (failure, client, code)
+        assert (message in found.error.message) == (failure in ("refused", "throttled"))
+    with pytest.raises(AttemptFailed):
+        codec().decode(status, {}, body, now=0)
+
+
+def test_the_wait_that_google_asks_for() -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "23.5s"}
+    found = codec().refuse(429, {}, error(429, "RESOURCE_EXHAUSTED", "quota", info), now=0)
+    assert found.failure.retry_after == 23.5
+    assert found.error.headers["retry-after"] == "24"
