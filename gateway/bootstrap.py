@@ -17,14 +17,13 @@ from litestar import Litestar
 from gateway import admin_key
 from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
-from gateway.api.chat import chat_routes
-from gateway.api.completions import completion_routes
+from gateway.api.dialects import dialect_routes
 from gateway.api.health import health_routes
-from gateway.api.messages import message_routes
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
 from gateway.asking import Asker
+from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.learning import Learner
@@ -45,6 +44,7 @@ from gateway.storage.home import Home
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
+from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
 from gateway.telemetry.logs import SHOWN_ONCE
 from gateway.telemetry.metrics import Metrics
@@ -94,9 +94,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
 
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     handlers = [
-        *chat_routes(pipeline, live),
-        *completion_routes(pipeline, live),
-        *message_routes(pipeline, live, who),
+        *dialect_routes(pipeline, live, ClientStates(live, load_cipher(home)), who),
         *stored_routes(live, recent, who),
         *model_routes(live, who),
         *health_routes(live, who, admin_digest, metrics.render),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from gateway.storage.client_state import forget_expired
 from gateway.storage.sql_journal import get_meta, set_meta
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, PAIRS, TASK_VERSIONS
 
@@ -55,6 +56,7 @@ def erase_expired(connection: sa.Connection, now: float, limit: int = 500) -> in
     if ids:
         erase(connection, ids, now)
     kept = sa.exists().where(CAPTURES.c.call_id == PAIRS.c.call_id)
+    forget_expired(connection, now)
     _blank_pairs(connection, PAIRS.c.created_at <= now - PAIR_RETENTION_DAYS * _DAY_S, ~kept)
     return len(ids)
 

@@ -11,16 +11,19 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.capture import capture_row, pair_texts
+from gateway.storage.client_state import add_state, delete_state
 from gateway.storage.erase import erase
 from gateway.storage.ledger import Buckets
 from gateway.storage.records import (
     AuditRecord,
     CallRecord,
+    ClientStateRecord,
     DeletionRecord,
     DemotionRecord,
     MetadataRecord,
     PairRecord,
     SpoolRecord,
+    StateDeletionRecord,
     SwitchRecord,
     WishRecord,
 )
@@ -72,6 +75,10 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
             add_wish(connection, record)
         case SwitchRecord():
             _switch(connection, record)
+        case ClientStateRecord():
+            add_state(connection, record)
+        case StateDeletionRecord():
+            delete_state(connection, record)
         case AuditRecord():
             append_journal(
                 connection, "admin", at=record.at, actor=record.actor, subject=record.subject,

@@ -170,6 +170,29 @@ class AuditRecord(Struct, frozen=True, tag="audit"):
     at: float
 
 
+class ClientStateRecord(Struct, frozen=True, tag="client_state"):
+    """What a client may read or continue later (a stored response). It is the client's, and nobody learns from it.
+
+    ``sealed`` is the whole document under the spool's key, so that the database never holds it readable; empty
+    when a full disk left no room for it.
+    """
+
+    id: str
+    project: str
+    kind: str  # response
+    created_at: float
+    expires_at: float
+    sealed: bytes
+
+
+class StateDeletionRecord(Struct, frozen=True, tag="state_deletion"):
+    """A client deleted what was kept for it."""
+
+    id: str
+    project: str
+    at: float
+
+
 SpoolRecord = (
     CallRecord
     | PairRecord
@@ -179,6 +202,8 @@ SpoolRecord = (
     | WishRecord
     | SwitchRecord
     | AuditRecord
+    | ClientStateRecord
+    | StateDeletionRecord
 )
 
 encode_record = msgspec.msgpack.Encoder().encode

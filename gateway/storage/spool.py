@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
-from gateway.storage.records import CallRecord, PairRecord, SpoolRecord, encode_record
+from gateway.storage.records import CallRecord, ClientStateRecord, PairRecord, SpoolRecord, encode_record
 from gateway.storage.spool_files import Segment, SegmentFolder
 from gateway.storage.spool_format import frame, load_cipher
 
@@ -253,4 +253,6 @@ def _without_text(record: SpoolRecord) -> SpoolRecord:
         return msgspec.structs.replace(record, text=None)
     if isinstance(record, PairRecord) and (record.teacher_text or record.student_text):
         return msgspec.structs.replace(record, teacher_text="", student_text="")
+    if isinstance(record, ClientStateRecord):
+        return msgspec.structs.replace(record, sealed=b"")
     return record

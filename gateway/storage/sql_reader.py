@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.storage.client_state import find_state
 from gateway.storage.engine import read_engine
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader
@@ -44,6 +45,10 @@ class SqlReader(CaptureQueries, LearningQueries, RunQueries, PageQueries):
                 API_KEYS.select().order_by(API_KEYS.c.created_at, API_KEYS.c.id)
             ).mappings()
             return [key_of(row) for row in rows]
+
+    def client_state(self, project: str, state_id: str, *, now: float) -> bytes | None:
+        with self._engine.connect() as connection:
+            return find_state(connection, project, state_id, now)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -350,6 +350,19 @@ class SpoolCursorRow(Table, table=True):
     seq: int = Field(sa_column=_integer())
 
 
+class ClientStateRow(Table, table=True):
+    """What clients keep here, sealed under the spool's key; a deleted one stays as an empty row until it expires."""
+
+    __tablename__ = "client_state"
+    __table_args__ = (Index("ix_client_state_expiry", "expires_at"),)
+    project: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    kind: str
+    created_at: float
+    expires_at: float
+    sealed: bytes = Field(sa_column=sa.Column(sa.LargeBinary(), nullable=False))
+
+
 METADATA = Table.metadata
 
 
@@ -375,3 +388,4 @@ WISHES = _table("wishes")
 RETRAIN_REQUESTS = _table("retrain_requests")
 JOURNAL = _table("journal")
 SPOOL_CURSORS = _table("spool_cursors")
+CLIENT_STATE = _table("client_state")

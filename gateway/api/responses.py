@@ -1,0 +1,198 @@
+"""/v1/responses: OpenAI's Responses API in front of the same pipeline, with its conversation state kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Request, Response, delete, get, post
+from litestar.types import ASGIApp
+
+from gateway import errors
+from gateway.api.http import Authenticator
+from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.stored import Query, listed
+from gateway.client_state import ClientStates, ResponseState
+from gateway.context import Exchange, Principal
+from gateway.live import Live
+from gateway.pipeline import Handler
+from gateway.protocol.body import typed
+from gateway.protocol.chat import Usage
+from gateway.protocol.responses import ResponsesRequest, chat_body
+from gateway.protocol.responses_answer import Asked, ResponseWriter, frames
+from gateway.protocol.responses_items import with_ids
+
+Client = Request[Any, Any, Any]
+_PARAMS = {
+    "messages": "input",
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+
+
+class ResponsesDialect:
+    endpoint, prefix = "responses", "resp_"
+
+    def __init__(self, live: Live, states: ClientStates, who: Authenticator) -> None:
+        self._live, self._states, self._who = live, states, who
+
+    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+        refuse_steering(data)
+        request = typed(data, ResponsesRequest)
+        principal, earlier = None, []
+        if request.previous_response_id is not None:
+            principal = self._who(headers)
+            earlier = await self._earlier(principal, request.previous_response_id)
+        body = chat_body(data, request, earlier)
+        return ResponsesRendering(body, request, principal, self._live, self._states)
+
+    async def _earlier(self, principal: Principal, response_id: str) -> list[dict[str, Any]]:
+        found = await self._states.conversation(principal.project, response_id)
+        if found is None:
+            raise errors.BadRequest(
+                f"Previous response with id '{response_id[:100]}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        return found
+
+    def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:
+        """A provider's names become this API's; a model that does not exist is a 400 here, as it is at OpenAI."""
+        told = error.payload()
+        if isinstance(error, errors.ProviderRefused):
+            told["error"]["param"] = _renamed(error.param)
+        unknown = error.status == 404 and error.code == "model_not_found"
+        return 400 if unknown else error.status, encode(told)
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        return {}
+
+
+class ResponsesRendering(Rendering):
+    def __init__(
+        self,
+        body: dict[str, Any],
+        request: ResponsesRequest,
+        principal: Principal | None,
+        live: Live,
+        states: ClientStates,
+    ) -> None:
+        super().__init__(body)
+        self.principal = principal
+        self._asked, self._live, self._states = request, live, states
+        self._writer: ResponseWriter | None = None
+
+    def _written(self, exchange: Exchange) -> ResponseWriter:
+        if self._writer is None:
+            asked = Asked(exchange.call_id, exchange.received_at, exchange.request.model, self._asked)
+            self._writer = ResponseWriter(asked)
+        return self._writer
+
+    async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
+        response = self._written(exchange).whole(data, exchange.usage or Usage())
+        await self._keep(exchange, response)
+        return encode(response)
+
+    def begin(self, exchange: Exchange) -> bytes:
+        return frames(self._written(exchange).begin())
+
+    def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
+        return frames(self._written(exchange).chunk(data))
+
+    async def finish(self, exchange: Exchange) -> bytes:
+        writer = self._written(exchange)
+        events = writer.finish(exchange.usage or Usage())
+        await self._keep(exchange, writer.response)
+        return frames(events)
+
+    def failed(self, exchange: Exchange, error: errors.GatewayError) -> bytes:
+        return frames(self._written(exchange).failed(error))
+
+    async def _keep(self, exchange: Exchange, response: dict[str, Any]) -> None:
+        """The response can be read and continued before its last byte has left."""
+        if not self._asked.kept or exchange.principal is None:
+            return
+        self._states.keep(
+            ResponseState(
+                id=exchange.call_id,
+                project=exchange.principal.project,
+                previous=self._asked.previous_response_id or "",
+                input=self._asked.items,
+                response=response,
+            )
+        )
+        if exchange.runtime.config.spool.ack == "durable":
+            await self._live.recorder.durable()
+
+
+def _renamed(param: str | None) -> str | None:
+    for chat, ours in _PARAMS.items():
+        if param is not None and (param == chat or param.startswith((f"{chat}[", f"{chat}."))):
+            return ours + param.removeprefix(chat)
+    return param
+
+
+def items_page(state: ResponseState, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The response's own input items, newest first unless asked otherwise."""
+    asked = Query.read([("order", "desc"), *pairs])
+    items = with_ids(state.input, state.id.removeprefix("resp_"))
+    if asked.descending:
+        items.reverse()
+    if asked.after is not None:
+        places = [at for at, item in enumerate(items) if item["id"] == asked.after]
+        if not places:
+            raise errors.BadRequest("The item that 'after' names does not exist.", param="after")
+        items = items[places[0] + 1 :]
+    return listed(items[: asked.limit], has_more=len(items) > asked.limit)
+
+
+def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Authenticator) -> list[Any]:
+    endpoint = Ingress(pipeline, live, ResponsesDialect(live, states, who))
+
+    async def named(request: Client) -> ResponseState:
+        principal = who({name.lower(): value for name, value in request.headers.items()})
+        response_id = str(request.path_params["response_id"])
+        found = await states.get(principal.project, response_id)
+        if found is None:
+            raise errors.NotFound(f"Response with id '{response_id[:100]}' not found.", param="response_id")
+        return found
+
+    @post("/v1/responses", status_code=200)
+    async def create_response(request: Client) -> ASGIApp:
+        return endpoint
+
+    @get("/v1/responses/{response_id:str}")
+    async def retrieve_response(request: Client) -> Response[bytes]:
+        found = await named(request)
+        if request.query_params.get("stream") == "true":
+            raise errors.BadRequest(
+                "Only responses made with 'background' can be streamed again, and this gateway makes none.",
+                param="stream",
+                code="unsupported_parameter",
+            )
+        return _json(found.response)
+
+    @delete("/v1/responses/{response_id:str}", status_code=200)
+    async def delete_response(request: Client) -> Response[bytes]:
+        found = await named(request)
+        states.delete(found.project, found.id)
+        return _json({"id": found.id, "object": "response", "deleted": True})
+
+    @post("/v1/responses/{response_id:str}/cancel", status_code=200)
+    async def cancel_response(request: Client) -> Response[bytes]:
+        await named(request)
+        raise errors.BadRequest(
+            "Cannot cancel a synchronous response. Close the connection while it is being made instead."
+        )
+
+    @get("/v1/responses/{response_id:str}/input_items")
+    async def list_input_items(request: Client) -> Response[bytes]:
+        return _json(items_page(await named(request), list(request.query_params.multi_items())))
+
+    return [create_response, retrieve_response, delete_response, cancel_response, list_input_items]
+
+
+def _json(value: Any) -> Response[bytes]:
+    return Response(encode(value), media_type="application/json")

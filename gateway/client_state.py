@@ -1,0 +1,123 @@
+"""What clients keep here between calls: stored responses. Readable at once from a bounded memory, later from the
+database; sealed under the spool's key in both spool and database; scoped to a project; gone after 30 days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import errors
+from gateway.control import Control
+from gateway.storage.client_state import TTL_S
+from gateway.storage.records import ClientStateRecord, StateDeletionRecord
+
+_LONGEST_CHAIN = 1000
+_Place = tuple[str, str]  # project, id
+
+
+class ResponseState(Struct, frozen=True):
+    """A stored response: its own input items, what it answered, and the response it continued ("" for none)."""
+
+    id: str
+    project: str
+    previous: str
+    input: list[dict[str, Any]]
+    response: dict[str, Any]
+
+
+class Cipher(Protocol):
+    def seal(self, record: bytes) -> bytes: ...
+    def open(self, body: bytes) -> bytes: ...
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ResponseState).decode
+
+
+class ClientStates:
+    """At most ``max_count`` documents and ``max_bytes`` stay in memory; the oldest leave it first."""
+
+    def __init__(
+        self,
+        control: Control,
+        cipher: Cipher,
+        *,
+        max_count: int = 2000,
+        max_bytes: int = 64 * 1024 * 1024,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._control, self._cipher, self._now = control, cipher, now
+        self._max_count, self._max_bytes = max_count, max_bytes
+        self._recent: OrderedDict[_Place, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, state: ResponseState) -> None:
+        """Remembers a response and appends it to the spool."""
+        at, document = self._now(), _encode(state)
+        self._control.recorder.append(
+            ClientStateRecord(
+                id=state.id,
+                project=state.project,
+                kind="response",
+                created_at=at,
+                expires_at=at + TTL_S,
+                sealed=self._cipher.seal(document),
+            )
+        )
+        self._remember((state.project, state.id), document)
+
+    async def get(self, project: str, state_id: str) -> ResponseState | None:
+        """None when unknown, deleted, expired, or another project's. Raises Unavailable."""
+        known = self._recent.get((project, state_id))
+        if known is not None:
+            return _decode(known) if known else None
+        reader, now = self._control.reader, self._now()
+        try:
+            sealed = await asyncio.to_thread(lambda: reader.client_state(project, state_id, now=now))
+        except SQLAlchemyError as problem:
+            raise errors.Unavailable(
+                "Stored responses cannot be read at the moment. Try again shortly.",
+                headers={"retry-after": "1"},
+                detail=repr(problem),
+            ) from problem
+        if not sealed:
+            return None
+        try:
+            state = _decode(self._cipher.open(sealed))
+        except (InvalidTag, msgspec.DecodeError):
+            return None  # written under another key
+        return state if (state.project, state.id) == (project, state_id) else None
+
+    def delete(self, project: str, state_id: str) -> None:
+        self._control.recorder.append(StateDeletionRecord(id=state_id, project=project, at=self._now()))
+        self._remember((project, state_id), b"")
+
+    async def conversation(self, project: str, state_id: str) -> list[dict[str, Any]] | None:
+        """The items of a response and of everything it continues, oldest first; None when a part is missing."""
+        turns: list[list[dict[str, Any]]] = []
+        while state_id and len(turns) < _LONGEST_CHAIN:
+            state = await self.get(project, state_id)
+            if state is None:
+                return None
+            turns.append([*state.input, *state.response.get("output", ())])
+            state_id = state.previous
+        return [item for turn in reversed(turns) for item in turn]
+
+    def _remember(self, place: _Place, document: bytes) -> None:
+        """An empty document stands for a deleted one until the database knows."""
+        self._bytes += len(document) - len(self._recent.pop(place, b""))
+        self._recent[place] = document
+        while len(self._recent) > self._max_count or (
+            self._bytes > self._max_bytes and len(self._recent) > 1
+        ):
+            _, gone = self._recent.popitem(last=False)
+            self._bytes -= len(gone)

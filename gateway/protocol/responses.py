@@ -1,0 +1,192 @@
+"""OpenAI's Responses API, the request: into chat form, or an error that names the parameter. Pure.
+
+Conversation state is given to :func:`chat_body` as items; this file does not know where it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from gateway.errors import BadRequest
+from gateway.protocol.responses_items import chat_messages
+
+
+class ResponsesRequest(Struct, frozen=True):
+    """The typed view of ``POST /v1/responses``; ranges are OpenAI's."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    input: str | list[dict[str, Any]] = []
+    instructions: str | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: Any = None
+    prompt: Any = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: int | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    reasoning: dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    truncation: str | None = None
+    include: list[str] | None = None
+    service_tier: str | None = None
+    stream_options: dict[str, Any] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the response may be read, and continued, later: unless the client says no."""
+        return self.store is not False
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """The input as items."""
+        if isinstance(self.input, str):
+            return [
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": self.input}]}
+            ]
+        return self.input
+
+
+_OURS = frozenset(ResponsesRequest.__struct_fields__)
+_PASSED = (
+    "model", "stream", "parallel_tool_calls", "temperature", "top_p", "metadata", "user", "safety_identifier",
+    "service_tier",
+)  # fmt: skip
+_OTHER_API = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format",
+              "max_completion_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"}  # fmt: skip
+_LOGPROBS = "message.output_text.logprobs"
+# Nothing of these can come about without tools that run at OpenAI, or where reasoning is not encrypted.
+_EMPTY_INCLUDES = frozenset({
+    "reasoning.encrypted_content", "message.input_image.image_url", "file_search_call.results",
+    "web_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+})  # fmt: skip
+
+
+def chat_body(
+    data: dict[str, Any], request: ResponsesRequest, earlier: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The chat form of a request that continues ``earlier`` items. A parameter born after this file passes
+    through. Raises BadRequest for what chat cannot say."""
+    _check(data, request)
+    body = {name: data[name] for name in _PASSED if data.get(name) is not None}
+    body.update((name, value) for name, value in data.items() if name not in _OURS and value is not None)
+    body["messages"] = chat_messages(request.instructions, earlier, request.items)
+    if request.store is False:
+        body["store"] = False
+    if request.max_output_tokens is not None:
+        body["max_completion_tokens"] = request.max_output_tokens
+    if request.tools:
+        body["tools"] = [_tool(tool, at) for at, tool in enumerate(request.tools)]
+    if request.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
+        body["logprobs"] = True
+        body.update({"top_logprobs": request.top_logprobs} if request.top_logprobs is not None else {})
+    effort = (request.reasoning or {}).get("effort")
+    if effort is not None:
+        body["reasoning_effort"] = effort
+    body.update(_text(request.text or {}))
+    return body
+
+
+def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
+    for name, instead in _OTHER_API.items():
+        if data.get(name) is not None:
+            raise _unsupported(
+                name, f"'{name}' belongs to chat completions. In the Responses API use '{instead}' instead."
+            )
+    for name, given, instead in (
+        (
+            "background",
+            request.background,
+            "Ask without it: the answer comes with this request, or as a stream",
+        ),
+        ("conversation", request.conversation is not None, "Use 'previous_response_id'"),
+        ("prompt", request.prompt is not None, "Send its text as 'instructions' and 'input'"),
+        ("truncation", request.truncation == "auto", "Shorten the input, or use 'disabled'"),
+        ("n", data.get("n") not in (None, 1), "Ask several times"),
+    ):
+        if given:
+            raise _unsupported(name, f"'{name}' is not supported by this gateway. {instead}.")
+    for at, name in enumerate(request.include or ()):
+        if name != _LOGPROBS and name not in _EMPTY_INCLUDES:
+            raise _unsupported(f"include[{at}]", f"'{name[:80]}' cannot be included by this gateway.")
+    if request.stream_options is not None and not request.stream:
+        raise BadRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
+    if not request.items and request.previous_response_id is None and not request.instructions:
+        raise BadRequest(
+            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
+        )
+
+
+def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
+    kind = tool.get("type")
+    if kind != "function":
+        raise _unsupported(
+            f"tools[{at}].type",
+            f"Tools of type '{str(kind)[:60]}' are not supported by this gateway. Use type 'function'.",
+        )
+    if not isinstance(tool.get("name"), str):
+        raise BadRequest(
+            f"Missing required parameter: 'tools[{at}].name'.",
+            param=f"tools[{at}].name",
+            code="missing_required_parameter",
+        )
+    fields = ("name", "description", "parameters", "strict")
+    function = {name: tool[name] for name in fields if tool.get(name) is not None}
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(choice, str):
+        return choice
+    if choice.get("type") == "function" and isinstance(choice.get("name"), str):
+        return {"type": "function", "function": {"name": choice["name"]}}
+    raise _unsupported(
+        "tool_choice",
+        '\'tool_choice\' must be none, auto, required or {"type": "function", "name": ...}.',
+    )
+
+
+def _text(text: dict[str, Any]) -> dict[str, Any]:
+    wishes: dict[str, Any] = {}
+    if text.get("verbosity") is not None:
+        wishes["verbosity"] = text["verbosity"]
+    wanted = text.get("format")
+    if wanted is None:
+        return wishes
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if kind == "json_object":
+        wishes["response_format"] = {"type": "json_object"}
+    elif kind == "json_schema":
+        for name in ("name", "schema"):
+            if not wanted.get(name):
+                param = f"text.format.{name}"
+                raise BadRequest(
+                    f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+                )
+        fields = ("name", "description", "schema", "strict")
+        schema = {name: wanted[name] for name in fields if wanted.get(name) is not None}
+        wishes["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif kind != "text":
+        raise _unsupported("text.format.type", "'text.format.type' must be text, json_object or json_schema.")
+    return wishes
+
+
+def _unsupported(param: str, message: str) -> BadRequest:
+    return BadRequest(message, param=param, code="unsupported_parameter")

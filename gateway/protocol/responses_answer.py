@@ -1,0 +1,306 @@
+"""OpenAI's Responses API, the answer: the response object and its events in their order. Pure.
+
+Every event carries ``sequence_number``, from 0 without gaps; one item is open at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.errors import GatewayError
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
+from gateway.protocol.chat import Usage
+from gateway.protocol.responses import ResponsesRequest
+
+_encode = msgspec.json.encode
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+Event = dict[str, Any]
+
+
+class Asked(Struct, frozen=True):
+    """What of a request its response repeats."""
+
+    response_id: str
+    created_at: float
+    model: str
+    request: ResponsesRequest
+
+    def shown(self) -> dict[str, Any]:
+        asked = self.request
+        reasoning = {"effort": None, "summary": None, **(asked.reasoning or {})}
+        return {
+            "id": self.response_id,
+            "object": "response",
+            "created_at": int(self.created_at),
+            "status": "in_progress",
+            "background": False,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": asked.instructions,
+            "max_output_tokens": asked.max_output_tokens,
+            "max_tool_calls": asked.max_tool_calls,
+            "model": self.model,
+            "output": [],
+            "parallel_tool_calls": asked.parallel_tool_calls is not False,
+            "previous_response_id": asked.previous_response_id,
+            "reasoning": reasoning,
+            "safety_identifier": asked.safety_identifier,
+            "service_tier": asked.service_tier or "default",
+            "store": asked.kept,
+            "temperature": 1.0 if asked.temperature is None else asked.temperature,
+            "text": {"format": {"type": "text"}, **(asked.text or {})},
+            "tool_choice": asked.tool_choice or "auto",
+            "tools": [{"strict": None, "parameters": None, **tool} for tool in asked.tools or []],
+            "top_logprobs": asked.top_logprobs or 0,
+            "top_p": 1.0 if asked.top_p is None else asked.top_p,
+            "truncation": asked.truncation or "disabled",
+            "usage": None,
+            "user": asked.user,
+            "metadata": asked.metadata or {},
+        }
+
+
+class ResponseWriter:
+    """One response, from created to its end."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._response = asked.shown()
+        self._seed = asked.response_id.removeprefix("resp_")
+        self._blocks = Blocks()
+        self._sequence = 0
+        self._items: list[dict[str, Any]] = []
+        self._notes: dict[int, int] = {}
+        self._call_ids: set[str] = set()
+        self._message_open = False
+
+    def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
+        """The response that a chat completion is."""
+        for chunk in as_chunks(completion):
+            self.chunk(chunk)
+        self.finish(usage)
+        return self._response
+
+    def begin(self) -> list[Event]:
+        return [self._lifecycle("response.created"), self._lifecycle("response.in_progress")]
+
+    def chunk(self, data: dict[str, Any]) -> list[Event]:
+        return [event for step in self._blocks.feed(data) for event in self._events(step)]
+
+    def finish(self, usage: Usage) -> list[Event]:
+        """The last events. :attr:`response` is complete afterwards."""
+        events = [event for step in self._blocks.finish() for event in self._events(step)]
+        reason = _REASONS.get(self._blocks.finish_reason)
+        status = "incomplete" if reason else "completed"
+        events += self._close_message(status)
+        self._response |= {
+            "status": status,
+            "incomplete_details": {"reason": reason} if reason else None,
+            "output": self._items,
+            "usage": usage_shown(usage),
+        }
+        return [*events, self._lifecycle(f"response.{status}")]
+
+    def failed(self, error: GatewayError) -> list[Event]:
+        """The end of a response that broke off; what was said stands in its output."""
+        for item in self._items:
+            if item.get("status") == "in_progress":
+                item["status"] = "incomplete"
+        self._response |= {
+            "status": "failed",
+            "error": {"code": error.code or "server_error", "message": error.message},
+            "output": self._items,
+        }
+        return [self._lifecycle("response.failed")]
+
+    @property
+    def response(self) -> dict[str, Any]:
+        return self._response
+
+    # ------------------------------------------------------------------ events
+    def _event(self, kind: str, **fields: Any) -> Event:
+        number = self._sequence
+        self._sequence += 1
+        return {"type": kind, "sequence_number": number, **fields}
+
+    def _lifecycle(self, kind: str) -> Event:
+        return self._event(kind, response=dict(self._response))
+
+    def _events(self, step: Step) -> list[Event]:
+        kind = step.block.kind
+        if kind == "call":
+            return self._call(step)
+        return self._reasoning(step) if kind == "reasoning" else self._part(step)
+
+    def _new_id(self, prefix: str) -> str:
+        digest = hashlib.sha256(f"{self._seed}{len(self._items)}{prefix}".encode()).hexdigest()
+        return f"{prefix}_{digest[:48]}"
+
+    def _add(self, item: dict[str, Any]) -> Event:
+        self._items.append(item)
+        return self._event("response.output_item.added", output_index=len(self._items) - 1, item=dict(item))
+
+    def _place(self) -> dict[str, Any]:
+        at = len(self._items) - 1
+        return {"item_id": self._items[at]["id"], "output_index": at}
+
+    # ------------------------------------------------------------------ messages
+    def _part(self, step: Step) -> list[Event]:
+        """Text and refusal are two parts of one message."""
+        kind = "refusal" if step.block.kind == "refusal" else "output_text"
+        match step:
+            case Open():
+                return self._open_part(kind)
+            case More():
+                return self._grow_part(kind, step)
+            case Close():
+                return self._close_part(kind, step)
+
+    def _open_part(self, kind: str) -> list[Event]:
+        events: list[Event] = []
+        if not self._message_open:
+            self._message_open = True
+            item = {
+                "id": self._new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant",
+                "content": [],
+            }  # fmt: skip
+            events.append(self._add(item))
+        content = self._items[-1]["content"]
+        part = _part_of(kind, "")
+        self._items[-1]["content"] = [*content, part]
+        return [
+            *events,
+            self._event(
+                "response.content_part.added", **self._place(), content_index=len(content), part=dict(part)
+            ),
+        ]
+
+    def _grow_part(self, kind: str, step: More) -> list[Event]:
+        place = {**self._place(), "content_index": len(self._items[-1]["content"]) - 1}
+        if kind == "refusal":
+            return [self._event("response.refusal.delta", **place, delta=step.text)]
+        events: list[Event] = []
+        if step.text:
+            events.append(
+                self._event("response.output_text.delta", **place, delta=step.text, logprobs=step.logprobs)
+            )
+        for note in step.annotations:
+            count = self._notes.get(step.block.number, 0)
+            self._notes[step.block.number] = count + 1
+            events.append(
+                self._event(
+                    "response.output_text.annotation.added",
+                    **place,
+                    annotation_index=count,
+                    annotation=_note(note),
+                )
+            )
+        return events
+
+    def _close_part(self, kind: str, step: Close) -> list[Event]:
+        item = self._items[-1]
+        part = _part_of(kind, step.text)
+        if kind == "output_text":
+            part |= {"annotations": [_note(note) for note in step.annotations], "logprobs": step.logprobs}
+        at = len(item["content"]) - 1
+        item["content"] = [*item["content"][:at], part]
+        place = {**self._place(), "content_index": at}
+        if kind == "refusal":
+            done = self._event("response.refusal.done", **place, refusal=step.text)
+        else:
+            done = self._event("response.output_text.done", **place, text=step.text, logprobs=step.logprobs)
+        return [done, self._event("response.content_part.done", **place, part=dict(part))]
+
+    def _close_message(self, status: str = "completed") -> list[Event]:
+        """A message ends when another item begins, or with the answer."""
+        if not self._message_open:
+            return []
+        self._message_open = False
+        return self._item_done(status)
+
+    def _item_done(self, status: str | None = "completed") -> list[Event]:
+        at = len(self._items) - 1
+        if status is not None:
+            self._items[at] = {**self._items[at], "status": status}
+        return [self._event("response.output_item.done", output_index=at, item=dict(self._items[at]))]
+
+    # ------------------------------------------------------------------ reasoning and calls
+    def _reasoning(self, step: Step) -> list[Event]:
+        name = "response.reasoning_summary_text"
+        match step:
+            case Open():
+                events = self._close_message()
+                item = {"id": self._new_id("rs"), "type": "reasoning", "summary": []}
+                events.append(self._add(item))
+                part = {"type": "summary_text", "text": ""}
+                added = "response.reasoning_summary_part.added"
+                return [*events, self._event(added, **self._place(), summary_index=0, part=part)]
+            case More():
+                return [self._event(f"{name}.delta", **self._place(), summary_index=0, delta=step.text)]
+            case Close():
+                part = {"type": "summary_text", "text": step.text}
+                self._items[-1]["summary"] = [part]
+                place = {**self._place(), "summary_index": 0}
+                return [
+                    self._event(f"{name}.done", **place, text=step.text),
+                    self._event("response.reasoning_summary_part.done", **place, part=part),
+                    *self._item_done(None),
+                ]
+
+    def _call(self, step: Step) -> list[Event]:
+        name = "response.function_call_arguments"
+        match step:
+            case Open():
+                events = self._close_message()
+                block = step.block
+                item = {
+                    "id": self._new_id("fc"), "type": "function_call", "status": "in_progress",
+                    "call_id": self._call_id(block), "name": block.name, "arguments": "",
+                }  # fmt: skip
+                return [*events, self._add(item)]
+            case More():
+                return [self._event(f"{name}.delta", **self._place(), delta=step.text)]
+            case Close():
+                self._items[-1]["arguments"] = step.text
+                done = self._event(f"{name}.done", **self._place(), name=step.block.name, arguments=step.text)
+                cut = self._blocks.finish_reason in _REASONS
+                return [done, *self._item_done("incomplete" if cut else "completed")]
+
+    def _call_id(self, block: Block) -> str:
+        """The provider's id; one of our own where it gave none, or gave it twice."""
+        found = block.id if block.id and block.id not in self._call_ids else self._new_id("call")
+        self._call_ids.add(found)
+        return found
+
+
+def _part_of(kind: str, text: str) -> dict[str, Any]:
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _note(note: dict[str, Any]) -> dict[str, Any]:
+    """Chat keeps a citation's fields one level deeper."""
+    kind = str(note.get("type", ""))
+    inner = note.get(kind)
+    return {"type": kind, **inner} if isinstance(inner, dict) else note
+
+
+def usage_shown(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt,
+        "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.completion,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.total,
+    }
+
+
+def frames(events: list[Event]) -> bytes:
+    """Events as server-sent events, each under its own name."""
+    return b"".join(
+        b"event: " + event["type"].encode() + b"\ndata: " + _encode(event) + b"\n\n" for event in events
+    )

@@ -1,0 +1,195 @@
+"""Items of the Responses API as chat turns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.errors import BadRequest
+
+_ROLES = frozenset({"user", "assistant", "system", "developer"})
+_TEXTS = frozenset({"input_text", "output_text", "text"})
+
+
+def chat_messages(
+    instructions: str | None, earlier: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The turns of a conversation. Calls beside an assistant's text become one turn with it, as chat wants it.
+
+    Raises BadRequest that names the item of ``items`` at fault, or an answer to a call that nobody made.
+    """
+    turns: list[dict[str, Any]] = []
+    if instructions:
+        turns.append({"role": "system", "content": instructions})
+    known: set[str] = set()
+    for item in earlier:
+        _add(turns, item, "input", known)
+    for at, item in enumerate(items):
+        _add(turns, item, f"input[{at}]", known)
+    return turns
+
+
+def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: set[str]) -> None:
+    kind = item.get("type", "message" if "role" in item else None)
+    if kind == "message":
+        turns.append(_message(item, where))
+    elif kind == "function_call":
+        call_id = _text(item, "call_id", where)
+        known.add(call_id)
+        function = {"name": _text(item, "name", where), "arguments": _text(item, "arguments", where)}
+        call = {"id": call_id, "type": "function", "function": function}
+        last = turns[-1] if turns else {}
+        if last.get("role") == "assistant":
+            last["tool_calls"] = [*last.get("tool_calls", ()), call]
+        else:
+            turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+    elif kind == "function_call_output":
+        turns.extend(_output(item, where, known))
+    elif kind == "item_reference":
+        raise _unsupported(
+            where, "References to items are not supported. Send the item, or 'previous_response_id'."
+        )
+    elif kind != "reasoning":  # a provider behind chat takes no reasoning back
+        raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
+
+
+def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
+    role, content = item.get("role"), item.get("content")
+    if role not in _ROLES:
+        raise BadRequest(
+            f"Invalid value: '{str(role)[:40]}'. Supported values are: 'assistant', 'system', 'developer', and 'user'.",
+            param=f"{where}.role",
+            code="invalid_value",
+        )
+    if isinstance(content, str):
+        return {"role": role, "content": content}
+    if role == "assistant":
+        return _assistant(_parts(content, f"{where}.content"), where)
+    parts = [
+        _part(part, f"{where}.content[{at}]") for at, part in enumerate(_parts(content, f"{where}.content"))
+    ]
+    return {"role": role, "content": _plain(parts)}
+
+
+def _assistant(parts: list[dict[str, Any]], where: str) -> dict[str, Any]:
+    texts, refusals = [], []
+    for at, part in enumerate(parts):
+        if part.get("type") == "refusal":
+            refusals.append(_text(part, "refusal", f"{where}.content[{at}]"))
+        elif part.get("type") in _TEXTS:
+            texts.append(_text(part, "text", f"{where}.content[{at}]"))
+        else:
+            raise _unsupported(f"{where}.content[{at}]", "An assistant's content is output_text or refusal.")
+    turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not refusals else None}
+    return turn | ({"refusal": "".join(refusals)} if refusals else {})
+
+
+def _output(item: dict[str, Any], where: str, known: set[str]) -> list[dict[str, Any]]:
+    """A tool's answer: its text, and what is no text in a user turn after it."""
+    call_id, output = _text(item, "call_id", where), item.get("output")
+    if call_id not in known:
+        raise BadRequest(
+            f"No tool call found for function call output with call_id {call_id[:80]}.", param="input"
+        )
+    if isinstance(output, str):
+        return [{"role": "tool", "tool_call_id": call_id, "content": output}]
+    found = [
+        _part(part, f"{where}.output[{at}]") for at, part in enumerate(_parts(output, f"{where}.output"))
+    ]
+    texts = [part["text"] for part in found if part["type"] == "text"]
+    others = [part for part in found if part["type"] != "text"]
+    content = "\n".join(texts) or ("See the next message." if others else "")
+    turns: list[dict[str, Any]] = [{"role": "tool", "tool_call_id": call_id, "content": content}]
+    return turns + ([{"role": "user", "content": others}] if others else [])
+
+
+def _parts(content: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise BadRequest(
+            f"Invalid type for '{where}': expected text or a list of parts.", param=where, code="invalid_type"
+        )
+    return content
+
+
+def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in _TEXTS:
+        return {"type": "text", "text": _text(part, "text", where)}
+    make = _PARTS.get(str(kind))
+    if make is None:
+        raise _unsupported(where, f"Content of type '{str(kind)[:60]}' is not supported by this gateway.")
+    return make(part, where)
+
+
+def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
+    if part.get("file_id") is not None:
+        raise _unsupported(f"{where}.file_id", "Images by 'file_id' are not supported. Send 'image_url'.")
+    image = {"url": _text(part, "image_url", where)}
+    if isinstance(part.get("detail"), str):
+        image["detail"] = part["detail"]
+    return {"type": "image_url", "image_url": image}
+
+
+def _file(part: dict[str, Any], where: str) -> dict[str, Any]:
+    if part.get("file_url") is not None:
+        raise _unsupported(f"{where}.file_url", "Files by 'file_url' are not supported. Send 'file_data'.")
+    names = ("filename", "file_data", "file_id")
+    file = {name: part[name] for name in names if isinstance(part.get(name), str)}
+    if "file_data" not in file and "file_id" not in file:
+        raise BadRequest(f"Missing required parameter: '{where}.file_data'.", param=f"{where}.file_data",
+                         code="missing_required_parameter")  # fmt: skip
+    return {"type": "file", "file": file}
+
+
+def _audio(part: dict[str, Any], where: str) -> dict[str, Any]:
+    return {"type": "input_audio", "input_audio": part.get("input_audio")}
+
+
+_PARTS: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
+    "input_image": _image,
+    "input_file": _file,
+    "input_audio": _audio,
+}
+
+
+def _plain(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """One part of text is that text: a student reads both the same, and every provider reads this one."""
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        return str(parts[0]["text"])
+    return parts
+
+
+def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]:
+    """Items as ``input_items`` lists them: every one has an id, text stands in parts."""
+    prefixes = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+    found = []
+    for at, item in enumerate(items):
+        kind = str(item.get("type", "message"))
+        whole = {"id": f"{prefixes.get(kind, 'item')}_{seed}{at:04d}", "type": kind, **item}
+        if kind == "message" and isinstance(item.get("content"), str):
+            part = "output_text" if item.get("role") == "assistant" else "input_text"
+            text: dict[str, Any] = {"type": part, "text": item["content"]}
+            whole["content"] = [text | ({"annotations": []} if part == "output_text" else {})]
+        if kind != "reasoning":
+            whole.setdefault("status", "completed")
+        found.append(whole)
+    return found
+
+
+def _text(value: dict[str, Any], name: str, where: str) -> str:
+    found = value.get(name)
+    if isinstance(found, dict) and name == "arguments":
+        return msgspec.json.encode(found).decode()
+    if not isinstance(found, str):
+        raise BadRequest(
+            f"Missing required parameter: '{where}.{name}'.",
+            param=f"{where}.{name}",
+            code="missing_required_parameter",
+        )
+    return found
+
+
+def _unsupported(param: str, message: str) -> BadRequest:
+    return BadRequest(message, param=param, code="unsupported_parameter")
