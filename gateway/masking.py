@@ -17,6 +17,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.phones import phones
+
 Span = tuple[int, int]
 KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
 _PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_[0-9]{{1,6}}\]")
@@ -186,7 +188,7 @@ def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:
     if _NUMBER_SIGN.search(text) is not None:
         yield "CARD", _cards
         yield "SSN", _ssns
-        yield "PHONE", _phones
+        yield "PHONE", phones
     if text.count(".") >= 3:
         yield "IP", _ipv4s
     if "::" in text or text.count(":") >= 7:
@@ -220,16 +222,21 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 _GROUP = re.compile(r"[0-9]+")
+_CARD_WORD = re.compile(r"(?i:card|visa|amex|kreditkarte|tarjeta)")
 _DIGIT_RUN = re.compile(r"(?<![\w.])[0-9][0-9 -]{11,}(?<![ -])(?![\w])")
 
 
 def _cards(text: str) -> Iterator[Span]:
-    """Windows of digit groups (single separators, groups of three or more) that are card numbers."""
+    """Windows of digit groups (single separators, groups of three or more) that are card numbers.
+
+    Right after a word for cards the check digit is enough; elsewhere the issuer must be known as well.
+    """
     for run in _DIGIT_RUN.finditer(text):
+        said = _CARD_WORD.search(text, max(0, run.start() - 40), run.start()) is not None
         groups = [(one.start(), one.end()) for one in _GROUP.finditer(text, run.start(), run.end())]
         first = 0
         while first < len(groups):
-            last = _card_from(text, groups, first)
+            last = _card_from(text, groups, first, said)
             if last is None:
                 first += 1
             else:
@@ -237,7 +244,7 @@ def _cards(text: str) -> Iterator[Span]:
                 first = last + 1
 
 
-def _card_from(text: str, groups: list[Span], first: int) -> int | None:
+def _card_from(text: str, groups: list[Span], first: int, said: bool) -> int | None:
     digits = ""
     for at in range(first, min(first + 6, len(groups))):
         start, end = groups[at]
@@ -246,7 +253,7 @@ def _card_from(text: str, groups: list[Span], first: int) -> int | None:
         digits += text[start : min(end, start + 20)]
         if len(digits) > 19:
             return None
-        if len(digits) >= 13 and _card_number(digits):
+        if len(digits) >= 13 and (_card_number(digits) or (said and luhn(digits))):
             return at
         if end - start < 3:
             return None
@@ -346,24 +353,6 @@ def _addresses(candidates: Iterable[re.Match[str]]) -> Iterator[Span]:
             continue
         if not address.is_loopback and not address.is_unspecified:
             yield found.span()
-
-
-_PHONES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?<![\w+])\+[0-9][0-9 ()./-]{6,20}[0-9](?!\w)",  # international
-        r"(?<![\w.+-])(?<![0-9] )(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])",  # NANP
-        r"(?<![\w.+/-])(?<![0-9] )0[0-9]{2,5}[ /-][0-9]{3,4}[ -]?[0-9]{2,5}(?![\w-])",  # trunk prefix 0
-    )
-)
-
-
-def _phones(text: str) -> Iterator[Span]:
-    """E.164 allows 15 digits; fewer than eight are too often something else."""
-    for pattern in _PHONES:
-        for found in pattern.finditer(text):
-            if 8 <= sum(map(str.isdigit, found.group())) <= 15:
-                yield found.span()
 
 
 _SECRET = re.compile(

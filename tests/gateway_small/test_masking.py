@@ -27,6 +27,11 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-
         ("SSN 123-45-6789", "SSN [SSN_1]"),
         ("call +49 171 1234567 or (555) 234-5678", "call [PHONE_1] or [PHONE_2]"),
         ("Tel. 030/1234567", "Tel. [PHONE_1]"),
+        ("96 228011 office", "[PHONE_1] office"),
+        ("my mobile is 28-64-66-98, thanks", "my mobile is [PHONE_1], thanks"),
+        ("001-846-853-9089x92556 fax", "[PHONE_1] fax"),
+        ("169-825-3303 fax\n916.972.1680x22008 mobile", "[PHONE_1] fax\n[PHONE_2] mobile"),
+        ("my card is 3598899323053410", "my card is [CARD_1]"),
         ("key sk-us-" + "a" * 49, "key [SECRET_1]"),
         ("AKIAIOSFODNN7EXAMPLE", "[SECRET_1]"),
         ("ghp_" + "a1" * 18, "[SECRET_1]"),
@@ -55,6 +60,10 @@ def test_finds(text: str, masked: str) -> None:
         "1700000000 and 3.14159265358979",
         "task-1 sk-short",
         "01-02-2024",
+        "call me before 2024-05-17 or on 01-02-2024",
+        "order 3598899323053410",
+        "phone order 12, invoice 12345678",
+        "96 228011",
     ],
 )
 def test_leaves_alone(text: str) -> None:
@@ -147,6 +156,7 @@ def test_only_a_possible_placeholder_is_held_back() -> None:
     "bait",
     ["a" * 200_000, "a." * 100_000, "a@" * 100_000, "1" * 200_000, "1 " * 100_000, "1-" * 100_000,
      "(555) " * 30_000, "DE89 " * 40_000, "1." * 100_000, ":" * 200_000, "0123 " * 40_000, "+1 " * 60_000,
+     "fax " + "1 " * 100_000, "tel " * 60_000, "fax 1" * 40_000, "00 1" * 40_000,
      "sk-" * 60_000,
      "-----BEGIN PRIVATE KEY-----" * 8_000, "eyJaaaaaaaaa." * 15_000, "@" + "a-" * 100_000],
 )  # fmt: skip

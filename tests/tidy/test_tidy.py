@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "gateway": ("gateway", "optimizer"),
     "gateway.protocol": ("gateway.protocol", "gateway.errors"),
     "gateway.errors": (),
-    "gateway.masking": (),
+    "gateway.masking": ("gateway.phones",),
+    "gateway.phones": (),
     "optimizer": ("optimizer",),
     "trainer": (
         "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy_files",
