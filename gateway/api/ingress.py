@@ -265,7 +265,6 @@ class _Call:
         exchange, send, rendering = self._exchange, self._send, self._rendering
         chunks = aiter(stream)
         begun = False
-        opening: bytes | None = None
         while True:
             try:
                 chunk = await anext(chunks)
@@ -278,19 +277,16 @@ class _Call:
                 frames = rendering.failed(exchange, error)
                 await send({"type": "http.response.body", "body": frames, "more_body": False})
                 return
-            if opening is None:
-                opening = rendering.begin(exchange)
             frames = rendering.chunk(exchange, chunk.data)
-            if not begun:
-                frames = opening + frames
-                if not frames:
-                    continue
-                begun = True
-                await start_stream(send, exchange.request_id, self.headers())
             if frames:
+                if not begun:
+                    begun = True
+                    await start_stream(send, exchange.request_id, self.headers())
+                    frames = rendering.begin(exchange) + frames
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
-        body = b"" if opening is not None else rendering.begin(exchange)
-        body += await rendering.finish(exchange)
+        opening = b""
         if not begun:
             await start_stream(send, exchange.request_id, self.headers())
+            opening = rendering.begin(exchange)
+        body = opening + await rendering.finish(exchange)
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -57,9 +57,6 @@ class MessagesRendering(Rendering):
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         return encode(self._written(exchange).whole(data, exchange.usage or Usage()))
 
-    def begin(self, exchange: Exchange) -> bytes:
-        return self._written(exchange).begin()
-
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         return self._written(exchange).chunk(data)
 

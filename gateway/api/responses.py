@@ -95,9 +95,6 @@ class ResponsesRendering(Rendering):
         await self._keep(exchange, response)
         return encode(response)
 
-    def begin(self, exchange: Exchange) -> bytes:
-        return frames(self._written(exchange).begin())
-
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         return frames(self._written(exchange).chunk(data))
 

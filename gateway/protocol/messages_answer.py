@@ -39,6 +39,7 @@ class MessageWriter:
         self._numbers: dict[int, int] = {}
         self._refused = False
         self._called = False
+        self._begun = False
 
     # ------------------------------------------------------------------ whole
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
@@ -49,15 +50,18 @@ class MessageWriter:
         return self._message(content, usage) | self._end()
 
     # ------------------------------------------------------------------ streamed
-    def begin(self) -> bytes:
+    def _begin(self) -> bytes:
         """Input tokens are 0 here and told with the last event: chat upstreams count them at the end."""
+        if self._begun:
+            return b""
+        self._begun = True
         return _event("message_start", message=self._message([], Usage())) + _event("ping")
 
     def chunk(self, data: dict[str, Any]) -> bytes:
-        return b"".join(self._frames(step) for step in self._blocks.feed(data))
+        return self._begin() + b"".join(self._frames(step) for step in self._blocks.feed(data))
 
     def finish(self, usage: Usage) -> bytes:
-        frames = b"".join(self._frames(step) for step in self._blocks.finish())
+        frames = self._begin() + b"".join(self._frames(step) for step in self._blocks.finish())
         delta = _event("message_delta", delta=self._end(), usage=usage_shown(usage))
         return frames + delta + _event("message_stop")
 

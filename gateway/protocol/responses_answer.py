@@ -76,6 +76,7 @@ class ResponseWriter:
         self._notes: dict[int, int] = {}
         self._call_ids: set[str] = set()
         self._message_open = False
+        self._begun = False
 
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
         """The response that a chat completion is."""
@@ -84,15 +85,14 @@ class ResponseWriter:
         self.finish(usage)
         return self._response
 
-    def begin(self) -> list[Event]:
-        return [self._lifecycle("response.created"), self._lifecycle("response.in_progress")]
-
     def chunk(self, data: dict[str, Any]) -> list[Event]:
-        return [event for step in self._blocks.feed(data) for event in self._events(step)]
+        events = self._begin()
+        return events + [event for step in self._blocks.feed(data) for event in self._events(step)]
 
     def finish(self, usage: Usage) -> list[Event]:
         """The last events. :attr:`response` is complete afterwards."""
-        events = [event for step in self._blocks.finish() for event in self._events(step)]
+        events = self._begin()
+        events += [event for step in self._blocks.finish() for event in self._events(step)]
         reason = _REASONS.get(self._blocks.finish_reason)
         status = "incomplete" if reason else "completed"
         events += self._close_message(status)
@@ -106,6 +106,7 @@ class ResponseWriter:
 
     def failed(self, error: GatewayError) -> list[Event]:
         """The end of a response that broke off; what was said stands in its output."""
+        events = self._begin()
         for item in self._items:
             if item.get("status") == "in_progress":
                 item["status"] = "incomplete"
@@ -114,13 +115,20 @@ class ResponseWriter:
             "error": {"code": error.code or "server_error", "message": error.message},
             "output": self._items,
         }
-        return [self._lifecycle("response.failed")]
+        return [*events, self._lifecycle("response.failed")]
 
     @property
     def response(self) -> dict[str, Any]:
         return self._response
 
     # ------------------------------------------------------------------ events
+    def _begin(self) -> list[Event]:
+        """The two events before all others, once."""
+        if self._begun:
+            return []
+        self._begun = True
+        return [self._lifecycle("response.created"), self._lifecycle("response.in_progress")]
+
     def _event(self, kind: str, **fields: Any) -> Event:
         number = self._sequence
         self._sequence += 1
