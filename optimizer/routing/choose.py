@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
+from optimizer.bandits.arms import Arm
 from optimizer.rollout import Stage, Student, may_serve
+from optimizer.routing.facts import NOTHING_KNOWN, Considered, Constraints, Needs, View, judge
+from optimizer.routing.objective import Measure, Objective, ranked
 from optimizer.routing.plan import Candidate, Plan, Rung
+from optimizer.routing.scene import Scene
 from optimizer.routing.strategies import Cascade, StrategySettings
 
 
@@ -31,17 +35,53 @@ class Situation(Struct, frozen=True):
     canary_draw: float = 0.0
     challenged: bool = False
     """``student`` was drawn between a live student and its successor in canary."""
+    facts: View = {}
+    """What is known about each candidate for this call; only as much of it as the policy looks at."""
+    constraints: Constraints | None = None
+    needs: Needs = Needs()
+    objective: Objective | None = None
+    objective_weights: Mapping[Measure, float] = {}
+    sticky: str = ""
+    arms: Mapping[str, Arm] = {}
+    scope: str = ""
+
+
+class Decision(Struct, frozen=True):
+    """The plan, and the verdict on every candidate. A plan without rungs: nobody was left."""
+
+    plan: Plan
+    considered: tuple[Considered, ...]
+
+
+def decide(situation: Situation) -> Decision:
+    """Judges every candidate, and orders those that are left."""
+    constraints, needs, facts = situation.constraints, situation.needs, situation.facts
+    considered = tuple(
+        judge(one, facts.get(one, NOTHING_KNOWN), constraints, needs) for one in situation.candidates
+    )
+    kept = tuple(one.candidate for one in considered if one.kept)
+    if not kept:
+        strategy = _name(situation.strategy)
+        return Decision(Plan((), strategy, "plain", 1.0, "no candidate is left"), considered)
+    if situation.objective is not None:
+        kept = ranked(kept, situation.objective, facts, situation.objective_weights)
+    return Decision(_ordered(situation, kept), considered)
 
 
 def choose(situation: Situation) -> Plan:
     """The ordered rungs of one call, with the probability of the arm that was taken."""
-    choice = situation.strategy.order(situation.candidates, situation.draw)
+    return decide(situation).plan
+
+
+def _ordered(situation: Situation, candidates: tuple[Candidate, ...]) -> Plan:
+    scene = Scene(situation.facts, situation.arms, situation.sticky)
+    choice = situation.strategy.order(candidates, situation.draw, scene)
     tail = tuple(_rung(candidate, situation.teacher) for candidate in choice.order)
-    strategy = type(situation.strategy).__name__.lower()
+    strategy = _name(situation.strategy)
     arm, propensity, reason = _arm(situation)
     if arm == "teacher":
         plain: Literal["teacher", "plain"] = "teacher" if situation.teacher is not None else "plain"
-        return Plan(tail, strategy, plain, choice.propensity * propensity, reason)
+        return Plan(tail, strategy, plain, choice.propensity * propensity, reason, situation.scope)
     student = situation.student
     assert student is not None
     head = Rung(
@@ -52,7 +92,11 @@ def choose(situation: Situation) -> Plan:
     )
     if situation.challenged:
         propensity *= situation.canary_share if arm == "canary" else 1.0 - situation.canary_share
-    return Plan((head, *tail), strategy, arm, choice.propensity * propensity, reason)
+    return Plan((head, *tail), strategy, arm, choice.propensity * propensity, reason, situation.scope)
+
+
+def _name(strategy: StrategySettings) -> str:
+    return str(type(strategy).__struct_config__.tag)
 
 
 def _rung(candidate: Candidate, teacher: Candidate | None) -> Rung:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+Role = Literal["student", "teacher", "plain"]
+
 
 class Candidate(Struct, frozen=True):
     """A (provider, model) that may answer a task's calls."""
@@ -29,7 +31,7 @@ class Rung(Struct, frozen=True):
     """One step of a plan. A student answers only at ``threshold`` confidence or above."""
 
     candidate: Candidate
-    role: Literal["student", "teacher", "plain"]
+    role: Role
     student: str | None = None
     threshold: float = 0.0
 
@@ -43,3 +45,5 @@ class Plan(Struct, frozen=True):
     arm: Literal["teacher", "canary", "live", "plain"]
     propensity: float
     reason: str
+    scope: str = ""
+    """The bandit that drew, "" when none did."""

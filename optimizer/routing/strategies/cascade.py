@@ -9,8 +9,9 @@ from __future__ import annotations
 from msgspec import Struct
 
 from optimizer.routing.plan import Candidate, Choice
+from optimizer.routing.scene import EMPTY, Scene
 
 
 class Cascade(Struct, frozen=True, tag="cascade", tag_field="type", forbid_unknown_fields=True):
-    def order(self, candidates: tuple[Candidate, ...], draw: float) -> Choice:
+    def order(self, candidates: tuple[Candidate, ...], draw: float, scene: Scene = EMPTY) -> Choice:
         return Choice(order=candidates, propensity=1.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from optimizer.routing.plan import Candidate, Choice
+from optimizer.routing.scene import EMPTY, Scene
+from optimizer.routing.sticky import rendezvous
 
 
 class Weighted(Struct, frozen=True, tag="weighted", tag_field="type", forbid_unknown_fields=True):
@@ -12,16 +14,23 @@ class Weighted(Struct, frozen=True, tag="weighted", tag_field="type", forbid_unk
 
     weights: dict[str, float] = {}
 
-    def order(self, candidates: tuple[Candidate, ...], draw: float) -> Choice:
-        """``draw`` in [0, 1) picks the first candidate; its share of the weight is the propensity."""
+    def order(self, candidates: tuple[Candidate, ...], draw: float, scene: Scene = EMPTY) -> Choice:
+        """``draw`` in [0, 1) picks the first candidate, or the caller's own when the scene is sticky; its share
+        of the weight is the propensity (over all callers, when sticky)."""
         weights = [max(self.weights.get(candidate.name, 1.0), 0.0) for candidate in candidates]
         total = sum(weights)
         if total <= 0:
             return Choice(order=candidates, propensity=1.0)
-        mark, passed = draw * total, 0.0
-        for candidate, weight in zip(candidates, weights, strict=True):
-            passed += weight
-            if mark < passed:
-                rest = tuple(other for other in candidates if other is not candidate)
-                return Choice(order=(candidate, *rest), propensity=weight / total)
-        return Choice(order=candidates, propensity=weights[0] / total)
+        index = rendezvous(scene.sticky, candidates, weights) if scene.sticky else _at(weights, draw * total)
+        first = candidates[index]
+        rest = tuple(other for other in candidates if other is not first)
+        return Choice(order=(first, *rest), propensity=weights[index] / total)
+
+
+def _at(weights: list[float], mark: float) -> int:
+    passed = 0.0
+    for index, weight in enumerate(weights):
+        passed += weight
+        if mark < passed:
+            return index
+    return next(index for index, weight in enumerate(weights) if weight > 0)
