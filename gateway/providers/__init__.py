@@ -3,16 +3,28 @@ one file and one line; a compatible vendor is data (``profiles.yaml``)."""
 
 from gateway.providers.anthropic import AnthropicProvider
 from gateway.providers.azure import AzureProvider
+from gateway.providers.bedrock import BedrockProvider
 from gateway.providers.classifier import ClassifierProvider
+from gateway.providers.cohere import CohereProvider
 from gateway.providers.gemini import GeminiProvider
 from gateway.providers.openai import OpenAIProvider
 
-ProviderSettings = OpenAIProvider | AzureProvider | AnthropicProvider | GeminiProvider | ClassifierProvider
+ProviderSettings = (
+    OpenAIProvider
+    | AzureProvider
+    | AnthropicProvider
+    | GeminiProvider
+    | BedrockProvider
+    | CohereProvider
+    | ClassifierProvider
+)
 
 __all__ = [
     "AnthropicProvider",
     "AzureProvider",
+    "BedrockProvider",
     "ClassifierProvider",
+    "CohereProvider",
     "GeminiProvider",
     "OpenAIProvider",
     "ProviderSettings",

@@ -30,7 +30,8 @@ def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) 
     wire["max_tokens"] = limit if limit is not None else max_tokens
     _tools(reader, ability, wire)
     if "thinking" not in reader.body:
-        _thinking(reader, ability, wire, asked=limit)
+        forced = wire.get("tool_choice", {}).get("type") in ("any", "tool")
+        thinking(reader, ability, wire, asked=limit, blocked=forced or _lost_thinking(wire["messages"]))
     _sampling(reader, ability, wire)
     _format(reader, ability, wire)
     stops = reader.stops()
@@ -73,11 +74,13 @@ def _format(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
         wire.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
 
 
-def _thinking(reader: Reader, ability: Ability, wire: dict[str, Any], *, asked: int | None) -> None:
-    """Effort as a budget of tokens or as the model's own scale.
+def thinking(
+    reader: Reader, ability: Ability, wire: dict[str, Any], *, asked: int | None, blocked: bool
+) -> None:
+    """Writes effort as a budget of tokens or as the model's own scale; ``asked`` is the client's token limit.
 
-    Thinking is left out where Anthropic would refuse it: beside a forced tool, and in the middle of a round
-    of tools whose own thinking the client did not keep.
+    Thinking is left out where Anthropic would refuse it (``blocked``): beside a forced tool, and in the middle
+    of a round of tools whose own thinking the client did not keep.
     """
     effort = reader.body.get("reasoning_effort")
     if effort is None or ability.thinking == "none":
@@ -94,7 +97,6 @@ def _thinking(reader: Reader, ability: Ability, wire: dict[str, Any], *, asked: 
         elif ability.thinking == "always":
             wire["output_config"] = {"effort": "low"}
         return
-    blocked = wire.get("tool_choice", {}).get("type") in ("any", "tool") or _lost_thinking(wire["messages"])
     if ability.thinking == "budget":
         budget = _BUDGETS[effort]
         if asked is None:

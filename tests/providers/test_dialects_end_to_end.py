@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 import test_anthropic_codec as anthropic
+import test_bedrock_codec as bedrock
+import test_cohere_codec as cohere
 import test_gemini_codec as gemini
 from dialects import CALLED, ROUND, WEATHER
 from gateway_server import KEY, Gateway, gateway
 from scripted import Line, Provider, provider
 
+from gateway.providers.aws import Credentials, signed_headers
 from gateway.storage.records import CallRecord
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Bonn?"}]
@@ -22,12 +26,25 @@ TOOLS: Any = [WEATHER]
 CASES = {
     "anthropic": (anthropic.MESSAGE, anthropic.STREAM, anthropic.EXPECTED_MESSAGE, "claude-sonnet-4-5", (35, 7, 20)),
     "gemini": (gemini.ANSWER, gemini.STREAM, gemini.EXPECTED, "gemini-2.5-flash", (12, 8, 4)),
+    "bedrock": (bedrock.ANSWER, bedrock.STREAM, bedrock.EXPECTED, bedrock.CLAUDE, (35, 7, 20)),
+    "cohere": (cohere.ANSWER, cohere.STREAM, cohere.EXPECTED, "command-a", (35, 7, 20)),
 }  # fmt: skip
+KEPT = {
+    "anthropic": ('"signature": "sig"', "toolu_1"),
+    "gemini": ("text-sig", "call-sig", "g-2"),
+    "bedrock": ('"signature": "sig"', '"toolUseId": "t1"'),
+    "cohere": ('"tool_plan": "hm"', '"tool_call_id": "t2"'),
+}
 POLICIES = """
 providers:
   anthropic: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
+  bedrock: {{type: bedrock, base_url: "{url}", access_key_id: AKID, secret_access_key: sk-upstream-secret}}
+  cohere: {{type: cohere, base_url: "{url}", api_key: sk-upstream-secret}}
   azure: {{type: azure, base_url: "{url}", api_key: sk-upstream-secret, api_version: "2024-10-21"}}
+prices:
+  bedrock: {{"{claude}": {{input: 3.0, cached_input: 0.3, output: 15.0}}}}
+  cohere: {{command-a: {{input: 2.5, output: 10.0}}}}
 keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
 retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}
@@ -44,7 +61,7 @@ async def upstream() -> AsyncIterator[Provider]:
 async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
+    (policies / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY, claude=bedrock.CLAUDE))
     (policies / "routing.yaml").write_text(
         "tasks:\n  - name: either\n    candidates: [{provider: anthropic, model: claude-sonnet-4-5}, "
         "{provider: gemini, model: gemini-2.5-flash}]\n"
@@ -79,12 +96,14 @@ async def test_a_whole_answer_and_its_price(
     assert [call.model_dump()["function"] for call in message.tool_calls or []] == [
         call["function"] for call in expected["tool_calls"]
     ]
-    assert message.annotations and message.annotations[0].url_citation.url == "https://b.de"
+    assert [note.url_citation.url for note in message.annotations or []] == [
+        note["url_citation"]["url"] for note in expected["annotations"]
+    ]
     assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens) == (prompt, completion)
     assert found.usage.prompt_tokens_details and found.usage.prompt_tokens_details.cached_tokens == cached
-    assert float(raw.headers["x-understudy-cost-usd"]) > 0  # the shipped list prices know this model
+    assert float(raw.headers["x-understudy-cost-usd"]) > 0  # shipped list prices know the first two
     sent = json.dumps(upstream.seen[0].headers)
-    assert "sk-upstream-secret" in sent and KEY not in sent
+    assert ("sk-upstream-secret" in sent) == (dialect != "bedrock") and KEY not in sent
 
 
 @pytest.mark.parametrize("dialect", CASES)
@@ -131,9 +150,7 @@ async def test_what_came_out_goes_back_in(
     history: Any = [*MESSAGES, message.model_dump(exclude_none=True), *results]
     await client.chat.completions.create(model=f"{dialect}/{model}", messages=history, tools=TOOLS)
     said = json.dumps(upstream.seen[1].body, ensure_ascii=False)
-    for kept in {"anthropic": ('"signature": "sig"', "toolu_1"), "gemini": ("text-sig", "call-sig", "g-2")}[
-        dialect
-    ]:
+    for kept in KEPT[dialect]:
         assert kept in said
 
 
@@ -168,6 +185,30 @@ async def test_what_a_provider_cannot_do_is_told_before_it_is_asked(
     assert not upstream.seen
 
 
+async def test_what_bedrock_receives_is_what_was_signed(
+    client: openai.AsyncOpenAI, upstream: Provider
+) -> None:
+    """The signature is made again from the bytes on the wire, as AWS does."""
+
+    async def speak(line: Line) -> None:
+        await line.answer(200, bedrock.ANSWER)
+
+    upstream.behave = speak
+    await client.chat.completions.create(model=f"bedrock/{bedrock.CLAUDE}", messages=MESSAGES)
+    (seen,) = upstream.seen
+    found = seen.headers["authorization"]
+    names = found.split("SignedHeaders=")[1].split(",")[0].split(";")
+    assert names == ["content-type", "host", "x-amz-date"]
+    again = signed_headers(
+        Credentials("AKID", "sk-upstream-secret"), method="POST", path=seen.path,
+        headers={name: seen.headers[name] for name in ("content-type", "host")}, body=json.dumps(
+            seen.body, separators=(",", ":"), ensure_ascii=False
+        ).encode(), region="us-east-1", service="bedrock",
+        now=datetime.strptime(seen.headers["x-amz-date"], "%Y%m%dT%H%M%S%z").timestamp(),
+    )  # fmt: skip
+    assert again["authorization"] == found
+
+
 @pytest.mark.parametrize("dialect", CASES)
 async def test_a_cut_stream_ends_in_an_error(
     client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, dialect: str
@@ -189,7 +230,8 @@ async def test_a_cut_stream_ends_in_an_error(
 @pytest.mark.parametrize(
     ("dialect", "status", "body"),
     [("anthropic", 401, {"type": "error", "error": {"type": "authentication_error", "message": "sk-upstream-secret"}}),
-     ("gemini", 400, {"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid: sk-upstream-secret"}})],
+     ("gemini", 400, {"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid: sk-upstream-secret"}}),
+     ("cohere", 401, {"message": "invalid sk-upstream-secret"}), ("bedrock", 403, {"message": "sk-upstream-secret"})],
 )  # fmt: skip
 async def test_our_own_key_is_never_the_clients_fault(
     client: openai.AsyncOpenAI, upstream: Provider, dialect: str, status: int, body: Any

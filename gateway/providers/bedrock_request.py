@@ -1,0 +1,212 @@
+"""A chat completion request as a body for Bedrock's Converse."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.providers.anthropic_request import thinking
+from gateway.providers.capabilities import Ability
+from gateway.providers.translate_request import Reader, Turn, data_url, url_of
+
+_ROOM = 8192
+_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+")
+_IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+_DOCUMENTS = {
+    "application/pdf": "pdf",
+    "text/plain": "txt",
+    "text/markdown": "md",
+    "text/html": "html",
+    "text/csv": "csv",
+}
+_NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
+    "n": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,),
+    "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
+    "web_search_options": (), "parallel_tool_calls": (True,),
+}  # fmt: skip
+
+
+def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
+    """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
+    reader.without(_NOTHING_ASKED)
+    wire = _turns(reader)
+    asked = reader.token_limit()
+    limits: dict[str, Any] = {"maxTokens": asked, "stopSequences": reader.stops() or None}
+    forced = _tools(reader, ability, wire)
+    if "additionalModelRequestFields" not in reader.body:
+        _thinking(reader, ability, wire, limits, forced=forced)
+    thinks = "additionalModelRequestFields" in wire
+    for name, own in (("temperature", "temperature"), ("top_p", "topP")):
+        value = reader.number(name, 0, 1)
+        if value is None or (value == 1 and not ability.sampling):
+            continue
+        if not ability.sampling or (thinks and value != 1):
+            reader.cannot(name, "this model decides by itself how to sample, at least while it thinks.")
+        else:
+            limits[own] = value
+    limits = {name: value for name, value in limits.items() if value is not None}
+    if limits:
+        wire["inferenceConfig"] = limits
+    _format(reader, ability, wire)
+    tier = reader.body.get("service_tier")
+    if tier in ("default", "flex", "priority"):
+        wire["serviceTier"] = {"type": tier}
+    elif tier not in (None, "auto"):
+        reader.cannot("service_tier", "the tiers here are 'default', 'flex' and 'priority'.")
+    for name, value in reader.extras().items():
+        wire.setdefault(name, value)
+    return wire
+
+
+def _format(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+    kind, schema = reader.schema()
+    if kind == "json_object":
+        reader.cannot("response_format", "JSON needs a schema here. Send type 'json_schema'.")
+    elif kind == "json_schema" and not ability.structured:
+        reader.cannot("response_format", "this model does not enforce a JSON schema.")
+    elif kind == "json_schema":
+        form = reader.body["response_format"]["json_schema"]
+        described = {"name": str(form.get("name") or "answer"), "schema": json.dumps(schema)}
+        wire["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": described}}}
+
+
+def _thinking(
+    reader: Reader, ability: Ability, wire: dict[str, Any], limits: dict[str, Any], *, forced: bool
+) -> None:
+    """Claude thinks as it does at home; Converse hands its fields on."""
+    fields: dict[str, Any] = {"max_tokens": limits["maxTokens"] or _ROOM}
+    thinking(reader, ability, fields, asked=limits["maxTokens"], blocked=forced or _lost_thinking(reader))
+    room = fields.pop("max_tokens")
+    if fields:
+        wire["additionalModelRequestFields"] = fields
+        if "budget_tokens" in fields.get("thinking", {}):
+            limits["maxTokens"] = room
+
+
+def _lost_thinking(reader: Reader) -> bool:
+    """Whether the last turns are a round of tools whose thinking the client did not keep."""
+    for turn in reversed(list(reader.turns())):
+        if turn.role == "assistant":
+            return bool(turn.message.get("tool_calls")) and not turn.message.get("thinking_blocks")
+        if turn.role != "tool":
+            return False
+    return False
+
+
+def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> bool:
+    """Writes ``toolConfig``; whether the model is forced to use a tool."""
+    tools: list[dict[str, Any]] = []
+    for at, function in reader.functions():
+        schema = function.get("parameters") or {"type": "object", "properties": {}}
+        tool: dict[str, Any] = {"name": function["name"], "inputSchema": {"json": schema}}
+        if function.get("description"):
+            tool["description"] = function["description"]
+        if function.get("strict") and ability.structured:
+            tool["strict"] = True
+        elif function.get("strict"):
+            reader.cannot(f"{at}.function.strict", "this model does not enforce a tool's schema.")
+        tools.append(tool)
+    if not tools:
+        return False
+    mode, name = reader.choice()
+    used = any("toolUse" in block for message in wire["messages"] for block in message["content"])
+    if mode == "none" and not used:
+        return False
+    if mode == "none":
+        reader.cannot("tool_choice", "tools cannot be forbidden once they were used.")
+    forced = mode in ("required", "named")
+    if forced and not ability.forcing:
+        reader.cannot("tool_choice", "this model cannot be made to use a tool.")
+        forced, name = False, ""
+    if isinstance(name, list):
+        tools = [tool for tool in tools if tool["name"] in name]
+    config: dict[str, Any] = {"tools": [{"toolSpec": tool} for tool in tools]}
+    if forced:
+        config["toolChoice"] = {"tool": {"name": name}} if mode == "named" else {"any": {}}
+    wire["toolConfig"] = config
+    return forced
+
+
+# ------------------------------------------------------------------------------------------------ turns
+def _turns(reader: Reader) -> dict[str, Any]:
+    """``system`` and ``messages``; neighbouring turns of one role become one, as Converse demands."""
+    system = [{"text": text} for text in reader.system()]
+    messages: list[dict[str, Any]] = []
+    for turn in reader.turns():
+        if turn.role in ("system", "developer"):
+            continue
+        role = "assistant" if turn.role == "assistant" else "user"
+        blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        elif blocks:
+            messages.append({"role": role, "content": blocks})
+    if not messages and system:
+        messages.append({"role": "user", "content": [system.pop()]})  # OpenAI answers instructions alone
+    return {"system": system, "messages": messages} if system else {"messages": messages}
+
+
+def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    return [
+        _block(reader, at, part)
+        for at, part in reader.parts(turn)
+        if part.get("type") != "text" or str(part.get("text") or "").strip()  # blank texts are refused
+    ]
+
+
+def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("text", "refusal"):
+        return {"text": str(part.get(str(kind)))}
+    if kind == "image_url":
+        url = url_of(part)
+        found = data_url(url)
+        if found is not None and found[0] in _IMAGES:
+            return {"image": {"format": _IMAGES[found[0]], "source": {"bytes": found[1]}}}
+        param = f"{at}.image_url"
+        raise reader.refused(
+            param, "An image must be a PNG, JPEG, GIF or WebP as a data: address.", code="invalid_value"
+        )
+    if kind == "file":
+        file = part.get("file")
+        file = file if isinstance(file, dict) else {}
+        found = data_url(str(file.get("file_data") or ""))
+        if found is None or found[0] not in _DOCUMENTS:
+            raise reader.refused(
+                f"{at}.file", "A file must be a PDF or a text in 'file_data', as a data: address."
+            )
+        name = _NOT_IN_A_NAME.sub(" ", str(file.get("filename") or "document")).strip() or "document"
+        return {
+            "document": {"format": _DOCUMENTS[found[0]], "name": name[:200], "source": {"bytes": found[1]}}
+        }
+    raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
+
+
+def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for kept in turn.message.get("thinking_blocks") or []:
+        if isinstance(kept, dict) and kept.get("type") == "thinking":
+            text = {"text": str(kept.get("thinking") or ""), "signature": str(kept.get("signature") or "")}
+            blocks.append({"reasoningContent": {"reasoningText": text}})
+        elif isinstance(kept, dict) and kept.get("type") == "redacted_thinking":
+            blocks.append({"reasoningContent": {"redactedContent": str(kept.get("data") or "")}})
+    blocks += _blocks(reader, turn)
+    for _, id_, name, arguments in reader.calls(turn):
+        blocks.append({"toolUse": {"toolUseId": _safe(id_), "name": name, "input": arguments}})
+    return blocks
+
+
+def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    id_ = turn.message.get("tool_call_id")
+    if not isinstance(id_, str) or not id_:
+        param = f"{turn.at}.tool_call_id"
+        raise reader.refused(param, f"Missing '{param}'.", code="missing_required_parameter")
+    return [{"toolResult": {"toolUseId": _safe(id_), "content": _blocks(reader, turn) or [{"json": {}}]}}]
+
+
+def _safe(id_: str) -> str:
+    """Ids that came from another provider may be longer, or hold characters that AWS refuses."""
+    return _NOT_IN_AN_ID.sub("_", id_)[-64:] or "_"

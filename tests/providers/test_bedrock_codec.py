@@ -1,0 +1,418 @@
+"""Bedrock's dialect: signatures, requests, whole answers, binary streams however cut, errors."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from dialects import CALLED, PIXEL, ROUND, WEATHER, read, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from gateway.providers import BedrockProvider
+from gateway.providers.aws import BrokenMessage, Credentials, MessageParser, signed_headers
+from gateway.providers.bedrock import BedrockCodec
+from gateway.providers.codec import AttemptFailed
+
+HI = [{"role": "user", "content": "hi"}]
+HI_WIRE = [{"role": "user", "content": [{"text": "hi"}]}]
+CLAUDE, NOVA = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-pro-v1:0"
+NEW = "anthropic.claude-opus-5"
+SPEC = {"toolSpec": {"name": "weather", "description": "Looks the weather up.",
+                     "inputSchema": {"json": WEATHER["function"]["parameters"]}}}  # fmt: skip
+
+
+def codec(**options: Any) -> BedrockCodec:
+    made = BedrockProvider(region="eu-central-1", access_key_id="AKID", secret_access_key="hidden", **options)
+    return BedrockCodec("aws", made, clock=lambda: 1_440_938_160.0)
+
+
+def wire(body: dict[str, Any], model: str = NOVA, **options: Any) -> dict[str, Any]:
+    return json.loads(codec(**options).encode({"messages": HI, **body}, model, stream=False).body)
+
+
+def test_the_signature_of_amazons_own_example() -> None:
+    """The worked example of the IAM guide: ListUsers at 2015-08-30T12:36:00Z."""
+    found = signed_headers(
+        Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+        method="GET",
+        path="/",
+        query="Action=ListUsers&Version=2010-05-08",
+        headers={
+            "content-type": "application/x-www-form-urlencoded; charset=utf-8",
+            "host": "iam.amazonaws.com",
+        },
+        body=b"",
+        region="us-east-1",
+        service="iam",
+        now=1_440_938_160.0,
+    )
+    assert found["x-amz-date"] == "20150830T123600Z"
+    assert found["authorization"] == (
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, "
+        "SignedHeaders=content-type;host;x-amz-date, "
+        "Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [(CLAUDE, "/model/eu.anthropic.claude-sonnet-4-5-20250929-v1:0/converse"),
+     ("arn:aws:bedrock:eu-central-1:1:inference-profile/x", "/model/arn:aws:bedrock:eu-central-1:1:inference-profile%2Fx/converse")],
+)  # fmt: skip
+def test_the_address_goes_over_the_wire_as_it_was_signed(model: str, place: str) -> None:
+    sent = codec(session_token="token").encode({"messages": HI}, model, stream=False)
+    assert sent.url == f"https://bedrock-runtime.eu-central-1.amazonaws.com{place}"
+    assert URL(sent.url).raw_path == place
+    assert sent.headers["x-amz-security-token"] == "token"
+    names = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,"
+    assert names in sent.headers["authorization"]
+    again = signed_headers(
+        Credentials("AKID", "hidden", "token"), method="POST", path=URL(sent.url).raw_path,
+        headers={"content-type": "application/json", "host": "bedrock-runtime.eu-central-1.amazonaws.com"},
+        body=sent.body, region="eu-central-1", service="bedrock", now=1_440_938_160.0,
+    )  # fmt: skip
+    assert again == sent.headers
+    assert "hidden" not in json.dumps(sent.headers)
+
+
+def test_a_bedrock_key_needs_no_signature() -> None:
+    sent = codec(api_key="bedrock-key").encode({"messages": HI}, NOVA, stream=True)
+    assert sent.headers["authorization"] == "Bearer bedrock-key"
+    assert sent.url.endswith("/converse-stream")
+
+
+@pytest.mark.parametrize("model", ["../x", "a/../b", "", "x?y", "a b", "x#"])
+def test_a_model_cannot_leave_its_place_in_the_address(model: str) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().encode({"messages": HI}, model, stream=False)
+    assert caught.value.error.param == "model"
+
+
+SCHEMA = {"type": "object", "properties": {}}
+GOLDEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "settings": (
+        NOVA, {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop": ["a"]},
+        {"inferenceConfig": {"maxTokens": 7, "temperature": 0.5, "topP": 0.9, "stopSequences": ["a"]}},
+    ),
+    "hints that change no answer": (NOVA, {"store": True, "metadata": {"a": "b"}, "user": "u", "service_tier": "auto"}, {}),
+    "tier and the provider's own": (
+        NOVA, {"service_tier": "flex", "guardrailConfig": {"guardrailIdentifier": "g"}, "messages": HI},
+        {"serviceTier": {"type": "flex"}, "guardrailConfig": {"guardrailIdentifier": "g"}},
+    ),
+    "instructions": (
+        NOVA, {"messages": [{"role": "developer", "content": "a"}, *HI, {"role": "system", "content": "b"}]},
+        {"system": [{"text": "a"}, {"text": "b"}]},
+    ),
+    "instructions alone": (NOVA, {"messages": [{"role": "system", "content": "hi"}]}, {}),
+    "a tool": (NOVA, {"tools": [WEATHER]}, {"toolConfig": {"tools": [SPEC]}}),
+    "a tool that must be used": (
+        NOVA, {"tools": [WEATHER], "tool_choice": "required"}, {"toolConfig": {"tools": [SPEC], "toolChoice": {"any": {}}}},
+    ),
+    "one tool": (
+        NOVA, {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+        {"toolConfig": {"tools": [SPEC], "toolChoice": {"tool": {"name": "weather"}}}},
+    ),
+    "no tool": (NOVA, {"tools": [WEATHER], "tool_choice": "none"}, {}),
+    "a schema": (
+        CLAUDE, {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
+        {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"name": "x", "schema": json.dumps(SCHEMA)}}}}},
+    ),
+    "Claude's budget": (
+        CLAUDE, {"reasoning_effort": "low"},
+        {"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 2048}}, "inferenceConfig": {"maxTokens": 10240}},
+    ),
+    "Claude's budget in the client's limit": (
+        CLAUDE, {"reasoning_effort": "high", "max_tokens": 4000},
+        {"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "inferenceConfig": {"maxTokens": 4000}},
+    ),
+    "Claude's own scale": (
+        NEW, {"reasoning_effort": "high"},
+        {"additionalModelRequestFields": {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_requests(name: str) -> None:
+    model, body, expected = GOLDEN[name]
+    assert wire(body, model) == {"messages": HI_WIRE, **expected}
+
+
+def test_a_round_of_tools_images_and_files() -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "sig"}
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        {
+            "type": "file",
+            "file": {"filename": "a_b.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
+        },
+    ]
+    messages = [ROUND[0], {**CALLED, "thinking_blocks": [thought, {"type": "redacted_thinking", "data": "eA=="}]}, *ROUND[2:],
+                {"role": "user", "content": content}]  # fmt: skip
+    assert wire({"messages": messages}, CLAUDE)["messages"] == [
+        {"role": "user", "content": [{"text": "Bonn and Köln?"}]},
+        {"role": "assistant", "content": [
+            {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+            {"reasoningContent": {"redactedContent": "eA=="}},
+            {"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"city": "Bonn"}}},
+            {"toolUse": {"toolUseId": "call_2", "name": "weather", "input": {"city": "Köln"}}},
+        ]},
+        {"role": "user", "content": [
+            {"toolResult": {"toolUseId": "call_1", "content": [{"text": '{"sky": "blue"}'}]}},
+            {"toolResult": {"toolUseId": "call_2", "content": [{"text": "rain"}]}},
+            {"image": {"format": "png", "source": {"bytes": PIXEL}}},
+            {"document": {"format": "pdf", "name": "a b pdf", "source": {"bytes": "JVBERi0="}}},
+        ]},
+    ]  # fmt: skip
+    kept = wire({"messages": messages[:-1], "reasoning_effort": "low"}, CLAUDE)
+    assert kept["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
+    assert "additionalModelRequestFields" not in wire({"messages": ROUND, "reasoning_effort": "low"}, CLAUDE)
+
+
+IMAGE = {
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}],
+        }
+    ]
+}
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "n": (NOVA, {"n": 2}, "n"),
+    "seed": (NOVA, {"seed": 1}, "seed"),
+    "one call at a time": (NOVA, {"parallel_tool_calls": False}, "parallel_tool_calls"),
+    "hot": (NOVA, {"temperature": 1.5}, "temperature"),
+    "a model that samples by itself": (NEW, {"temperature": 0}, "temperature"),
+    "a model that does not think": (NOVA, {"reasoning_effort": "low"}, "reasoning_effort"),
+    "json without a schema": (NOVA, {"response_format": {"type": "json_object"}}, "response_format"),
+    "a tier": (NOVA, {"service_tier": "scale"}, "service_tier"),
+    "tools forbidden too late": (NOVA, {"messages": ROUND, "tools": [WEATHER], "tool_choice": "none"}, "tool_choice"),
+    "an address that nobody opens": (NOVA, IMAGE, "messages[0].content[0].image_url"),
+    "audio": (NOVA, {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_bedrock_cannot_do_is_refused_by_name_or_dropped_on_demand(name: str) -> None:
+    model, body, param = REFUSED[name]
+    with pytest.raises(AttemptFailed) as caught:
+        wire(body, model)
+    assert (caught.value.failure.kind, caught.value.error.param) == ("refused", param)
+    assert "aws" in caught.value.error.message
+    if param.startswith("messages"):
+        with pytest.raises(AttemptFailed):
+            wire(body, model, drop_params=True)
+    else:
+        assert wire(body, model, drop_params=True)["messages"]
+
+
+USAGE = {
+    "inputTokens": 10,
+    "outputTokens": 7,
+    "totalTokens": 42,
+    "cacheReadInputTokens": 20,
+    "cacheWriteInputTokens": 5,
+}
+ANSWER = {
+    "output": {"message": {"role": "assistant", "content": [
+        {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+        {"text": "Grüße, "}, {"text": "Bonn"},
+        {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Bonn"}}},
+        {"toolUse": {"toolUseId": "t2", "name": "now", "input": {}}},
+    ]}},
+    "stopReason": "tool_use", "usage": USAGE, "metrics": {"latencyMs": 1},
+}  # fmt: skip
+EXPECTED = {
+    "role": "assistant", "content": "Grüße, Bonn", "refusal": None, "annotations": [], "reasoning_content": "hm",
+    "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "sig"}],
+    "tool_calls": [
+        {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'}},
+        {"id": "t2", "type": "function", "function": {"name": "now", "arguments": "{}"}},
+    ],
+}  # fmt: skip
+
+
+def counted(usage: Any) -> tuple[int, int, int]:
+    return usage.prompt, usage.completion, usage.cached
+
+
+def test_a_whole_answer() -> None:
+    answer = codec().decode(200, {"x-amzn-requestid": "r"}, json.dumps(ANSWER).encode(), now=3)
+    assert answer.data["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert (answer.data["id"], answer.data["created"], counted(answer.usage)) == ("r", 3, (35, 7, 20))
+
+
+@pytest.mark.parametrize(
+    ("stop", "finish"),
+    [("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("guardrail_intervened", "content_filter"),
+     ("content_filtered", "content_filter"), ("model_context_window_exceeded", "length"), ("born_later", "stop")],
+)  # fmt: skip
+def test_stop_reasons(stop: str, finish: str) -> None:
+    answer = codec().decode(200, {}, json.dumps({**ANSWER, "stopReason": stop}).encode(), now=0)
+    assert answer.finish_reason == finish
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"output": {}}',
+        json.dumps({**ANSWER, "stopReason": "malformed_tool_use"}).encode(),
+    ],
+)
+def test_nonsense_is_the_providers_failure(body: bytes) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().decode(200, {}, body, now=0)
+    assert caught.value.failure.kind == "failed"
+
+
+def message(payload: Any, **headers: str) -> bytes:
+    """One message as AWS frames it, with a header of another type among the texts."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
+    head = b"\x01n\x04\x00\x00\x00\x07" + b"".join(
+        bytes([len(name) + 1])
+        + b":"
+        + name.replace("_", "-").encode()
+        + b"\x07"
+        + struct.pack(">H", len(value))
+        + value.encode()
+        for name, value in headers.items()
+    )
+    prelude = struct.pack(">II", 16 + len(head) + len(raw), len(head))
+    body = prelude + struct.pack(">I", zlib.crc32(prelude)) + head + raw
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def event(kind: str, **payload: Any) -> bytes:
+    return message(
+        {**payload, "p": "abc"}, event_type=kind, content_type="application/json", message_type="event"
+    )
+
+
+def delta(index: int, **piece: Any) -> bytes:
+    return event("contentBlockDelta", contentBlockIndex=index, delta=piece)
+
+
+def used(index: int, id_: str, name: str) -> bytes:
+    return event(
+        "contentBlockStart", contentBlockIndex=index, start={"toolUse": {"toolUseId": id_, "name": name}}
+    )
+
+
+MESSAGES = [
+    event("messageStart", role="assistant"),
+    delta(0, reasoningContent={"text": "h"}), delta(0, reasoningContent={"text": "m"}),
+    delta(0, reasoningContent={"signature": "sig"}), event("contentBlockStop", contentBlockIndex=0),
+    delta(1, text="Grüße"), delta(1, text=", "), event("contentBlockStop", contentBlockIndex=1),
+    delta(2, text="Bonn"), event("contentBlockStop", contentBlockIndex=2),
+    used(3, "t1", "weather"), delta(3, toolUse={"input": '{"city":'}), delta(3, toolUse={"input": '"Bonn"}'}),
+    event("contentBlockStop", contentBlockIndex=3),
+    used(4, "t2", "now"), delta(4, toolUse={"input": ""}), event("contentBlockStop", contentBlockIndex=4),
+    event("bornLater", x=1),
+    event("messageStop", stopReason="tool_use"),
+    event("metadata", usage=USAGE, metrics={"latencyMs": 1}),
+]  # fmt: skip
+STREAM = b"".join(MESSAGES)
+
+
+def expect_the_stream(pieces: list[bytes]) -> None:
+    decoder = codec().stream()
+    chunks = read(decoder, pieces)
+    assert decoder.done
+    assert told(chunks)["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert counted(chunks[-1].usage) == (35, 7, 20)
+    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
+
+
+def test_a_stream_whole_and_byte_by_byte() -> None:
+    expect_the_stream([STREAM])
+    expect_the_stream([bytes([byte]) for byte in STREAM])
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_stream_split_anywhere(cuts: list[int]) -> None:
+    expect_the_stream([STREAM[a:b] for a, b in pairwise([0, *sorted(cuts), len(STREAM)])])
+
+
+def test_a_stream_cut_anywhere_before_its_end_is_a_failure() -> None:
+    for cut in range(len(STREAM)):
+        with pytest.raises(AttemptFailed):
+            read(codec().stream(), [STREAM[:cut]])
+
+
+@given(st.integers(0, len(STREAM) - 1), st.integers(1, 255))
+@settings(max_examples=100, deadline=None)
+def test_a_flipped_byte_is_never_believed(at: int, flip: int) -> None:
+    spoiled = STREAM[:at] + bytes([STREAM[at] ^ flip]) + STREAM[at + 1 :]
+    with pytest.raises(AttemptFailed):
+        read(codec().stream(), [spoiled])
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\0" * 12,
+        b"data: {}\n\n" * 2,
+        struct.pack(">III", 8, 0, zlib.crc32(struct.pack(">II", 8, 0))),
+    ],
+)
+def test_junk_is_no_event_stream(junk: bytes) -> None:
+    with pytest.raises(BrokenMessage):
+        MessageParser().feed(junk)
+    with pytest.raises(AttemptFailed):
+        codec().stream().feed(junk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [("throttlingException", "throttled"), ("validationException", "refused"), ("internalServerException", "failed"),
+     ("modelStreamErrorException", "failed"), ("serviceUnavailableException", "failed"), ("bornLater", "failed")],
+)  # fmt: skip
+def test_exceptions_inside_a_stream(kind: str, failure: str) -> None:
+    raw = message(
+        {"message": "why"}, exception_type=kind, content_type="application/json", message_type="exception"
+    )
+    decoder = codec().stream()
+    decoder.feed(MESSAGES[0])
+    with pytest.raises(AttemptFailed) as caught:
+        decoder.feed(raw)
+    assert caught.value.failure.kind == failure
+
+
+ERRORS = [
+    (400, "ValidationException", "bad", "refused", 400, None),
+    (400, "ValidationException", "Input is too long for requested model.", "refused", 400, "context_length_exceeded"),
+    (400, "ValidationException", "The provided model identifier is invalid.", "refused", 400, "model_not_found"),
+    (400, "ServiceQuotaExceededException", "quota", "throttled", 429, "rate_limit_exceeded"),
+    (403, "AccessDeniedException", "denied", "credentials", 502, "provider_credentials"),
+    (400, "ExpiredTokenException", "expired", "credentials", 502, "provider_credentials"),
+    (403, "UnrecognizedClientException", "AKID", "credentials", 502, "provider_credentials"),
+    (404, "ResourceNotFoundException", "none", "refused", 404, "model_not_found"),
+    (408, "ModelTimeoutException", "slow", "failed", 502, "upstream_error"),
+    (424, "ModelErrorException", "model broke", "failed", 502, "upstream_error"),
+    (429, "ThrottlingException", "slow down", "throttled", 429, "rate_limit_exceeded"),
+    (503, "ServiceUnavailableException", "busy", "failed", 502, "upstream_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "kind", "text", "failure", "client", "code"), ERRORS)
+def test_errors(status: int, kind: str, text: str, failure: str, client: int, code: str | None) -> None:
+    headers = {"x-amzn-errortype": f"{kind}:http://internal.amazon.com/"}
+    found = codec().refuse(status, headers, json.dumps({"message": text}).encode(), now=0)
+    assert (found.failure.kind, found.error.status, found.error.code) == (failure, client, code)
+    assert (text in found.error.message) == (failure in ("refused", "throttled"))

@@ -1,0 +1,255 @@
+"""Cohere's dialect: requests, whole answers, streams however cut, errors."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, spoiled, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.providers import CohereProvider
+from gateway.providers.codec import AttemptFailed
+from gateway.providers.cohere import CohereCodec
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+def codec(**options: Any) -> CohereCodec:
+    return CohereProvider(api_key="co-secret", **options).build("cohere", "")
+
+
+def wire(body: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return json.loads(codec(**options).encode({"messages": HI, **body}, "command-a", stream=False).body)
+
+
+def test_the_address_and_the_headers() -> None:
+    sent = codec().encode({"messages": HI}, "command-a", stream=True)
+    assert sent.url == "https://api.cohere.com/v2/chat"
+    assert sent.headers["authorization"] == "Bearer co-secret"
+    assert json.loads(sent.body) == {"model": "command-a", "messages": HI, "stream": True}
+
+
+STRICT = {"type": "function", "function": {"name": "x", "strict": True}}
+STRICT_WIRE = {
+    "type": "function",
+    "function": {"name": "x", "parameters": {"type": "object", "properties": {}}},
+}
+GOLDEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "settings": (
+        {"max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.1, "presence_penalty": 0.2, "stop": "a", "seed": 3},
+        {"max_tokens": 7, "temperature": 0.5, "p": 0.9, "frequency_penalty": 0.1, "presence_penalty": 0.2, "stop_sequences": ["a"], "seed": 3},
+    ),
+    "hints that change no answer": ({"store": True, "user": "u", "top_p": 1, "n": 1}, {}),
+    "what is the provider's own": ({"k": 5, "safety_mode": "OFF", "documents": ["d"]}, {"k": 5, "safety_mode": "OFF", "documents": ["d"]}),
+    "instructions": (
+        {"messages": [{"role": "developer", "content": [{"type": "text", "text": "a"}]}, *HI]},
+        {"messages": [{"role": "system", "content": "a"}, *HI]},
+    ),
+    "json": ({"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
+    "a schema": (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}},
+        {"response_format": {"type": "json_object", "json_schema": {"type": "object"}}},
+    ),
+    "a tool": ({"tools": [WEATHER], "tool_choice": "auto"}, {"tools": [WEATHER]}),
+    "a strict tool that must be used": ({"tools": [STRICT], "tool_choice": "required"}, {"tools": [STRICT_WIRE], "strict_tools": True, "tool_choice": "REQUIRED"}),
+    "one of two": (
+        {"tools": [WEATHER, STRICT], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+        {"tools": [WEATHER], "strict_tools": True, "tool_choice": "REQUIRED"},
+    ),
+    "no tool": ({"tools": [WEATHER], "tool_choice": "none"}, {"tools": [WEATHER], "tool_choice": "NONE"}),
+    "thinking": ({"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "token_budget": 1024}}),
+    "no thinking": ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+    "an image": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_requests(name: str) -> None:
+    body, expected = GOLDEN[name]
+    assert wire(body) == {"model": "command-a", "messages": HI, "stream": False, **expected}
+
+
+def test_a_round_of_tools_with_its_plan() -> None:
+    planned = [ROUND[0], {**CALLED, "reasoning_content": "I will look."}, *ROUND[2:]]
+    found = wire({"messages": planned})["messages"]
+    assert found[1] == {
+        "role": "assistant", "tool_plan": "I will look.",
+        "tool_calls": [{**call, "function": {"name": "weather", "arguments": json.dumps(json.loads(call["function"]["arguments"]), separators=(",", ":"), ensure_ascii=False)}}
+                       for call in CALLED["tool_calls"]],  # type: ignore[attr-defined]
+    }  # fmt: skip
+    assert found[2] == {"role": "tool", "tool_call_id": "call_1", "content": '{"sky": "blue"}'}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "n": ({"n": 2}, "n"), "bias": ({"logit_bias": {"1": 1}}, "logit_bias"), "logprobs": ({"logprobs": True}, "logprobs"),
+    "hot": ({"temperature": 1.5}, "temperature"), "negative": ({"presence_penalty": -1}, "presence_penalty"),
+    "one call at a time": ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+    "audio": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
+    "a local file": ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}]}, "messages[0].content[0].image_url"),
+    "a nameless result": ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cohere_cannot_do_is_refused_by_name_or_dropped_on_demand(name: str) -> None:
+    body, param = REFUSED[name]
+    with pytest.raises(AttemptFailed) as caught:
+        wire(body)
+    assert (caught.value.failure.kind, caught.value.error.param) == ("refused", param)
+    assert "cohere" in caught.value.error.message
+    if param.startswith("messages"):
+        with pytest.raises(AttemptFailed):
+            wire(body, drop_params=True)
+    else:
+        assert wire(body, drop_params=True)["messages"] == HI
+
+
+USAGE = {
+    "billed_units": {"input_tokens": 5.0, "output_tokens": 6.0},
+    "tokens": {"input_tokens": 35.0, "output_tokens": 7.0},
+    "cached_tokens": 20.0,
+}
+CITATION = {"start": 7, "end": 11, "text": "Bonn", "sources": [
+    {"type": "document", "id": "d", "document": {"url": "https://b.de", "title": "B"}}, {"type": "tool", "id": "t", "tool_output": {}}]}  # fmt: skip
+ANSWER = {
+    "id": "c-1", "finish_reason": "TOOL_CALL",
+    "message": {
+        "role": "assistant", "tool_plan": "m",
+        "content": [{"type": "thinking", "thinking": "h"}, {"type": "text", "text": "Grüße, "}, {"type": "text", "text": "Bonn"}],
+        "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'}},
+                       {"id": "t2", "type": "function", "function": {"name": "now", "arguments": "{}"}}],
+        "citations": [CITATION],
+    },
+    "usage": USAGE,
+}  # fmt: skip
+EXPECTED = {
+    "role": "assistant", "content": "Grüße, Bonn", "refusal": None, "reasoning_content": "hm",
+    "annotations": [{"type": "url_citation", "url_citation": {"start_index": 7, "end_index": 11, "url": "https://b.de", "title": "B"}}],
+    "tool_calls": ANSWER["message"]["tool_calls"],  # type: ignore[index]
+}  # fmt: skip
+
+
+def counted(usage: Any) -> tuple[int, int, int]:
+    return usage.prompt, usage.completion, usage.cached
+
+
+def test_a_whole_answer() -> None:
+    answer = codec().decode(200, {}, json.dumps(ANSWER).encode(), now=3)
+    assert answer.data["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert (answer.data["id"], counted(answer.usage)) == ("c-1", (35, 7, 20))
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("COMPLETE", "stop"), ("STOP_SEQUENCE", "stop"), ("MAX_TOKENS", "length"), ("BORN_LATER", "stop")],
+)
+def test_finish_reasons(reason: str, finish: str) -> None:
+    assert (
+        codec().decode(200, {}, json.dumps({**ANSWER, "finish_reason": reason}).encode(), now=0).finish_reason
+        == finish
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"{}", json.dumps({**ANSWER, "finish_reason": "ERROR"}).encode()]
+)
+def test_nonsense_is_the_providers_failure(body: bytes) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        codec().decode(200, {}, body, now=0)
+    assert caught.value.failure.kind == "failed"
+
+
+def step(kind: str, index: int | None = None, **message: Any) -> dict[str, Any]:
+    place = {} if index is None else {"index": index}
+    return {"type": kind, **place, "delta": {"message": message}}
+
+
+END = {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": USAGE}}
+EVENTS = [
+    {"type": "message-start", "id": "c-1", "delta": {"message": {"role": "assistant"}}},
+    step("content-start", 0, content={"type": "thinking", "thinking": ""}), step("content-delta", 0, content={"thinking": "h"}),
+    {"type": "content-end", "index": 0},
+    step("tool-plan-delta", tool_plan="m"),
+    step("content-start", 1, content={"type": "text", "text": ""}), step("content-delta", 1, content={"text": "Grüße, "}),
+    step("content-delta", 1, content={"text": "Bonn"}), step("citation-start", 0, citations=CITATION), {"type": "citation-end", "index": 0},
+    {"type": "content-end", "index": 1},
+    step("tool-call-start", 0, tool_calls={"id": "t1", "type": "function", "function": {"name": "weather", "arguments": ""}}),
+    step("tool-call-delta", 0, tool_calls={"function": {"arguments": '{"city":'}}),
+    step("tool-call-delta", 0, tool_calls={"function": {"arguments": '"Bonn"}'}}), {"type": "tool-call-end", "index": 0},
+    step("tool-call-start", 1, tool_calls={"id": "t2", "type": "function", "function": {"name": "now", "arguments": ""}}),
+    step("tool-call-delta", 1, tool_calls={"function": {"arguments": "{}"}}), {"type": "tool-call-end", "index": 1},
+    END,
+]  # fmt: skip
+STREAM = named(EVENTS)
+
+
+def expect_the_stream(pieces: list[bytes]) -> None:
+    decoder = codec().stream()
+    chunks = read(decoder, pieces)
+    assert decoder.done
+    assert told(chunks)["choices"] == [
+        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
+    ]
+    assert counted(chunks[-1].usage) == (35, 7, 20)
+    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
+
+
+def test_a_stream_whole_and_byte_by_byte() -> None:
+    expect_the_stream([STREAM])
+    expect_the_stream([bytes([byte]) for byte in STREAM])
+    expect_the_stream([STREAM + b"data: [DONE]\n\n"])
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_stream_split_anywhere(cuts: list[int]) -> None:
+    expect_the_stream([STREAM[a:b] for a, b in pairwise([0, *sorted(cuts), len(STREAM)])])
+
+
+@pytest.mark.parametrize("name", spoiled(STREAM))
+def test_a_stream_as_others_would_write_it(name: str) -> None:
+    expect_the_stream([spoiled(STREAM)[name]])
+
+
+def test_a_stream_cut_anywhere_before_its_end_is_a_failure() -> None:
+    for cut in range(len(STREAM) - 1):
+        with pytest.raises(AttemptFailed):
+            read(codec().stream(), [STREAM[:cut]])
+
+
+@pytest.mark.parametrize(
+    "event", [b"{not json", b"[1]", json.dumps({**END, "delta": {"finish_reason": "ERROR"}}).encode()]
+)
+def test_errors_and_junk_inside_a_stream(event: bytes) -> None:
+    with pytest.raises(AttemptFailed):
+        codec().stream().feed(b"data: " + event + b"\n\n")
+
+
+ERRORS = [
+    (400, "bad field", "refused", 400, None),
+    (400, "too many tokens: size limit exceeded by 9 tokens", "refused", 400, "context_length_exceeded"),
+    (401, "invalid api token", "credentials", 502, "provider_credentials"),
+    (402, "billing", "credentials", 502, "provider_credentials"),
+    (404, "model 'x' not found", "refused", 404, "model_not_found"),
+    (422, "no", "refused", 422, None),
+    (429, "slow down", "throttled", 429, "rate_limit_exceeded"),
+    (498, "invalid token", "credentials", 502, "provider_credentials"),
+    (500, "oops", "failed", 502, "upstream_error"),
+    (503, "busy", "failed", 502, "upstream_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "message", "failure", "client", "code"), ERRORS)
+def test_errors(status: int, message: str, failure: str, client: int, code: str | None) -> None:
+    found = codec().refuse(status, {"retry-after": "2"}, json.dumps({"message": message}).encode(), now=0)
+    assert (found.failure.kind, found.error.status, found.error.code) == (failure, client, code)
+    assert (message in found.error.message) == (failure in ("refused", "throttled"))
