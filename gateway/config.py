@@ -139,7 +139,7 @@ class Learn(_Node, frozen=True):
     ``min_calls`` captured calls start the first training; after that a retrain waits for ``min_new_calls``.
     """
 
-    recipes: Literal["auto"] | list[Literal["classifier"]] = "auto"
+    recipes: Literal["auto"] | list[Literal["classifier", "extractor"]] = "auto"
     calibration: Literal["split", "crossfit"] = "split"
     """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
     them too and chooses it from predictions by models that never saw the call."""

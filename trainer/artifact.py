@@ -22,15 +22,17 @@ from msgspec import Meta, Struct
 
 from trainer.encoder import Encoder, EncoderRefused
 from trainer.encoder import load as load_encoder
+from trainer.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
 from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
+from trainer.layout import Layout
 
 FORMAT = 1
 MANIFEST, MODEL, VOCABULARY = "manifest.json", "model.safetensors", "vocabulary.json"
 MAX_ANSWERS = 200
+MAX_TAGGER_TERMS = 60_000
 _MAX_BYTES = {MANIFEST: 4 * 1024 * 1024, VOCABULARY: 32 * 1024 * 1024, MODEL: 64 * 1024 * 1024}
 _MAX_HEADER = 64 * 1024
 _STUDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
-_TENSORS = ("idf", "coefficients", "bias", "temperature")
 
 T = TypeVar("T")
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -58,11 +60,13 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     code_version: str
     environment: dict[str, str]
-    answers: Annotated[list[str], Meta(min_length=1, max_length=MAX_ANSWERS)]
+    answers: Annotated[list[str], Meta(max_length=MAX_ANSWERS)]
     max_answer_tokens: Annotated[int, Meta(ge=1)]
     training: dict[str, float]
     files: dict[str, Digest]
     encoder: EncoderRef | None = None
+    layout: Layout | None = None
+    """How an extractor writes its answers; None for a classifier, which has ``answers``."""
     crossfit: list[tuple[float, int]] = []
     """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 
@@ -70,6 +74,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 class _Terms(Struct, frozen=True, forbid_unknown_fields=True):
     words: Annotated[list[Term], Meta(max_length=MAX_WORDS)]
     characters: Annotated[list[Term], Meta(max_length=MAX_CHARACTERS)]
+    tagger: Annotated[list[Term], Meta(max_length=MAX_TAGGER_TERMS)] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Artifact:
     """A verified artifact. ``digest`` is the SHA-256 of its manifest, which names every other hash."""
 
     manifest: Manifest
-    parameters: Parameters
+    parameters: Parameters | Extraction
     digest: str
 
 
@@ -100,18 +105,22 @@ def valid_student(name: str) -> bool:
 
 
 # ---------------------------------------------------------------- writing
-def save(folder: Path, manifest: Manifest, parameters: Parameters) -> str:
+def save(folder: Path, manifest: Manifest, parameters: Parameters | Extraction) -> str:
     """Writes an artifact so that ``folder`` exists completely or not at all. ``manifest.files`` is filled in
     here. → its digest. Raises OSError."""
-    model = safetensors.numpy.save(
-        {
+    tagger: list[str] = []
+    if isinstance(parameters, Extraction):
+        tensors, tagger = extraction_tensors(parameters), list(parameters.terms)
+    else:
+        tensors = {
             "idf": parameters.idf,
-            "coefficients": np.ascontiguousarray(parameters.coefficients),
+            "coefficients": parameters.coefficients,
             "bias": parameters.bias,
             "temperature": np.array([parameters.temperature], dtype=np.float32),
         }
-    )
-    terms = _Terms(words=list(parameters.vocabulary.words), characters=list(parameters.vocabulary.characters))
+    model = safetensors.numpy.save({name: np.ascontiguousarray(one) for name, one in tensors.items()})
+    words, characters = list(parameters.vocabulary.words), list(parameters.vocabulary.characters)
+    terms = _Terms(words=words, characters=characters, tagger=tagger)
     files = {MODEL: model, VOCABULARY: msgspec.json.encode(terms)}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     text = msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes), order="deterministic")
@@ -150,9 +159,15 @@ def load(folder: Path) -> Artifact:
         raise ArtifactRefused("the manifest belongs to another student")
     if set(manifest.files) != {MODEL, VOCABULARY}:
         raise ArtifactRefused("the manifest names other files than an artifact has")
-    vocabulary = _vocabulary(_verified(folder, VOCABULARY, manifest))
-    encoder = _encoder(manifest.encoder)
-    parameters = _parameters(_verified(folder, MODEL, manifest), vocabulary, encoder, len(manifest.answers))
+    if bool(manifest.answers) == (manifest.layout is not None):
+        raise ArtifactRefused("the manifest must name either answers or a layout")
+    vocabulary, tagger = _vocabulary(_verified(folder, VOCABULARY, manifest))
+    data = _verified(folder, MODEL, manifest)
+    parameters: Parameters | Extraction
+    if manifest.layout is not None:
+        parameters = _extraction(data, vocabulary, tagger, manifest.layout)
+    else:
+        parameters = _parameters(data, vocabulary, _encoder(manifest.encoder), len(manifest.answers))
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
 
 
@@ -183,12 +198,15 @@ def _decode(data: bytes, kind: type[T], name: str) -> T:
         raise ArtifactRefused(f"{name} is not what an artifact's {name} must be") from None
 
 
-def _vocabulary(data: bytes) -> Vocabulary:
+def _vocabulary(data: bytes) -> tuple[Vocabulary, dict[str, int]]:
     terms = _decode(data, _Terms, VOCABULARY)
     vocabulary = Vocabulary.of(terms.words, terms.characters)
     if vocabulary.size != len(terms.words) + len(terms.characters):
         raise ArtifactRefused("the vocabulary names a term twice")
-    return vocabulary
+    tagger = {term: column for column, term in enumerate(terms.tagger)}
+    if len(tagger) != len(terms.tagger):
+        raise ArtifactRefused("the vocabulary names a tagger's term twice")
+    return vocabulary, tagger
 
 
 def _encoder(wanted: EncoderRef | None) -> Encoder | None:
@@ -204,26 +222,48 @@ def _encoder(wanted: EncoderRef | None) -> Encoder | None:
 
 
 def _parameters(data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, answers: int) -> Parameters:
-    if len(data) < 8 or int.from_bytes(data[:8], "little") > min(_MAX_HEADER, len(data) - 8):
-        raise ArtifactRefused(f"{MODEL} has no safetensors header of at most {_MAX_HEADER} bytes")
-    try:
-        tensors = safetensors.numpy.load(data)
-    except Exception:  # the library raises its own and several built-in kinds for hostile bytes
-        raise ArtifactRefused(f"{MODEL} is not a safetensors file") from None
     shapes = {
         "idf": (vocabulary.size,),
         "coefficients": (vocabulary.size + (encoder.size if encoder else 0), answers),
         "bias": (answers,),
         "temperature": (1,),
     }
-    if set(tensors) != set(_TENSORS):
-        raise ArtifactRefused(f"{MODEL} must hold exactly the tensors {', '.join(_TENSORS)}")
+    tensors = _tensors(data, shapes)
+    return Parameters(
+        vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], _temperature(tensors["temperature"]),
+        encoder,
+    )  # fmt: skip
+
+
+def _extraction(data: bytes, vocabulary: Vocabulary, tagger: dict[str, int], layout: Layout) -> Extraction:
+    try:
+        layout.check()
+    except ValueError as problem:
+        raise ArtifactRefused(f"its layout cannot be used: {problem}") from None
+    tensors = _tensors(data, extraction_shapes(layout, vocabulary.size, len(tagger)))
+    for name, tensor in tensors.items():
+        if name.endswith("temperature"):
+            _temperature(tensor)
+    return extraction_of(layout, vocabulary, tagger, tensors)
+
+
+def _temperature(tensor: Floats) -> float:
+    if tensor[0] <= 0:
+        raise ArtifactRefused("the temperature is not positive")
+    return float(tensor[0])
+
+
+def _tensors(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str, Floats]:
+    """Exactly the tensors of these names and shapes, finite float32."""
+    if len(data) < 8 or int.from_bytes(data[:8], "little") > min(_MAX_HEADER, len(data) - 8):
+        raise ArtifactRefused(f"{MODEL} has no safetensors header of at most {_MAX_HEADER} bytes")
+    try:
+        tensors = safetensors.numpy.load(data)
+    except Exception:  # the library raises its own and several built-in kinds for hostile bytes
+        raise ArtifactRefused(f"{MODEL} is not a safetensors file") from None
+    if set(tensors) != set(shapes):
+        raise ArtifactRefused(f"{MODEL} must hold exactly the tensors {', '.join(shapes)}")
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32 or tensor.shape != shapes[name] or not np.isfinite(tensor).all():
             raise ArtifactRefused(f"the tensor {name} is not finite float32 of shape {shapes[name]}")
-    temperature = float(tensors["temperature"][0])
-    if temperature <= 0:
-        raise ArtifactRefused("the temperature is not positive")
-    return Parameters(
-        vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], temperature, encoder
-    )
+    return tensors

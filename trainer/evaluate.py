@@ -17,8 +17,8 @@ from optimizer.gates import Terms
 from optimizer.scorers import agrees
 from optimizer.stats.intervals import clopper_pearson
 from trainer.datasets.versions import Row, Version
-from trainer.predictor import probabilities
-from trainer.recipes import Trained
+from trainer.predictor import answer
+from trainer.recipes import SAME, Trained
 
 _TIMED_CALLS = 200
 _LABELS_SHOWN = 50
@@ -75,7 +75,11 @@ def _crossfitted(
     trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]
 ) -> list[_Mark]:
     return [
-        _Mark(row=row, confidence=confidence, agree=agrees(comparison, trained.answers[column], row.answer))
+        _Mark(
+            row=row,
+            confidence=confidence,
+            agree=column == SAME if column < 0 else agrees(comparison, trained.answers[column], row.answer),
+        )
         for row, (confidence, column) in zip(rows, trained.crossfit, strict=True)
         if row.calibrates
     ]
@@ -84,15 +88,10 @@ def _crossfitted(
 def _mark(trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]) -> list[_Mark]:
     if not rows:
         return []
-    table = probabilities(trained.parameters, [row.text for row in rows])
-    best = table.argmax(axis=1)
+    ranked = answer(trained.parameters, trained.answers, [row.text for row in rows])
     return [
-        _Mark(
-            row=row,
-            confidence=min(1.0, float(table[number, column])),
-            agree=agrees(comparison, trained.answers[column], row.answer),
-        )
-        for number, (row, column) in enumerate(zip(rows, best, strict=True))
+        _Mark(row=row, confidence=min(1.0, sure), agree=agrees(comparison, said, row.answer))
+        for row, ((said, sure), *_) in zip(rows, ranked, strict=True)
     ]
 
 
@@ -139,7 +138,7 @@ def _latency(trained: Trained, texts: Sequence[str]) -> dict[str, float]:
     took: list[float] = []
     for text in texts:
         started = time.perf_counter()
-        probabilities(trained.parameters, [text])
+        answer(trained.parameters, trained.answers, [text])
         took.append((time.perf_counter() - started) * 1000.0)
     if not took:
         return {}

@@ -1,4 +1,4 @@
-"""A classifier student at work: texts in, probabilities of its answers out. Needs numpy alone."""
+"""A student at work: texts in, answers with their probabilities out. Needs numpy alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.artifact import Parameters
+from trainer.extraction import Extraction, extract
 from trainer.features import EMBEDDING_SCALE, features
+
+TOP = 5
+Ranked = tuple[tuple[str, float], ...]
+
+
+def answer(model: Parameters | Extraction, answers: Sequence[str], texts: Sequence[str]) -> list[Ranked]:
+    """The likeliest answers of each text with their probabilities, best first: five of a classifier's ``answers``,
+    one of an extractor."""
+    if isinstance(model, Extraction):
+        return [(extract(model, text),) for text in texts]
+    ranked: list[Ranked] = []
+    for row in probabilities(model, texts):
+        best = np.argsort(-row, kind="stable")[:TOP]
+        ranked.append(tuple((answers[column], float(row[column])) for column in best))
+    return ranked
 
 
 def probabilities(parameters: Parameters, texts: Sequence[str]) -> npt.NDArray[np.float64]:

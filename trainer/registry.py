@@ -21,9 +21,10 @@ from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Run
 from optimizer.rollout import Stage, Student
-from trainer.artifact import FORMAT, Artifact, ArtifactRefused, EncoderRef, Manifest, load, save
+from trainer.artifact import FORMAT, Artifact, ArtifactRefused, EncoderRef, Manifest, Parameters, load, save
 from trainer.certify import Issuer, Lineage, code_version
 from trainer.evaluate import Exam
+from trainer.extraction import Extraction
 from trainer.planner import scope_of
 from trainer.recipes import Trained
 
@@ -79,7 +80,8 @@ def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
 
 def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) -> Artifact:
     """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
-    encoder = trained.parameters.encoder
+    model = trained.parameters
+    encoder = model.encoder if isinstance(model, Parameters) else None
     manifest = Manifest(
         format=FORMAT,
         recipe=recipe,
@@ -92,6 +94,7 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         max_answer_tokens=trained.max_answer_tokens,
         training=trained.numbers,
         files={},
+        layout=model.layout if isinstance(model, Extraction) else None,
         encoder=EncoderRef(encoder.path, encoder.digest) if encoder else None,
         crossfit=list(trained.crossfit),
     )

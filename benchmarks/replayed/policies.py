@@ -18,7 +18,10 @@ prices:
       {{input: 2.50, output: 10.00, as_of: "2026-06-21", source: "simulated, priced like gpt-4o"}}
 promotion:
   shadow: {{sample: 1.0, gates: [{{type: agreement, margin: 0.05}}]}}
-  canary: {{share: 0.9, reask_rate: 0.5, gates: [{{type: agreement, margin: 0.05}}, latency]}}
+  canary:
+    share: 0.9
+    reask_rate: 0.5
+    gates: [{{type: agreement, margin: 0.05}}, {{type: latency, max_p95_ms: 2000}}]
 policies:
   - {{name: cost_first, strategy: cascade}}
 tasks:

@@ -13,14 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from gateway.errors import NotFound, Unavailable
 from trainer.artifact import Artifact, ArtifactRefused, load, valid_student
-from trainer.predictor import probabilities
-
-_TOP = 5
+from trainer.predictor import Ranked, answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +128,7 @@ class Students:
         loop = asyncio.get_running_loop()
         try:
             table, cpu_ms = await loop.run_in_executor(self._thread, _compute, artifact, texts)
-            replies = [_reply(artifact, row, cpu_ms / len(batch)) for row in table]
+            replies = [Reply(top=top, cpu_ms=cpu_ms / len(batch), digest=artifact.digest) for top in table]
         except Exception as problem:  # whatever fails, no question may wait for ever
             for question in batch:
                 if not question.reply.done():
@@ -148,14 +143,8 @@ def unknown(student: str) -> NotFound:
     return NotFound(f"The student {student[:96]!r} does not exist.", param="model", code="model_not_found")
 
 
-def _compute(artifact: Artifact, texts: list[str]) -> tuple[npt.NDArray[np.float64], float]:
-    """Probabilities (texts, answers), and the CPU milliseconds of this thread they took."""
+def _compute(artifact: Artifact, texts: list[str]) -> tuple[list[Ranked], float]:
+    """The answers to each text, and the CPU milliseconds of this thread they took."""
     started = time.thread_time()
-    table = probabilities(artifact.parameters, texts)
+    table = answer(artifact.parameters, artifact.manifest.answers, texts)
     return table, (time.thread_time() - started) * 1000.0
-
-
-def _reply(artifact: Artifact, row: npt.NDArray[np.float64], cpu_ms: float) -> Reply:
-    best = np.argsort(-row, kind="stable")[:_TOP]
-    top = tuple((artifact.manifest.answers[column], float(row[column])) for column in best)
-    return Reply(top=top, cpu_ms=cpu_ms, digest=artifact.digest)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import msgspec
 
 from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
-from trainer.recipes.example import CannotLearn, Example, Tick, Trained
+from trainer.recipes.example import SAME, CannotLearn, Example, Tick, Trained
+from trainer.recipes.extractor import ExtractorRecipe
 
-RecipeSettings = ClassifierRecipe
-LADDER: tuple[type[RecipeSettings], ...] = (ClassifierRecipe,)
+RecipeSettings = ClassifierRecipe | ExtractorRecipe
+LADDER: tuple[type[RecipeSettings], ...] = (ClassifierRecipe, ExtractorRecipe)
 
-__all__ = ["LADDER", "CannotLearn", "Example", "RecipeSettings", "Tick", "Trained", "train_first"]
+__all__ = ["LADDER", "SAME", "CannotLearn", "Example", "RecipeSettings", "Tick", "Trained", "train_first"]
 
 
 def train_first(
@@ -24,7 +25,8 @@ def train_first(
     all). ``encoder`` and ``features`` are for those that look at sentence embeddings. → its name and what it
     made. Raises CannotLearn with every recipe's reason."""
     reasons: list[str] = []
-    for settings in (kind(encoder=encoder, features=features) for kind in LADDER):
+    for kind in LADDER:
+        settings = kind(encoder=encoder, features=features) if kind is ClassifierRecipe else kind()
         name = str(msgspec.to_builtins(settings)["type"])
         if wanted != "auto" and name not in wanted:
             continue

@@ -9,7 +9,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from trainer.artifact import Parameters
+from trainer.extraction import Extraction
 
+SAME, DIFFERS = -1, -2
 Tick = Callable[[float, str], None]
 """Hears progress in [0, 1] and what is being done."""
 
@@ -38,10 +40,11 @@ class Trained:
 
     answers: tuple[str, ...]
     max_answer_tokens: int
-    parameters: Parameters
+    parameters: Parameters | Extraction
     numbers: dict[str, float]
     crossfit: tuple[tuple[float, int], ...] = ()
-    """(confidence, column) of every example, in order, by a model that never saw its fold."""
+    """(confidence, column) of every example, in order, by a model that never saw its fold; an extractor says SAME
+    or DIFFERS in place of a column."""
 
 
 class Recipe(Protocol):

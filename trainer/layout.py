@@ -1,0 +1,261 @@
+"""How a teacher writes its JSON answers: keys, order, spacing, and where each value comes from.
+
+A value is a *label* (one of a closed set, kept as the teacher spelt it in JSON) or a *span* of the input, taken
+over by the same transform every time. Learnt from answers; writes answers byte for byte in the same style.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Transform = Literal["as_is", "lower", "upper", "title"]
+TRANSFORMS: dict[Transform, Callable[[str], str]] = {
+    "as_is": lambda text: text,
+    "lower": str.lower,
+    "upper": str.upper,
+    "title": str.title,
+}
+_MAX_LABELS = 60
+_COVER, _LOCATED = 0.99, 0.9
+Spot = tuple[int, int, str]
+"""(start, end, tag): characters of the input that an answer took over."""
+
+
+class NoLayout(Exception):
+    """The answers have no layout that is known here; the text says why, for a person."""
+
+
+class Style(Struct, frozen=True, forbid_unknown_fields=True):
+    item: Literal[", ", ","] = ", "
+    key: Literal[": ", ":"] = ": "
+    ascii_only: bool = True
+
+    def write(self, value: Any) -> str:
+        return json.dumps(value, separators=(self.item, self.key), ensure_ascii=self.ascii_only)
+
+
+class Field(Struct, frozen=True, forbid_unknown_fields=True):
+    """``labels``: JSON texts of the closed set. ``absent``: JSON text when a span is not there."""
+
+    name: str
+    kind: Literal["label", "span", "spans"]
+    labels: Annotated[list[str], Meta(max_length=_MAX_LABELS)] = []
+    absent: str = "null"
+    transform: Transform = "as_is"
+
+
+class Layout(Struct, frozen=True, forbid_unknown_fields=True):
+    """``object``: one object with ``fields`` in order. ``list``: objects of a type and a span each (``type_key``,
+    ``value_key``, in the order of ``type_first``), or plain strings when there is no ``value_key``.
+
+    ``tags``: what a tagger must find: names of span fields, or the list's types as JSON texts.
+    """
+
+    kind: Literal["object", "list"]
+    style: Style
+    fields: list[Field] = []
+    type_key: str = ""
+    value_key: str = ""
+    type_first: bool = True
+    tags: list[str] = []
+    transform: Transform = "as_is"
+
+    def spots(self, text: str, answer: str) -> list[Spot] | None:
+        """Where in ``text`` the spans of ``answer`` stand; None when the layout could not write this answer."""
+        value = _parsed(answer)
+        wanted = self._spans(value)
+        if wanted is None:
+            return None
+        found: list[Spot] = []
+        after: Counter[str] = Counter()
+        for said, tag, transform in wanted:
+            where = locate(text, said, transform, after[said])
+            if where is None or any(where[0] < end and start < where[1] for start, end, _ in found):
+                return None
+            after[said] = where[1]
+            found.append((*where, tag))
+        return sorted(found)
+
+    def check(self) -> None:
+        """Raises ValueError for a layout that could not write answers (from a file that somebody else made)."""
+        for field in self.fields:
+            for text in (*field.labels, field.absent):
+                json.loads(text)
+            if field.kind == "label" and not field.labels:
+                raise ValueError(f"{field.name!r} has no labels")
+        spans = {field.name for field in self.fields if field.kind != "label"}
+        if self.kind == "object" and (not self.fields or set(self.tags) != spans):
+            raise ValueError("its tags are not its span fields")
+        for tag in self.tags if self.kind == "list" else ():
+            json.loads(tag)
+
+    def _spans(self, value: Any) -> list[tuple[str, str, Transform]] | None:
+        try:
+            if self.kind == "list":
+                return [
+                    (one[self.value_key], self.style.write(one[self.type_key]), self.transform)
+                    if self.value_key
+                    else (one, self.tags[0], self.transform)
+                    for one in value
+                ]
+            found: list[tuple[str, str, Transform]] = []
+            for field in self.fields:
+                said = value[field.name]
+                if field.kind == "spans":
+                    found += [(one, field.name, field.transform) for one in said]
+                elif field.kind == "span" and self.style.write(said) != field.absent:
+                    found.append((said, field.name, field.transform))
+        except (KeyError, TypeError, IndexError):
+            return None
+        return found
+
+    def label(self, answer: str, field: Field) -> str | None:
+        """The JSON text of a label field in an answer."""
+        value = _parsed(answer)
+        return (
+            self.style.write(value[field.name]) if isinstance(value, dict) and field.name in value else None
+        )
+
+    def compose(self, text: str, spots: Sequence[Spot], labels: dict[str, str]) -> str:
+        """The answer these findings make, in the teacher's style."""
+        if self.kind == "list":
+            return self.style.write([self._item(text[start:end], tag) for start, end, tag in spots])
+        result: dict[str, Any] = {}
+        for field in self.fields:
+            mine = [
+                TRANSFORMS[field.transform](text[start:end]) for start, end, tag in spots if tag == field.name
+            ]
+            if field.kind == "label":
+                result[field.name] = json.loads(labels[field.name])
+            elif field.kind == "spans":
+                result[field.name] = mine
+            else:
+                result[field.name] = mine[0] if mine else json.loads(field.absent)
+        return self.style.write(result)
+
+    def _item(self, span: str, tag: str) -> Any:
+        said = TRANSFORMS[self.transform](span)
+        if not self.value_key:
+            return said
+        pairs = [(self.type_key, json.loads(tag)), (self.value_key, said)]
+        return dict(pairs if self.type_first else pairs[::-1])
+
+
+def locate(text: str, said: str, transform: Transform, start: int = 0) -> tuple[int, int] | None:
+    """The first place from ``start`` on whose characters become ``said`` by the transform."""
+    if not isinstance(said, str) or not said:
+        return None
+    folded, wanted = text.lower(), said.lower()
+    at = folded.find(wanted, start)
+    while at >= 0:
+        end = at + len(said)
+        whole = not (at and text[at - 1].isalnum() and text[at].isalnum()) and not (
+            end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
+        )
+        if whole and TRANSFORMS[transform](text[at:end]) == said:
+            return at, end
+        at = folded.find(wanted, at + 1)
+    return None
+
+
+# ---------------------------------------------------------------- learning
+def learn_layout(pairs: Sequence[tuple[str, str]]) -> Layout:
+    """The layout of (text, answer) pairs. Raises NoLayout."""
+    values = [_parsed(answer) for _, answer in pairs]
+    if _share(values, lambda value: isinstance(value, dict | list)) < _COVER:
+        raise NoLayout("the answers are not JSON objects or lists")
+    style = _style([answer for _, answer in pairs], values)
+    texts = [text for text, _ in pairs]
+    if _share(values, lambda value: isinstance(value, dict)) >= _COVER:
+        return _object(style, texts, values)
+    if _share(values, lambda value: isinstance(value, list)) >= _COVER:
+        return _list(style, texts, values)
+    raise NoLayout("the answers are objects one time and lists another")
+
+
+def _parsed(answer: str) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
+    return sum(map(holds, values)) / max(1, len(values))
+
+
+def _style(answers: Sequence[str], values: Sequence[Any]) -> Style:
+    styles = [
+        Style(item, key, ascii) for item in (", ", ",") for key in (": ", ":") for ascii in (True, False)
+    ]
+    scores = [
+        sum(style.write(value) == answer for answer, value in zip(answers, values, strict=True))
+        for style in styles
+    ]
+    best = max(range(len(styles)), key=lambda number: scores[number])
+    if scores[best] < _COVER * len(answers):
+        raise NoLayout("the teacher does not write its JSON in one style")
+    return styles[best]
+
+
+def _object(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
+    keys, count = Counter(tuple(value) for value in values if isinstance(value, dict)).most_common(1)[0]
+    if not keys or count < _COVER * len(values):
+        raise NoLayout("the objects do not have the same keys in the same order")
+    rows = [(text, value) for text, value in zip(texts, values, strict=True) if tuple(value or ()) == keys]
+    fields = [_field(style, key, [(text, value[key]) for text, value in rows]) for key in keys]
+    return Layout("object", style, fields, tags=[one.name for one in fields if one.kind != "label"])
+
+
+def _field(style: Style, name: str, rows: Sequence[tuple[str, Any]]) -> Field:
+    if all(isinstance(value, list) for _, value in rows):
+        items = [(text, one) for text, value in rows for one in value]
+        return Field(name, "spans", transform=_transform(name, items))
+    if any(isinstance(value, dict | list) for _, value in rows):
+        raise NoLayout(f"the values of {name!r} are nested")
+    seen = Counter(style.write(value) for _, value in rows)
+    common = sorted(value for value, times in seen.items() if times > 1)
+    if len(common) <= _MAX_LABELS and sum(seen[value] for value in common) >= _COVER * len(rows):
+        return Field(name, "label", common)
+    absent = "null" if "null" in seen else '""'
+    transform = _transform(name, [(text, value) for text, value in rows if style.write(value) != absent])
+    return Field(name, "span", absent=absent, transform=transform)
+
+
+def _list(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
+    items = [(text, one) for text, value in zip(texts, values, strict=True) for one in value or ()]
+    if items and all(isinstance(one, str) for _, one in items):
+        return Layout("list", style, tags=['""'], transform=_transform("the list", items))
+    shapes = Counter(tuple(one) if isinstance(one, dict) else () for _, one in items)
+    keys, count = shapes.most_common(1)[0] if shapes else ((), 0)
+    if len(keys) != 2 or count < _COVER * len(items):
+        raise NoLayout("the lists do not hold strings, or objects of a type and a span each")
+    rows = [(text, one) for text, one in items if tuple(one) == keys]
+    sizes = [len({style.write(one[key]) for _, one in rows}) for key in keys]
+    type_first = sizes[0] <= sizes[1]
+    type_key, value_key = keys if type_first else keys[::-1]
+    tags = sorted({style.write(one[type_key]) for _, one in rows})
+    if len(tags) > _MAX_LABELS:
+        raise NoLayout(f"the values of {type_key!r} are no closed set")
+    transform = _transform(value_key, [(text, one[value_key]) for text, one in rows])
+    return Layout("list", style, [], type_key, value_key, type_first, tags, transform)
+
+
+def _transform(name: str, rows: Sequence[tuple[str, Any]]) -> Transform:
+    scores: dict[Transform, int] = {
+        kind: sum(locate(text, value, kind) is not None for text, value in rows) for kind in TRANSFORMS
+    }
+    best = max(TRANSFORMS, key=lambda kind: scores[kind])
+    if scores[best] < _LOCATED * len(rows):
+        raise NoLayout(
+            f"{len(rows) - scores[best]} of {len(rows)} values of {name!r} are neither in the input nor of a closed set"
+        )
+    return best
+
+
+__all__ = ["Field", "Layout", "NoLayout", "Spot", "Style", "learn_layout", "locate"]
