@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway import errors
@@ -13,12 +15,18 @@ from gateway.runtime import Runtime
 from gateway.upstream import Reply, Upstream
 from optimizer.routing.plan import Candidate
 
+_LINGER_S = 1.0
+
 
 class UpstreamStream:
-    """A streamed answer on its way through. Closing is idempotent and frees the upstream at once."""
+    """A streamed answer on its way through. Closing is idempotent and frees the upstream at once.
+
+    A stream that is closed before its end is nobody's fault.
+    """
 
     def __init__(self, reply: Reply, decoder: StreamDecoder) -> None:
         self._reply, self._decoder = reply, decoder
+        self._tell: Callable[[bool], None] = _nothing
         self._ready: list[Chunk] = []
         self._next = 0
         self._ended = False
@@ -28,6 +36,13 @@ class UpstreamStream:
         await self._fill()
         if not self._ready:
             raise failed("failed", errors.UpstreamFailed("The provider sent an empty stream."))
+
+    def on_end(self, tell: Callable[[bool], None]) -> None:
+        """``tell`` is called once, at the end, with whether it was a good one; at once if it is over already."""
+        if self._ended:
+            tell(True)
+        else:
+            self._tell = tell
 
     def __aiter__(self) -> UpstreamStream:
         return self
@@ -44,27 +59,47 @@ class UpstreamStream:
     async def _fill(self) -> None:
         """Reads until there is a chunk or the end. Raises AttemptFailed."""
         self._ready, self._next = [], 0
-        while not self._ready and not self._ended:
-            if self._decoder.done:
-                await self._drain()
-                return
-            data = await self._reply.piece()
-            if not data:
-                self._ended = True
-                self._ready = self._decoder.finish()
-                return
-            self._ready = self._decoder.feed(data)
+        try:
+            while not self._ready and not self._ended:
+                if self._decoder.done:
+                    await self._drain()
+                    return
+                data = await self._reply.piece()
+                if not data:
+                    self._ended = True
+                    self._ready = self._decoder.finish()
+                    self._over(ok=True)
+                    return
+                self._ready = self._decoder.feed(data)
+        except AttemptFailed:
+            self._ended = True
+            self._reply.release()
+            self._over(ok=False)
+            raise
 
     async def _drain(self) -> None:
-        """After the end mark only the end of the body is left; reading it keeps the connection usable."""
+        """After the end mark only the end of the body is left; reading it keeps the connection usable. A provider
+        that does not end it has answered all the same."""
         self._ended = True
-        while await self._reply.piece():
-            pass
+        with contextlib.suppress(AttemptFailed, TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while await self._reply.piece():
+                    pass
         self._reply.release()
+        self._over(ok=True)
+
+    def _over(self, *, ok: bool) -> None:
+        tell, self._tell = self._tell, _nothing
+        tell(ok)
 
     async def aclose(self) -> None:
         self._ended = True
         self._reply.release()
+        self._over(ok=True)
+
+
+def _nothing(ok: bool) -> None:
+    """Who was told already."""
 
 
 class ReadyStream:
@@ -105,20 +140,35 @@ class Asker:
         return codec.decode(reply.status, reply.headers, data, now=time.time()), reply.headers
 
     async def stream(
-        self, runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], *, remaining: float
+        self,
+        runtime: Runtime,
+        candidate: Candidate,
+        body: Mapping[str, Any],
+        *,
+        remaining: float,
+        agreed: Callable[[], None] | None = None,
+        ended: Callable[[bool], None] | None = None,
     ) -> UpstreamStream:
-        """A stream whose first chunk has arrived. Raises AttemptFailed."""
+        """A stream whose first chunk has arrived. Raises AttemptFailed.
+
+        ``agreed`` is called when the provider has agreed to stream, which may be long before its first chunk;
+        ``ended`` at the end of a stream that was returned.
+        """
         codec = runtime.codecs[candidate.provider]
         request = codec.encode(body, candidate.model, stream=True)
         reply = await self._upstream.send(request, name=candidate.provider, remaining=remaining)
         try:
             if reply.status != 200:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
+            if agreed is not None:
+                agreed()
             stream = UpstreamStream(reply, codec.stream())
             await stream.prime()
         except BaseException:
             reply.release()
             raise
+        if ended is not None:
+            stream.on_end(ended)
         return stream
 
 

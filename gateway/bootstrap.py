@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
 from gateway.asking import Asker
+from gateway.breakers import Breakers
 from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
+from gateway.health_checks import HealthChecks
 from gateway.learning import Learner
 from gateway.live import Live
 from gateway.pipeline import fold
@@ -74,6 +76,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         metrics.pair(pair)
 
     metrics.follow(live)
+    breakers = Breakers()
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
     pipeline = fold(
         [
@@ -85,7 +88,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
             Assign(),
             Route(rng),
         ],
-        Dispatch(asker, live.watcher.answered, rng),
+        Dispatch(asker, live.watcher.answered, rng, breakers),
     )
 
     def who(headers: Mapping[str, str]) -> Principal:
@@ -107,22 +110,30 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _refresh(live)
         learner.start()
-        background = [
-            asyncio.create_task(_follow_database(live)),
-            asyncio.create_task(_follow_policies(live, watcher)),
-        ]
+        checks = HealthChecks(upstream, breakers, lambda: live.runtime().config.upstreams)
+        background = _background(_follow_database(live), _follow_policies(live, watcher), checks.run())
         try:
             yield
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await _stop(background)
             await learner.stop()
             await upstream.close()
             recorder.close()
             live.reader.close()
 
-    return build_app(handlers, lifespan), config
+    app = build_app(handlers, lifespan)
+    app.state.drain, app.state.upstream = live.drain, upstream
+    return app, config
+
+
+def _background(*work: Coroutine[None, None, None]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(one) for one in work]
+
+
+async def _stop(background: list[asyncio.Task[None]]) -> None:
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
 
 
 async def _refresh(live: Live) -> None:

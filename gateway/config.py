@@ -15,6 +15,7 @@ from gateway.providers import ProviderSettings
 from optimizer.gates import GateSettings
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.latency import Latency
+from optimizer.routing.attempts import FailureKind
 from optimizer.routing.strategies import Ordered, StrategySettings
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -38,6 +39,14 @@ class Server(_Node, frozen=True):
     """Host names accepted besides loopback and ``host``; exact, without port."""
     behind_tls: bool = False
     """Acknowledges that TLS ends in front of a public bind; cookies then carry Secure and ``__Host-``."""
+    header_timeout_s: Positive = 15.0
+    write_idle_s: Positive = 60.0
+    """A client that takes nothing of its answer for so long is disconnected."""
+    ping_s: Positive = 15.0
+    """A stream that is agreed but silent for so long carries a comment, so that no proxy cuts it."""
+    max_connections: Annotated[int, Meta(ge=1)] = 1000
+    max_connections_per_address: Annotated[int, Meta(ge=1)] = 100
+    """Loopback is exempt: what stands in front of the gateway usually connects from there."""
 
 
 class Timeouts(_Node, frozen=True):
@@ -47,6 +56,32 @@ class Timeouts(_Node, frozen=True):
     first_byte: Positive = 60.0
     chunk_gap: Positive = 60.0
     total: Positive = 600.0
+
+
+class HealthCheck(_Node, frozen=True):
+    """``url`` is asked with GET, without credentials, every ``every_s`` seconds; any status below 500 is well.
+    After ``failures`` in a row the provider is left out until it is well again."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://")]
+    every_s: Positive = 10.0
+    timeout_s: Positive = 2.0
+    failures: Annotated[int, Meta(ge=1, le=100)] = 2
+
+
+class UpstreamRules(_Node, frozen=True):
+    """The bounds of one provider. A call beyond ``max_concurrent`` waits, at most ``max_queue`` of them do."""
+
+    max_concurrent: Annotated[int, Meta(ge=1)] = 512
+    max_queue: Count = 512
+    health: HealthCheck | None = None
+
+
+class Hedge(_Node, frozen=True):
+    """A second call when the first has said nothing for ``after_ms`` (by default: longer than 95 % of the recent
+    calls took), for at most ``budget_share`` of the calls. Whoever is first answers, the other is hung up on."""
+
+    after_ms: Positive | None = None
+    budget_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
 
 
 class Retries(_Node, frozen=True):
@@ -185,12 +220,16 @@ class Task(_Node, frozen=True):
     watch: Watch = field(default_factory=Watch)
     cache: bool | None = None
     guardrails: list[str] = []
+    fallback_on: list[FailureKind] | None = None
+    """What another candidate is asked after; None: as the policy says, else ``optimizer.routing.attempts.FALLBACK``."""
 
 
 class Policy(_Node, frozen=True):
     name: Name
     strategy: StrategySettings = field(default_factory=Ordered)
     candidates: list[CandidateRef] = []
+    fallback_on: list[FailureKind] | None = None
+    hedge: Hedge | None = None
 
 
 class ShadowRules(_Node, frozen=True):
@@ -220,6 +259,8 @@ class Config(_Node, frozen=True):
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
     providers: dict[str, ProviderSettings] = {}
+    upstreams: dict[Name, UpstreamRules] = {}
+    """Bounds by provider name."""
     keys: list[YamlKey] = []
     engines: Engines = field(default_factory=Engines)
     spool: Spool = field(default_factory=Spool)

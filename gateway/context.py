@@ -71,6 +71,8 @@ class Exchange:
     student_cost_usd: float | None = None
     upstream_seconds: float = 0.0
     first_byte_at: float | None = None
+    agreed: bool = False
+    """The provider has agreed to stream, though it may still be thinking."""
     # guard
     verdicts: list[str] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)
@@ -81,6 +83,9 @@ class Exchange:
     cost_usd: float | None = None
     teacher_cost_usd: float | None = None
     response_headers: dict[str, str] = field(default_factory=dict)
+
+    def agree(self) -> None:
+        self.agreed = True
 
     @property
     def session(self) -> str:

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.config import Config
+from gateway.drain import Drain
 from gateway.policy_files import PolicyWatcher
 from gateway.runtime import Runtime, build_runtime
 from gateway.storage.protocols import Reader, Recorder
@@ -44,6 +45,7 @@ class Live:
         self._off: bool | None = None
         self._base = NOTHING
         self.database_away = False
+        self.drain = Drain()
         self.watcher = Watcher(self._alarmed)
         self._runtime = build_runtime(policies.config, NOTHING, engine_socket)
 

@@ -30,7 +30,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     """Every problem of ``config``. What was not read cleanly was reported already and is not judged again."""
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
-        _names, _providers, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
+        _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)
@@ -132,6 +132,13 @@ def _providers(view: _View) -> Iterator[Problem]:
             yield from _address(view, (*path, "base_url"), provider.base_url)
         if any(sign in provider.api_key for sign in "\r\n\0 "):
             yield view.problem((*path, "api_key"), "a key must not contain spaces or line breaks.")
+
+
+def _upstreams(view: _View) -> Iterator[Problem]:
+    for name in view.config.upstreams:
+        if name not in view.names("providers"):
+            hint = did_you_mean(name, view.names("providers"))
+            yield view.problem(("upstreams", name), f"there is no provider '{name}'.", hint)
 
 
 def _address(view: _View, path: Path, address: str) -> Iterator[Problem]:

@@ -3,49 +3,57 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
+import resource
+import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.bootstrap import build
+from gateway.config import Server
+from gateway.connections import Bounds, PatientProtocol, protocol
+from gateway.drain import Drain
 from gateway.policy_files import PolicyError
 from gateway.storage.home import Home
 from gateway.telemetry.logs import setup_logging
 
-HEADER_DEADLINE = 15.0
+__all__ = ["DrainingServer", "PatientProtocol", "bounds_of", "main"]
+
+_RESERVED_FILES = 64
+"""File descriptors kept for the spool, the database and the process itself."""
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn has no deadline for request headers; a client that trickles them is dropped here."""
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM it says at once that it is not ready, lets the calls in flight end, for ``seconds`` at most, and
+    only then closes its doors."""
 
-    _deadline: asyncio.TimerHandle | None = None
+    def __init__(self, config: uvicorn.Config, drain: Drain, seconds: float) -> None:
+        super().__init__(config)
+        self._drain, self._seconds = drain, seconds
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEADER_DEADLINE, transport.close)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._drain.begin()
+        super().handle_exit(sig, frame)
 
-    def on_headers_complete(self) -> None:
-        self._disarm()
-        super().on_headers_complete()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._drain.finish(self._seconds)
+        await super().shutdown(sockets)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEADER_DEADLINE, self.transport.close)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+def bounds_of(server: Server, files: int) -> Bounds:
+    """The bounds on connections; a call needs a descriptor here and one to its provider, out of ``files``."""
+    room = max(8, (files - _RESERVED_FILES) // 2)
+    return Bounds(
+        header=server.header_timeout_s,
+        write_idle=server.write_idle_s,
+        total=min(server.max_connections, room),
+        per_address=server.max_connections_per_address,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 1
     server = config.server
-    uvicorn.run(
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    settings = uvicorn.Config(
         app,
         host=options.host or server.host,
         port=options.port if options.port is not None else server.port,
         loop="uvloop",
-        http=PatientProtocol,
+        http=protocol(bounds_of(server, files)),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -76,9 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(server.shutdown_s),
+        timeout_graceful_shutdown=5,
     )
-    return 0
+    # uvicorn raises the signal again once it has shut down; being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    running = DrainingServer(settings, app.state.drain, server.shutdown_s)
+    try:
+        running.run()
+    except KeyboardInterrupt:
+        return 0
+    return 0 if running.started else 3
 
 
 if __name__ == "__main__":

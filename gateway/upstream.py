@@ -7,10 +7,13 @@ while the pool is full. No redirects, no proxies from the environment, TLS alway
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway import errors
 from gateway.config import Timeouts
@@ -68,9 +71,19 @@ class Reply:
 class Upstream:
     """Connection pools to every provider. Made once, inside the event loop; ``close`` at shutdown."""
 
-    def __init__(self, timeouts: Timeouts, *, per_host: int = 512) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        per_host: int = 512,
+        tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """``tls`` replaces the system's trust, ``resolver`` its look-ups of names."""
         self._timeouts = timeouts
         self._per_host = per_host
+        self._tls: ssl.SSLContext | bool = tls if tls is not None else True
+        self._resolver = resolver
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     def _session(self, socket: str) -> aiohttp.ClientSession:
@@ -79,7 +92,13 @@ class Upstream:
             connector: aiohttp.BaseConnector = (
                 aiohttp.UnixConnector(path=socket, limit=self._per_host)
                 if socket
-                else aiohttp.TCPConnector(limit=0, limit_per_host=self._per_host, keepalive_timeout=75)
+                else aiohttp.TCPConnector(
+                    limit=0,
+                    limit_per_host=self._per_host,
+                    keepalive_timeout=75,
+                    ssl=self._tls,
+                    resolver=LastGood(self._resolver or aiohttp.ThreadedResolver()),
+                )
             )
             session = self._sessions[socket] = aiohttp.ClientSession(
                 connector=connector,
@@ -117,10 +136,52 @@ class Upstream:
             raise _unreachable(name, problem) from None
         return Reply(response, name)
 
+    async def status(self, url: str, *, within: float) -> int:
+        """The status of a plain GET without credentials; 0 when there was none ``within`` seconds."""
+        timeout = aiohttp.ClientTimeout(total=within)
+        try:
+            async with self._session("").get(url, allow_redirects=False, timeout=timeout) as response:
+                return response.status
+        except (aiohttp.ClientError, OSError, ValueError):
+            return 0
+
+    def connections(self) -> tuple[int, int]:
+        """(in use, idle): how many connections there are to providers."""
+        used = idle = 0
+        for session in self._sessions.values():
+            if isinstance(connector := session.connector, aiohttp.BaseConnector):
+                used += len(connector._acquired)
+                idle += sum(len(found) for found in connector._conns.values())
+        return used, idle
+
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
+
+
+class LastGood(AbstractResolver):
+    """Remembers the last addresses of a name and uses them while it cannot be looked up."""
+
+    def __init__(self, inner: AbstractResolver) -> None:
+        self._inner = inner
+        self._known: dict[tuple[str, int, int], list[ResolveResult]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        key = host, port, int(family)
+        try:
+            found = await self._inner.resolve(host, port, family)
+        except OSError:
+            if key not in self._known:
+                raise
+            return self._known[key]
+        self._known[key] = found
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
 
 
 def _timeout(name: str, when: str) -> AttemptFailed:
@@ -128,6 +189,16 @@ def _timeout(name: str, when: str) -> AttemptFailed:
 
 
 def _unreachable(name: str, problem: Exception) -> AttemptFailed:
+    if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return failed(
+            "failed",
+            errors.UpstreamFailed(
+                f"The TLS certificate of the provider '{name}' cannot be trusted, so nothing was sent to it. "
+                "This is for the gateway's operator to mend.",
+                code="provider_certificate",
+                detail=type(problem).__name__,
+            ),
+        )
     return failed(
         "failed",
         errors.UpstreamFailed(

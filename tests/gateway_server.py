@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from litestar import Litestar
 
 from gateway.bootstrap import build
-from gateway.server import PatientProtocol
+from gateway.connections import protocol
+from gateway.server import DrainingServer, bounds_of
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 
@@ -24,6 +26,8 @@ class Gateway:
     url: str
     home: Home
     policies: Path
+    app: Litestar
+    server: DrainingServer
 
     @property
     def base_url(self) -> str:
@@ -69,10 +73,10 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
 async def gateway(tmp: Path, policies: Path) -> AsyncIterator[Gateway]:
     home = Home(tmp / "home").prepare()
     await asyncio.to_thread(migrate, home.database_url)
-    app, _ = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN})
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=PatientProtocol, ws="none", log_config=None,
+    app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN})
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws="none", log_config=None,
                             access_log=False, server_header=False, proxy_headers=False)  # fmt: skip
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app.state.drain, settings.server.shutdown_s)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve())
     while not server.started:
@@ -81,7 +85,7 @@ async def gateway(tmp: Path, policies: Path) -> AsyncIterator[Gateway]:
             running.result()
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Gateway(f"http://127.0.0.1:{port}", home, policies)
+        yield Gateway(f"http://127.0.0.1:{port}", home, policies, app, server)
     finally:
         server.should_exit = True
         await running

@@ -23,6 +23,8 @@ def readiness(live: Live) -> tuple[int, dict[str, Any]]:
         degraded.append("spool")
     if live.config_status()["problem"]:
         degraded.append("policies")
+    if live.drain.begun:
+        return 503, {"status": "stopping", "degraded": degraded}
     if not live.loaded:
         return 503, {"status": "starting", "degraded": degraded}
     return 200, {"status": "degraded" if degraded else "ok", "degraded": degraded}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from gateway.context import Principal
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
+_SLOWEST = 4096.0
+"""Bytes per second that a body must keep up over ``idle`` seconds' grace: trickling is no progress."""
 
 
 class ClientGone(Exception):
@@ -29,11 +32,12 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, idle: float) 
     """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
     ClientGone."""
     parts: list[bytes] = []
-    size, more = 0, True
+    size, more, began = 0, True, time.monotonic()
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     refused = announced.isdigit() and int(announced) > limit
     while more and not refused:
-        part, more = await _piece(receive, idle)
+        left = began + idle + size / _SLOWEST - time.monotonic()
+        part, more = await _piece(receive, min(idle, max(0.0, left)))
         parts.append(part)
         size += len(part)
         refused = size > limit
@@ -62,7 +66,7 @@ async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:
             message = await receive()
     except TimeoutError:
         raise errors.RequestTimeout(
-            f"The request's body stopped arriving for {idle:g} seconds. Send it again.",
+            "The request's body arrived too slowly or not at all. Send it again.",
             headers={"connection": "close"},
         ) from None
     if message["type"] != "http.request":

@@ -15,7 +15,9 @@ from litestar.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole, start_stream
+from gateway.api.pulse import COMMENT, Pulse
 from gateway.context import Exchange, Principal
+from gateway.drain import stopping
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, ChunkStream, WholeAnswer
@@ -32,6 +34,9 @@ _STEERING = (
     "extra_headers",
     "headers",
 )
+_BIG_BODY = 256 * 1024
+"""Bodies from this size on are decoded in a thread, so that they hold up nobody else."""
+_MOST_MESSAGES = 10_000
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -97,15 +102,16 @@ class Ingress:
         started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
         watch: asyncio.Task[None] | None = None
         call: _Call | None = None
+        drain, here = self._live.drain, asyncio.current_task()
+        assert here is not None
         try:
+            drain.enter(here)
             server = self._live.runtime().config.server
             body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
             headers = headers_of(scope)
-            rendering = await self._dialect.read(headers, decode_object(body))
+            rendering = await self._dialect.read(headers, await decoded(body))
             exchange = self._exchange(headers, rendering, request_id, started)
             call = _Call(exchange, send, rendering, self._dialect)
-            here = asyncio.current_task()
-            assert here is not None
             watch = asyncio.create_task(_cancel_on_disconnect(receive, here))
             await call.answer(await rendering.ask(self._pipeline, exchange))
         except errors.GatewayError as error:
@@ -113,12 +119,15 @@ class Ingress:
         except ClientGone:
             return
         except asyncio.CancelledError:
-            if watch is None or not watch.done():
-                raise  # not the client: the server is shutting down
-            here = asyncio.current_task()
-            if here is not None:
-                here.uncancel()
+            if drain.over:
+                await self._refuse(send, stopping(), request_id, call)
+            elif watch is None or not watch.done():
+                raise  # neither the client nor our own stopping: somebody else's will
+            here.uncancel()
         finally:
+            drain.leave(here)
+            if call is not None:
+                call.close()
             if watch is not None:
                 watch.cancel()
 
@@ -145,10 +154,33 @@ class Ingress:
     async def _refuse(
         self, send: Send, error: errors.GatewayError, request_id: str, call: _Call | None
     ) -> None:
+        if call is not None and call.open:
+            await call.fail(error)
+            return
         dialect = self._dialect
         status, body = dialect.error(error, request_id)
         headers = call.headers() if call else dialect.headers(request_id)
         await send_error(send, error, request_id, headers, status=status, body=body)
+
+
+async def decoded(body: bytes) -> dict[str, Any]:
+    """``body`` as a map. Raises BadRequest."""
+    if len(body) < _BIG_BODY:
+        return _decoded(body)
+    return await asyncio.to_thread(_decoded, body)
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    data = decode_object(body)
+    messages = data.get("messages")
+    if isinstance(messages, list) and len(messages) > _MOST_MESSAGES:
+        raise errors.BadRequest(
+            f"Invalid 'messages': array too long. Expected at most {_MOST_MESSAGES} messages, but got "
+            f"{len(messages)}.",
+            param="messages",
+            code="array_above_max_length",
+        )
+    return data
 
 
 def check(data: dict[str, Any], request: ChatRequest) -> None:
@@ -216,6 +248,37 @@ class _Call:
     def __init__(self, exchange: Exchange, send: Send, rendering: Rendering, dialect: Dialect) -> None:
         self._exchange, self._send = exchange, send
         self._rendering, self._dialect = rendering, dialect
+        self.open = False
+        """Whether the answer is a stream that has begun: what follows are frames."""
+        self._pulse: Pulse | None = None
+        if exchange.request.streamed:
+            every = exchange.runtime.config.server.ping_s
+            self._pulse = Pulse(every, lambda: self.open or exchange.agreed, self._ping)
+
+    async def _open(self) -> None:
+        if not self.open:
+            self.open = True
+            await start_stream(self._send, self._exchange.request_id, self.headers())
+
+    async def _ping(self) -> None:
+        await self._open()
+        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+    async def fail(self, error: errors.GatewayError) -> None:
+        """After the 200 an error frame without an end mark is the only thing every SDK understands."""
+        await self._quiet()
+        frames = self._rendering.failed(self._exchange, error)
+        await self._send({"type": "http.response.body", "body": frames, "more_body": False})
+
+    async def _quiet(self) -> None:
+        """No more pings."""
+        if self._pulse is not None:
+            await self._pulse.settled()
+            self._pulse.stop()
+
+    def close(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
 
     def headers(self) -> dict[str, str]:
         exchange = self._exchange
@@ -262,31 +325,23 @@ class _Call:
         await send_whole(self._send, body, exchange.request_id, headers)
 
     async def _stream(self, stream: ChunkStream) -> None:
-        exchange, send, rendering = self._exchange, self._send, self._rendering
-        chunks = aiter(stream)
+        exchange, send, rendering, pulse = self._exchange, self._send, self._rendering, self._pulse
         begun = False
-        while True:
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
-            except errors.GatewayError as error:
-                if not begun:
-                    raise
-                # After the 200 an error frame without an end mark is the only thing every SDK understands.
-                frames = rendering.failed(exchange, error)
-                await send({"type": "http.response.body", "body": frames, "more_body": False})
-                return
+        async for chunk in stream:
             frames = rendering.chunk(exchange, chunk.data)
-            if frames:
-                if not begun:
-                    begun = True
-                    await start_stream(send, exchange.request_id, self.headers())
-                    frames = rendering.begin(exchange) + frames
-                await send({"type": "http.response.body", "body": frames, "more_body": True})
-        opening = b""
-        if not begun:
-            await start_stream(send, exchange.request_id, self.headers())
-            opening = rendering.begin(exchange)
+            if not frames:
+                continue
+            if pulse is not None:
+                pulse.touched = time.monotonic()
+            if not begun:
+                begun = True
+                if pulse is not None:
+                    await pulse.settled()
+                await self._open()
+                frames = rendering.begin(exchange) + frames
+            await send({"type": "http.response.body", "body": frames, "more_body": True})
+        await self._quiet()
+        opening = b"" if begun else rendering.begin(exchange)
+        await self._open()
         body = opening + await rendering.finish(exchange)
         await send({"type": "http.response.body", "body": body, "more_body": False})

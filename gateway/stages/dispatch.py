@@ -5,33 +5,54 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from gateway import errors
-from gateway.asking import Asker, ReadyStream
+from gateway.asking import Asker, UpstreamStream
+from gateway.breakers import Breakers
+from gateway.config import Hedge
 from gateway.context import Exchange
-from gateway.masking import mask, unmask
-from gateway.protocol.answer import Answer, Chunk, WholeAnswer
-from gateway.protocol.assemble import split
-from gateway.protocol.chat import last_user_text
-from gateway.providers.classifier import CPU_HEADER, confidence_of
-from gateway.providers.codec import AttemptFailed
+from gateway.hedging import Hedging, race
+from gateway.lanes import Lanes, Place
+from gateway.protocol.answer import Answer, WholeAnswer
+from gateway.providers.codec import AttemptFailed, failed
 from gateway.storage.records import Attempt
-from optimizer.routing.attempts import Failure, GiveUp, NextCandidate, Retry, RetryBudget, after_failure
-from optimizer.routing.breaker import CLOSED, Breaker, admits, on_cancel, on_failure, on_start, on_success
+from gateway.student import answer_of, ask_student
+from optimizer.routing.attempts import (
+    FALLBACK,
+    Failure,
+    GiveUp,
+    NextCandidate,
+    Retry,
+    RetryBudget,
+    after_failure,
+)
 from optimizer.routing.plan import Rung
+
+__all__ = ["Dispatch", "ask_student"]
 
 StudentObserver = Callable[[str, bool, float], None]
 """Called with (student id, whether it answered at all, milliseconds) after each student attempt."""
 
+_Asked = WholeAnswer | UpstreamStream
+_CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large"})
+_CONTENT = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "safety"})
+
 
 class Dispatch:
-    """Attempts, breakers and retries. ``observe`` hears how students fare."""
+    """Attempts, breakers, lanes and retries. ``observe`` hears how students fare."""
 
-    def __init__(self, asker: Asker, observe: StudentObserver, rng: random.Random) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        observe: StudentObserver,
+        rng: random.Random,
+        breakers: Breakers | None = None,
+    ) -> None:
         self._asker, self._observe, self._rng = asker, observe, rng
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers = breakers if breakers is not None else Breakers()
+        self._lanes, self._hedging = Lanes(), Hedging()
         self._budget = RetryBudget()
 
     async def __call__(self, exchange: Exchange) -> Answer:
@@ -53,16 +74,14 @@ class Dispatch:
         limit = exchange.task.watch.max_p95_latency_ms / 1000
         began = time.monotonic()
         try:
-            found = await ask_student(
-                self._asker, exchange, rung, remaining=min(limit, self._remaining(exchange))
-            )
+            found = await ask_student(self._asker, exchange, rung, remaining=min(limit, _remaining(exchange)))
         except AttemptFailed as problem:
-            took = self._note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
+            took = _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
             self._observe(rung.student, False, took)
             return None
         exchange.confidence, exchange.student_text = found.confidence, found.text
         sure = found.confidence >= rung.threshold
-        took = self._note(exchange, rung, began, "ok" if sure else "escalated", 200, found.confidence)
+        took = _note(exchange, rung, began, "ok" if sure else "escalated", 200, found.confidence)
         exchange.student_ms = took
         self._observe(rung.student, True, took)
         rate = exchange.runtime.config.engines.classifier.usd_per_cpu_hour
@@ -70,165 +89,210 @@ class Dispatch:
         if not sure:
             return None
         exchange.answered_by = rung
-        return _answer(exchange, found.text)
+        return answer_of(exchange, found.text)
 
     # ------------------------------------------------------------------ everybody else
-    async def _walk(self, exchange: Exchange, rungs: list[Rung]) -> Answer:
+    async def _walk(self, exchange: Exchange, planned: list[Rung]) -> Answer:
         retries = exchange.runtime.config.retries
+        chosen, hedge = _rules(exchange)
+        rungs = self._breakers.usable(planned)
         tries = 0
         last: AttemptFailed | None = None
         for position, rung in enumerate(rungs):
             more = position + 1 < len(rungs)
             attempt = 0
             while tries < max(retries.attempts, len(rungs)):
-                if not admits(self._breakers.get(rung.candidate.name, CLOSED), time.monotonic()) and (
-                    more or last
-                ):
-                    break
                 tries, attempt = tries + 1, attempt + 1
                 try:
-                    return await self._try(exchange, rung)
+                    return await self._serve(exchange, rungs, position, chosen, hedge)
                 except AttemptFailed as problem:
                     last = problem
                 step = after_failure(
                     last.failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
-                    may_retry=self._budget.allows(retries.budget_share), remaining=self._remaining(exchange),
-                    base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(),
+                    may_retry=self._budget.allows(retries.budget_share), remaining=_remaining(exchange),
+                    base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(), fallback_on=chosen,
                 )  # fmt: skip
                 if isinstance(step, GiveUp):
                     raise _final(last)
                 if isinstance(step, NextCandidate):
                     break
                 await self._sleep(step)
-        raise _final(last)
+                if not self._breakers.usable([rung]):
+                    break  # it opened while this call slept
+        raise _final(last) if last is not None else _nobody(self._breakers.wait(planned))
 
     async def _sleep(self, step: Retry) -> None:
         self._budget = self._budget.with_retry()
         await asyncio.sleep(step.delay)
 
-    async def _try(self, exchange: Exchange, rung: Rung) -> Answer:
-        """One attempt, with its note on the exchange and its mark on the breaker."""
-        name, began = rung.candidate.name, time.monotonic()
-        self._breakers[name] = on_start(self._breakers.get(name, CLOSED), began)
-        try:
-            answer = await self._ask(exchange, rung)
-        except AttemptFailed as problem:
-            self._note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
-            if problem.failure.kind == "refused":
-                self._breakers[name] = on_success(self._breakers[name])
-            else:
-                self._breakers[name] = on_failure(self._breakers[name], time.monotonic())
-            raise
-        except asyncio.CancelledError:
-            self._note(exchange, rung, began, "cancelled", 0)
-            self._breakers[name] = on_cancel(self._breakers[name])
-            raise
-        self._breakers[name] = on_success(self._breakers[name])
-        self._note(exchange, rung, began, "ok", 200)
+    async def _serve(
+        self,
+        exchange: Exchange,
+        rungs: Sequence[Rung],
+        position: int,
+        chosen: Collection[str],
+        hedge: Hedge | None,
+    ) -> Answer:
+        """One attempt, or two side by side when the policy hedges; the exchange learns who answered."""
+        rung = rungs[position]
+        more = position + 1 < len(rungs)
+        spill = more and "busy" in chosen
+        answer: _Asked
+        if hedge is None:
+            answer = await self._try(exchange, rung, spill=spill)
+        else:
+            other = rungs[position + 1] if more else rung
+            rung, answer = await self._hedge(exchange, rung, other, hedge)
+        if isinstance(answer, WholeAnswer):
+            if more and answer.finish_reason == "content_filter" and "content_filter" in chosen:
+                raise failed(
+                    "content_filter", errors.UpstreamFailed("The provider's content filter stopped it.")
+                )
+            exchange.usage = answer.usage
         exchange.answered_by = rung
         return answer
 
-    async def _ask(self, exchange: Exchange, rung: Rung) -> Answer:
-        remaining = self._remaining(exchange)
+    async def _hedge(self, exchange: Exchange, rung: Rung, other: Rung, rule: Hedge) -> tuple[Rung, _Asked]:
+        hedging, began = self._hedging, time.monotonic()
+        hedging.called()
+
+        async def ask(one: Rung) -> tuple[Rung, _Asked]:
+            return one, await self._try(exchange, one, spill=False)
+
+        async def discard(found: tuple[Rung, _Asked]) -> None:
+            if not isinstance(found[1], WholeAnswer):
+                await found[1].aclose()
+
+        after = hedging.after(rung.candidate.name, rule)
+        if after is None:
+            found = await ask(rung)
+        else:
+            found = await race(
+                partial(ask, rung), partial(ask, other), after=after, discard=discard,
+                allowed=lambda: self._breakers.healthy(other.candidate) and hedging.take(rule.budget_share),
+            )  # fmt: skip
+        hedging.took(rung.candidate.name, time.monotonic() - began)
+        return found
+
+    async def _try(self, exchange: Exchange, rung: Rung, *, spill: bool) -> _Asked:
+        """One attempt, with its note on the exchange and its mark on the breaker."""
+        name, began = rung.candidate.name, time.monotonic()
+        lane = self._lanes.of(rung.candidate.provider, exchange.runtime.config.upstreams)
+        try:
+            await lane.enter(_remaining(exchange), may_wait=not spill)
+        except AttemptFailed:
+            _note(exchange, rung, began, "failed", 503)
+            raise
+        place, breakers = Place(lane), self._breakers
+        breakers.started(name)
+        try:
+            answer = await self._ask(exchange, rung)
+        except AttemptFailed as problem:
+            place.leave()
+            classed = _classed(problem)
+            _note(exchange, rung, began, _outcome(classed.failure), classed.failure.status)
+            if classed.failure.kind in ("failed", "timeout", "throttled"):
+                breakers.failed(name)
+            else:
+                breakers.succeeded(name)
+            raise classed from None
+        except BaseException:
+            place.leave()
+            _note(exchange, rung, began, "cancelled", 0)
+            breakers.cancelled(name)
+            raise
+        breakers.succeeded(name)
+        _note(exchange, rung, began, "ok", 200)
+        if isinstance(answer, WholeAnswer):
+            place.leave()
+        else:
+            answer.on_end(partial(self._ended, place, name))
+        return answer
+
+    def _ended(self, place: Place, name: str, ok: bool) -> None:
+        """A stream is over: its place is free, and one that broke counts as a failure."""
+        place.leave()
+        if not ok:
+            self._breakers.failed(name)
+
+    async def _ask(self, exchange: Exchange, rung: Rung) -> _Asked:
+        remaining = _remaining(exchange)
         if exchange.request.streamed:
             return await self._asker.stream(
-                exchange.runtime, rung.candidate, exchange.body, remaining=remaining
+                exchange.runtime, rung.candidate, exchange.body, remaining=remaining, agreed=exchange.agree
             )
         answer, _ = await self._asker.whole(
             exchange.runtime, rung.candidate, exchange.body, remaining=remaining
         )
-        exchange.usage = answer.usage
         return answer
 
-    def _note(
-        self,
-        exchange: Exchange,
-        rung: Rung,
-        began: float,
-        outcome: str,
-        status: int,
-        confidence: float | None = None,
-    ) -> float:
-        """Writes the attempt on the exchange; its milliseconds are the return value."""
-        took = time.monotonic() - began
-        exchange.upstream_seconds += took
-        exchange.attempts.append(Attempt(
-            provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
-            status=status, latency_ms=took * 1000, confidence=confidence,
-        ))  # fmt: skip
-        return took * 1000
 
-    @staticmethod
-    def _remaining(exchange: Exchange) -> float:
-        return exchange.deadline - time.monotonic()
+def _remaining(exchange: Exchange) -> float:
+    return exchange.deadline - time.monotonic()
 
 
-class StudentReply:
-    """What a student said: text with the client's own values back in it, probability, CPU milliseconds."""
-
-    __slots__ = ("confidence", "cpu_ms", "text")
-
-    def __init__(self, text: str, confidence: float, cpu_ms: float) -> None:
-        self.text, self.confidence, self.cpu_ms = text, confidence, cpu_ms
-
-
-async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining: float) -> StudentReply:
-    """Asks a student about the masked last user text: it was trained on masked text and sees nothing else.
-
-    Raises AttemptFailed, also when the answer carries no probability.
-    """
-    masked = mask(last_user_text(exchange.request.messages))
-    body = {"messages": [{"role": "user", "content": masked.text}], "logprobs": True}
-    answer, headers = await asker.whole(exchange.runtime, rung.candidate, body, remaining=remaining)
-    confidence = confidence_of(answer.data)
-    if confidence is None:
-        raise AttemptFailed(
-            Failure("failed", 502), errors.UpstreamFailed("The student's answer carries no probability.")
-        )
-    try:
-        cpu_ms = float(headers.get(CPU_HEADER, "0"))
-    except ValueError:
-        cpu_ms = 0.0
-    return StudentReply(unmask(answer.text, masked.values), confidence, cpu_ms)
+def _rules(exchange: Exchange) -> tuple[Collection[str], Hedge | None]:
+    """(what another candidate is asked after, how to hedge): the task's word, its policy's, the default."""
+    task = exchange.task
+    if task is None:
+        return FALLBACK, None
+    policy = exchange.runtime.policies.get(task.policy) if task.policy else None
+    chosen = task.fallback_on
+    if chosen is None and policy is not None:
+        chosen = policy.fallback_on
+    return FALLBACK if chosen is None else chosen, policy.hedge if policy is not None else None
 
 
-def _answer(exchange: Exchange, text: str) -> Answer:
-    """A student's text as the answer the client asked for, whole or as a stream."""
-    data: dict[str, Any] = {
-        "id": exchange.call_id,
-        "object": "chat.completion",
-        "created": int(exchange.received_at),
-        "model": exchange.request.model,
-        "choices": [{
-            "index": 0,
-            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }],
-        "service_tier": "default",
-        "system_fingerprint": None,
-    }  # fmt: skip
-    if not exchange.request.streamed:
-        return WholeAnswer(data=data, text=text, finish_reason="stop", usage=None)
-    chunks = []
-    for piece in split(data):
-        choice = piece["choices"][0]
-        chunks.append(Chunk(piece, choice["delta"].get("content") or "", choice["finish_reason"]))
-    return ReadyStream(chunks)
+def _classed(problem: AttemptFailed) -> AttemptFailed:
+    """A refusal that another model may not share, under its own name; everything else as it is."""
+    if problem.failure.kind != "refused":
+        return problem
+    code, message = problem.error.code or "", problem.error.message.lower()
+    if code in _CONTEXT or "maximum context length" in message or "prompt is too long" in message:
+        return AttemptFailed(Failure("context_length", problem.failure.status), problem.error)
+    if code in _CONTENT or "content management policy" in message:
+        return AttemptFailed(Failure("content_filter", problem.failure.status), problem.error)
+    return problem
+
+
+def _note(
+    exchange: Exchange,
+    rung: Rung,
+    began: float,
+    outcome: str,
+    status: int,
+    confidence: float | None = None,
+) -> float:
+    """Writes the attempt on the exchange; its milliseconds are the return value."""
+    took = time.monotonic() - began
+    exchange.upstream_seconds += took
+    exchange.attempts.append(Attempt(
+        provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
+        status=status, latency_ms=took * 1000, confidence=confidence,
+    ))  # fmt: skip
+    return took * 1000
 
 
 def _outcome(failure: Failure) -> str:
+    if failure.kind in ("content_filter", "context_length"):
+        return "refused"
     return failure.kind if failure.kind in ("refused", "timeout") else "failed"
 
 
-def _final(last: AttemptFailed | None) -> errors.GatewayError:
-    """What the client is told in the end. Our own retries are spent, so the SDK's would only pile on."""
-    if last is None:
-        return errors.Unavailable(
-            "Every provider that may answer this is failing at the moment. Try again shortly.",
-            code="providers_failing",
-            headers={"retry-after": "5", "x-should-retry": "false"},
-        )
-    if last.failure.kind != "refused":
-        last.error.headers.setdefault("x-should-retry", "false")
-    return last.error
+def _nobody(wait: float) -> errors.GatewayError:
+    return errors.Unavailable(
+        "Every provider that may answer this is failing at the moment. Try again shortly.",
+        code="providers_failing",
+        headers={"retry-after": str(int(wait + 0.999)), "x-should-retry": "false"},
+    )
+
+
+def _final(last: AttemptFailed) -> errors.GatewayError:
+    """What the client is told in the end. Our own retries are spent, so the SDK's would only pile on, unless the
+    provider named a time."""
+    failure, error = last.failure, last.error
+    if failure.retry_after is not None:
+        error.headers.setdefault("retry-after", str(int(failure.retry_after + 0.999)))
+    elif failure.kind in ("failed", "timeout", "throttled", "credentials"):
+        error.headers.setdefault("x-should-retry", "false")
+    return error

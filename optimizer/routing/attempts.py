@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from msgspec import Struct
 
-FailureKind = Literal["refused", "throttled", "failed", "timeout", "credentials"]
+FailureKind = Literal[
+    "refused", "throttled", "failed", "timeout", "credentials", "busy", "content_filter", "context_length"
+]
+"""``refused``: the request's own fault, of which ``content_filter`` and ``context_length`` are two that another
+model may not find; ``busy``: our own bound on calls to this provider; ``credentials``: our own key."""
+
+FALLBACK: tuple[FailureKind, ...] = ("throttled", "failed", "timeout", "credentials", "busy")
+"""What another candidate is asked after, unless the policies choose otherwise."""
+
+_FINAL = frozenset({"refused", "content_filter", "context_length", "credentials", "busy"})
 
 
 class Failure(Struct, frozen=True):
@@ -46,22 +56,24 @@ def after_failure(
     base: float,
     cap: float,
     draw: float,
+    fallback_on: Collection[str] = FALLBACK,
 ) -> Next:
     """The step after ``failure`` of try number ``attempt`` (from 1) at a candidate.
 
-    A refused request is the client's to mend, so nobody else is asked. Everything else falls back to the next
-    candidate at once when there is one; a lone candidate is tried again with full jitter (uniform in
-    [0, base · 2^(attempt-1)], at most ``cap``; AWS Architecture Blog, "Exponential Backoff and Jitter", 2015),
-    or after the provider's Retry-After, never past the deadline (``remaining`` seconds).
+    Kinds in ``fallback_on`` go to the next candidate at once when there is one. What the same candidate would
+    only say again gives up; the rest is tried again with full jitter (uniform in [0, base · 2^(attempt-1)], at
+    most ``cap``; AWS Architecture Blog, "Exponential Backoff and Jitter", 2015), or after the provider's
+    Retry-After. A Retry-After longer than ``cap``, or past the deadline (``remaining`` seconds), is the client's
+    to wait for.
     """
-    if failure.kind == "refused":
-        return GiveUp()
-    if more_candidates:
+    if more_candidates and failure.kind in fallback_on:
         return NextCandidate()
-    if failure.kind == "credentials" or attempts_left <= 0 or not may_retry:
+    if failure.kind in _FINAL or attempts_left <= 0 or not may_retry:
         return GiveUp()
     delay = draw * min(cap, base * 2 ** (attempt - 1))
     if failure.retry_after is not None:
+        if failure.retry_after > cap:
+            return GiveUp()
         delay = max(delay, failure.retry_after)
     return Retry(delay) if delay < remaining else GiveUp()
 

@@ -1,0 +1,102 @@
+"""Who may be asked at the moment: a breaker per candidate, what health checks say of their providers, and the rule
+that the last one standing is never ejected. The decisions are ``optimizer.routing.breaker``'s."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from optimizer.routing.breaker import (
+    CLOSED,
+    UNKNOWN,
+    Breaker,
+    Outcomes,
+    admits,
+    eject,
+    flaky,
+    on_cancel,
+    on_failure,
+    on_start,
+    on_success,
+    outlier,
+)
+from optimizer.routing.plan import Candidate, Rung
+
+
+class Breakers:
+    """``clock`` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._breakers: dict[str, Breaker] = {}
+        self._outcomes: dict[str, Outcomes] = {}
+        self._sick: set[str] = set()
+
+    def healthy(self, candidate: Candidate) -> bool:
+        """Whether ``candidate`` may be asked for itself, others aside."""
+        breaker = self._breakers.get(candidate.name)
+        if breaker is not None and breaker.open_until and not admits(breaker, self._clock()):
+            return False
+        return candidate.provider not in self._sick
+
+    def usable(self, rungs: Sequence[Rung]) -> Sequence[Rung]:
+        """The rungs that may be asked now. When none is healthy, those that still answer now and then, and those
+        that only a health check finds sick; empty when all are down."""
+        healthy = [rung for rung in rungs if self.healthy(rung.candidate)]
+        if healthy:
+            return rungs if len(healthy) == len(rungs) else healthy
+        now = self._clock()
+        return [rung for rung in rungs if self._last_hope(rung.candidate, now)]
+
+    def _last_hope(self, candidate: Candidate, now: float) -> bool:
+        breaker = self._breakers.get(candidate.name, CLOSED)
+        if candidate.provider in self._sick and admits(breaker, now):
+            return True
+        return flaky(breaker, self._outcomes.get(candidate.name, UNKNOWN).at(now))
+
+    def wait(self, rungs: Sequence[Rung]) -> float:
+        """Seconds until one of ``rungs`` is probed again; at least one."""
+        now = self._clock()
+        opens = [self._breakers.get(rung.candidate.name, CLOSED).open_until - now for rung in rungs]
+        return max(1.0, min(opens, default=1.0))
+
+    # ------------------------------------------------------------------ what attempts tell
+    def started(self, name: str) -> None:
+        breaker = self._breakers.get(name)
+        if breaker is not None and breaker.open_until:
+            self._breakers[name] = on_start(breaker, self._clock())
+
+    def succeeded(self, name: str) -> None:
+        breaker = self._breakers.get(name)
+        if breaker is not None and breaker != CLOSED:
+            self._breakers[name] = on_success(breaker)
+        self._count(name, ok=True)
+
+    def failed(self, name: str) -> None:
+        now = self._clock()
+        breaker = on_failure(self._breakers.get(name, CLOSED), now)
+        if outlier(self._count(name, ok=False)):
+            breaker = eject(breaker, now)
+        self._breakers[name] = breaker
+
+    def cancelled(self, name: str) -> None:
+        breaker = self._breakers.get(name)
+        if breaker is not None:
+            self._breakers[name] = on_cancel(breaker)
+
+    def _count(self, name: str, *, ok: bool) -> Outcomes:
+        found = self._outcomes.get(name, UNKNOWN).counted(self._clock(), ok=ok)
+        self._outcomes[name] = found
+        return found
+
+    # ------------------------------------------------------------------ what health checks tell
+    def checked(self, provider: str, *, well: bool) -> None:
+        """A provider that is well again is probed at once, without waiting for its breakers."""
+        if not well:
+            self._sick.add(provider)
+            return
+        self._sick.discard(provider)
+        now = self._clock()
+        for name, breaker in self._breakers.items():
+            if breaker.open_until > now and name.startswith(f"{provider}/"):
+                self._breakers[name] = Breaker(breaker.failures, now, breaker.opened, breaker.probing)

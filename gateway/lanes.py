@@ -1,0 +1,117 @@
+"""How many calls one provider gets at a time, and the bounded queue before it.
+
+A slow provider fills its own lane and nobody else's. Who could not be served before its deadline does not wait, and
+who waited too long is dropped unserved: no work is done for a client that has given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from gateway import errors
+from gateway.config import UpstreamRules
+from gateway.providers.codec import AttemptFailed, failed
+
+_WEIGHT = 0.1
+"""How much the newest call counts in the running mean of how long a call holds its place."""
+
+
+class Lane:
+    """First come, first served. Every ``enter`` that returns is followed by one ``leave``."""
+
+    def __init__(self, name: str, rules: UpstreamRules) -> None:
+        self.name, self.rules = name, rules
+        self.active = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._mean = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def enter(self, remaining: float, *, may_wait: bool) -> None:
+        """Takes a place, at the latest in ``remaining`` seconds. Raises AttemptFailed ``busy``."""
+        if self.active < self.rules.max_concurrent and not self._waiting:
+            self.active += 1
+            return
+        ahead = (len(self._waiting) + 1) * self._mean / self.rules.max_concurrent
+        patience = remaining - self._mean
+        if not may_wait or len(self._waiting) >= self.rules.max_queue or ahead > patience:
+            raise self._busy()
+        await self._wait(patience)
+
+    async def _wait(self, patience: float) -> None:
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(patience):
+                await place
+        except BaseException as problem:
+            if place.done() and not place.cancelled():
+                self._pass_on()
+            else:
+                self._waiting.remove(place)
+            if isinstance(problem, TimeoutError):
+                raise self._busy() from None
+            raise
+
+    def leave(self, took: float) -> None:
+        """Gives the place back after ``took`` seconds."""
+        self._mean += _WEIGHT * (took - self._mean)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self.active <= self.rules.max_concurrent:
+            while self._waiting:
+                place = self._waiting.popleft()
+                if not place.done():
+                    place.set_result(None)
+                    return
+        self.active -= 1
+
+    def _busy(self) -> AttemptFailed:
+        wait = max(1, min(60, round(self._mean)))
+        return failed(
+            "busy",
+            errors.Unavailable(
+                f"As many calls as the gateway allows are waiting for the provider '{self.name}'. "
+                "Try again in a moment.",
+                code="overloaded",
+                headers={"retry-after": str(wait)},
+            ),
+        )
+
+
+class Lanes:
+    """The lanes by provider; a changed configuration takes effect on the next call."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._usual = UpstreamRules()
+
+    def of(self, provider: str, rules: Mapping[str, UpstreamRules]) -> Lane:
+        lane = self._lanes.get(provider)
+        wanted = rules.get(provider, self._usual)
+        if lane is None:
+            lane = self._lanes[provider] = Lane(provider, wanted)
+        elif lane.rules is not wanted:
+            lane.rules = wanted
+        return lane
+
+
+class Place:
+    """One place in a lane, given back once, whichever end of the call comes first."""
+
+    __slots__ = ("_lane", "_since")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane: Lane | None = lane
+        self._since = time.monotonic()
+
+    def leave(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.leave(time.monotonic() - self._since)

@@ -1,0 +1,71 @@
+"""Asking a student, and its text as the answer the client asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway import errors
+from gateway.asking import Asker, ReadyStream
+from gateway.context import Exchange
+from gateway.masking import mask, unmask
+from gateway.protocol.answer import Answer, Chunk, WholeAnswer
+from gateway.protocol.assemble import split
+from gateway.protocol.chat import last_user_text
+from gateway.providers.classifier import CPU_HEADER, confidence_of
+from gateway.providers.codec import AttemptFailed
+from optimizer.routing.attempts import Failure
+from optimizer.routing.plan import Rung
+
+
+class StudentReply:
+    """What a student said: text with the client's own values back in it, probability, CPU milliseconds."""
+
+    __slots__ = ("confidence", "cpu_ms", "text")
+
+    def __init__(self, text: str, confidence: float, cpu_ms: float) -> None:
+        self.text, self.confidence, self.cpu_ms = text, confidence, cpu_ms
+
+
+async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining: float) -> StudentReply:
+    """Asks a student about the masked last user text: it was trained on masked text and sees nothing else.
+
+    Raises AttemptFailed, also when the answer carries no probability.
+    """
+    masked = mask(last_user_text(exchange.request.messages))
+    body = {"messages": [{"role": "user", "content": masked.text}], "logprobs": True}
+    answer, headers = await asker.whole(exchange.runtime, rung.candidate, body, remaining=remaining)
+    confidence = confidence_of(answer.data)
+    if confidence is None:
+        raise AttemptFailed(
+            Failure("failed", 502), errors.UpstreamFailed("The student's answer carries no probability.")
+        )
+    try:
+        cpu_ms = float(headers.get(CPU_HEADER, "0"))
+    except ValueError:
+        cpu_ms = 0.0
+    return StudentReply(unmask(answer.text, masked.values), confidence, cpu_ms)
+
+
+def answer_of(exchange: Exchange, text: str) -> Answer:
+    """A student's text as the answer the client asked for, whole or as a stream."""
+    data: dict[str, Any] = {
+        "id": exchange.call_id,
+        "object": "chat.completion",
+        "created": int(exchange.received_at),
+        "model": exchange.request.model,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }],
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }  # fmt: skip
+    if not exchange.request.streamed:
+        return WholeAnswer(data=data, text=text, finish_reason="stop", usage=None)
+    chunks = []
+    for piece in split(data):
+        choice = piece["choices"][0]
+        chunks.append(Chunk(piece, choice["delta"].get("content") or "", choice["finish_reason"]))
+    return ReadyStream(chunks)
