@@ -216,12 +216,12 @@ async def test_errors_have_anthropics_shape(
         )
 
     async def busy(line: Line) -> None:
-        await line.answer(429, {"error": {"message": "slow down"}}, {"retry-after": "7"})
+        await line.answer(429, {"error": {"message": "slow down"}}, {"retry-after": "60"})
 
     upstream.behave = busy
     with pytest.raises(anthropic.RateLimitError, match="slow down") as limited:
         await claude.messages.create(model="triage", max_tokens=9, messages=ASK)
-    assert limited.value.response.headers["retry-after"] == "7"
+    assert limited.value.response.headers["retry-after"] == "60"
     bearer = anthropic.AsyncAnthropic(base_url=served.url, auth_token=KEY, max_retries=0)
     upstream.behave = say({"content": "x"})
     async with bearer:

@@ -231,34 +231,32 @@ async def test_items_become_turns(client: openai.AsyncOpenAI, upstream: Provider
     assert sent["tools"][0]["function"]["strict"] is True
 
 
-@pytest.mark.parametrize(
-    ("param", "body"),
-    [
-        ("background", {"background": True}),
-        ("conversation", {"conversation": "conv_1"}),
-        ("prompt", {"prompt": {"id": "pmpt_1"}}),
-        ("truncation", {"truncation": "auto"}),
-        ("tools[0].type", {"tools": [{"type": "web_search"}]}),
-        ("tools[1].name", {"tools": [TOOLS[0], {"type": "function"}]}),
-        ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "x"}}}),
-        ("input[0].content[0]", {"input": [{"role": "user", "content": [{"type": "hologram"}]}]}),
-        ("input[1].role", {"input": [{"role": "user", "content": "x"}, {"role": "king", "content": "x"}]}),
-        ("input", {"input": [{"type": "function_call_output", "call_id": "nobody", "output": "x"}]}),
-        ("input", {"input": []}),
-        ("include[0]", {"include": ["everything"]}),
-        ("messages", {"messages": []}),
-        ("messages", {"messages": [{"role": "user", "content": "x"}]}),
-        ("temperature", {"temperature": 9}),
-        ("max_output_tokens", {"max_output_tokens": 0}),
-        ("n", {"n": 2}),
-        ("api_base", {"api_base": "http://elsewhere"}),
-    ],
-)
-async def test_what_is_not_supported_is_named(
-    http: httpx.AsyncClient, upstream: Provider, param: str, body: Any
-) -> None:
-    answer = await http.post("/v1/responses", json={"model": "triage", "input": "hi", **body})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("background", {"background": True}),
+    ("conversation", {"conversation": "conv_1"}),
+    ("prompt", {"prompt": {"id": "pmpt_1"}}),
+    ("truncation", {"truncation": "auto"}),
+    ("tools[0].type", {"tools": [{"type": "web_search"}]}),
+    ("tools[1].name", {"tools": [TOOLS[0], {"type": "function"}]}),
+    ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "x"}}}),
+    ("input[0].content[0]", {"input": [{"role": "user", "content": [{"type": "hologram"}]}]}),
+    ("input[1].role", {"input": [{"role": "user", "content": "x"}, {"role": "king", "content": "x"}]}),
+    ("input", {"input": [{"type": "function_call_output", "call_id": "nobody", "output": "x"}]}),
+    ("input", {"input": []}),
+    ("include[0]", {"include": ["everything"]}),
+    ("messages", {"messages": []}),
+    ("messages", {"messages": [{"role": "user", "content": "x"}]}),
+    ("temperature", {"temperature": 9}),
+    ("max_output_tokens", {"max_output_tokens": 0}),
+    ("n", {"n": 2}),
+    ("api_base", {"api_base": "http://elsewhere"}),
+]
+
+
+async def test_what_is_not_supported_is_named(http: httpx.AsyncClient, upstream: Provider) -> None:
+    for param, body in REFUSED:
+        answer = await http.post("/v1/responses", json={"model": "triage", "input": "hi", **body})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert not upstream.seen
 
 
