@@ -1,8 +1,9 @@
 """Guardrails. The union below is the registry and the YAML schema: a new one is one file and one line."""
 
 from gateway.guardrails.blocklist import Blocklist
+from gateway.guardrails.injection import Injection
 from gateway.guardrails.pii import Pii
 
-GuardrailSettings = Pii | Blocklist
+GuardrailSettings = Pii | Blocklist | Injection
 
-__all__ = ["Blocklist", "GuardrailSettings", "Pii"]
+__all__ = ["Blocklist", "GuardrailSettings", "Injection", "Pii"]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from gateway.guardrails.verdict import ALLOW, BLOCK, WAIT, Direction, Verdict
+from gateway.guardrails.verdict import ALLOW, BLOCK, WAIT, Direction, Scope, Verdict
 
 
 class Blocklist(Struct, frozen=True, tag="blocklist", tag_field="type", forbid_unknown_fields=True):
@@ -33,6 +33,10 @@ class Blocklist(Struct, frozen=True, tag="blocklist", tag_field="type", forbid_u
                 return BLOCK
             verdict = WAIT
         return verdict
+
+    @property
+    def scope(self) -> Scope:
+        return "all"
 
     @property
     def reach(self) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, Direction, Verdict
+from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, Direction, Scope, Verdict
 from gateway.masking import find
 
 
@@ -20,6 +20,10 @@ class Pii(Struct, frozen=True, tag="pii", tag_field="type", forbid_unknown_field
         if direction == "out" or not find(text):
             return ALLOW
         return MASK if self.action == "mask" else BLOCK
+
+    @property
+    def scope(self) -> Scope:
+        return "all"
 
     @property
     def reach(self) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from gateway.context import Answer, Exchange, WholeAnswer
 from gateway.errors import GatewayError
 from gateway.guardrails import GuardrailSettings
+from gateway.guardrails.verdict import Scope
 from gateway.masking import Masker, mask_value, texts_of, unmask
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
@@ -25,7 +26,10 @@ T = TypeVar("T")
 Guards = Mapping[str, GuardrailSettings]
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
-_SEVERITY = {"allow": 0, "wait": 0, "mask": 1, "block": 2}
+_SEVERITY = {"allow": 0, "wait": 0, "flag": 1, "mask": 2, "block": 3}
+_OPERATORS = frozenset({"system", "developer"})
+# What else in a body is written by whoever built the application, and says nothing of who talks to it.
+_DEFINITIONS = frozenset({"tools", "functions", "response_format", "tool_choice", "stop", "text"})
 
 
 def guards_for(runtime: Runtime, model: str) -> Guards:
@@ -56,10 +60,15 @@ class Guard:
 def check_request(exchange: Exchange, guards: Guards) -> None:
     """Judges every text of the request, and masks body and typed request when a guardrail asks for it."""
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
-    texts = texts_of(prose)
+    texts: Mapping[Scope, list[str]] = {
+        "all": texts_of(prose),
+        "untrusted": untrusted_texts(prose)
+        if any(one.scope == "untrusted" for one in guards.values())
+        else [],
+    }
     to_mask = False
     for name, guard in guards.items():
-        actions = [guard.check(text, "in").action for text in texts]
+        actions = [guard.check(text, "in").action for text in texts[guard.scope]]
         action = max(actions, key=_SEVERITY.__getitem__, default="allow")
         if action != "allow":
             exchange.verdicts.append(f"{name}:{action}")
@@ -68,6 +77,21 @@ def check_request(exchange: Exchange, guards: Guards) -> None:
         to_mask = to_mask or action == "mask"
     if to_mask:
         _mask(exchange, prose)
+
+
+def untrusted_texts(prose: Mapping[str, Any]) -> list[str]:
+    """What users, tools and documents say, and the user's turns once more as one text: an instruction that is
+    split over messages is whole there."""
+    said: list[Any] = []
+    users: list[str] = []
+    for message in _dicts(prose.get("messages")):
+        if message.get("role") in _OPERATORS:
+            continue
+        said.append(message)
+        if message.get("role") == "user":
+            users += texts_of(message)
+    others = {name: value for name, value in prose.items() if name != "messages" and name not in _DEFINITIONS}
+    return [*texts_of([said, others]), *([" ".join(users)] if len(users) > 1 else [])]
 
 
 def check_answer(

@@ -1,0 +1,108 @@
+"""What a text says once its disguises are taken off: for rules that read words.
+
+:func:`plain` undoes compatibility forms, look-alike letters and invisible characters; :func:`hidden` decodes
+what stands in base64, hexadecimal, binary, Morse or ROT13. Linear in the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+from string import ascii_lowercase
+
+# Letters of other scripts that look like Latin ones (from Unicode TR 39's confusables, the common ones).
+_LOOKALIKE = str.maketrans(
+    "аеорсухіјѕԁԛԝһіɡɑαοριτυνκ",
+    "aeopcyxijsdqwhigaaopituvk",
+)
+_LEET = str.maketrans("013457@$", "oieastas")
+_WORD_BROKEN = re.compile(r"(?<=[a-z])(?:-|_)\s?(?=[a-z])|(?<=[a-z])\s-(?=[a-z])")
+_SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ .*_-]){4,60}[^\W\d_](?![^\W_])")
+_LEET_WORD = re.compile(r"(?<![^\W_])(?=[a-z@$]{0,20}[0-9@$])[a-z0-9@$]{4,24}(?![^\W_])")
+_SPACES = re.compile(r"[^\S\n]+")
+
+# Greedy and without an end to look for: once long enough they cannot fail, so they stay linear.
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[ :]?){8,}")
+_BINARY = re.compile(r"(?:[01]{8} ?){4,}")
+_MORSE = re.compile(r"[.-]{1,6}(?: (?:/ )?[.-]{1,6}){7,}")
+_MORSE_A_TO_M = ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. --"
+_MORSE_N_TO_Z = "-. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
+_MORSE_CODE = dict(zip([*_MORSE_A_TO_M.split(), *_MORSE_N_TO_Z.split()], ascii_lowercase, strict=True))
+# ROT13 is tried only where it turns nonsense into words: these, turned, are no words of a European language.
+_ROTATED = re.compile(
+    r"\b(?:vtaber|vafgehpgvbaf?|cerivbhf|flfgrz|cnffjbeq|erirny|qvfertneq|cebzcg)\b", re.IGNORECASE
+)
+
+
+def plain(text: str) -> str:
+    """Lower case, one kind of each letter, no invisible characters, single spaces, words in one piece."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+        text = "".join(letter for letter in text if unicodedata.category(letter) not in {"Cf", "Mn"})
+    text = text.lower().replace("’", "'")
+    if not text.isascii():
+        text = " ".join(_one_script(word) for word in text.split(" "))
+    text = _SPACES.sub(" ", text)
+    return _SPACED.sub(_joined, text)
+
+
+def variants(folded: str) -> list[str]:
+    """Other readings of a :func:`plain` text: digits for letters, and words broken by hyphens. May be empty."""
+    found = []
+    leet = _LEET_WORD.sub(lambda word: word.group().translate(_LEET), folded)
+    if leet != folded:
+        found.append(leet)
+    whole = _WORD_BROKEN.sub("", folded)
+    if whole != folded:
+        found.append(whole)
+    return found
+
+
+def hidden(text: str) -> list[str]:
+    """What ``text`` says in an encoding, already :func:`plain`; bytes that are no text are left out."""
+    found: list[str] = []
+    for match in _BASE64.finditer(text):
+        found += _base64(match.group())
+    for match in _HEX.finditer(text):
+        found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
+    for match in _BINARY.finditer(text):
+        bits = match.group().replace(" ", "")
+        found += _readable(bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)))
+    for match in _MORSE.finditer(text):
+        letters = [_MORSE_CODE.get(sign, " ") for sign in match.group().split(" ")]
+        found.append("".join(letters))
+    if _ROTATED.search(text) is not None:
+        found.append(codecs.decode(text, "rot13"))
+    return [plain(one) for one in found]
+
+
+def _base64(text: str) -> list[str]:
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return _readable(base64.b64decode(bare + "=" * (-len(bare) % 4)))
+    except (ValueError, binascii.Error):
+        return []
+
+
+def _readable(data: bytes) -> list[str]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return []
+    letters = sum(letter.isalpha() or letter == " " for letter in text)
+    return [text] if len(text) >= 8 and letters >= 0.8 * len(text) else []
+
+
+def _one_script(word: str) -> str:
+    """Look-alikes become Latin only beside Latin letters: a Russian word stays Russian."""
+    if word.isascii() or not any("a" <= letter <= "z" for letter in word):
+        return word
+    return word.translate(_LOOKALIKE)
+
+
+def _joined(spaced: re.Match[str]) -> str:
+    return re.sub(r"[ .*_-]", "", spaced.group())
