@@ -137,6 +137,8 @@ class Price(_Node, frozen=True):
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
     cached_input: Annotated[float, Meta(ge=0)] | None = None
+    cache_write: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens written to a cache; None: what input costs."""
     as_of: str = ""
     source: str = ""
 

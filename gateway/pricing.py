@@ -23,6 +23,7 @@ class _Listed(Struct, frozen=True, forbid_unknown_fields=True):
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
     also: list[str] = []
 
 
@@ -47,6 +48,7 @@ def _table(vendor: _Vendor) -> dict[str, Price]:
             input=one.input,
             output=one.output,
             cached_input=one.cached_input,
+            cache_write=one.cache_write,
             as_of=vendor.as_of,
             source=vendor.source,
         )
@@ -71,12 +73,14 @@ def price_of(
 def cost(usage: Usage | None, price: Price | None) -> float | None:
     """US dollars of one call; None when the usage or the price is unknown.
 
-    Cached tokens are inside ``usage.prompt`` and cost the cached rate; reasoning tokens are inside
-    ``usage.completion`` and cost what output costs.
+    Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
+    tokens are inside ``usage.completion`` and cost what output costs.
     """
     if usage is None or price is None:
         return None
     cached = min(usage.cached, usage.prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input
-    fresh = (usage.prompt - cached) * price.input
+    written = min(usage.written, usage.prompt - cached)
+    write_rate = price.cache_write if price.cache_write is not None else price.input
+    fresh = (usage.prompt - cached - written) * price.input + written * write_rate
     return (fresh + cached * cached_rate + usage.completion * price.output) / PER_MILLION

@@ -73,13 +73,15 @@ class ChatRequest(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """Tokens of one call. ``cached`` tokens are *inside* ``prompt``, ``reasoning`` inside ``completion``."""
+    """Tokens of one call. ``cached`` (read from a cache) and ``written`` (to one) are *inside* ``prompt``,
+    ``reasoning`` inside ``completion``."""
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
     estimated: bool = False
+    written: int = 0
 
     @property
     def total(self) -> int:
@@ -88,6 +90,7 @@ class Usage(Struct, frozen=True):
 
 class _Details(Struct, frozen=True):
     cached_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
     reasoning_tokens: int | None = 0
 
 
@@ -112,15 +115,17 @@ def usage_from_wire(value: Any) -> Usage | None:
         completion=wire.completion_tokens,
         cached=(prompt.cached_tokens or 0) if prompt else 0,
         reasoning=(completion.reasoning_tokens or 0) if completion else 0,
+        written=(prompt.cache_write_tokens or 0) if prompt else 0,
     )
 
 
 def usage_to_wire(usage: Usage) -> dict[str, Any]:
+    written = {"cache_write_tokens": usage.written} if usage.written else {}
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0, **written},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning,
             "audio_tokens": 0,

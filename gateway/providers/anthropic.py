@@ -299,6 +299,7 @@ def usage_of(usage: dict[str, Any] | None) -> Usage | None:
         completion=count(usage.get("output_tokens")),
         cached=read,
         reasoning=count(_map(usage, "output_tokens_details").get("thinking_tokens")),
+        written=written,
     )
 
 

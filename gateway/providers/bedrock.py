@@ -239,11 +239,12 @@ def usage_of(value: Any) -> Usage | None:
     """OpenAI counts cached tokens inside the prompt, AWS beside it."""
     if not isinstance(value, dict):
         return None
-    read = count(value.get("cacheReadInputTokens"))
+    read, written = count(value.get("cacheReadInputTokens")), count(value.get("cacheWriteInputTokens"))
     return Usage(
-        prompt=count(value.get("inputTokens")) + read + count(value.get("cacheWriteInputTokens")),
+        prompt=count(value.get("inputTokens")) + read + written,
         completion=count(value.get("outputTokens")),
         cached=read,
+        written=written,
     )
 
 

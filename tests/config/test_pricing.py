@@ -60,3 +60,10 @@ def test_every_shipped_price_is_sane_dated_and_sourced() -> None:
             assert price.cached_input is None or price.cached_input <= price.input
             assert price.as_of
             assert price.source.startswith("https://")
+
+
+def test_tokens_written_to_a_cache_cost_their_own_rate() -> None:
+    usage = Usage(prompt=1_000_000, completion=0, cached=200_000, written=100_000)
+    price = Price(input=3.0, cached_input=0.3, cache_write=3.75, output=15.0)
+    assert cost(usage, price) == pytest.approx(0.7 * 3.0 + 0.2 * 0.3 + 0.1 * 3.75)
+    assert cost(usage, Price(input=3.0, output=15.0)) == pytest.approx(3.0)

@@ -300,6 +300,7 @@ def test_a_whole_answer() -> None:
     )
     assert answer.data["service_tier"] == "default"
     assert answer.data["usage"]["prompt_tokens"] == 35
+    assert answer.data["usage"]["prompt_tokens_details"]["cache_write_tokens"] == 5
     assert counted(answer.usage) == EXPECTED_USAGE
     assert (answer.text, answer.finish_reason) == ("Grüße, Bonn", "tool_calls")
 
