@@ -18,6 +18,7 @@ from gateway import admin_key
 from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
 from gateway.api.dialects import dialect_routes
+from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
@@ -30,6 +31,7 @@ from gateway.context import Principal
 from gateway.health_checks import HealthChecks
 from gateway.learning import Learner
 from gateway.live import Live
+from gateway.observations import Observations
 from gateway.pipeline import fold
 from gateway.policy_files import PolicyWatcher, load
 from gateway.stages.assign import Assign
@@ -70,6 +72,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
     upstream = Upstream(config.timeouts)
     asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
+    observations = Observations()
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
@@ -80,13 +83,13 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
     pipeline = fold(
         [
-            Record(recorder, recent, accountant, [metrics, learner], rng),
+            Record(recorder, recent, accountant, [metrics, learner, observations], rng),
             Authenticate(),
             Limit(MemoryCounters()),
             Guard(),
             Cache(MemoryAnswers()),
             Assign(),
-            Route(rng),
+            Route(rng, observations),
         ],
         Dispatch(asker, live.watcher.answered, rng, breakers),
     )
@@ -102,7 +105,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         *model_routes(live, who),
         *health_routes(live, who, admin_digest, metrics.render),
         *admin_routes(
-            live, admin_digest=admin_digest, static=static, secure_cookies=config.server.behind_tls
+            live, admin_digest=admin_digest, static=static, secure_cookies=config.server.behind_tls,
+            more=explain_routes(live, observations, rng),
         ),
     ]
 

@@ -98,6 +98,16 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         ("care", "migrate"),
         "understudy migrate",
     )
+    explain = _add(
+        commands, "explain", "show how a request would be routed, and why", ("explain", "explain_request"),
+        "understudy explain --body request.json",
+        "understudy explain --body - --key app --header x-tier=gold < request.json",
+    )  # fmt: skip
+    explain.add_argument("--body", required=True, metavar="FILE", help="a chat completion request; - is stdin")
+    explain.add_argument("--key", default="", metavar="NAME", help="who asks: a key's name or id")
+    explain.add_argument("--project", default="default", help="whose call it is without --key")
+    explain.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
+    explain.add_argument("--json", action="store_true", help="everything, as JSON")
     verify = _add(
         commands, "verify", "recompute a student's certificate and check its signature", ("verify", "verify"),
         "understudy verify .understudy/certificates/CERTIFICATE.json",

@@ -16,6 +16,9 @@ from optimizer.gates import GateSettings
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.latency import Latency
 from optimizer.routing.attempts import FailureKind
+from optimizer.routing.facts import Capability, Constraints
+from optimizer.routing.objective import Measure, Objective
+from optimizer.routing.rules import When
 from optimizer.routing.strategies import Ordered, StrategySettings
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -143,9 +146,25 @@ class Price(_Node, frozen=True):
     source: str = ""
 
 
+class Model(_Node, frozen=True):
+    """What a model is, as far as routing asks; None is unknown. ``region`` is a tag of the operator's choice."""
+
+    context_window: Annotated[int, Meta(ge=1)] | None = None
+    max_output: Annotated[int, Meta(ge=1)] | None = None
+    capabilities: list[Capability] | None = None
+    quality: Share | None = None
+    region: str = ""
+    as_of: str = ""
+    source: str = ""
+
+
 class CandidateRef(_Node, frozen=True):
+    """``quality`` and ``region`` come before what ``models:`` says of the model."""
+
     provider: Name
     model: str
+    quality: Share | None = None
+    region: str = ""
 
 
 class Teacher(_Node, frozen=True):
@@ -211,9 +230,36 @@ class Watch(_Node, frozen=True):
     max_p95_latency_ms: Positive = 1000.0
 
 
+class Defaults(_Node, frozen=True):
+    """Decoding parameters for calls whose client says nothing about them."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+
+
+class Rule(_Node, frozen=True):
+    """Calls that ``when`` fits fall under ``policy`` instead of the task's own."""
+
+    policy: Name
+    when: When = field(default_factory=When)
+
+
 class Task(_Node, frozen=True):
+    """Of ``rules`` the first that fits counts. A rule's policy without candidates orders the task's own."""
+
     name: Name
     policy: Name | None = None
+    rules: list[Rule] = []
+    defaults: Defaults | None = None
     candidates: list[CandidateRef] = []
     teacher: Teacher | None = None
     match: list[Match] = []
@@ -227,9 +273,16 @@ class Task(_Node, frozen=True):
 
 
 class Policy(_Node, frozen=True):
+    """Candidates that meet the ``constraints`` are put in order by the ``objective`` (without one, as they are
+    written); then the ``strategy`` decides. ``sticky`` keeps a user or a conversation at one candidate."""
+
     name: Name
     strategy: StrategySettings = field(default_factory=Ordered)
     candidates: list[CandidateRef] = []
+    objective: Objective | None = None
+    objective_weights: dict[Measure, Annotated[float, Meta(ge=0)]] = {}
+    constraints: Constraints | None = None
+    sticky: Literal["user", "conversation"] | None = None
     fallback_on: list[FailureKind] | None = None
     hedge: Hedge | None = None
 
@@ -268,6 +321,8 @@ class Config(_Node, frozen=True):
     spool: Spool = field(default_factory=Spool)
     cache: Cache = field(default_factory=Cache)
     prices: dict[str, dict[str, Price]] = {}
+    models: dict[str, dict[str, Model]] = {}
+    aliases: dict[str, str] = {}
     tasks: list[Task] = []
     policies: list[Policy] = []
     guardrails: dict[str, GuardrailSettings] = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import admin_key
+from gateway import admin_key, policy_routing
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy_convert import Converted, did_you_mean
 from gateway.policy_yaml import Path, Problem, Source
@@ -31,6 +31,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
+        policy_routing.aliases, policy_routing.models,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)
@@ -171,6 +172,7 @@ def _keys(view: _View) -> Iterator[Problem]:
 def _policies(view: _View) -> Iterator[Problem]:
     for path, policy in view.clean("policies"):
         yield from _candidates(view, path, policy.candidates)
+        yield from policy_routing.policy(view, path, policy)
         if isinstance(policy.strategy, Weighted):
             yield from _weights(view, path, policy, policy.strategy)
 
@@ -222,6 +224,8 @@ def _tasks(view: _View) -> Iterator[Problem]:
                 (*path, "candidates"), "a task names a policy or lists candidates, not both.", hint
             )
         yield from _candidates(view, path, task.candidates)
+        yield from policy_routing.rules(view, path, task)
+        yield from policy_routing.defaults(view, path, task)
         if task.teacher is not None:
             yield from _provider_named(view, (*path, "teacher", "provider"), task.teacher.provider)
         for index, name in enumerate(task.guardrails):

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import Struct, inspect
 
-from gateway.config import Config, Policy, Price, Task, YamlKey
+from gateway.config import Config, Model, Policy, Price, Task, YamlKey
 from gateway.guardrails import GuardrailSettings
 from gateway.policy_yaml import Path, Source, dotted
 from gateway.providers import ProviderSettings
@@ -27,6 +27,7 @@ _MAX_MISTAKES = 200
 _NAME_HINT = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64 characters."
 _LISTS: dict[str, type] = {"tasks": Task, "policies": Policy, "keys": YamlKey}
 _MAPS: dict[str, Any] = {"providers": ProviderSettings, "guardrails": GuardrailSettings}
+_TABLES: dict[str, type] = {"prices": Price, "models": Model}
 _SET_BY_THE_READER = {"digest", "disabled_providers"}
 
 
@@ -69,9 +70,9 @@ def convert(source: Source) -> Converted:
             found[name] = list(reader.items(value, path, _LISTS[name]))
         elif name in _MAPS:
             found[name] = dict(reader.entries(value, path, _MAPS[name]))
-        elif name == "prices":
-            tables = reader.entries(value, path, dict)
-            found[name] = {key: dict(reader.entries(table, (*path, key), Price)) for key, table in tables}
+        elif name in _TABLES:
+            tables, kind = reader.entries(value, path, dict), _TABLES[name]
+            found[name] = {key: dict(reader.entries(table, (*path, key), kind)) for key, table in tables}
         else:
             ok, section = reader.one(value, path, kinds[name])
             if ok:

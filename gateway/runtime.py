@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gateway.config import Config, Policy, Task
 from gateway.providers.codec import Codec
 from gateway.storage.values import Key, Snapshot
+from gateway.ways import TaskWays, aliases_of, listed, ways_of
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
 
@@ -29,6 +30,13 @@ class Runtime:
     codecs: Mapping[str, Codec]
     models: Mapping[str, tuple[Candidate, ...]]
     """Bare model names to the candidates that serve them."""
+
+    ways: Mapping[str, TaskWays]
+    """How each task's calls are routed."""
+
+    aliases: Mapping[str, str]
+    key_names: Mapping[str, str]
+    """By key id, for rules that name a key."""
 
 
 def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -> Runtime:
@@ -61,15 +69,14 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         students={scope: tuple(versions) for scope, versions in students.items()},
         codecs={name: settings.build(name, engine_socket) for name, settings in config.providers.items()},
         models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
+        ways=ways_of(config, policies),
+        aliases=aliases_of(config),
+        key_names={key.id: key.name for key in snapshot.keys},
     )
 
 
 def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate, ...]:
-    """A task's own candidates, else its policy's, with the teacher as the last rung when it is not listed."""
-    listed = task.candidates or (policies[task.policy].candidates if task.policy else [])
-    found = [Candidate(provider=ref.provider, model=ref.model) for ref in listed]
-    if task.teacher is not None:
-        teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
-        if teacher not in found:
-            found.append(teacher)
-    return tuple(found)
+    """Everybody who may answer a task's calls: under its own policy first, then under those of its rules."""
+    names = (task.policy, *(rule.policy for rule in task.rules))
+    refs = [ref for name in names for ref in listed(task, policies.get(name or ""))]
+    return tuple(dict.fromkeys(Candidate(provider=ref.provider, model=ref.model) for ref in refs))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -313,9 +313,10 @@ def admin_routes(
     static: Path,
     secure_cookies: bool,
     clock: Callable[[], float] = time.time,
+    more: Sequence[ControllerRouterHandler] = (),
 ) -> list[ControllerRouterHandler]:
-    """The handlers under ``/admin``. ``admin_digest``: hex SHA-256 of the admin key; ``static``: the
-    folder of the page's files, read here once. Raises OSError when one is missing."""
+    """The handlers under ``/admin``; ``more`` are others behind the same door. ``admin_digest``: hex SHA-256 of the
+    admin key; ``static``: the folder of the page's files, read here once. Raises OSError when one is missing."""
     desk = Desk(
         control=control,
         admin_digest=admin_digest,
@@ -334,7 +335,7 @@ def admin_routes(
         route_handlers=[session, overview, tasks, disagreements, journal, run, act, switch],
         guards=[guard],
     )
-    out = Router(path="/", route_handlers=[logout], guards=[guard])
+    out = Router(path="/", route_handlers=[logout, *more], guards=[guard])
     return [
         Router(
             path="/admin",

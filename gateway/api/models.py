@@ -17,11 +17,13 @@ _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and client
 
 
 def model_list(runtime: Runtime, principal: Principal) -> list[dict[str, Any]]:
-    """Tasks first, then what can be named directly, in OpenAI's shape."""
+    """Tasks first, then what can be named directly, then aliases, in OpenAI's shape."""
     found: dict[str, str] = {task.name: "understudy" for task in runtime.config.tasks}
     for task in runtime.config.tasks:
         for candidate in candidates_of(task, runtime.policies):
             found.setdefault(candidate.name, candidate.provider)
+    for alias in runtime.aliases:
+        found.setdefault(alias, "understudy")
     return [
         {"id": name, "object": "model", "created": _SINCE, "owned_by": owner}
         for name, owner in found.items()

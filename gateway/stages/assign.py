@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from gateway import errors
-from gateway.config import Match, Task
+from gateway.config import Defaults, Match, Task
 from gateway.context import Answer, Exchange
 from gateway.pipeline import Handler
 from gateway.protocol.chat import ChatRequest, text_of
@@ -25,22 +27,51 @@ class Assign:
 def assign(exchange: Exchange) -> None:
     """Fills task or target, fingerprint and ineligibility. Raises NotFound for a model nobody serves."""
     runtime, request = exchange.runtime, exchange.request
-    task = runtime.tasks.get(request.model)
-    if task is None and request.model in runtime.matches:
-        exchange.fingerprint = fingerprint(request)
-        task = _matching(runtime.matches[request.model], request, exchange.fingerprint)
+    task, exchange.fingerprint = task_of(runtime, request)
     if task is None:
         exchange.target = resolve(
             runtime, request.model, exchange.principal.project if exchange.principal else ""
         )
         return
     exchange.task = task
+    if task.defaults is not None:
+        _fill(exchange, task.defaults)
     if task.learn is None:
         return
     exchange.fingerprint = exchange.fingerprint or fingerprint(request)
     exchange.ineligible = ineligible(exchange.body) or (
         "the client asked for the teacher" if exchange.headers.get(FORCE_TEACHER) == "teacher" else ""
     )
+
+
+def task_of(runtime: Runtime, request: ChatRequest) -> tuple[Task | None, str]:
+    """The task a request belongs to, by name or by its match; the fingerprint when that had to be taken."""
+    name = runtime.aliases.get(request.model, request.model)
+    task = runtime.tasks.get(name)
+    if task is not None or request.model not in runtime.matches:
+        return task, ""
+    shape = fingerprint(request)
+    return _matching(runtime.matches[request.model], request, shape), shape
+
+
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+def _fill(exchange: Exchange, defaults: Defaults) -> None:
+    """Sets what the client said nothing about, in the body that is sent on and in its typed view."""
+    body = exchange.body
+    limited = any(body.get(name) is not None for name in _LIMITS)
+    missing = {
+        name: value
+        for name in defaults.__struct_fields__
+        if (value := getattr(defaults, name)) is not None
+        and body.get(name) is None
+        and not (limited and name in _LIMITS)
+    }
+    if missing:
+        exchange.body = {**body, **missing}
+        typed = {name: value for name, value in missing.items() if name in ChatRequest.__struct_fields__}
+        exchange.request = structs.replace(exchange.request, **typed)
 
 
 def _matching(tasks: tuple[Task, ...], request: ChatRequest, shape: str) -> Task | None:
@@ -60,7 +91,9 @@ def _matches(match: Match, request: ChatRequest, shape: str) -> bool:
 
 
 def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
-    """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves."""
+    """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves; or an
+    alias of either. Raises NotFound or BadRequest."""
+    model = runtime.aliases.get(model, model)
     provider, slash, rest = model.partition("/")
     settings = runtime.config.providers.get(provider) if slash else None
     if settings is not None and rest:

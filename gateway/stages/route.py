@@ -5,36 +5,87 @@ from __future__ import annotations
 import hashlib
 import random
 
+from msgspec import Struct, structs
+
 from gateway import errors
 from gateway.config import Task
 from gateway.context import Answer, Exchange
+from gateway.needs import needs_of
+from gateway.observations import Observations
 from gateway.pipeline import Handler
+from gateway.pricing import cost
+from gateway.protocol.chat import Usage, text_of
 from gateway.providers import ClassifierProvider
-from gateway.runtime import Runtime, candidates_of
-from optimizer.routing.choose import Situation, challenged, choose, standing
+from gateway.runtime import Runtime
+from gateway.ways import SWITCHED_OFF, Way
+from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
 from optimizer.routing.eligibility import ineligible
+from optimizer.routing.facts import Considered, Facts, Needs, View
 from optimizer.routing.plan import Candidate, Plan, Rung
-from optimizer.routing.strategies import Cascade, Ordered, StrategySettings
+from optimizer.routing.rules import Caller, mismatch
+from optimizer.routing.strategies import Bandit
+
+
+class Routed(Struct, frozen=True):
+    """How a call is routed. ``policy`` is "" when the client named the candidate; ``rules``: for each rule that was
+    looked at, what did not hold ("" for the one that counts)."""
+
+    decision: Decision
+    policy: str
+    rules: tuple[str, ...] = ()
+    tokens: tuple[int, int] = (0, 0)
 
 
 class Route:
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: random.Random, observations: Observations) -> None:
+        self._rng, self._observations = rng, observations
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
-        exchange.plan = plan_of(exchange, self._rng)
+        exchange.plan = plan_of(exchange, self._rng, self._observations)
         return await inner(exchange)
 
 
-def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
-    """The plan of one call. Raises Unavailable when every candidate's provider is switched off."""
-    if exchange.target is not None:
-        rung = Rung(candidate=exchange.target, role="plain")
-        return _usable(
-            exchange.runtime, Plan((rung,), "direct", "plain", 1.0, "the client named the candidate")
-        )
+def plan_of(exchange: Exchange, rng: random.Random, observations: Observations) -> Plan:
+    """The plan of one call. Raises BadRequest when no candidate can do what the request asks for, and Unavailable
+    when nobody is left for another reason."""
+    decision = routed(exchange, rng, observations).decision
+    if not decision.plan.rungs:
+        raise nobody(decision.considered)
+    return decision.plan
+
+
+def routed(exchange: Exchange, rng: random.Random, observations: Observations) -> Routed:
+    """The decision on an exchange that ``assign`` has seen, and how it came about. Changes nothing."""
     task = exchange.task
-    assert task is not None
+    if task is None:
+        assert exchange.target is not None
+        return Routed(_direct(exchange.runtime, exchange.target), "")
+    tokens = (-1, -1)
+    ways = exchange.runtime.ways[task.name]
+    way, failed = ways.usual, []
+    if ways.rules:
+        if ways.counted:
+            tokens = observations.estimator.tokens(task.name, exchange.request)
+        caller = _caller(exchange, tokens[0])
+        for when, other in ways.rules:
+            failed.append(mismatch(when, caller))
+            if not failed[-1]:
+                way = other
+                break
+    if tokens[0] < 0 and (way.costed or way.judged):
+        tokens = observations.estimator.tokens(task.name, exchange.request)
+    decision = decide(_situation(exchange, task, way, tokens, rng, observations))
+    return Routed(decision, way.policy.name, tuple(failed), (max(0, tokens[0]), max(0, tokens[1])))
+
+
+def _situation(
+    exchange: Exchange,
+    task: Task,
+    way: Way,
+    tokens: tuple[int, int],
+    rng: random.Random,
+    observations: Observations,
+) -> Situation:
     runtime = exchange.runtime
     teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model) if task.teacher else None
     project = exchange.principal.project if exchange.principal else ""
@@ -51,9 +102,10 @@ def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
         keep = ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
     if runtime.snapshot.students_off:
         keep = "students are switched off"
-    situation = Situation(
-        candidates=candidates_of(task, runtime.policies),
-        strategy=strategy_of(runtime, task),
+    strategy, policy = way.strategy, way.policy
+    return Situation(
+        candidates=way.candidates,
+        strategy=strategy,
         teacher=teacher,
         student=student,
         student_provider=student_provider(runtime),
@@ -62,15 +114,65 @@ def plan_of(exchange: Exchange, rng: random.Random) -> Plan:
         draw=rng.random(),
         canary_draw=draw,
         challenged=rivals is not None,
+        facts=_facts(exchange, way, tokens, observations),
+        constraints=policy.constraints,
+        needs=needs_of(exchange.request, exchange.body, tokens[0]) if way.judged else Needs(),
+        objective=policy.objective,
+        objective_weights=policy.objective_weights,
+        sticky=_sticky(exchange, policy.sticky) if policy.sticky else "",
+        arms=observations.bandits.arms(
+            way.scope, now=observations.clock(), half_life_s=strategy.half_life_s
+        )
+        if isinstance(strategy, Bandit)
+        else {},
+        scope=way.scope,
+    )  # fmt: skip
+
+
+def _facts(exchange: Exchange, way: Way, tokens: tuple[int, int], observations: Observations) -> View:
+    """What was known beforehand, with this call's costs and the latest latencies where the policy looks at them."""
+    if not (way.costed or way.timed):
+        return way.known
+    usage = Usage(prompt=tokens[0], completion=tokens[1])
+    found: dict[Candidate, Facts] = {}
+    for candidate, facts in way.known.items():
+        changes: dict[str, float | int | None] = {}
+        if way.costed:
+            changes["cost_usd"] = cost(usage, way.prices[candidate])
+        if way.timed:
+            seen = observations.seen(candidate, streamed=exchange.request.streamed)
+            changes.update(p50_ms=seen.p50_ms, p95_ms=seen.p95_ms, samples=seen.samples)
+        found[candidate] = structs.replace(facts, **changes)
+    return found
+
+
+def _caller(exchange: Exchange, tokens: int) -> Caller:
+    principal = exchange.principal
+    key = principal.key_id if principal else ""
+    return Caller(
+        metadata=exchange.request.metadata or {},
+        headers=exchange.headers,
+        keys=(key, exchange.runtime.key_names.get(key, "")),
+        project=principal.project if principal else "",
+        tokens=tokens,
+        at=exchange.received_at,
     )
-    return _usable(runtime, choose(situation))
 
 
-def strategy_of(runtime: Runtime, task: Task) -> StrategySettings:
-    """The policy's strategy; a task that learns and names no policy cascades, or its student could never serve."""
-    if task.policy:
-        return runtime.policies[task.policy].strategy
-    return Cascade() if task.learn is not None else Ordered()
+def _sticky(exchange: Exchange, by: str) -> str:
+    """Who is kept together; "" when the request does not say. A conversation without a session id is known by
+    how it begins: its author's turns and the first of its user."""
+    project = exchange.principal.project if exchange.principal else ""
+    if by == "user":
+        return f"{project}\0{exchange.request.end_user}" if exchange.request.end_user else ""
+    if exchange.session:
+        return f"{project}\0{exchange.session}"
+    beginning = hashlib.blake2b(project.encode(), digest_size=16)
+    for message in exchange.request.messages:
+        beginning.update(f"\0{message.role}\0{text_of(message)}".encode("utf-8", "surrogatepass"))
+        if message.role == "user":
+            break
+    return beginning.hexdigest()
 
 
 def student_provider(runtime: Runtime) -> str:
@@ -89,16 +191,33 @@ def _canary_draw(session: str, student: str, rng: random.Random) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _usable(runtime: Runtime, plan: Plan) -> Plan:
-    off = runtime.config.disabled_providers
-    if not any(rung.candidate.provider in off for rung in plan.rungs):
-        return plan
-    rungs = tuple(rung for rung in plan.rungs if rung.candidate.provider not in off)
-    if not rungs:
-        names = ", ".join(sorted({rung.candidate.provider for rung in plan.rungs}))
-        raise errors.Unavailable(
+def _direct(runtime: Runtime, target: Candidate) -> Decision:
+    off = target.provider in runtime.config.disabled_providers
+    reason = "the client named the candidate"
+    rungs = () if off else (Rung(candidate=target, role="plain"),)
+    verdict = Considered(target, Facts(), SWITCHED_OFF if off else "", "off" if off else "")
+    return Decision(Plan(rungs, "direct", "plain", 1.0, reason), (verdict,))
+
+
+def nobody(considered: tuple[Considered, ...]) -> errors.GatewayError:
+    """The error for a call whose every candidate was dropped: the client's when the request asks for too much."""
+    if all(one.kind == "off" for one in considered):
+        names = ", ".join(sorted({one.candidate.provider for one in considered}))
+        return errors.Unavailable(
             f"No provider that may answer this is switched on: {names} has no API key. "
             "The gateway's operator can set it in the environment and restart.",
             code="provider_disabled",
         )
-    return Plan(rungs, plan.strategy, plan.arm, plan.propensity, plan.reason)
+    reasons = "; ".join(f"{one.candidate.name}: {one.reason}" for one in considered)
+    if any(one.kind == "request" for one in considered) and all(one.kind != "state" for one in considered):
+        long = all(one.reason.startswith("context window") for one in considered if one.kind == "request")
+        return errors.BadRequest(
+            f"No candidate of this task can answer this request. {reasons}.",
+            param="messages" if long else None,
+            code="context_length_exceeded" if long else "no_suitable_candidate",
+        )
+    return errors.Unavailable(
+        f"No candidate of this task meets its policy just now. {reasons}.",
+        code="no_candidate_left",
+        headers={"retry-after": "5"},
+    )

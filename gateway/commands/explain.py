@@ -1,0 +1,116 @@
+"""``understudy explain``: how a request would be routed by the policies here, without asking anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.commands.common import fail, policies_of, read_policies, say
+from gateway.errors import GatewayError
+from gateway.explain import CandidateShown, Explanation, explain
+from gateway.observations import Observations
+from gateway.protocol.body import decode_object
+from gateway.runtime import build_runtime
+from gateway.storage.home import Home
+from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Snapshot
+
+_NOBODY = Snapshot(generation=0, keys=(), students=(), students_off=False)
+
+
+def explain_request(options: Namespace) -> int:
+    """Exit status 0 when somebody would be asked, 1 when the client would get an error."""
+    loaded = read_policies(policies_of(options))
+    if loaded is None:
+        return 1
+    try:
+        body = decode_object(_read(options.body))
+        found = explain(
+            build_runtime(loaded.config, _snapshot()),
+            Observations(),
+            body,
+            key=options.key,
+            project=options.project,
+            headers=_headers(options.header),
+            now=time.time(),
+            rng=random.Random(),  # noqa: S311 - one draw of a plan, guards nothing
+        )
+    except OSError as error:
+        return fail(f"{options.body} cannot be read: {error.strerror}.")
+    except ValueError as error:
+        return fail(str(error))
+    except GatewayError as error:
+        return fail(f"{error.message} (HTTP {error.status})")
+    if options.json:
+        say(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _tell(found)
+    return 1 if found.error else 0
+
+
+def _read(name: str) -> bytes:
+    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+
+
+def _headers(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise ValueError(f"--header '{pair}' is not NAME=VALUE.")
+        found[name.strip().lower()] = value
+    return found
+
+
+def _snapshot() -> Snapshot:
+    """Keys and students of this installation; none while it has no database."""
+    with contextlib.suppress(SQLAlchemyError, OSError):
+        reader = open_reader(Home.from_env())
+        try:
+            return reader.snapshot()
+        finally:
+            reader.close()
+    return _NOBODY
+
+
+def _tell(found: Explanation) -> None:
+    where = f"task {found.task}, policy {found.policy}" if found.task else "named directly, no policy"
+    say(
+        f"{found.model}: {where}; strategy {found.strategy}"
+        + (f", {found.objective}" * bool(found.objective))
+    )
+    say(f"  estimated  {found.input_tokens:,} tokens of input, {found.output_tokens:,} of output")
+    for rule in found.rules:
+        say(f"  rule       {rule.policy}: {'fits' if rule.fits else rule.reason}")
+    for name, value in found.defaults.items():
+        say(f"  default    {name}: {value}")
+    if found.students:
+        say(f"  students   may not answer: {found.students}")
+    for one in found.candidates:
+        say(f"  {'kept   ' if one.kept else 'dropped'}    {one.candidate}: {_facts(one)}")
+    if found.error:
+        say(f"  error      {found.error}")
+        return
+    say(f"  plan       {' -> '.join(f'{rung.candidate} ({rung.role})' for rung in found.plan)}")
+    say(f"             {found.reason}; this one is first with probability {found.propensity:.4g}")
+
+
+def _facts(one: CandidateShown) -> str:
+    parts: list[Any] = [one.reason] if one.reason else []
+    price = one.estimated_cost_usd
+    parts.append("price unknown" if price is None else f"about ${price:.6f}")
+    if one.p50_ms is not None and one.p95_ms is not None:
+        parts.append(f"p50 {one.p50_ms:.0f} ms, p95 {one.p95_ms:.0f} ms of {one.samples} calls")
+    if one.quality is not None:
+        parts.append(f"quality {one.quality:g}")
+    if one.region:
+        parts.append(f"region {one.region}")
+    return "; ".join(parts)

@@ -1,0 +1,185 @@
+"""Explain: how a request would be routed, by the very code that routes, without asking anybody."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.accounting import price_for
+from gateway.api.ingress import check
+from gateway.context import Exchange, Principal
+from gateway.errors import BadRequest, GatewayError
+from gateway.keys import principal_of_yaml_key
+from gateway.observations import Observations
+from gateway.pricing import cost
+from gateway.protocol.body import typed
+from gateway.protocol.chat import ChatRequest, Usage
+from gateway.runtime import Runtime
+from gateway.stages.assign import assign
+from gateway.stages.authenticate import model_not_found
+from gateway.stages.route import Routed, nobody, routed
+from optimizer.routing.facts import Considered
+
+
+class RuleShown(Struct, frozen=True):
+    """``reason``: what did not hold; "" for the rule that counts. Rules after that one are not looked at."""
+
+    policy: str
+    fits: bool
+    reason: str
+
+
+class CandidateShown(Struct, frozen=True):
+    """Dollars for this request, milliseconds over the last ten minutes; null is unknown. ``success`` in [0, 1]."""
+
+    candidate: str
+    kept: bool
+    reason: str
+    estimated_cost_usd: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    samples: int
+    success: float | None
+    quality: float | None
+    region: str
+    context_window: int | None
+    capabilities: list[str] | None
+
+
+class RungShown(Struct, frozen=True):
+    candidate: str
+    role: str
+    threshold: float
+
+
+class Explanation(Struct, frozen=True):
+    """``plan`` is one draw; ``propensity`` is the probability with which its first rung stands there. ``error`` is
+    what the client would be told instead of an answer, "" when somebody would be asked."""
+
+    model: str
+    task: str
+    policy: str
+    strategy: str
+    objective: str
+    input_tokens: int
+    output_tokens: int
+    rules: list[RuleShown]
+    defaults: dict[str, Any]
+    candidates: list[CandidateShown]
+    plan: list[RungShown]
+    arm: str
+    propensity: float
+    reason: str
+    students: str
+    error: str
+
+
+def explain(
+    runtime: Runtime,
+    observations: Observations,
+    body: dict[str, Any],
+    *,
+    key: str = "",
+    project: str = "default",
+    headers: Mapping[str, str] | None = None,
+    now: float,
+    rng: random.Random,
+) -> Explanation:
+    """How ``body`` (a chat completion request) would be routed at ``now``, unix seconds, for the key named ``key``
+    or, without one, for anybody in ``project``. Raises the GatewayError that the client would get before routing."""
+    exchange = _exchange(runtime, body, principal_of(runtime, key, project), headers or {}, now)
+    allowed = exchange.principal.models if exchange.principal else ()
+    if allowed and exchange.request.model not in allowed:
+        raise model_not_found(exchange.request.model)
+    assign(exchange)
+    found = routed(exchange, rng, observations)
+    return _shown(exchange, body, found, observations)
+
+
+def principal_of(runtime: Runtime, key: str, project: str) -> Principal:
+    """Who asks. ``key`` is a name or an id. Raises BadRequest when there is no such key."""
+    if not key:
+        return Principal(key_id="", project=project)
+    for yaml_key in runtime.config.keys:
+        if yaml_key.name == key:
+            return principal_of_yaml_key(yaml_key)
+    for stored in runtime.snapshot.keys:
+        if key in (stored.id, stored.name):
+            return Principal(stored.id, stored.project, stored.scopes, stored.models)
+    raise BadRequest(f"There is no key '{key[:64]}'. `understudy keys list` shows them.", param="key")
+
+
+def _exchange(
+    runtime: Runtime, body: dict[str, Any], principal: Principal, headers: Mapping[str, str], now: float
+) -> Exchange:
+    request = typed(body, ChatRequest)
+    check(body, request)
+    return Exchange(
+        call_id="explain-" + secrets.token_hex(8), request_id="", received_at=now, started=0.0, deadline=0.0,
+        headers={name.lower(): value for name, value in headers.items()}, body=body, request=request,
+        runtime=runtime, principal=principal,
+    )  # fmt: skip
+
+
+def _shown(
+    exchange: Exchange, body: Mapping[str, Any], found: Routed, observations: Observations
+) -> Explanation:
+    runtime, task, plan = exchange.runtime, exchange.task, found.decision.plan
+    tokens = found.tokens
+    if not any(tokens):  # the policy did not ask for them; people do
+        name = task.name if task is not None else exchange.request.model
+        tokens = observations.estimator.tokens(name, exchange.request)
+    rules = task.rules if task is not None else []
+    policy = runtime.policies.get(found.policy)
+    return Explanation(
+        model=exchange.request.model,
+        task=task.name if task is not None else "",
+        policy=found.policy,
+        strategy=plan.strategy,
+        objective=(policy.objective or "") if policy is not None else "",
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        rules=[
+            RuleShown(rule.policy, not reason, reason)
+            for rule, reason in zip(rules, found.rules, strict=False)
+        ],
+        defaults={name: value for name, value in exchange.body.items() if body.get(name) is None and value},
+        candidates=[_candidate(exchange, one, tokens, observations) for one in found.decision.considered],
+        plan=[RungShown(rung.candidate.name, rung.role, rung.threshold) for rung in plan.rungs],
+        arm=plan.arm,
+        propensity=plan.propensity,
+        reason=plan.reason,
+        students=exchange.ineligible,
+        error="" if plan.rungs else _refusal(found),
+    )
+
+
+def _candidate(
+    exchange: Exchange, one: Considered, tokens: tuple[int, int], observations: Observations
+) -> CandidateShown:
+    seen = observations.seen(one.candidate, streamed=exchange.request.streamed)
+    usage = Usage(prompt=tokens[0], completion=tokens[1])
+    facts = one.facts
+    return CandidateShown(
+        candidate=one.candidate.name,
+        kept=one.kept,
+        reason=one.reason,
+        estimated_cost_usd=cost(usage, price_for(exchange.runtime.config, one.candidate)),
+        p50_ms=seen.p50_ms,
+        p95_ms=seen.p95_ms,
+        samples=seen.samples,
+        success=seen.success,
+        quality=facts.quality,
+        region=facts.region,
+        context_window=facts.context_window,
+        capabilities=None if facts.capabilities is None else sorted(facts.capabilities),
+    )
+
+
+def _refusal(found: Routed) -> str:
+    error: GatewayError = nobody(found.decision.considered)
+    return error.message

@@ -1,0 +1,131 @@
+"""What routing remembers of finished calls: how fast each candidate was lately, how long a task's answers are, and
+what the bandits' plays were worth. One per process; read as frozen values."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.context import Exchange
+from gateway.estimate import Estimator
+from gateway.storage.records import Attempt, CallRecord
+from optimizer.bandits import BanditState, MemoryBanditState, Outcome, reward
+from optimizer.routing.plan import Candidate
+from optimizer.routing.strategies import Bandit
+
+_MOST_CALLS = 200
+_MOST_CANDIDATES = 5_000
+_OLD_S = 600.0
+_BAD = ("failed", "timeout")
+
+
+class Seen(Struct, frozen=True):
+    """The last ten minutes of one candidate, at most 200 calls. Milliseconds; None before the first answer."""
+
+    calls: int = 0
+    success: float | None = None
+    samples: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+NOT_SEEN = Seen()
+
+
+class _Window:
+    """Calls in their order beside the latencies of the answered ones, sorted. Old calls leave, so that a
+    candidate that was dropped for being slow is tried again."""
+
+    __slots__ = ("calls", "sorted")
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[float, float | None]] = deque()
+        self.sorted: list[float] = []
+
+    def add(self, now: float, ms: float | None) -> None:
+        if len(self.calls) >= _MOST_CALLS:
+            self._forget()
+        self.calls.append((now, ms))
+        if ms is not None:
+            insort(self.sorted, ms)
+
+    def seen(self, now: float) -> Seen:
+        while self.calls and now - self.calls[0][0] > _OLD_S:
+            self._forget()
+        calls, good = len(self.calls), len(self.sorted)
+        if not calls:
+            return NOT_SEEN
+        if not good:
+            return Seen(calls, 0.0)
+        return Seen(calls, good / calls, good, self._quantile(0.5), self._quantile(0.95))
+
+    def _quantile(self, share: float) -> float:
+        """Nearest rank."""
+        return self.sorted[min(len(self.sorted) - 1, int(share * len(self.sorted)))]
+
+    def _forget(self) -> None:
+        ms = self.calls.popleft()[1]
+        if ms is not None:
+            del self.sorted[bisect_left(self.sorted, ms)]
+
+
+class Observations:
+    """An observer of finished calls. ``clock`` is monotonic seconds."""
+
+    def __init__(
+        self, bandits: BanditState | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.bandits: BanditState = bandits if bandits is not None else MemoryBanditState()
+        self.clock = clock
+        self.estimator = Estimator()
+        self._windows: OrderedDict[tuple[Candidate, bool], _Window] = OrderedDict()
+
+    def seen(self, candidate: Candidate, *, streamed: bool) -> Seen:
+        """How a candidate fared lately: to the first byte of streams, or to the end of whole answers."""
+        window = self._windows.get((candidate, streamed))
+        return window.seen(self.clock()) if window is not None else NOT_SEEN
+
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+        """Refused requests and clients that left say nothing about a candidate."""
+        now = self.clock()
+        for attempt in record.attempts:
+            if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
+                self._note(attempt, record.stream, now)
+        if record.status == "ok" and record.provider and not record.student:
+            name = record.task or record.model_asked
+            self.estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
+        if exchange.plan is not None and exchange.plan.scope:
+            self._play(exchange, record, now)
+
+    def _note(self, attempt: Attempt, streamed: bool, now: float) -> None:
+        key = (Candidate(provider=attempt.provider, model=attempt.model), streamed)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _Window()
+            if len(self._windows) > _MOST_CANDIDATES:
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(key)
+        window.add(now, attempt.latency_ms if attempt.outcome == "ok" else None)
+
+    def _play(self, exchange: Exchange, record: CallRecord, now: float) -> None:
+        """Rewards the candidate that was drawn, and only it: those after it saw only the calls it failed."""
+        plan, task = exchange.plan, exchange.task
+        assert plan is not None
+        ways = exchange.runtime.ways.get(task.name) if task is not None else None
+        if ways is None or not plan.rungs or record.status == "client_closed":
+            return
+        every = (ways.usual, *(way for _, way in ways.rules))
+        strategy = next((way.strategy for way in every if way.scope == plan.scope), None)
+        arm = plan.rungs[0].candidate
+        tries = [one for one in record.attempts if (one.provider, one.model) == (arm.provider, arm.model)]
+        if not isinstance(strategy, Bandit) or not tries or tries[-1].outcome not in ("ok", *_BAD):
+            return
+        answered = tries[-1].outcome == "ok" and record.status == "ok"
+        outcome = Outcome(answered, tries[-1].latency_ms, record.cost_usd if answered else None)
+        value = reward(outcome, strategy.reward)
+        self.bandits.play(plan.scope, arm.name, value, now=now, half_life_s=strategy.half_life_s)
