@@ -121,8 +121,8 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     keys = _add(
-        commands, "keys", "create, list or revoke virtual keys", ("keys", "list_keys"),
-        "understudy keys create --name app", "understudy keys list", "understudy keys revoke app",
+        commands, "keys", "create, list, rotate or revoke virtual keys", ("keys", "list_keys"),
+        "understudy keys create --name app", "understudy keys list", "understudy keys rotate app",
     )  # fmt: skip
     actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = _add(
@@ -144,15 +144,34 @@ def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     create.add_argument(
         "--expires", default="365", metavar="DAYS", help="days it is valid, or 'never' (default: 365)"
     )
+    _limit_options(create)
     listing = _add(
         actions, "list", "show the keys without their texts", ("keys", "list_keys"), "understudy keys list"
     )
     listing.add_argument("--all", action="store_true", help="revoked and expired ones too")
+    rotate = _add(
+        actions, "rotate", "give a key a new text and show it once; id, limits and budgets stay",
+        ("keys", "rotate"), "understudy keys rotate app", "understudy keys rotate app --grace 0",
+    )  # fmt: skip
+    rotate.add_argument("ref", metavar="KEY", help="its id, name or hint")
+    rotate.add_argument(
+        "--grace", default="24", metavar="HOURS", help="how long the old text is accepted (default: 24)"
+    )
     revoke = _add(
         actions, "revoke", "end a key at once", ("keys", "revoke"),
         "understudy keys revoke app", "understudy keys revoke key_0123456789abcdef",
     )  # fmt: skip
     revoke.add_argument("ref", metavar="KEY", help="its id, name or hint")
+
+
+def _limit_options(create: argparse.ArgumentParser) -> None:
+    for option, name, help_text in (
+        ("--tpm", "N", "tokens a minute"),
+        ("--concurrency", "N", "calls at once"),
+        ("--budget-usd-day", "USD", "US dollars a calendar day (UTC)"),
+        ("--budget-usd-month", "USD", "US dollars a calendar month (UTC)"),
+    ):
+        create.add_argument(option, default="unlimited", metavar=name, help=f"{help_text} (default: %(default)s)")
 
 
 def _add(

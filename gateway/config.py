@@ -96,14 +96,42 @@ class Retries(_Node, frozen=True):
     budget_share: Share = 0.1
 
 
-class YamlKey(_Node, frozen=True):
+Limited = Annotated[int, Meta(ge=1, le=10**12)]
+Dollars = Annotated[float, Meta(gt=0, le=1_000_000)]
+
+
+class Limits(_Node, frozen=True):
+    """What a scope may use; None is unlimited. Minutes slide; days and months are calendar ones in UTC."""
+
+    requests_per_minute: Limited | None = None
+    tokens_per_minute: Limited | None = None
+    concurrency: Limited | None = None
+    budget_usd_day: Dollars | None = None
+    budget_usd_month: Dollars | None = None
+
+
+class YamlKey(Limits, frozen=True, kw_only=True):
     """A virtual key written into the configuration; unlimited unless it says otherwise."""
 
     name: Name
     key: str
     project: Name = "default"
     models: list[str] = []
-    requests_per_minute: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Alerts(_Node, frozen=True):
+    """A webhook that is told when a share of a budget is spent; ``secret`` signs what is sent."""
+
+    webhook: str = ""
+    secret: str = ""
+    at: list[Annotated[float, Meta(gt=0, le=1)]] = field(default_factory=lambda: [0.5, 0.8, 1.0])
+
+
+class LimitRules(_Node, frozen=True):
+    """Limits by project; a task's own stand beside the task."""
+
+    projects: dict[Name, Limits] = {}
+    alerts: Alerts = field(default_factory=Alerts)
 
 
 class ClassifierEngine(_Node, frozen=True):
@@ -268,6 +296,7 @@ class Task(_Node, frozen=True):
     watch: Watch = field(default_factory=Watch)
     cache: bool | None = None
     guardrails: list[str] = []
+    limits: Limits | None = None
     fallback_on: list[FailureKind] | None = None
     """What another candidate is asked after; None: as the policy says, else ``optimizer.routing.attempts.FALLBACK``."""
 
@@ -317,6 +346,7 @@ class Config(_Node, frozen=True):
     upstreams: dict[Name, UpstreamRules] = {}
     """Bounds by provider name."""
     keys: list[YamlKey] = []
+    limits: LimitRules = field(default_factory=LimitRules)
     engines: Engines = field(default_factory=Engines)
     spool: Spool = field(default_factory=Spool)
     cache: Cache = field(default_factory=Cache)

@@ -10,12 +10,13 @@ import hashlib
 import re
 import secrets
 import zlib
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from gateway.config import YamlKey
+from gateway.config import Limits, YamlKey
 from gateway.context import Principal
+from gateway.storage.values import Key
 
 INFERENCE_PREFIX = "sk-us-"
 ADMIN_PREFIX = "ak-us-"
@@ -69,8 +70,18 @@ def principal_of_yaml_key(key: YamlKey) -> Principal:
         project=key.project,
         scopes=("inference", "data", "train"),
         models=tuple(key.models),
-        requests_per_minute=key.requests_per_minute,
+        **_limits(key),
     )
+
+
+def principal_of_key(key: Key) -> Principal:
+    return Principal(
+        key_id=key.id, project=key.project, scopes=key.scopes, models=key.models, **_limits(key)
+    )
+
+
+def _limits(key: Key | YamlKey) -> dict[str, Any]:
+    return {name: getattr(key, name) for name in Limits.__struct_fields__}
 
 
 def _checksum(body: str) -> str:

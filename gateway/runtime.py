@@ -18,7 +18,8 @@ from optimizer.routing.plan import Candidate
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """``students`` by (project, task, fingerprint), newest version first."""
+    """``students`` by (project, task, fingerprint), newest version first; ``keys`` by digest, the digest that a
+    rotated key had before included."""
 
     config: Config
     snapshot: Snapshot
@@ -62,7 +63,10 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
     return Runtime(
         config=config,
         snapshot=snapshot,
-        keys={key.digest: key for key in snapshot.keys},
+        keys={
+            **{key.previous_digest: key for key in snapshot.keys if key.previous_digest is not None},
+            **{key.digest: key for key in snapshot.keys},
+        },
         tasks={task.name: task for task in config.tasks},
         policies=policies,
         matches={model: tuple(tasks) for model, tasks in matches.items()},

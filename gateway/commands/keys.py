@@ -1,4 +1,4 @@
-"""``understudy keys``: virtual keys are made, listed and revoked here; a key's text is shown once."""
+"""``understudy keys``: virtual keys are made, listed, rotated and revoked here; a key's text is shown once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.commands.common import fail, prepared_home, say
 from gateway.config import Name
 from gateway.keys import new_key
-from gateway.storage.commands import Command, CreateKey, Refused, RevokeKey, WriterAway
+from gateway.storage.commands import Command, CreateKey, Refused, RevokeKey, RotateKey, WriterAway
 from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Key
 from gateway.storage.writers import open_writer
 
 SCOPES = ("inference", "data", "train")
 DAY_S = 86_400.0
+HOUR_S = 3600.0
 _NAME = re.compile(get_args(Name)[1].pattern)
 _ACTOR = "cli"
 
@@ -63,6 +64,10 @@ def make_key(options: Namespace, now: float) -> tuple[Key, str]:
         created_at=now,
         expires_at=_expiry(options.expires, now),
         revoked_at=None,
+        tokens_per_minute=_count("--tpm", options.tpm, "unlimited"),
+        concurrency=_count("--concurrency", options.concurrency, "unlimited"),
+        budget_usd_day=_dollars("--budget-usd-day", options.budget_usd_day),
+        budget_usd_month=_dollars("--budget-usd-month", options.budget_usd_month),
     )
     return key, fresh.text
 
@@ -97,6 +102,27 @@ def revoke(options: Namespace) -> int:
     return 0
 
 
+def rotate(options: Namespace) -> int:
+    """A new text for a key: the same id, limits and budgets, so that nothing starts afresh."""
+    fresh = new_key("inference")
+    try:
+        grace = _hours(options.grace)
+        key = _execute(RotateKey(
+            ref=options.ref, digest=fresh.digest, hint=fresh.hint, actor=_ACTOR, at=time.time(), grace_s=grace * HOUR_S
+        ))  # fmt: skip
+    except (Wrong, Refused, WriterAway, SQLAlchemyError) as error:
+        return fail(_told(error))
+    say(fresh.text)
+    say()
+    say(f"This is the new text of the key '{key.name}' of project '{key.project}'. It is shown this once.")
+    say(
+        f"The old one is accepted for {grace:g} more hours."
+        if grace
+        else "The old one is refused from now on."
+    )
+    return 0
+
+
 def _execute(command: Command) -> Any:
     writer = open_writer(prepared_home())
     try:
@@ -123,15 +149,49 @@ def _count(option: str, text: str, endless: str) -> int | None:
     return int(text)
 
 
+def _dollars(option: str, text: str) -> float | None:
+    if text == "unlimited":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1_000_000:
+        raise Wrong(f"{option} '{text}' is neither US dollars above 0 (a million at most) nor 'unlimited'.")
+    return value
+
+
+def _hours(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 24 * 90:
+        raise Wrong(f"--grace '{text}' is not a number of hours from 0 to {24 * 90}.")
+    return value
+
+
 def _expiry(text: str, now: float) -> float | None:
     days = _count("--expires", text, "never")
     return None if days is None else now + days * DAY_S
 
 
 def _limits(key: Key) -> str:
-    return (
-        "No rate limit" if key.requests_per_minute is None else f"{key.requests_per_minute} requests a minute"
-    )
+    shown = [
+        f"{value:,} {unit}"
+        for value, unit in (
+            (key.requests_per_minute, "requests a minute"),
+            (key.tokens_per_minute, "tokens a minute"),
+            (key.concurrency, "at once"),
+        )
+        if value is not None
+    ]
+    shown += [
+        f"{value:g} US dollars a {period}"
+        for value, period in ((key.budget_usd_day, "day"), (key.budget_usd_month, "month"))
+        if value is not None
+    ]
+    return ", ".join(shown) or "No limit"
 
 
 def _validity(key: Key) -> str:

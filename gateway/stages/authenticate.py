@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 
 from gateway.config import Config
 from gateway.context import Answer, Exchange, Principal
-from gateway.errors import Forbidden, NotFound, Unauthenticated
+from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from gateway.keys import (
     INFERENCE_PREFIX,
     LONGEST,
     digest_of,
     hint_of,
     is_admin_key,
+    principal_of_key,
     principal_of_yaml_key,
     well_formed,
 )
@@ -37,12 +38,15 @@ def authenticate(
     yaml_keys: Mapping[str, Principal],
     now: float,
     scope: str,
+    *,
+    database_away: bool = False,
 ) -> Principal:
     """The principal of a request that needs ``scope``.
 
     ``headers`` by lower-case name, ``yaml_keys`` by digest (:func:`yaml_keys_of`), ``now`` in unix seconds.
     Raises Unauthenticated (401) for a missing, unknown, expired or revoked key and Forbidden (403) for a
-    key of another kind or scope.
+    key of another kind or scope. While the database is away a key of the right shape that is not known may
+    have been made since: that is Unavailable (503), not the client's fault.
     """
     text = _key_in(headers)
     if is_admin_key(text):
@@ -54,6 +58,13 @@ def authenticate(
     digest = digest_of(text)
     known = yaml_keys.get(digest)
     if known is None:
+        if database_away and digest not in runtime.keys and well_formed(text):
+            raise Unavailable(
+                "This API key is not known yet, and the database that knows keys cannot be read just now. "
+                "Try again shortly.",
+                code="keys_unavailable",
+                headers={"retry-after": "2"},
+            )
         known = _stored(text, digest, runtime, now)
     if scope not in known.scopes:
         raise Forbidden(f"This API key lacks the scope '{scope}'. Ask for a key that has it.")
@@ -75,8 +86,12 @@ def model_not_found(model: str) -> NotFound:
 class Authenticate:
     """The stage: fills ``exchange.principal`` (unless the caller has) and holds it to its models."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        database_away: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._now, self._away = now, database_away
         self._config: Config | None = None
         self._yaml_keys: dict[str, Principal] = {}
 
@@ -84,8 +99,9 @@ class Authenticate:
         if exchange.principal is None:
             runtime = exchange.runtime
             exchange.principal = authenticate(
-                exchange.headers, runtime, self._keys_of(runtime.config), self._now(), "inference"
-            )
+                exchange.headers, runtime, self._keys_of(runtime.config), self._now(), "inference",
+                database_away=self._away(),
+            )  # fmt: skip
         allowed = exchange.principal.models
         if allowed and exchange.request.model not in allowed:
             raise model_not_found(exchange.request.model)
@@ -118,13 +134,9 @@ def _stored(text: str, digest: str, runtime: Runtime, now: float) -> Principal:
         raise _refused(text, "It has been revoked.")
     if key.expires_at is not None and key.expires_at <= now:
         raise _refused(text, "It has expired.")
-    return Principal(
-        key_id=key.id,
-        project=key.project,
-        scopes=key.scopes,
-        models=key.models,
-        requests_per_minute=key.requests_per_minute,
-    )
+    if digest != key.digest and (key.previous_until or 0.0) <= now:
+        raise _refused(text, "It was replaced by a newer one.")
+    return principal_of_key(key)
 
 
 def _refused(text: str, reason: str) -> Unauthenticated:

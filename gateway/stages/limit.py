@@ -1,17 +1,45 @@
-"""May they, now: requests per minute for each key, and a bound on what is in flight altogether."""
+"""May they, now: requests, tokens, concurrency and money, by key, project and task, and a bound on all together.
+
+What a call may use is reserved in one step before it is made and settled when it is written into the ledger: this
+stage is also one of ``record``'s observers, so limits, budgets and ledger see the same numbers, whatever the end
+was. A request that was let through stays counted; tokens and money that were not used are given back.
+"""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 
-from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
-from gateway.errors import RateLimited, Unavailable
+from gateway import limits
+from gateway.accounting import price_for
+from gateway.config import Config, Price, Task
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
+from gateway.errors import BadRequest, Unavailable
+from gateway.estimate import Estimator
+from gateway.limits import rate_headers, wire_duration
 from gateway.pipeline import Handler
-from gateway.storage.counters import Counter, Decision, MemoryCounters, gcra
+from gateway.providers import ClassifierProvider
+from gateway.runtime import Runtime, candidates_of
+from gateway.stages.assign import resolve, task_of
+from gateway.storage.counters import (
+    MONEY,
+    WINDOWED,
+    Counters,
+    Hold,
+    MemoryCounters,
+    Rule,
+    SpendingUnknown,
+    Who,
+)
+from gateway.storage.records import CallRecord, PairRecord
 
-__all__ = ["Limit", "gcra", "wire_duration"]
+__all__ = ["Limit", "rate_headers", "wire_duration"]
+
+_SLACK_S = 60.0
+"""How long after a call's deadline its reservation is given back, when nobody could settle it."""
+
+_PER_MILLION = 1_000_000
+_Dearest = tuple[float, float]
 
 
 class Limit:
@@ -19,20 +47,22 @@ class Limit:
 
     def __init__(
         self,
-        counter: Counter | None = None,
+        counters: Counters | None = None,
         *,
         max_concurrent: int = 1000,
-        now: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._counter = counter if counter is not None else MemoryCounters()
+        self._counters: Counters = counters if counters is not None else MemoryCounters(time.monotonic)
         self._max_concurrent = max_concurrent
-        self._now = now
+        self._clock = clock
+        self._estimator = Estimator()
+        self._holds: dict[str, tuple[Hold, str]] = {}
+        self._config: Config | None = None
+        self._idle = True
+        self._dearest: dict[str, _Dearest | str] = {}
         self.in_flight = 0
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
-        principal = exchange.principal
-        if principal is not None and principal.requests_per_minute is not None:
-            await self._take(exchange, principal, principal.requests_per_minute)
         if self.in_flight >= self._max_concurrent:
             raise Unavailable(
                 "The gateway is at its limit of concurrent calls. Try again in a moment.",
@@ -41,6 +71,7 @@ class Limit:
             )
         self.in_flight += 1
         try:
+            await self._reserve(exchange)
             answer = await inner(exchange)
         except BaseException:
             self.in_flight -= 1
@@ -50,43 +81,128 @@ class Limit:
             return answer
         return _Counted(answer, self)
 
-    async def _take(self, exchange: Exchange, principal: Principal, limit: int) -> None:
-        now = self._now()
-        decision = await self._counter.take(principal.key_id, now, limit / 60.0, limit)
-        headers = rate_headers(decision, now, limit)
-        exchange.response_headers.update(headers)
-        if not decision.allowed:
-            wait = wire_duration(decision.retry_after)
-            raise RateLimited(
-                f"Rate limit reached for requests per minute (RPM): Limit {limit}, Used {limit}, "
-                f"Requested 1. Please try again in {wait}.",
-                headers={
-                    **headers,
-                    "retry-after": str(math.ceil(decision.retry_after)),
-                    "retry-after-ms": str(math.ceil(decision.retry_after * 1000)),
-                },
+    # ------------------------------------------------------------------ before the call
+    async def _reserve(self, exchange: Exchange) -> None:
+        principal, config = exchange.principal, exchange.runtime.config
+        if config is not self._config:
+            self._config, self._dearest = config, {}
+            self._idle = not config.limits.projects and not limits.any_task_limits(config)
+        if principal is None or (self._idle and not limits.limited(principal)):
+            return
+        task = task_of(exchange.runtime, exchange.request)[0]
+        name = task.name if task is not None else exchange.request.model
+        project = config.limits.projects.get(principal.project)
+        own = task.limits if task is not None else None
+        given, made = self._estimator.tokens(name, exchange.request)
+        scopes: list[tuple[Who, str, limits.AnyLimits | None]] = [
+            ("key", principal.key_id, principal), ("project", principal.project, project), ("task", name, own)
+        ]  # fmt: skip
+        paid = any(limits.has_budget(scope[2]) for scope in scopes)
+        rules = limits.rules_of(
+            scopes,
+            tokens=given + made,
+            least_tokens=given,
+            cost=self._worst_cost(exchange, task, given, made) if paid else 0,
+            at=exchange.received_at,
+        )
+        if rules:
+            await self._hold(exchange, rules, name)
+
+    async def _hold(self, exchange: Exchange, rules: tuple[Rule, ...], name: str) -> None:
+        ttl = max(0.0, exchange.deadline - exchange.started) + _SLACK_S
+        try:
+            decision = await self._counters.reserve(exchange.call_id, rules, ttl=ttl)
+        except SpendingUnknown as problem:
+            raise Unavailable(
+                "What this budget has spent cannot be told just now, so nothing may be spent. Try again shortly.",
+                code="budget_unknown",
+                headers={"retry-after": "2"},
+                detail=str(problem),
+            ) from None
+        if decision.hold is None:
+            exchange.response_headers.update(rate_headers(decision))
+            raise limits.refusal(decision, self._clock())
+        self._holds[exchange.call_id] = decision.hold, name
+        exchange.response_headers.update(rate_headers(decision))
+
+    def _worst_cost(self, exchange: Exchange, task: Task | None, given: int, made: int) -> int:
+        """Billionths of a dollar by the dearest candidate that may answer. Raises BadRequest for an unknown
+        price: a budget that cannot count a call must not pay for it."""
+        key = task.name if task is not None else f"/{exchange.request.model}"
+        found = self._dearest.get(key)
+        if found is None:
+            if len(self._dearest) > 10_000:
+                self._dearest.clear()
+            found = self._dearest[key] = dearest(exchange, task)
+        if isinstance(found, str):
+            raise BadRequest(
+                f"The price of '{found}' is unknown, and this call falls under a money budget, which pays known "
+                "prices only. Ask the gateway's operator to add it under 'prices' in the policies.",
+                param="model",
+                code="unknown_price",
             )
+        return limits.nano((given * found[0] + made * found[1]) / _PER_MILLION)
+
+    # ------------------------------------------------------------------ after the call
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+        """An observer of ``record``: settles what was reserved by what the ledger says."""
+        held = self._holds.pop(exchange.call_id, None)
+        if held is None:
+            return
+        hold, name = held
+        answered = bool(record.provider) and exchange.cache != "hit"
+        tokens = record.prompt_tokens + record.completion_tokens if answered else 0
+        self._counters.settle(hold, [_used(rule, record, answered, tokens) for rule in hold.rules])
+        if answered and record.status == "ok" and not record.tokens_estimated:
+            self._estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
+
+    def learned(self, pair: PairRecord, runtime: Runtime) -> None:
+        """Charges what learning cost on top of a call to its project's and its task's budgets."""
+        if not pair.extra_cost_usd:
+            return
+        task = runtime.tasks.get(pair.task)
+        project = runtime.config.limits.projects.get(pair.project)
+        own = task.limits if task is not None else None
+        rules = limits.rules_of(
+            [("project", pair.project, project), ("task", pair.task, own)],
+            tokens=0, least_tokens=0, cost=0, at=pair.created_at,
+        )  # fmt: skip
+        money = tuple(rule for rule in rules if rule.kind in MONEY)
+        if money:
+            cost = limits.nano(pair.extra_cost_usd)
+            self._counters.settle(Hold("", money, -1), [cost] * len(money))
 
 
-def rate_headers(decision: Decision, now: float, limit: int) -> dict[str, str]:
-    """OpenAI's three headers; ``reset`` is when the whole limit is free again."""
-    ahead = max(decision.tat - now, 0.0)
-    remaining = math.floor(limit - ahead * limit / 60.0 + 1e-9)
-    return {
-        "x-ratelimit-limit-requests": str(limit),
-        "x-ratelimit-remaining-requests": str(max(remaining, 0)),
-        "x-ratelimit-reset-requests": wire_duration(ahead),
-    }
+def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int) -> int:
+    if rule.kind == "tokens":
+        return tokens
+    if rule.kind in WINDOWED or rule.kind == "concurrency":
+        return rule.amount
+    if not answered:
+        return 0
+    return limits.nano(record.cost_usd) if record.cost_usd is not None else rule.amount
 
 
-def wire_duration(seconds: float) -> str:
-    """A duration as OpenAI writes it: ``6ms``, ``1s``, ``6m0s``; rounded up."""
-    if seconds < 1.0:
-        return f"{math.ceil(seconds * 1000)}ms"
-    whole = math.ceil(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60}s"
+def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
+    """The highest (input, output) price per million tokens of all candidates; a name whose price is unknown.
+
+    Raises what ``assign`` would for a model that nobody serves.
+    """
+    runtime = exchange.runtime
+    if task is not None:
+        candidates = candidates_of(task, runtime.policies)
+    else:
+        project = exchange.principal.project if exchange.principal else ""
+        candidates = (resolve(runtime, exchange.request.model, project),)
+    most = (0.0, 0.0)
+    for candidate in candidates:
+        if isinstance(runtime.config.providers.get(candidate.provider), ClassifierProvider):
+            continue  # a student costs CPU time, a millionth of what its teacher does
+        price: Price | None = price_for(runtime.config, candidate)
+        if price is None:
+            return candidate.name
+        most = max(most[0], price.input, price.cached_input or 0.0), max(most[1], price.output)
+    return most
 
 
 class _Counted:

@@ -25,6 +25,18 @@ class RevokeKey(Struct, frozen=True, tag="revoke_key"):
     at: float
 
 
+class RotateKey(Struct, frozen=True, tag="rotate_key"):
+    """→ Key. Gives a key a new text under the same id; the old one is accepted for ``grace_s`` more seconds.
+    ``ref``: id, name or hint. Raises Refused when nothing, or more than one key, matches."""
+
+    ref: str
+    digest: str
+    hint: str
+    actor: str
+    at: float
+    grace_s: float
+
+
 class EnqueueRun(Struct, frozen=True, tag="enqueue_run"):
     """→ Run. One open (queued or running) run per (kind, project, task, fingerprint): a second returns it."""
 
@@ -121,6 +133,7 @@ class HandleWish(Struct, frozen=True, tag="handle_wish"):
 Command = (
     CreateKey
     | RevokeKey
+    | RotateKey
     | EnqueueRun
     | ClaimRun
     | ReportRun

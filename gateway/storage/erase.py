@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from gateway.storage.client_state import forget_expired
 from gateway.storage.sql_journal import get_meta, set_meta
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, PAIRS, TASK_VERSIONS
+from gateway.storage.tags import erase_tags
 
 _DAY_S = 86_400.0
 PAIR_RETENTION_DAYS = 30  # of a pair whose call was not captured
@@ -36,6 +37,7 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
             )
         )  # fmt: skip
     connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id.in_(call_ids)))
+    erase_tags(connection, call_ids)
     _blank_pairs(connection, PAIRS.c.call_id.in_(call_ids))
     for (project, task, fingerprint), count in gone.items():
         table = TASK_VERSIONS.c

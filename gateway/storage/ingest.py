@@ -41,6 +41,7 @@ from gateway.storage.tables import (
     SPOOL_CURSORS,
     TASK_VERSIONS,
 )
+from gateway.storage.tags import add_tags
 
 _CALL_COLUMNS = [column.name for column in CALLS.columns]
 _parked = msgspec.json.Decoder(MetadataRecord | DeletionRecord).decode
@@ -94,6 +95,7 @@ def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: 
     if not fresh:
         return
     connection.execute(sa.insert(CALLS), [_call_row(call) for call in fresh])
+    add_tags(connection, fresh)
     captures = [storable(capture_row(call, call.text)) for call in fresh if call.text is not None]
     if captures:
         connection.execute(sa.insert(CAPTURES), captures)

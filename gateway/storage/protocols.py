@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from gateway.storage.commands import Command
 from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
+    CostLine,
     Dataset,
     JournalEntry,
     Key,
@@ -111,5 +112,11 @@ class Reader(Protocol):
 
     def disagreements(self, *, task: str, limit: int, before_seq: int | None) -> list[dict[str, Any]]:
         """Newest first: the pair's fields plus ``input`` (masked last user text, "" once erased)."""
+
+    # money
+    def spent_usd(self, who: str, scope: str, since: float) -> float:
+        """What a ``key``, ``project`` or ``task`` has spent since a time (its id or name is ``scope``)."""
+
+    def costs(self, group_by: str, *, since: float, until: float, limit: int) -> list[CostLine]: ...
 
     def close(self) -> None: ...

@@ -27,8 +27,9 @@ def _counted() -> sa.Column[int]:
     return sa.Column(_big(primary=True), primary_key=True, autoincrement=True)
 
 
-def _integer(*, default: int | None = None) -> sa.Column[int]:
-    return sa.Column(_big(), nullable=False, server_default=None if default is None else str(default))
+def _integer(*, default: int | None = None, nullable: bool = False) -> sa.Column[int]:
+    server_default = None if default is None else str(default)
+    return sa.Column(_big(), nullable=nullable, server_default=server_default)
 
 
 def _text(*, nullable: bool = False) -> sa.Column[str]:
@@ -57,6 +58,12 @@ class ApiKeyRow(Table, table=True):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    tokens_per_minute: int | None = Field(default=None, sa_column=_integer(nullable=True))
+    concurrency: int | None
+    budget_usd_day: float | None
+    budget_usd_month: float | None
+    previous_digest: str | None
+    previous_until: float | None
 
 
 class CallRow(Table, table=True):
@@ -66,6 +73,7 @@ class CallRow(Table, table=True):
     __table_args__ = (
         Index("ix_calls_scope", "project", "task", "created_at"),
         Index("ix_calls_created_at", "created_at"),
+        Index("ix_calls_key", "key_id", "created_at"),
     )
     id: str = Field(primary_key=True)
     request_id: str

@@ -14,7 +14,11 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 # ---------------------------------------------------------------- values
 class Key(Struct, frozen=True):
-    """A virtual key as it is stored: its SHA-256, never its text. ``models`` empty means all."""
+    """A virtual key as it is stored: its SHA-256, never its text. ``models`` empty means all.
+
+    A rotated key keeps its id, and so its limits and what it has spent; the digest it had before is accepted
+    until ``previous_until``.
+    """
 
     id: str
     name: str
@@ -27,6 +31,12 @@ class Key(Struct, frozen=True):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    budget_usd_day: float | None = None
+    budget_usd_month: float | None = None
+    previous_digest: str | None = None
+    previous_until: float | None = None
 
 
 class Snapshot(Struct, frozen=True):
@@ -168,6 +178,22 @@ class LedgerBucket(Struct, frozen=True):
     extra_cost_usd: float  # re-asks and other learning costs charged against the savings
     prompt_tokens: int
     completion_tokens: int
+
+
+class CostLine(Struct, frozen=True):
+    """What one group of a project's calls cost. ``name``: a key's id, a task, an end user or a tag's value.
+    ``unpriced`` calls were answered at an unknown price and are not in ``cost_usd``."""
+
+    project: str
+    name: str
+    calls: int
+    errors: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    teacher_cost_usd: float
+    unpriced: int
 
 
 class TaskVersion(Struct, frozen=True):

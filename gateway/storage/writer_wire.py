@@ -22,6 +22,7 @@ from gateway.storage.commands import (
     MoveStudent,
     ReportRun,
     RevokeKey,
+    RotateKey,
 )
 from gateway.storage.values import Dataset, Key, Run
 from optimizer.rollout import Student
@@ -32,6 +33,7 @@ _LENGTH = struct.Struct(">I")
 RESULTS: dict[type[Any], Any] = {
     CreateKey: Key,
     RevokeKey: Key,
+    RotateKey: Key,
     EnqueueRun: Run,
     ClaimRun: Run | None,
     ReportRun: Run,

@@ -135,11 +135,43 @@ def test_a_key_is_shown_once_stored_hashed_listed_and_revoked(capsys: pytest.Cap
     assert main(["keys", "revoke", "nobody"]) == 1
 
 
+def test_a_rotated_key_keeps_its_id_and_its_old_text_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    from small_fakes import runtime_of
+
+    from gateway.errors import Unauthenticated
+    from gateway.stages.authenticate import authenticate
+
+    assert main(["keys", "create", "--name", "app", "--tpm", "1000"]) == 0
+    old = capsys.readouterr().out.splitlines()[0]
+    assert main(["keys", "rotate", "app", "--grace", "2"]) == 0
+    new = capsys.readouterr().out.splitlines()[0]
+    reader = open_reader(Home.from_env())
+    runtime = runtime_of(keys=reader.keys())
+    reader.close()
+
+    def who(text: str, after_h: float) -> str:
+        now = time.time() + after_h * 3600
+        found = authenticate({"authorization": f"Bearer {text}"}, runtime, {}, now, "inference")
+        assert found.tokens_per_minute == 1000
+        return found.key_id
+
+    assert who(old, 1.9) == who(new, 1.9) == who(new, 100)
+    with pytest.raises(Unauthenticated, match="replaced"):
+        who(old, 2.1)
+    assert main(["keys", "rotate", "nobody"]) == 1
+    assert main(["keys", "rotate", "app", "--grace", "-1"]) == 1
+
+
 def test_unlimited_only_when_said_so() -> None:
-    options = Namespace(name="a", project="p", models="", scopes="inference,data", rpm="600", expires="365")
+    options = Namespace(
+        name="a", project="p", models="", scopes="inference,data", rpm="600", expires="365",
+        tpm="unlimited", concurrency="4", budget_usd_day="unlimited", budget_usd_month="12.5",
+    )  # fmt: skip
     from gateway.commands.keys import make_key
 
-    assert make_key(options, 0.0)[0].requests_per_minute == 600
+    made = make_key(options, 0.0)[0]
+    assert (made.requests_per_minute, made.concurrency, made.budget_usd_month) == (600, 4, 12.5)
+    assert (made.tokens_per_minute, made.budget_usd_day) == (None, None)
     options.rpm, options.expires = "unlimited", "never"
     key, _ = make_key(options, 0.0)
     assert (key.requests_per_minute, key.expires_at, key.scopes) == (None, None, ("inference", "data"))
@@ -147,11 +179,12 @@ def test_unlimited_only_when_said_so() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--rpm", "0"], ["--rpm", "many"], ["--expires", "soon"], ["--scopes", "root"], ["--project", "a b"]],
-)
+    [["--rpm", "0"], ["--rpm", "many"], ["--expires", "soon"], ["--scopes", "root"], ["--project", "a b"],
+     ["--tpm", "-1"], ["--budget-usd-day", "nan"]],
+)  # fmt: skip
 def test_options_that_make_no_sense(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create", "--name", "x", *wrong]) == 1
-    assert re.search(r"understudy: --(rpm|expires|scopes|project)", capsys.readouterr().err)
+    assert re.search(r"understudy: --(rpm|expires|scopes|project|tpm|budget-usd-day)", capsys.readouterr().err)
 
 
 def test_migrate_can_run_twice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from small_fakes import exchange_of, runtime_of, whole
 
 from gateway.config import Config, YamlKey
-from gateway.errors import Forbidden, GatewayError, NotFound, Unauthenticated
+from gateway.errors import Forbidden, GatewayError, NotFound, Unauthenticated, Unavailable
 from gateway.keys import digest_of, hint_of, new_key, well_formed
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
 from gateway.storage.values import Key
@@ -96,3 +96,20 @@ async def test_the_stage_knows_yaml_keys_and_holds_them_to_their_models() -> Non
     with pytest.raises(NotFound) as caught:
         await stage(exchange_of(runtime, {"model": "b"}, headers=headers, principal=None), inner)
     assert caught.value.code == "model_not_found" and "`b`" in caught.value.message
+
+
+def test_an_unknown_key_is_not_called_wrong_while_nobody_can_look_it_up() -> None:
+    known, unknown = new_key("inference").text, new_key("inference").text
+    runtime = runtime_of(keys=[stored(known)])
+
+    def ask(text: str) -> Any:
+        headers = {"authorization": f"Bearer {text}"}
+        return authenticate(headers, runtime, {}, NOW, "inference", database_away=True)
+
+    assert ask(known).key_id == "key_1"
+    with pytest.raises(Unavailable) as caught:
+        ask(unknown)
+    assert caught.value.status == 503 and caught.value.headers["retry-after"] == "2"
+    for wrong in (unknown[:-1], "anything-at-all"):  # never ours, whatever the database would say
+        with pytest.raises(Unauthenticated):
+            ask(wrong)

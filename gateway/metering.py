@@ -1,0 +1,42 @@
+"""The limit stage together with what it counts by and whom it tells: made once, started and closed with the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from gateway.alerts import BudgetAlerts
+from gateway.control import Control
+from gateway.spending import LedgerSpending
+from gateway.stages.limit import Limit
+from gateway.storage.counters import Counters, MemoryCounters
+from gateway.storage.counters_redis import RedisCounters
+from gateway.storage.records import PairRecord
+
+
+class Meter:
+    """``UNDERSTUDY_REDIS_URL`` in ``env`` shares limits and budgets with every process of that Redis."""
+
+    def __init__(self, env: Mapping[str, str], control: Control) -> None:
+        self._control = control
+        self._alerts = BudgetAlerts(lambda: control.runtime().config.limits.alerts)
+        ledger, url = LedgerSpending(control.reader), env.get("UNDERSTUDY_REDIS_URL", "")
+        self._counters: Counters
+        if url:
+            replicas = max(1, int(env.get("UNDERSTUDY_WORKERS") or 1))
+            self._counters = RedisCounters(url, ledger, self._alerts.spent, replicas=replicas)
+        else:
+            self._counters = MemoryCounters(time.monotonic, ledger, self._alerts.spent)
+        self.stage = Limit(self._counters)
+
+    def pair(self, pair: PairRecord) -> None:
+        """What learning spent counts against the project's and the task's budgets."""
+        self.stage.learned(pair, self._control.runtime())
+
+    async def start(self) -> None:
+        await self._counters.start()
+        self._alerts.start(self._counters.once)
+
+    async def close(self) -> None:
+        await self._counters.close()
+        await self._alerts.close()
