@@ -20,6 +20,7 @@ from gateway.api.admin import admin_routes
 from gateway.api.dialects import dialect_routes
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
+from gateway.api.http import Authenticator
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
@@ -31,6 +32,7 @@ from gateway.context import Principal
 from gateway.health_checks import HealthChecks
 from gateway.learning import Learner
 from gateway.live import Live
+from gateway.metering import Meter
 from gateway.observations import Observations
 from gateway.pipeline import fold
 from gateway.policy_files import PolicyWatcher, load
@@ -39,11 +41,9 @@ from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
 from gateway.stages.cache import Cache
 from gateway.stages.dispatch import Dispatch
 from gateway.stages.guard import Guard
-from gateway.stages.limit import Limit
 from gateway.stages.record import Record
 from gateway.stages.route import Route
 from gateway.storage.answers import MemoryAnswers
-from gateway.storage.counters import MemoryCounters
 from gateway.storage.home import Home
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
@@ -72,20 +72,21 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
     upstream = Upstream(config.timeouts)
     asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
-    observations = Observations()
+    meter, observations = Meter(env, live), Observations()
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
         metrics.pair(pair)
+        meter.pair(pair)
 
     metrics.follow(live)
     breakers = Breakers()
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
     pipeline = fold(
         [
-            Record(recorder, recent, accountant, [metrics, learner, observations], rng),
-            Authenticate(),
-            Limit(MemoryCounters()),
+            Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng),
+            Authenticate(database_away=lambda: live.database_away),
+            meter.stage,
             Guard(),
             Cache(MemoryAnswers()),
             Assign(),
@@ -94,10 +95,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         Dispatch(asker, live.watcher.answered, rng, breakers),
     )
 
-    def who(headers: Mapping[str, str]) -> Principal:
-        runtime = live.runtime()
-        return authenticate(headers, runtime, yaml_keys_of(runtime.config), time.time(), "inference")
-
+    who = _authenticator(live)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     handlers = [
         *dialect_routes(pipeline, live, ClientStates(live, load_cipher(home)), who),
@@ -113,6 +111,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _refresh(live)
+        await meter.start()
         learner.start()
         checks = HealthChecks(upstream, breakers, lambda: live.runtime().config.upstreams)
         background = _background(_follow_database(live), _follow_policies(live, watcher), checks.run())
@@ -121,6 +120,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         finally:
             await _stop(background)
             await learner.stop()
+            await meter.close()
             await upstream.close()
             recorder.close()
             live.reader.close()
@@ -138,6 +138,17 @@ async def _stop(background: list[asyncio.Task[None]]) -> None:
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
+
+
+def _authenticator(live: Live) -> Authenticator:
+    """Who a request is by its headers, outside the pipeline."""
+
+    def who(headers: Mapping[str, str]) -> Principal:
+        runtime, now = live.runtime(), time.time()
+        keys, away = yaml_keys_of(runtime.config), live.database_away
+        return authenticate(headers, runtime, keys, now, "inference", database_away=away)
+
+    return who
 
 
 async def _refresh(live: Live) -> None:
