@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+from aiohttp import web
+
+from gateway.alerts import BudgetAlerts
+from gateway.config import Alerts
+from gateway.storage.counters import Rule
+
+
+async def test_each_share_is_told_once_signed_and_tried_again() -> None:
+    got: list[tuple[bytes, dict[str, str]]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        got.append((await request.read(), dict(request.headers)))
+        return web.Response(status=500 if len(got) == 1 else 204)
+
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk="
+    settings = Alerts(webhook=f"http://127.0.0.1:{port}/hook", secret=secret)
+
+    async def first(name: str, ttl: float) -> bool:
+        return True
+
+    alerts = BudgetAlerts(lambda: settings, wait_s=0.01)
+    alerts.start(first)
+    rule = Rule("key", "k", "day", 1000, 1, "2026-11-21", 0.0)
+    for spent in (100, 600, 700, 1000):
+        alerts.spent(rule, spent)
+    for _ in range(100):
+        if len(got) >= 3:
+            break
+        await asyncio.sleep(0.02)
+    await alerts.close()
+    await runner.cleanup()
+    assert [json.loads(body)["data"]["share"] for body, _ in got] == [0.5, 0.5, 1.0]
+    client = openai.OpenAI(api_key="x")
+    for body, headers in got:
+        client.webhooks.verify_signature(body, headers, secret=secret)
+    client.close()
