@@ -12,6 +12,7 @@ from gateway.providers import ClassifierProvider
 from optimizer.routing.plan import Candidate
 
 _CHARACTERS_PER_TOKEN = 4.0
+_UNCOUNTED = frozenset({"images", "audio"})
 _MEMORY = 0.02  # weight of the newest call in the running shape
 
 
@@ -77,6 +78,8 @@ class Accountant:
         if rung is None or exchange.cache == "hit":
             return
         config = exchange.runtime.config
+        if exchange.usage is None and exchange.endpoint in _UNCOUNTED:
+            return  # no characters stand for a picture or a sound: the cost stays unknown
         chars = characters(exchange)
         task = exchange.task
         if rung.role == "student":
@@ -89,7 +92,10 @@ class Accountant:
             elif task is not None and rung.role == "teacher":
                 shape = self._shapes.get(task.name, Shape())
                 self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
-            exchange.cost_usd = cost(exchange.usage, price_for(config, rung.candidate))
+            price = price_for(config, rung.candidate)
+            exchange.cost_usd = cost(exchange.usage, price)
+            if exchange.batch and exchange.cost_usd is not None and price is not None and price.batch is not None:
+                exchange.cost_usd *= price.batch
         exchange.teacher_cost_usd = self._teacher_cost(exchange)
 
     def _teacher_cost(self, exchange: Exchange) -> float | None:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from litestar import Litestar
@@ -29,12 +30,13 @@ from gateway.breakers import Breakers
 from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
+from gateway.data_side import DataSide
 from gateway.health_checks import HealthChecks
 from gateway.learning import Learner
 from gateway.live import Live
 from gateway.metering import Meter
 from gateway.observations import Observations
-from gateway.pipeline import fold
+from gateway.pipeline import Stage, fold
 from gateway.policy_files import PolicyWatcher, load
 from gateway.stages.assign import Assign
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
@@ -72,33 +74,28 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
     upstream = Upstream(config.timeouts)
     asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
-    meter, observations = Meter(env, live), Observations()
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
         metrics.pair(pair)
         meter.pair(pair)
 
+    meter, observations = Meter(env, live), Observations()
     metrics.follow(live)
     breakers = Breakers()
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
+    record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
+    stages: list[Stage] = [Authenticate(database_away=lambda: live.database_away), meter.stage]
     pipeline = fold(
-        [
-            Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng),
-            Authenticate(database_away=lambda: live.database_away),
-            meter.stage,
-            Guard(),
-            Cache(MemoryAnswers()),
-            Assign(),
-            Route(rng, observations),
-        ],
+        [record, *stages, Guard(), Cache(MemoryAnswers()), Assign(), Route(rng, observations)],
         Dispatch(asker, live.watcher.answered, rng, breakers),
     )
-
+    data = DataSide(home, live, upstream, record, stages, pipeline, partial(_authenticator, live))
     who = _authenticator(live)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     handlers = [
         *dialect_routes(pipeline, live, ClientStates(live, load_cipher(home)), who),
+        *data.routes,
         *stored_routes(live, recent, who),
         *model_routes(live, who),
         *health_routes(live, who, admin_digest, metrics.render),
@@ -113,12 +110,14 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         await _refresh(live)
         await meter.start()
         learner.start()
+        data.start()
         checks = HealthChecks(upstream, breakers, lambda: live.runtime().config.upstreams)
         background = _background(_follow_database(live), _follow_policies(live, watcher), checks.run())
         try:
             yield
         finally:
             await _stop(background)
+            await data.stop()
             await learner.stop()
             await meter.close()
             await upstream.close()
@@ -130,6 +129,17 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     return app, config
 
 
+def _authenticator(live: Live, scope: str = "inference") -> Authenticator:
+    """Who a request is by its headers, outside the pipeline."""
+
+    def who(headers: Mapping[str, str]) -> Principal:
+        runtime, now = live.runtime(), time.time()
+        keys, away = yaml_keys_of(runtime.config), live.database_away
+        return authenticate(headers, runtime, keys, now, scope, database_away=away)
+
+    return who
+
+
 def _background(*work: Coroutine[None, None, None]) -> list[asyncio.Task[None]]:
     return [asyncio.create_task(one) for one in work]
 
@@ -138,17 +148,6 @@ async def _stop(background: list[asyncio.Task[None]]) -> None:
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
-
-
-def _authenticator(live: Live) -> Authenticator:
-    """Who a request is by its headers, outside the pipeline."""
-
-    def who(headers: Mapping[str, str]) -> Principal:
-        runtime, now = live.runtime(), time.time()
-        keys, away = yaml_keys_of(runtime.config), live.database_away
-        return authenticate(headers, runtime, keys, now, "inference", database_away=away)
-
-    return who
 
 
 async def _refresh(live: Live) -> None:

@@ -170,8 +170,25 @@ class Price(_Node, frozen=True):
     cached_input: Annotated[float, Meta(ge=0)] | None = None
     cache_write: Annotated[float, Meta(ge=0)] | None = None
     """Tokens written to a cache; None: what input costs."""
+    batch: Share | None = None
+    """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""
     source: str = ""
+
+
+class Files(_Node, frozen=True):
+    """Uploaded files and those that batches write; bytes."""
+
+    max_bytes: Annotated[int, Meta(ge=1024)] = 512 * 1024 * 1024
+    project_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024 * 1024
+
+
+class Batches(_Node, frozen=True):
+    """``concurrency`` lines are asked at a time while there is no live traffic; each live call takes one away."""
+
+    enabled: bool = True
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 8
+    open_per_project: Annotated[int, Meta(ge=1)] = 100
 
 
 class Model(_Node, frozen=True):
@@ -193,6 +210,15 @@ class CandidateRef(_Node, frozen=True):
     model: str
     quality: Share | None = None
     region: str = ""
+
+
+class Surface(_Node, frozen=True):
+    """Who serves what is not chat, when a client names a model that no task and no price list knows."""
+
+    embeddings: Name | None = None
+    moderations: CandidateRef | None = None
+    images: Name | None = None
+    audio: Name | None = None
 
 
 class Teacher(_Node, frozen=True):
@@ -350,6 +376,9 @@ class Config(_Node, frozen=True):
     engines: Engines = field(default_factory=Engines)
     spool: Spool = field(default_factory=Spool)
     cache: Cache = field(default_factory=Cache)
+    files: Files = field(default_factory=Files)
+    batches: Batches = field(default_factory=Batches)
+    surface: Surface = field(default_factory=Surface)
     prices: dict[str, dict[str, Price]] = {}
     models: dict[str, dict[str, Model]] = {}
     aliases: dict[str, str] = {}

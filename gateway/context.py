@@ -52,6 +52,9 @@ class Exchange:
     endpoint: str = "chat"
     """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
 
+    batch: str = ""
+    """The batch this call is a line of; "" for live traffic."""
+
     # authenticate
     principal: Principal | None = None
     # assign

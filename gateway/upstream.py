@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -20,6 +20,12 @@ from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 
 LARGEST_ANSWER = 32 * 1024 * 1024
+
+
+class StreamedRequest(UpstreamRequest, frozen=True, kw_only=True):
+    """A request whose body is read as it is sent; ``pieces`` begins anew for each attempt."""
+
+    pieces: Callable[[], AsyncIterator[bytes]]
 
 
 class Reply:
@@ -123,10 +129,11 @@ class Upstream:
             total=remaining, sock_connect=min(limits.connect, remaining), sock_read=limits.chunk_gap
         )
         options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
+        body = request.pieces() if isinstance(request, StreamedRequest) else request.body
         try:
             async with asyncio.timeout(first_byte):
                 response = await self._session(request.socket).post(
-                    request.url, data=request.body, headers=request.headers, **options
+                    request.url, data=body, headers=request.headers, **options
                 )
         except aiohttp.ServerTimeoutError:
             raise _timeout(name, "to connect or to answer") from None

@@ -106,6 +106,13 @@ async def usual(line: Line) -> None:
         await line.answer()
 
 
+def body_of(headers: dict[str, str], raw: bytes) -> Any:
+    """JSON decoded, anything else as its bytes."""
+    if not raw:
+        return None
+    return json.loads(raw) if "json" in headers.get("content-type", "json") else raw
+
+
 class Provider:
     """``behave`` is replaced by tests; ``script`` answers the next requests first, in order."""
 
@@ -133,7 +140,7 @@ class Provider:
         first, *rest = head.decode("latin-1").split("\r\n")
         headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in rest if line)}
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
-        seen = Seen(first.split(" ")[1], headers, json.loads(raw) if raw else None)
+        seen = Seen(first.split(" ")[1], headers, body_of(headers, raw))
         self.seen.append(seen)
         watch = asyncio.create_task(self._watch(reader, seen))
         behaviour = self.script.pop(0) if self.script else self.behave

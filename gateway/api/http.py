@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from litestar.types import Receive, Scope, Send
@@ -58,6 +58,21 @@ async def _discard(receive: Receive, more: bool) -> None:
             while more and dropped < _LINGER_BYTES:
                 part, more = await _piece(receive, _LINGER_S)
                 dropped += len(part)
+
+
+async def body_pieces(receive: Receive, idle: float) -> AsyncIterator[bytes]:
+    """The request's body as it arrives. Raises RequestTimeout or ClientGone."""
+    more = True
+    while more:
+        part, more = await _piece(receive, idle)
+        if part:
+            yield part
+
+
+async def discard(receive: Receive) -> None:
+    """Lets a client that is still sending finish, within bounds, so that it sees the answer."""
+    with contextlib.suppress(ClientGone):
+        await _discard(receive, True)
 
 
 async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:

@@ -112,7 +112,7 @@ class Ingress:
             rendering = await self._dialect.read(headers, await decoded(body))
             exchange = self._exchange(headers, rendering, request_id, started)
             call = _Call(exchange, send, rendering, self._dialect)
-            watch = asyncio.create_task(_cancel_on_disconnect(receive, here))
+            watch = asyncio.create_task(cancel_on_disconnect(receive, here))
             await call.answer(await rendering.ask(self._pipeline, exchange))
         except errors.GatewayError as error:
             await self._refuse(send, error, request_id, call)
@@ -130,6 +130,20 @@ class Ingress:
                 call.close()
             if watch is not None:
                 watch.cancel()
+
+    async def once(
+        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str
+    ) -> bytes:
+        """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
+        rendering = await self._dialect.read({}, data)
+        exchange = self._exchange({}, rendering, request_id, time.monotonic())
+        exchange.principal, exchange.batch = principal, batch
+        answer = await rendering.ask(self._pipeline, exchange)
+        if not isinstance(answer, WholeAnswer):
+            await answer.aclose()
+            raise errors.BadRequest("A line of a batch cannot be streamed.", param="stream")
+        answer.data["id"], answer.data["model"] = exchange.call_id, exchange.request.model
+        return await rendering.whole(exchange, answer.data)
 
     def _exchange(
         self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float
@@ -233,13 +247,34 @@ def client_patience(headers: Mapping[str, str]) -> float:
     return seconds if seconds > 0 else float("inf")
 
 
-async def _cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
+async def cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
     """A client that leaves frees the upstream at once, also before the first byte."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             call.cancel()
             return
+
+
+def told(exchange: Exchange) -> dict[str, str]:
+    """What the headers of an answer say about its call, in every API."""
+    rung = exchange.answered_by
+    found = {
+        "x-understudy-call-id": exchange.call_id,
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": str(round((time.monotonic() - exchange.started) * 1000)),
+        **exchange.response_headers,
+    }
+    if exchange.task is not None:
+        found["x-understudy-task"] = exchange.task.name
+    if rung is not None:
+        found["x-understudy-candidate"] = rung.candidate.name
+        settings = exchange.runtime.config.providers.get(rung.candidate.provider)
+        if getattr(settings, "simulated", False):
+            found["x-understudy-simulated"] = "true"
+    if exchange.cache:
+        found["x-understudy-cache"] = exchange.cache
+    return found
 
 
 class _Call:
@@ -281,25 +316,7 @@ class _Call:
             self._pulse.stop()
 
     def headers(self) -> dict[str, str]:
-        exchange = self._exchange
-        rung = exchange.answered_by
-        found = {
-            "x-understudy-call-id": exchange.call_id,
-            "openai-version": "2020-10-01",
-            "openai-processing-ms": str(round((time.monotonic() - exchange.started) * 1000)),
-            **exchange.response_headers,
-            **self._dialect.headers(exchange.request_id),
-        }
-        if exchange.task is not None:
-            found["x-understudy-task"] = exchange.task.name
-        if rung is not None:
-            found["x-understudy-candidate"] = rung.candidate.name
-            settings = exchange.runtime.config.providers.get(rung.candidate.provider)
-            if getattr(settings, "simulated", False):
-                found["x-understudy-simulated"] = "true"
-        if exchange.cache:
-            found["x-understudy-cache"] = exchange.cache
-        return found
+        return told(self._exchange) | self._dialect.headers(self._exchange.request_id)
 
     async def answer(self, answer: WholeAnswer | ChunkStream) -> None:
         if isinstance(answer, WholeAnswer):

@@ -46,8 +46,11 @@ class Record:
     ) -> None:
         self._recorder, self._recent, self._accountant = recorder, recent, accountant
         self._observers, self._rng, self._clock = observers, rng, clock
+        self.live_calls = 0
+        """Calls in flight that are not lines of batches; streams count until their end."""
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        self.live_calls += not exchange.batch
         try:
             answer = await inner(exchange)
         except GatewayError as error:
@@ -88,6 +91,7 @@ class Record:
         answer: dict[str, Any] | None,
         text: str,
     ) -> None:
+        self.live_calls -= not exchange.batch
         if exchange.principal is None:
             return  # nobody's call: a wrong key is counted by the metrics, not by the ledger
         self._accountant.settle(exchange, text)
@@ -163,6 +167,7 @@ def record_of(
         verdicts=exchange.verdicts,
         metadata=exchange.request.metadata or {},
         endpoint=exchange.endpoint,
+        batch=exchange.batch,
     )
 
 

@@ -6,6 +6,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.storage.data_values import (
+    AddBatch,
+    AddFile,
+    CancelBatch,
+    ClaimBatch,
+    DeleteFile,
+    ReportBatch,
+)
 from gateway.storage.values import Dataset, Key, RunState
 from optimizer.rollout import Stage, Student
 
@@ -143,6 +151,12 @@ Command = (
     | AddStudent
     | MoveStudent
     | HandleWish
+    | AddFile
+    | DeleteFile
+    | AddBatch
+    | ClaimBatch
+    | ReportBatch
+    | CancelBatch
 )
 
 

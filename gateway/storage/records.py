@@ -79,7 +79,9 @@ class CallRecord(Struct, frozen=True, tag="call"):
     metadata: dict[str, str]
     text: CallText | None = None
     endpoint: str = "chat"
-    """The API the client spoke: chat, responses, messages or completions."""
+    """The API the client spoke: chat, responses, messages, completions, embeddings, moderations, images, audio."""
+    batch: str = ""
+    """The batch this call was a line of; "" for live traffic."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

@@ -8,6 +8,7 @@ from gateway.storage.home import Home
 from gateway.storage.protocols import Reader
 from gateway.storage.read_captures import CaptureQueries
 from gateway.storage.read_costs import CostQueries
+from gateway.storage.read_data import DataQueries
 from gateway.storage.read_learning import LearningQueries
 from gateway.storage.read_page import PageQueries
 from gateway.storage.read_runs import RunQueries
@@ -18,7 +19,7 @@ from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Stage
 
 
-class SqlReader(CaptureQueries, CostQueries, LearningQueries, RunQueries, PageQueries):
+class SqlReader(CaptureQueries, CostQueries, DataQueries, LearningQueries, RunQueries, PageQueries):
     """Every method raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away or not there yet."""
 
     def generation(self) -> int:

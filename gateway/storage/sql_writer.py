@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage import sql_keys, sql_runs, sql_students
+from gateway.storage import sql_batches, sql_files, sql_keys, sql_runs, sql_students
 from gateway.storage.commands import (
     AddDataset,
     AddStudent,
@@ -26,6 +26,14 @@ from gateway.storage.commands import (
     RotateKey,
     WriterAway,
 )
+from gateway.storage.data_values import (
+    AddBatch,
+    AddFile,
+    CancelBatch,
+    ClaimBatch,
+    DeleteFile,
+    ReportBatch,
+)
 from gateway.storage.engine import serialise_writes
 
 _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
@@ -41,6 +49,12 @@ _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     AddStudent: sql_students.add_student,
     MoveStudent: sql_students.move_student,
     HandleWish: sql_students.handle_wish,
+    AddFile: sql_files.add_file,
+    DeleteFile: sql_files.delete_file,
+    AddBatch: sql_batches.add_batch,
+    ClaimBatch: sql_batches.claim_batch,
+    ReportBatch: sql_batches.report_batch,
+    CancelBatch: sql_batches.cancel_batch,
 }
 
 

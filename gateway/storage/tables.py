@@ -108,6 +108,7 @@ class CallRow(Table, table=True):
     reason: str
     config_digest: str
     verdicts: str = Field(sa_column=_text())
+    batch: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class CaptureRow(Table, table=True):

@@ -24,6 +24,16 @@ from gateway.storage.commands import (
     RevokeKey,
     RotateKey,
 )
+from gateway.storage.data_values import (
+    AddBatch,
+    AddFile,
+    Batch,
+    CancelBatch,
+    ClaimBatch,
+    DeleteFile,
+    ReportBatch,
+    StoredFile,
+)
 from gateway.storage.values import Dataset, Key, Run
 from optimizer.rollout import Student
 
@@ -43,6 +53,12 @@ RESULTS: dict[type[Any], Any] = {
     AddStudent: Student,
     MoveStudent: Student,
     HandleWish: None,
+    AddFile: StoredFile,
+    DeleteFile: None,
+    AddBatch: Batch,
+    ClaimBatch: Batch | None,
+    ReportBatch: Batch,
+    CancelBatch: Batch | None,
 }
 
 

@@ -1,0 +1,251 @@
+"""/v1/images/* and /v1/audio/*: passed on to a provider that speaks OpenAI, and its answer passed back.
+
+The gateway reads what it decides by (the model, the texts a guardrail judges) and leaves the rest as it is: file
+parts of a form go through a temporary file, answers come back as bytes or as a stream, JSON or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import multipart
+from litestar import Request, post
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from gateway import errors
+from gateway.api.embeddings import model_in
+from gateway.api.http import ClientGone, discard, headers_of, read_body
+from gateway.api.ingress import refuse_steering, told
+from gateway.api.multipart import read_form
+from gateway.api.surface import Door, new_exchange
+from gateway.context import Exchange
+from gateway.live import Live
+from gateway.masking import texts_of
+from gateway.protocol.answer import ChunkStream
+from gateway.protocol.body import decode_object
+from gateway.protocol.chat import usage_from_wire
+from gateway.protocol.sse import frame
+from gateway.providers.codec import UpstreamRequest
+from gateway.storage.files import FileStore, Upload
+from gateway.surface import PROSE, PassedStream, Piece, Surface, address, usage_of
+from gateway.upstream import StreamedRequest
+from optimizer.routing.plan import Rung
+
+PATHS = (
+    "/images/generations", "/images/edits", "/images/variations",
+    "/audio/speech", "/audio/transcriptions", "/audio/translations",
+)  # fmt: skip
+_LARGEST_JSON = 32 * 1024 * 1024
+_PASSED_HEADERS = ("content-disposition", "openai-model")
+
+
+@dataclass
+class Parcel:
+    """A form on its way: text fields in memory, file parts already framed for the next hop in a temporary file."""
+
+    boundary: str = field(default_factory=lambda: "understudy-" + secrets.token_hex(16))
+    upload: Upload | None = None
+    store: FileStore | None = None
+    _open: bool = False
+
+    def begin(self, part: multipart.MultipartSegment) -> None:
+        assert self.store is not None
+        if self.upload is None:
+            self.upload = self.store.begin()
+        self.close_part()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in part.headerlist)
+        self.upload.write(f"--{self.boundary}\r\n{lines}\r\n".encode())
+        self._open = True
+
+    def write(self, piece: bytes) -> None:
+        assert self.upload is not None
+        self.upload.write(piece)
+
+    def close_part(self) -> None:
+        if self._open and self.upload is not None:
+            self.upload.write(b"\r\n")
+            self._open = False
+
+    async def flush(self) -> None:
+        if self.upload is not None:
+            await self.upload.flush()
+
+    def framed(self, fields: list[tuple[str, str]]) -> bytes:
+        """The text fields, framed."""
+        frames = [
+            f'--{self.boundary}\r\ncontent-disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'
+            for name, value in fields
+        ]
+        return "".join(frames).encode()
+
+    async def pieces(self, head: bytes) -> AsyncIterator[bytes]:
+        yield head
+        if self.upload is not None:
+            async for piece in self.upload.pieces():
+                yield piece
+        yield f"--{self.boundary}--\r\n".encode()
+
+    def length(self, head: bytes) -> int:
+        return len(head) + (self.upload.size if self.upload else 0) + len(self.boundary) + 6
+
+    def close(self) -> None:
+        if self.upload is not None:
+            self.upload.close()
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+class PassThrough:
+    """An ASGI app for one path."""
+
+    def __init__(self, surface: Surface, live: Live, store: FileStore, path: str) -> None:
+        self._surface, self._live, self._store, self._path = surface, live, store, path
+        self._endpoint = path.split("/")[1]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work(door: Door) -> None:
+            headers = headers_of(scope)
+            if headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                await self._form(door, headers)
+            else:
+                server = self._live.runtime().config.server
+                limit, idle = server.max_body_bytes, server.body_timeout_s
+                data = decode_object(await read_body(scope, receive, limit=limit, idle=idle))
+                await self._answer(door, headers, data, None, [])
+
+        await Door(receive, send).through(work)
+
+    async def _form(self, door: Door, headers: dict[str, str]) -> None:
+        config = self._live.runtime().config
+        parcel = Parcel(store=self._store)
+        try:
+            try:
+                fields = await read_form(
+                    headers, door.receive, parcel,
+                    limit=config.files.max_bytes, idle=config.server.body_timeout_s,
+                )  # fmt: skip
+            except errors.TooLarge:
+                await discard(door.receive)
+                raise
+            except OSError as problem:
+                raise errors.Unavailable(
+                    "The gateway cannot write to its disk; its operator has to make room.",
+                    code="storage_failed",
+                    headers={"x-should-retry": "false"},
+                    detail=repr(problem),
+                ) from problem
+            parcel.close_part()
+            if parcel.upload is not None:
+                await parcel.upload.flush(least=0)
+            await self._answer(door, headers, dict(fields), parcel, fields)
+        finally:
+            parcel.close()
+
+    async def _answer(
+        self,
+        door: Door,
+        headers: dict[str, str],
+        data: dict[str, Any],
+        parcel: Parcel | None,
+        fields: list[tuple[str, str]],
+    ) -> None:
+        refuse_steering(data)
+        text = "\n".join(texts_of({name: data[name] for name in PROSE if name in data}))
+        door.exchange = exchange = new_exchange(
+            self._live, headers, endpoint=self._endpoint, model=model_in(data), text=text, body=data,
+            request_id=door.request_id, started=door.started,
+        )  # fmt: skip
+        door.watch()
+
+        async def ask(exchange: Exchange, rung: Rung) -> PassedStream:
+            request = self._request(exchange, rung, parcel, fields)
+            return await self._ask(exchange, rung, request)
+
+        answer = await self._surface.run(exchange, ask)
+        assert not hasattr(answer, "data")
+        await _send(door, exchange, answer)
+
+    def _request(
+        self, exchange: Exchange, rung: Rung, parcel: Parcel | None, fields: list[tuple[str, str]]
+    ) -> UpstreamRequest:
+        model = rung.candidate.model
+        url, headers = address(exchange.runtime.codecs[rung.candidate.provider], self._path, model)
+        if parcel is None:
+            return UpstreamRequest(url, headers, msgspec.json.encode({**exchange.body, "model": model}))
+        now = [
+            (name, model if name == "model" else str(exchange.body[name]) if name in PROSE else value)
+            for name, value in fields
+        ]
+        head = parcel.framed(now)
+        framed = {
+            **headers,
+            "content-type": f"multipart/form-data; boundary={parcel.boundary}",
+            "content-length": str(parcel.length(head)),
+        }
+        return StreamedRequest(url, framed, b"", pieces=lambda: parcel.pieces(head))
+
+    async def _ask(self, exchange: Exchange, rung: Rung, request: UpstreamRequest) -> PassedStream:
+        """The answer as it is; a JSON one is read whole, for its usage."""
+        reply = await self._surface.send(exchange, rung, request)
+        try:
+            kind = reply.headers.get("content-type", "")
+            for name in _PASSED_HEADERS:
+                if name in reply.headers:
+                    exchange.response_headers[name] = reply.headers[name]
+            exchange.response_headers["content-type"] = kind or "application/octet-stream"
+            if not kind.startswith("application/json"):
+                return PassedStream(reply, await reply.piece())
+            body = await reply.read()
+        except BaseException:
+            reply.release()
+            raise
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            data = msgspec.json.decode(body)
+            exchange.usage = usage_from_wire(usage_of(data.get("usage"))) if isinstance(data, dict) else None
+        return PassedStream(reply, body)
+
+
+async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
+    begun = False
+    try:
+        pieces = aiter(stream)
+        first = await anext(pieces, None)
+        pairs = {**told(exchange), "x-request-id": door.request_id}
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in pairs.items()
+        ]
+        await door.send({"type": "http.response.start", "status": 200, "headers": headers})
+        begun = True
+        piece = first
+        while piece is not None:
+            raw = piece.raw if isinstance(piece, Piece) else b""
+            piece = await anext(pieces, None)  # the call is recorded before its last byte leaves
+            await door.send({"type": "http.response.body", "body": raw, "more_body": True})
+        await door.send({"type": "http.response.body", "body": b"", "more_body": False})
+    except errors.GatewayError as error:
+        if not begun:
+            raise
+        if not exchange.response_headers["content-type"].startswith("text/event-stream"):
+            raise ClientGone from error  # after the 200, a body without its end is the only sign there is
+        await door.send({"type": "http.response.body", "body": frame(error.body()), "more_body": False})
+    finally:
+        await stream.aclose()
+
+
+def pass_through_routes(surface: Surface, live: Live, store: FileStore) -> list[Any]:
+    return [_route(PassThrough(surface, live, store, path), path) for path in PATHS]
+
+
+def _route(endpoint: PassThrough, path: str) -> Any:
+    @post(f"/v1{path}", status_code=200)
+    async def pass_on(request: Request[Any, Any, Any]) -> ASGIApp:
+        return endpoint
+
+    return pass_on

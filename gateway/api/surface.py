@@ -1,0 +1,191 @@
+"""The way in for what is not chat: one skeleton for errors and disconnects, and JSON endpoints on it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from gateway import errors
+from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole
+from gateway.api.ingress import cancel_on_disconnect, client_patience, refuse_steering, told
+from gateway.context import Exchange, Principal
+from gateway.live import Live
+from gateway.protocol.answer import WholeAnswer
+from gateway.protocol.body import decode_object
+from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
+from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.failures import nonsense, object_in
+from gateway.surface import Surface, address, usage_of
+from optimizer.routing.plan import Rung
+
+encode = msgspec.json.encode
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A request as it was understood: what goes upstream, the texts that are counted, how the answer is told."""
+
+    body: dict[str, Any]
+    model: str
+    text: str
+    tell: Callable[[dict[str, Any]], None]
+    """Changes the provider's answer in place into what this client asked for. Raises ValueError for junk."""
+    shown: str = ""
+    """The model's name as the client wrote it; "" when it wrote none."""
+
+
+class Kind(Protocol):
+    """One JSON endpoint."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+
+    def read(self, data: dict[str, Any], live: Live) -> Wanted:
+        """Raises BadRequest that names the parameter at fault, Unavailable when nobody is configured."""
+
+    def again(self, provider: str, body: dict[str, Any], error: AttemptFailed) -> dict[str, Any] | None:
+        """Another body for a provider that refused this one; None when there is nothing to change."""
+
+    def fit(self, provider: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as this provider takes it."""
+
+
+def new_exchange(
+    live: Live, headers: Mapping[str, str], *, endpoint: str, model: str, text: str, body: dict[str, Any],
+    request_id: str, started: float, principal: Principal | None = None, batch: str = "",
+) -> Exchange:  # fmt: skip
+    """A call that is not chat. Its typed request stands for it where stages count, price and match."""
+    runtime, user = live.runtime(), body.get("user")
+    request = ChatRequest(
+        model=model,
+        messages=[Message(role="user", content=text)],
+        max_completion_tokens=1,
+        user=user if isinstance(user, str) else None,
+    )
+    return Exchange(
+        call_id=f"{endpoint[:5]}-{secrets.token_hex(16)}",
+        request_id=request_id,
+        received_at=time.time(),
+        started=started,
+        deadline=started + min(runtime.config.timeouts.total, client_patience(headers)),
+        headers=headers,
+        body=body,
+        request=request,
+        runtime=runtime,
+        endpoint=endpoint,
+        principal=principal,
+        batch=batch,
+    )
+
+
+class Door:
+    """One connection: tells errors in OpenAI's shape and frees the upstream when the client leaves."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.receive, self.send = receive, send
+        self.request_id, self.started = "req_" + secrets.token_hex(16), time.monotonic()
+        self.exchange: Exchange | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """From now on a client that leaves cancels the call. The body must have been read."""
+        here = asyncio.current_task()
+        assert here is not None
+        self._watch = asyncio.create_task(cancel_on_disconnect(self.receive, here))
+
+    async def through(self, work: Callable[[Door], Awaitable[None]]) -> None:
+        try:
+            await work(self)
+        except errors.GatewayError as error:
+            headers = told(self.exchange) if self.exchange is not None else {}
+            await send_error(self.send, error, self.request_id, headers)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            if self._watch is None or not self._watch.done():
+                raise  # not the client: the server is shutting down
+            here = asyncio.current_task()
+            if here is not None:
+                here.uncancel()
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+
+
+class JsonEndpoint:
+    """An ASGI app for one JSON endpoint; ``once`` is the same for a line of a batch."""
+
+    def __init__(self, surface: Surface, live: Live, kind: Kind) -> None:
+        self._surface, self._live, self._kind = surface, live, kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work(door: Door) -> None:
+            server = self._live.runtime().config.server
+            body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
+            wanted = self._read(decode_object(body))
+            door.exchange = exchange = new_exchange(
+                self._live, headers_of(scope), endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text,
+                body=wanted.body, request_id=door.request_id, started=door.started,
+            )  # fmt: skip
+            door.watch()
+            answer = await self._answer(exchange, wanted)
+            headers = told(exchange)
+            if exchange.cost_usd is not None:
+                headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
+            await send_whole(send, encode(answer), door.request_id, headers)
+
+        await Door(receive, send).through(work)
+
+    async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
+        """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
+        wanted = self._read(data)
+        exchange = new_exchange(
+            self._live, {}, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text, body=wanted.body,
+            request_id=request_id, started=time.monotonic(), principal=principal, batch=batch,
+        )  # fmt: skip
+        return encode(await self._answer(exchange, wanted))
+
+    def _read(self, data: dict[str, Any]) -> Wanted:
+        refuse_steering(data)
+        return self._kind.read(data, self._live)
+
+    async def _answer(self, exchange: Exchange, wanted: Wanted) -> dict[str, Any]:
+        async def ask(exchange: Exchange, rung: Rung) -> WholeAnswer:
+            provider = rung.candidate.provider
+            body = self._kind.fit(provider, exchange.body)
+            try:
+                return await self._ask(exchange, rung, body, wanted)
+            except AttemptFailed as problem:
+                other = self._kind.again(provider, body, problem)
+                if other is None:
+                    raise
+            return await self._ask(exchange, rung, other, wanted)
+
+        answer = await self._surface.run(exchange, ask)
+        assert isinstance(answer, WholeAnswer)
+        return answer.data
+
+    async def _ask(self, exchange: Exchange, rung: Rung, body: dict[str, Any], wanted: Wanted) -> WholeAnswer:
+        name, model = rung.candidate.provider, rung.candidate.model
+        url, headers = address(exchange.runtime.codecs[name], self._kind.path, model)
+        request = UpstreamRequest(url=url, headers=headers, body=encode({**body, "model": model}))
+        reply = await self._surface.send(exchange, rung, request)
+        try:
+            data = object_in(name, await reply.read())
+        finally:
+            reply.release()
+        try:
+            wanted.tell(data)
+        except ValueError as problem:
+            raise nonsense(name, str(problem)) from None
+        if wanted.shown and "model" in data:
+            data["model"] = wanted.shown
+        exchange.usage = usage_from_wire(usage_of(data.get("usage")))
+        return WholeAnswer(data=data, text="", finish_reason=None, usage=exchange.usage)

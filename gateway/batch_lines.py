@@ -1,0 +1,176 @@
+"""The lines of a batch: what is wrong with an input file, what an answered line looks like, what is done already.
+
+Outputs are appended a whole line at a time under the ids that their files will have, so a process that was killed
+leaves at most one torn line, which its successor cuts off; what was written is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.storage.data_values import LineError
+from gateway.storage.files import write_all
+
+MOST_LINES = 50_000
+LONGEST_LINE = 16 * 1024 * 1024
+_MOST_ERRORS = 100
+_LONGEST_ID = 512
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+
+class Line(msgspec.Struct, frozen=True):
+    custom_id: str
+    body: dict[str, Any]
+
+
+def validate(path: Path, endpoint: str) -> tuple[int, tuple[LineError, ...]]:
+    """How many requests an input file holds, and what is wrong with it, the first hundred mistakes."""
+    found: list[LineError] = []
+    seen: set[str] = set()
+    count = 0
+    for number, text in numbered(path):
+        count += 1
+        if count > MOST_LINES:
+            found.append(LineError("too_many_requests", f"A batch takes at most {MOST_LINES} requests."))
+            break
+        wrong = _wrong(text, endpoint, seen, number)
+        if wrong is not None:
+            found.append(wrong)
+            if len(found) >= _MOST_ERRORS:
+                break
+    if not count:
+        found.append(LineError("empty_file", "The input file holds no requests."))
+    return count, tuple(found)
+
+
+def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, counted from one as they stand in the file."""
+    with path.open("rb") as source:
+        number = 0
+        while text := source.readline(LONGEST_LINE + 1):
+            number += 1
+            if text.strip():
+                yield number, text
+            if len(text) > LONGEST_LINE:
+                return
+
+
+def _wrong(text: bytes, endpoint: str, seen: set[str], number: int) -> LineError | None:
+    def error(code: str, message: str, param: str | None = None) -> LineError:
+        return LineError(code, message, number, param)
+
+    if len(text) > LONGEST_LINE:
+        return error("line_too_long", f"The line is longer than {LONGEST_LINE} bytes.")
+    try:
+        data = _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return error("invalid_json_line", "This line is not parseable as valid JSON.")
+    if not isinstance(data, dict):
+        return error("invalid_json_line", "This line is no JSON object.")
+    custom_id = data.get("custom_id")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= _LONGEST_ID:
+        return error(
+            "missing_required_parameter", "'custom_id' must be a text of 1 to 512 characters.", "custom_id"
+        )
+    if custom_id in seen:
+        return error(
+            "duplicate_custom_id", "The custom_id of this line was used before in this file.", "custom_id"
+        )
+    seen.add(custom_id)
+    if data.get("method") != "POST":
+        return error("invalid_method", "'method' must be 'POST'.", "method")
+    if data.get("url") != endpoint:
+        return error("mismatched_url", f"'url' must be the batch's endpoint, '{endpoint}'.", "url")
+    body = data.get("body")
+    if not isinstance(body, dict):
+        return error("missing_required_parameter", "'body' must be a JSON object.", "body")
+    model = body.get("model")
+    if (model is not None or endpoint != "/v1/moderations") and not isinstance(model, str):
+        return error("missing_required_parameter", "'body.model' must be a text.", "body.model")
+    if body.get("stream"):
+        return error("invalid_parameter", "A line of a batch cannot be streamed.", "body.stream")
+    return None
+
+
+def read_line(text: bytes) -> Line:
+    """A line that was found valid."""
+    data = _decode(text)
+    return Line(custom_id=data["custom_id"], body=data["body"])
+
+
+def answered(line_id: str, custom_id: str, request_id: str, body: bytes) -> bytes:
+    response = {"status_code": 200, "request_id": request_id, "body": msgspec.Raw(body)}
+    return _line(line_id, custom_id, response, None)
+
+
+def refused(line_id: str, custom_id: str, request_id: str, error: GatewayError) -> bytes:
+    response = {"status_code": error.status, "request_id": request_id, "body": error.payload()}
+    return _line(line_id, custom_id, response, None)
+
+
+def expired(line_id: str, custom_id: str) -> bytes:
+    message = "This request could not be executed before the completion window expired."
+    return _line(line_id, custom_id, None, {"code": "batch_expired", "message": message})
+
+
+def _line(line_id: str, custom_id: str, response: Any, error: Any) -> bytes:
+    return _encode({"id": line_id, "custom_id": custom_id, "response": response, "error": error}) + b"\n"
+
+
+class Outputs:
+    """The two files a batch writes. Opening them tells which lines are done. Blocking, and quick."""
+
+    def __init__(self, output: Path, error: Path) -> None:
+        self.done: set[str] = set()
+        self.completed = self.failed = 0
+        self._paths = (output, error)
+        self._descriptors: list[int] = []
+
+    def open(self) -> Outputs:
+        """Raises OSError."""
+        for at, path in enumerate(self._paths):
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._descriptors.append(descriptor)
+            whole, count = 0, 0
+            with path.open("rb") as source:
+                for text in source:
+                    if not text.endswith(b"\n"):
+                        break
+                    whole, count = whole + len(text), count + 1
+                    self.done.add(_decode(text)["custom_id"])
+            os.ftruncate(descriptor, whole)
+            if at == 0:
+                self.completed = count
+            else:
+                self.failed = count
+        return self
+
+    def add(self, custom_id: str, text: bytes, *, ok: bool) -> None:
+        """Raises OSError; a line that was written in part is cut off again."""
+        descriptor = self._descriptors[0 if ok else 1]
+        size = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, text)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        self.done.add(custom_id)
+        if ok:
+            self.completed += 1
+        else:
+            self.failed += 1
+
+    def sync(self) -> None:
+        for descriptor in self._descriptors:
+            os.fsync(descriptor)
+
+    def close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())

@@ -1,0 +1,78 @@
+"""Puts together what is not chat: embeddings, moderations, images, audio, files and batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.api.batches import Batches, batch_routes
+from gateway.api.chat import ChatDialect
+from gateway.api.embeddings import Embeddings, embedding_routes
+from gateway.api.files import file_routes
+from gateway.api.http import Authenticator
+from gateway.api.ingress import Ingress
+from gateway.api.moderations import Moderations, moderation_routes
+from gateway.api.passthrough import pass_through_routes
+from gateway.api.surface import JsonEndpoint
+from gateway.batches import BatchRunner, Once
+from gateway.live import Live
+from gateway.pipeline import Handler, Stage
+from gateway.stages.record import Record
+from gateway.storage.commands import WriterAway
+from gateway.storage.files import FileStore
+from gateway.storage.home import Home
+from gateway.storage.writers import open_writer
+from gateway.surface import Surface
+from gateway.upstream import Upstream
+
+_SWEEP_S = 60.0
+
+
+class DataSide:
+    """``stages``: authenticate and limit as chat has them, inside ``record``. ``chat``: the whole pipeline of chat.
+    ``who`` gives the authenticator of a scope."""
+
+    def __init__(
+        self, home: Home, live: Live, upstream: Upstream, record: Record, stages: list[Stage],
+        chat: Handler, who: Callable[[str], Authenticator],
+    ) -> None:  # fmt: skip
+        surface = Surface([record, *stages], upstream, random.Random())  # noqa: S311 - draws pauses, guards nothing
+        self._writer = open_writer(home)
+        self._store = FileStore(home, live.reader, self._writer)
+        embeddings = JsonEndpoint(surface, live, Embeddings())
+        moderations = JsonEndpoint(surface, live, Moderations())
+        asked: dict[str, Once] = {
+            "/v1/chat/completions": Ingress(chat, live, ChatDialect()).once,
+            "/v1/embeddings": embeddings.once,
+            "/v1/moderations": moderations.once,
+        }
+        self._runner = BatchRunner(live, self._store, self._writer, asked, lambda: record.live_calls)
+        batches = Batches(live, self._store, self._writer, self._runner)
+        self.routes: list[Any] = [
+            *embedding_routes(embeddings),
+            *moderation_routes(moderations),
+            *pass_through_routes(surface, live, self._store),
+            *file_routes(live, self._store, who("data")),
+            *batch_routes(batches, who("inference")),
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._runner.run()), asyncio.create_task(self._sweep())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            with contextlib.suppress(SQLAlchemyError, WriterAway, OSError):
+                await self._store.sweep()
+            await asyncio.sleep(_SWEEP_S)

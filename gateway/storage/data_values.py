@@ -1,0 +1,120 @@
+"""Files and batches as storage knows them, and what is asked of the writer about them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+]
+OPEN_BATCH: tuple[BatchStatus, ...] = ("validating", "in_progress", "finalizing", "cancelling")
+
+
+class StoredFile(Struct, frozen=True):
+    """One file of a project. Its bytes lie under the data directory by ``id``; ``filename`` is only shown."""
+
+    id: str
+    project: str
+    key_id: str
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: float
+    expires_at: float | None
+
+
+class LineError(Struct, frozen=True):
+    """What is wrong with an input file; ``line`` counts from one, None when it is the file as a whole."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+
+class Batch(Struct, frozen=True):
+    """A batch as it is stored. While it is open, ``worker`` with a fresh ``heartbeat_at`` is at work on it."""
+
+    id: str
+    project: str
+    key_id: str
+    endpoint: str
+    completion_window: str
+    input_file_id: str
+    created_at: float
+    expires_at: float
+    status: BatchStatus = "validating"
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    output_expires_s: int | None = None
+    errors: tuple[LineError, ...] = ()
+    metadata: dict[str, str] | None = None
+    in_progress_at: float | None = None
+    finalizing_at: float | None = None
+    completed_at: float | None = None
+    failed_at: float | None = None
+    expired_at: float | None = None
+    cancelling_at: float | None = None
+    cancelled_at: float | None = None
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    worker: str = ""
+    heartbeat_at: float | None = None
+
+
+class AddFile(Struct, frozen=True, tag="add_file"):
+    """→ StoredFile. Idempotent by id. Raises Refused when the project's files would exceed ``quota`` bytes."""
+
+    file: StoredFile
+    quota: int
+
+
+class DeleteFile(Struct, frozen=True, tag="delete_file"):
+    """→ None. Idempotent."""
+
+    project: str
+    file_id: str
+
+
+class AddBatch(Struct, frozen=True, tag="add_batch"):
+    """→ Batch. Idempotent by id. Raises Refused when its project has ``most_open`` open batches already."""
+
+    batch: Batch
+    most_open: int
+
+
+class ClaimBatch(Struct, frozen=True, tag="claim_batch"):
+    """→ Batch | None. Takes the oldest open batch that nobody has reported on for ``stale_s`` seconds."""
+
+    worker: str
+    at: float
+    stale_s: float
+
+
+class ReportBatch(Struct, frozen=True, tag="report_batch"):
+    """→ Batch, as it is afterwards. Moves a batch on, or only says that its worker lives. The time of a new
+    status is ``at``. Raises Refused when the batch is no longer this worker's. A batch that is being cancelled
+    goes on to an end only."""
+
+    batch_id: str
+    worker: str
+    at: float
+    status: BatchStatus
+    total: int
+    completed: int
+    failed: int
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: tuple[LineError, ...] = ()
+    release: bool = False
+
+
+class CancelBatch(Struct, frozen=True, tag="cancel_batch"):
+    """→ Batch | None (None: no such batch in the project). Raises Refused when it has ended already."""
+
+    project: str
+    batch_id: str
+    at: float

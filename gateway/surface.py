@@ -1,0 +1,266 @@
+"""Calls that are not chat: the same record, key, limits, guards and prices around one request to a provider.
+
+The stages are those of the chat pipeline where they fit (record, authenticate, limit) and two of this file's own:
+guarding the texts of a request that has no messages, and choosing who serves it. What is asked of a candidate is a
+function of the call, so the fold is made anew for each; that is five partial applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from gateway import errors
+from gateway.config import Surface as SurfaceSettings
+from gateway.context import Answer, Exchange
+from gateway.errors import GatewayError
+from gateway.masking import Masker, mask_value, texts_of
+from gateway.pipeline import Handler, Stage, fold
+from gateway.protocol.answer import Chunk
+from gateway.providers import ClassifierProvider
+from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
+from gateway.providers.openai import OpenAICodec
+from gateway.runtime import Runtime, candidates_of
+from gateway.stages.assign import resolve
+from gateway.stages.guard import guards_for
+from gateway.stages.guard_stream import blocked, guard_failed
+from gateway.storage.records import Attempt
+from gateway.upstream import Reply, Upstream
+from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, RetryBudget, after_failure
+from optimizer.routing.plan import Candidate, Plan, Rung
+
+Ask = Callable[[Exchange, Rung], Awaitable[Answer]]
+"""One attempt at one candidate. Raises AttemptFailed."""
+
+PROSE = frozenset({"input", "prompt", "instructions"})
+"""The fields of a request that hold what a person wrote."""
+
+
+class Piece(Chunk, frozen=True):
+    """Bytes of an answer that is passed on as it is."""
+
+    raw: bytes = b""
+
+
+class PassedStream:
+    """An answer passed on piece by piece. Closing is idempotent and frees the upstream at once."""
+
+    def __init__(self, reply: Reply, first: bytes) -> None:
+        self._reply, self._first = reply, first
+        self.content_type = reply.headers.get("content-type", "application/octet-stream")
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        piece = self._first
+        while piece:
+            yield Piece(data={}, raw=piece)
+            piece = await self._reply.piece()
+        self._reply.release()
+
+    async def aclose(self) -> None:
+        self._reply.release()
+
+
+class Surface:
+    """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat."""
+
+    def __init__(self, stages: Sequence[Stage], upstream: Upstream, rng: random.Random) -> None:
+        self._stages = [*stages, GuardTexts(), Place()]
+        self._rng, self._budget = rng, RetryBudget()
+        self.upstream = upstream
+
+    async def run(self, exchange: Exchange, ask: Ask) -> Answer:
+        """The answer of the first candidate that gives one. Raises GatewayError."""
+        handler: Handler = fold(self._stages, partial(self._walk, ask=ask))
+        return await handler(exchange)
+
+    async def _walk(self, exchange: Exchange, ask: Ask) -> Answer:
+        assert exchange.plan is not None
+        rungs, retries = exchange.plan.rungs, exchange.runtime.config.retries
+        self._budget = self._budget.with_request(time.monotonic())
+        tries, last = 0, failed("failed", errors.Unavailable("No provider may answer this."))
+        for position, rung in enumerate(rungs):
+            attempt, more = 0, position + 1 < len(rungs)
+            while tries < max(retries.attempts, len(rungs)):
+                tries, attempt = tries + 1, attempt + 1
+                try:
+                    return await self._try(exchange, rung, ask)
+                except AttemptFailed as problem:
+                    last = problem
+                step = after_failure(
+                    last.failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
+                    may_retry=self._budget.allows(retries.budget_share),
+                    remaining=exchange.deadline - time.monotonic(),
+                    base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(),
+                )  # fmt: skip
+                if isinstance(step, GiveUp):
+                    raise _told(last)
+                if isinstance(step, NextCandidate):
+                    break
+                await self._sleep(step)
+        raise _told(last)
+
+    async def _sleep(self, step: Retry) -> None:
+        self._budget = self._budget.with_retry()
+        await asyncio.sleep(step.delay)
+
+    async def _try(self, exchange: Exchange, rung: Rung, ask: Ask) -> Answer:
+        began, outcome, status = time.monotonic(), "cancelled", 0
+        try:
+            answer = await ask(exchange, rung)
+            outcome, status = "ok", 200
+        except AttemptFailed as problem:
+            kind, status = problem.failure.kind, problem.failure.status
+            outcome = kind if kind in ("refused", "timeout") else "failed"
+            raise
+        finally:
+            took = time.monotonic() - began
+            exchange.upstream_seconds += took
+            exchange.attempts.append(Attempt(
+                provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
+                status=status, latency_ms=took * 1000,
+            ))  # fmt: skip
+        exchange.answered_by = rung
+        return answer
+
+    async def send(self, exchange: Exchange, rung: Rung, request: UpstreamRequest) -> Reply:
+        """A 200 whose headers have arrived. Raises AttemptFailed; the caller closes the reply."""
+        name = rung.candidate.provider
+        remaining = exchange.deadline - time.monotonic()
+        reply = await self.upstream.send(request, name=name, remaining=remaining)
+        if 200 <= reply.status < 300:
+            return reply
+        try:
+            body = await reply.read()
+        finally:
+            reply.release()
+        raise exchange.runtime.codecs[name].refuse(reply.status, reply.headers, body, now=time.time())
+
+
+class GuardTexts:
+    """The guardrails of a request without messages: blocks its texts, or masks them before they go out."""
+
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        if exchange.runtime.config.guardrails:
+            try:
+                guard_texts(exchange)
+            except GatewayError:
+                raise
+            except Exception as problem:
+                exchange.verdicts.append("error:block")
+                raise guard_failed(problem) from problem
+        return await inner(exchange)
+
+
+def guard_texts(exchange: Exchange) -> None:
+    prose = {name: value for name, value in exchange.body.items() if name in PROSE}
+    texts, to_mask = texts_of(prose), False
+    for name, guard in guards_for(exchange.runtime, exchange.request.model).items():
+        actions = {guard.check(text, "in").action for text in texts} - {"allow"}
+        if "block" in actions:
+            exchange.verdicts.append(f"{name}:block")
+            raise blocked(name, "in")
+        if "mask" in actions:
+            exchange.verdicts.append(f"{name}:mask")
+            to_mask = True
+    if to_mask:
+        exchange.body = {**exchange.body, **mask_value(prose, Masker())}
+
+
+class Place:
+    """Who serves it: the task's candidates, a candidate named by the client, or the surface's own provider."""
+
+    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+        exchange.plan = place(exchange)
+        return await inner(exchange)
+
+
+def place(exchange: Exchange) -> Plan:
+    """Raises NotFound for a model that nobody serves, Unavailable when its providers are switched off."""
+    runtime, model = exchange.runtime, exchange.request.model
+    task = runtime.tasks.get(model)
+    if task is not None:
+        # Nothing is captured or learnt here: a student answers chat.
+        exchange.task = msgspec.structs.replace(task, learn=None, capture=None)
+        candidates: tuple[Candidate, ...] = candidates_of(task, runtime.policies)
+    else:
+        exchange.target = _named(exchange)
+        candidates = (exchange.target,)
+    teacher = (task.teacher.provider, task.teacher.model) if task is not None and task.teacher else None
+    usable = [one for one in candidates if one.provider not in runtime.config.disabled_providers]
+    able = [one for one in usable if speaks_openai(runtime, one.provider)]
+    if not able:
+        raise _nobody(exchange.endpoint, candidates, bool(usable))
+    rungs = tuple(
+        Rung(candidate=one, role="teacher" if (one.provider, one.model) == teacher else "plain")
+        for one in able
+    )
+    return Plan(rungs, "ordered" if task is not None else "direct", "plain", 1.0, "")
+
+
+def _named(exchange: Exchange) -> Candidate:
+    runtime, model = exchange.runtime, exchange.request.model
+    own = default_provider(runtime.config.surface, exchange.endpoint)
+    try:
+        return resolve(runtime, model, exchange.principal.project if exchange.principal else "")
+    except errors.NotFound:
+        if own and "/" not in model:
+            return Candidate(provider=own, model=model)
+        raise
+
+
+def default_provider(settings: SurfaceSettings, endpoint: str) -> str:
+    """The provider that the section ``surface`` names for an endpoint; "" when it names none."""
+    if endpoint == "moderations":
+        return settings.moderations.provider if settings.moderations is not None else ""
+    return str(getattr(settings, endpoint, None) or "")
+
+
+def speaks_openai(runtime: Runtime, provider: str) -> bool:
+    settings = runtime.config.providers.get(provider)
+    return isinstance(runtime.codecs.get(provider), OpenAICodec) and not isinstance(
+        settings, ClassifierProvider
+    )
+
+
+def _nobody(endpoint: str, candidates: Sequence[Candidate], usable: bool) -> GatewayError:
+    names = ", ".join(sorted({one.provider for one in candidates}))
+    if not usable:
+        return errors.Unavailable(
+            f"No provider that may answer this is switched on: {names} has no API key. "
+            "The gateway's operator can set it in the environment and restart.",
+            code="provider_disabled",
+        )
+    return errors.BadRequest(
+        f"The provider '{names}' does not speak OpenAI's {endpoint} API. Name a model of one that does.",
+        param="model",
+        code="unsupported_endpoint",
+    )
+
+
+def address(codec: Codec, path: str, model: str) -> tuple[str, dict[str, str]]:
+    """Where a provider that speaks OpenAI answers ``path`` ("/embeddings"), and the headers it wants."""
+    request = codec.encode({"messages": []}, model, stream=False)
+    base, _, tail = request.url.rpartition("/chat/completions")
+    return f"{base}{path}{tail}", request.headers
+
+
+def _told(last: AttemptFailed) -> GatewayError:
+    """Our own retries are spent, so the SDK's would only pile on."""
+    if last.failure.kind != "refused":
+        last.error.headers.setdefault("x-should-retry", "false")
+    return last.error
+
+
+def usage_of(value: Any) -> dict[str, Any] | None:
+    """``usage`` in chat's words, whichever of OpenAI's two it is in; None without token counts."""
+    if not isinstance(value, dict):
+        return None
+    if "input_tokens" in value:
+        return {"prompt_tokens": value["input_tokens"], "completion_tokens": value.get("output_tokens") or 0}
+    return value if "prompt_tokens" in value else None
