@@ -165,6 +165,8 @@ def guard_texts(exchange: Exchange) -> None:
         if "block" in actions:
             exchange.verdicts.append(f"{name}:block")
             raise blocked(name, "in")
+        if "flag" in actions:
+            exchange.verdicts.append(f"{name}:flag")
         if "mask" in actions:
             exchange.verdicts.append(f"{name}:mask")
             to_mask = True
