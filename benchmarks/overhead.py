@@ -117,18 +117,20 @@ http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}
             yield True
 
 
-async def ready(url: str) -> None:
-    until = time.monotonic() + 20
+async def ready(url: str, headers: dict[str, str] | None = None) -> None:
+    """Waits until ``url`` answers a call. Raises SystemExit after a minute."""
+    until = time.monotonic() + 60
+    auth = {"authorization": f"Bearer {KEY}"}
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until:
             try:
-                async with session.post(url, json=BODY, headers={"authorization": f"Bearer {KEY}"}) as answer:
+                async with session.post(url, json=BODY, headers=headers or auth) as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.1)
-    raise SystemExit(f"{url} did not answer within 20 seconds")
+    raise SystemExit(f"{url} did not answer within 60 seconds")
 
 
 async def measure(url: str, calls: int, connections: int) -> dict[str, float]:

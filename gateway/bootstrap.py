@@ -18,6 +18,7 @@ from litestar import Litestar
 from gateway import admin_key
 from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
+from gateway.api.chat import chat_lane
 from gateway.api.dialects import dialect_routes
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
@@ -124,7 +125,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
             recorder.close()
             live.reader.close()
 
-    app = build_app(handlers, lifespan)
+    app = build_app(handlers, lifespan, chat_lane(pipeline, live))
     app.state.drain, app.state.upstream = live.drain, upstream
     return app, config
 

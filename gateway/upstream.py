@@ -1,7 +1,7 @@
-"""The only file that owns sockets to providers.
+"""The only file that knows how providers are reached; ``gateway.http1`` beside it moves the bytes.
 
-aiohttp rather than httpx: it is faster, and it does not lose its connection pool when requests are cancelled
-while the pool is full. No redirects, no proxies from the environment, TLS always verified.
+Calls with a known body go over the lean client. aiohttp carries what is rare: bodies that are streamed up, and
+health checks. Neither follows redirects or reads proxies from the environment, and TLS is always verified.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway import errors
+from gateway import errors, http1
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 
@@ -29,12 +30,12 @@ class StreamedRequest(UpstreamRequest, frozen=True, kw_only=True):
 
 
 class Reply:
-    """An upstream answer whose headers have arrived. Close it, whatever happens; closing twice is fine."""
+    """An upstream answer whose headers have arrived. Release it, whatever happens; twice is fine."""
 
-    def __init__(self, response: aiohttp.ClientResponse, name: str) -> None:
-        self._response, self._name = response, name
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+    def __init__(self, answer: http1.Answer, name: str, gap: float, deadline: float) -> None:
+        self._answer, self._name, self._gap, self._deadline = answer, name, gap, deadline
+        self.status = answer.status
+        self.headers = answer.headers
 
     async def read(self) -> bytes:
         """The whole body. Raises AttemptFailed when it is cut, too slow or too large."""
@@ -49,12 +50,8 @@ class Reply:
 
     async def piece(self) -> bytes:
         """The next bytes of the body, b"" at its end; a gap longer than ``chunk_gap`` is a failure."""
-        content = self._response.content
         try:
-            while True:
-                part = await content.readany()
-                if part or content.at_eof():
-                    return part
+            return await self._piece()
         except TimeoutError:
             raise _timeout(self._name, "between two pieces of the answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
@@ -66,8 +63,30 @@ class Reply:
                 ),
             ) from None
 
+    async def _piece(self) -> bytes:
+        return await self._answer.piece(min(time.monotonic() + self._gap, self._deadline))
+
     def release(self) -> None:
         """Gives the connection back to the pool when the body was read to its end, else closes it."""
+        self._answer.release()
+
+
+class _RareReply(Reply):
+    """The answer to a request whose body was streamed up."""
+
+    def __init__(self, response: aiohttp.ClientResponse, name: str) -> None:
+        self._response, self._name = response, name
+        self.status = response.status
+        self.headers = response.headers
+
+    async def _piece(self) -> bytes:
+        content = self._response.content
+        while True:
+            part = await content.readany()
+            if part or content.at_eof():
+                return part
+
+    def release(self) -> None:
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -88,25 +107,71 @@ class Upstream:
         """``tls`` replaces the system's trust, ``resolver`` its look-ups of names."""
         self._timeouts = timeouts
         self._per_host = per_host
-        self._tls: ssl.SSLContext | bool = tls if tls is not None else True
+        self._tls = tls if tls is not None else ssl.create_default_context()
         self._resolver = resolver
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._names: LastGood | None = None
+        self._pool: http1.Pool | None = None
+        self._rare: aiohttp.ClientSession | None = None
 
-    def _session(self, socket: str) -> aiohttp.ClientSession:
-        session = self._sessions.get(socket)
-        if session is None:
-            connector: aiohttp.BaseConnector = (
-                aiohttp.UnixConnector(path=socket, limit=self._per_host)
-                if socket
-                else aiohttp.TCPConnector(
-                    limit=0,
-                    limit_per_host=self._per_host,
-                    keepalive_timeout=75,
-                    ssl=self._tls,
-                    resolver=LastGood(self._resolver or aiohttp.ThreadedResolver()),
-                )
+    async def send(self, request: UpstreamRequest, *, name: str, remaining: float) -> Reply:
+        """Sends and waits for the headers. ``remaining`` seconds are left of the call's deadline.
+
+        Raises AttemptFailed: timeout, or failed when there is no connection.
+        """
+        first_byte = min(self._timeouts.first_byte, remaining)
+        if first_byte <= 0:
+            raise _timeout(name, "before it was asked: the deadline had passed")
+        try:
+            if isinstance(request, StreamedRequest):
+                return _RareReply(await self._send_streamed(request, first_byte, remaining), name)
+            now = time.monotonic()
+            answer = await self._lean().post(
+                http1.destination(request.url, request.socket),
+                http1.header_lines(request.headers),
+                request.body,
+                connect_until=now + min(self._timeouts.connect, remaining),
+                until=now + first_byte,
             )
-            session = self._sessions[socket] = aiohttp.ClientSession(
+            return Reply(answer, name, self._timeouts.chunk_gap, now + remaining)
+        except TimeoutError:
+            raise _timeout(name, "to connect or to send its first byte") from None
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise _unreachable(name, problem) from None
+
+    async def _send_streamed(
+        self, request: StreamedRequest, first_byte: float, remaining: float
+    ) -> aiohttp.ClientResponse:
+        limits = self._timeouts
+        timeout = aiohttp.ClientTimeout(
+            total=remaining, sock_connect=min(limits.connect, remaining), sock_read=limits.chunk_gap
+        )
+        options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
+        async with asyncio.timeout(first_byte):
+            return await self._session().post(
+                request.url, data=request.pieces(), headers=request.headers, **options
+            )
+
+    def _lean(self) -> http1.Pool:
+        if self._pool is None:
+            self._pool = http1.Pool(self._addresses, self._tls, per_origin=self._per_host)
+        return self._pool
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        if host == "localhost" or host.replace(".", "").isdigit():
+            return [host]
+        return [found["host"] for found in await self._resolve().resolve(host, port, socket.AF_UNSPEC)]
+
+    def _resolve(self) -> LastGood:
+        if self._names is None:
+            self._names = LastGood(self._resolver or aiohttp.ThreadedResolver())
+        return self._names
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._rare is None:
+            connector = aiohttp.TCPConnector(
+                limit=0, limit_per_host=self._per_host, ssl=self._tls, resolver=self._resolve()
+            )
+            self._rare = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
@@ -114,57 +179,31 @@ class Upstream:
                 skip_auto_headers=("User-Agent",),
                 headers={"user-agent": "understudy"},
             )
-        return session
-
-    async def send(self, request: UpstreamRequest, *, name: str, remaining: float) -> Reply:
-        """Sends and waits for the headers. ``remaining`` seconds are left of the call's deadline.
-
-        Raises AttemptFailed: timeout, or failed when there is no connection.
-        """
-        limits = self._timeouts
-        first_byte = min(limits.first_byte, remaining)
-        if first_byte <= 0:
-            raise _timeout(name, "before it was asked: the deadline had passed")
-        timeout = aiohttp.ClientTimeout(
-            total=remaining, sock_connect=min(limits.connect, remaining), sock_read=limits.chunk_gap
-        )
-        options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
-        body = request.pieces() if isinstance(request, StreamedRequest) else request.body
-        try:
-            async with asyncio.timeout(first_byte):
-                response = await self._session(request.socket).post(
-                    request.url, data=body, headers=request.headers, **options
-                )
-        except aiohttp.ServerTimeoutError:
-            raise _timeout(name, "to connect or to answer") from None
-        except TimeoutError:
-            raise _timeout(name, "for the first byte") from None
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise _unreachable(name, problem) from None
-        return Reply(response, name)
+        return self._rare
 
     async def status(self, url: str, *, within: float) -> int:
         """The status of a plain GET without credentials; 0 when there was none ``within`` seconds."""
         timeout = aiohttp.ClientTimeout(total=within)
         try:
-            async with self._session("").get(url, allow_redirects=False, timeout=timeout) as response:
+            async with self._session().get(url, allow_redirects=False, timeout=timeout) as response:
                 return response.status
         except (aiohttp.ClientError, OSError, ValueError):
             return 0
 
     def connections(self) -> tuple[int, int]:
         """(in use, idle): how many connections there are to providers."""
-        used = idle = 0
-        for session in self._sessions.values():
-            if isinstance(connector := session.connector, aiohttp.BaseConnector):
-                used += len(connector._acquired)
-                idle += sum(len(found) for found in connector._conns.values())
+        used, idle = (self._pool.used, self._pool.idle) if self._pool is not None else (0, 0)
+        if self._rare is not None and isinstance(connector := self._rare.connector, aiohttp.BaseConnector):
+            used += len(connector._acquired)
+            idle += sum(len(found) for found in connector._conns.values())
         return used, idle
 
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        if self._pool is not None:
+            self._pool.close()
+        if self._rare is not None:
+            await self._rare.close()
+        self._pool = self._rare = None
 
 
 class LastGood(AbstractResolver):
@@ -196,7 +235,7 @@ def _timeout(name: str, when: str) -> AttemptFailed:
 
 
 def _unreachable(name: str, problem: Exception) -> AttemptFailed:
-    if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+    if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
         return failed(
             "failed",
             errors.UpstreamFailed(

@@ -5,6 +5,7 @@ the answer whole, as a stream or as an error. What is particular to an API stand
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Mapping
@@ -24,7 +25,9 @@ from gateway.protocol.answer import Answer, ChunkStream, WholeAnswer
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
 
+_log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
+_WATCH_AFTER_S = 0.02
 _STEERING = (
     "api_base",
     "base_url",
@@ -100,7 +103,7 @@ class Ingress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
-        watch: asyncio.Task[None] | None = None
+        watch: _Watch | None = None
         call: _Call | None = None
         drain, here = self._live.drain, asyncio.current_task()
         assert here is not None
@@ -112,7 +115,7 @@ class Ingress:
             rendering = await self._dialect.read(headers, await decoded(body))
             exchange = self._exchange(headers, rendering, request_id, started)
             call = _Call(exchange, send, rendering, self._dialect)
-            watch = asyncio.create_task(cancel_on_disconnect(receive, here))
+            watch = _Watch(receive, here)
             await call.answer(await rendering.ask(self._pipeline, exchange))
         except errors.GatewayError as error:
             await self._refuse(send, error, request_id, call)
@@ -121,19 +124,20 @@ class Ingress:
         except asyncio.CancelledError:
             if drain.over:
                 await self._refuse(send, stopping(), request_id, call)
-            elif watch is None or not watch.done():
+            elif watch is None or not watch.noticed:
                 raise  # neither the client nor our own stopping: somebody else's will
             here.uncancel()
+        except Exception as problem:
+            _log.exception("unhandled error in a %s call", self._dialect.endpoint)
+            await self._refuse(send, errors.Internal(repr(problem)), request_id, call)
         finally:
             drain.leave(here)
             if call is not None:
                 call.close()
             if watch is not None:
-                watch.cancel()
+                watch.stop()
 
-    async def once(
-        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str
-    ) -> bytes:
+    async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
         rendering = await self._dialect.read({}, data)
         exchange = self._exchange({}, rendering, request_id, time.monotonic())
@@ -175,6 +179,29 @@ class Ingress:
         status, body = dialect.error(error, request_id)
         headers = call.headers() if call else dialect.headers(request_id)
         await send_error(send, error, request_id, headers, status=status, body=body)
+
+
+class _Watch:
+    """Cancels a call whose client leaves. It begins a moment late: most calls are over before it would matter,
+    and a task for each of them would cost more than everything else the ingress does."""
+
+    def __init__(self, receive: Receive, call: asyncio.Task[Any]) -> None:
+        self._receive, self._call = receive, call
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the client has left."""
+        return self._task is not None and self._task.done()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(cancel_on_disconnect(self._receive, self._call))
 
 
 async def decoded(body: bytes) -> dict[str, Any]:

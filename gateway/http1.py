@@ -1,0 +1,348 @@
+"""A lean HTTP/1.1 client for the hot path: pooled connections, one write per request, a C parser (httptools).
+
+It does what a gateway needs of a client and nothing else: POST with a known body, answers by length, by chunks or
+by end of connection, gzip and deflate undone within bounds. No redirects, no proxies, no cookies. A connection
+whose answer was not read to its end is closed, never reused; cancelling a request can therefore not spoil the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httptools
+
+_MOST_HEADERS = 200
+_LONGEST_HEADERS = 64 * 1024
+_HIGH_WATER = 256 * 1024
+_PIECE = 1024 * 1024
+_IDLE_S = 50.0
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Addresses of a name; raises OSError when there are none."""
+
+
+class Http1Error(OSError):
+    """The connection failed or the other side broke the protocol."""
+
+
+class Origin(NamedTuple):
+    """Where a connection leads; ``socket`` names a unix socket, else ""."""
+
+    secure: bool
+    host: str
+    port: int
+    socket: str
+
+
+class Destination(NamedTuple):
+    """A URL, taken apart once."""
+
+    origin: Origin
+    head: bytes  # request line and host header
+
+
+@lru_cache(maxsize=1024)
+def destination(url: str, socket: str = "") -> Destination:
+    """Raises ValueError for a URL that is not plain http or https."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not an http address: {url}")
+    secure = parts.scheme == "https"
+    origin = Origin(secure, parts.hostname, parts.port or (443 if secure else 80), socket)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    head = f"POST {target} HTTP/1.1\r\nhost: {parts.netloc.rpartition('@')[2]}\r\nuser-agent: understudy\r\n"
+    return Destination(origin, head.encode("ascii"))
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._problem: Http1Error | None = None
+        self.idle_since = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: deque[bytes] = deque()
+        self._buffered = self._header_bytes = 0
+        self._paused = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.complete = self._reusable = False
+
+    # ------------------------------------------------------------------ asyncio
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle_since or self.complete:
+            self.close()  # nobody asked: whatever this is, it is no answer to the next request
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, Http1Error):
+            self._fail("the answer is not HTTP")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self.complete:
+            return
+        if self.status and self._problem is None and not self._framed():
+            self.complete = True  # an answer without a length ends with its connection
+            self._wake()
+        else:
+            self._fail(
+                "the connection was closed in the middle" if self.status else "the connection was closed"
+            )
+
+    def _framed(self) -> bool:
+        return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+
+    # ------------------------------------------------------------------ httptools
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > _LONGEST_HEADERS or len(self.headers) >= _MOST_HEADERS:
+            raise Http1Error("too many headers")
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self.complete:
+            raise Http1Error("a second answer to one request")
+        status = self._parser.get_status_code()
+        if status < 200:  # an interim answer; the real one follows
+            self.headers, self._header_bytes = {}, 0
+            return
+        self.status = status
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._buffered += len(body)
+        if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.complete, self._reusable = True, self._parser.should_keep_alive()
+            self._wake()
+
+    # ------------------------------------------------------------------ use
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes) -> None:
+        """Writes a whole request. Raises Http1Error when the connection is gone."""
+        if self._transport is None:
+            raise Http1Error("the connection was closed")
+        self._begin()
+        self.idle_since = 0.0
+        self._transport.write(data)
+
+    async def wait_headers(self, until: float) -> None:
+        """Raises TimeoutError at ``until`` (monotonic) and Http1Error."""
+        while not self.status:
+            self._check()
+            await self._wait(until)
+
+    async def piece(self, until: float) -> bytes:
+        """The next bytes of the body; b"" at its end. Raises TimeoutError and Http1Error."""
+        while not self._pieces:
+            if self.complete:
+                return b""
+            self._check()
+            await self._wait(until)
+        data = self._pieces.popleft()
+        self._buffered -= len(data)
+        if self._paused and self._buffered < _HIGH_WATER // 2 and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def rest_is_clean(self) -> bool:
+        """Whether the answer was read to its end and the connection may carry another request."""
+        return self.complete and not self._pieces and self._reusable and self.usable
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _check(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    def _fail(self, why: str) -> None:
+        self._problem = self._problem or Http1Error(why)
+        self._wake()
+        self.close()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self, until: float) -> None:
+        self._waiter = waiter = self._loop.create_future()
+        timer = self._loop.call_later(max(0.0, until - time.monotonic()), _expire, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
+
+
+class Answer:
+    """An answer whose headers have arrived. ``release`` whatever happens; twice is fine."""
+
+    def __init__(self, pool: Pool, origin: Origin, connection: Connection) -> None:
+        self._pool, self._origin, self._connection = pool, origin, connection
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
+        encoding = connection.headers.get("content-encoding", "identity").lower()
+        if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise Http1Error("the answer is encoded in a way nobody asked for")
+        self._inflate = zlib.decompressobj(47) if encoding not in ("identity", "") else None
+        self._released = False
+
+    async def piece(self, until: float) -> bytes:
+        """The next decoded bytes, at most a mebibyte when they were compressed; b"" at the end."""
+        inflate = self._inflate
+        if inflate is None:
+            return await self._connection.piece(until)
+        while True:
+            data = inflate.unconsumed_tail or await self._connection.piece(until)
+            if not data:
+                return b""
+            try:
+                found = inflate.decompress(data, _PIECE)
+            except zlib.error:
+                raise Http1Error("the answer's compression is broken") from None
+            if found:
+                return found
+
+    @property
+    def ended(self) -> bool:
+        return self._connection.complete
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._pool.give_back(self._origin, self._connection)
+
+
+class Pool:
+    """Connections by origin. Made inside the event loop."""
+
+    def __init__(self, resolve: Resolve, tls: ssl.SSLContext, *, per_origin: int = 512) -> None:
+        self._resolve, self._tls, self._per_origin = resolve, tls, per_origin
+        self._idle: dict[Origin, deque[Connection]] = {}
+        self._places: dict[Origin, asyncio.Semaphore] = {}
+        self.used = 0
+
+    async def post(
+        self, where: Destination, headers: bytes, body: bytes, *, connect_until: float, until: float
+    ) -> Answer:
+        """Sends and waits for the answer's headers. ``headers`` are complete lines without the final empty one;
+        times are monotonic. Raises TimeoutError and OSError (Http1Error, ssl.SSLError among them)."""
+        origin = where.origin
+        places = self._places.get(origin)
+        if places is None:
+            places = self._places[origin] = asyncio.Semaphore(self._per_origin)
+        await places.acquire()
+        self.used += 1
+        connection: Connection | None = None
+        try:
+            connection = self._take(origin) or await self._connect(origin, connect_until)
+            head = where.head + headers + b"content-length: %d\r\n\r\n" % len(body)
+            connection.send(head + body)
+            await connection.wait_headers(until)
+            return Answer(self, origin, connection)
+        except BaseException:
+            self._forget(origin, connection)
+            raise
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """The idle connection used last, if it is fresh."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.usable and time.monotonic() - connection.idle_since < _IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, origin: Origin, until: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(max(0.0, until - time.monotonic())):
+            if origin.socket:
+                _, made = await loop.create_unix_connection(lambda: Connection(loop), origin.socket)
+                return made
+            tls, name = (self._tls, origin.host) if origin.secure else (None, None)
+            problem: OSError = Http1Error("the name has no address")
+            for address in await self._resolve(origin.host, origin.port):
+                try:
+                    _, made = await loop.create_connection(
+                        lambda: Connection(loop), address, origin.port, ssl=tls, server_hostname=name
+                    )
+                except ssl.SSLError:
+                    raise
+                except OSError as found:
+                    problem = found
+                else:
+                    return made
+            raise problem
+
+    def give_back(self, origin: Origin, connection: Connection) -> None:
+        """Keeps a clean connection for the next request and closes any other."""
+        if not connection.rest_is_clean():
+            self._forget(origin, connection)
+            return
+        connection.idle_since = time.monotonic()
+        self._idle.setdefault(origin, deque()).append(connection)
+        self._leave(origin)
+
+    def _forget(self, origin: Origin, connection: Connection | None) -> None:
+        if connection is not None:
+            connection.close()
+        self._leave(origin)
+
+    def _leave(self, origin: Origin) -> None:
+        self.used -= 1
+        self._places[origin].release()
+
+    @property
+    def idle(self) -> int:
+        return sum(len(found) for found in self._idle.values())
+
+    def close(self) -> None:
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Header lines as they go on the wire. Raises ValueError for a line break in a value."""
+    text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        raise ValueError("a header holds a line break")
+    return text.encode("latin-1")
