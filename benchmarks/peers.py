@@ -119,8 +119,8 @@ def load(way: Way, connections: int, seconds: int, folder: Path) -> dict[str, fl
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     found = {
         "per_s": per_s,
-        "p50_ms": _milliseconds(_found(r"50%\s+(\S+)", text)),
-        "p99_ms": _milliseconds(_found(r"99%\s+(\S+)", text)),
+        "p50_ms": _milliseconds(_found(r"(?m)^\s+50%\s+(\S+)", text)),
+        "p99_ms": _milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", text)),
         "failed": float(refused.group(1)) if refused else 0.0,
     }
     if before is not None and (after := _used(way)) is not None:
