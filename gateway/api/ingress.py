@@ -60,10 +60,6 @@ class Rendering:
         """The answer's body; ``data`` is a complete chat completion."""
         raise errors.Internal("this dialect writes no whole answers")
 
-    def begin(self, exchange: Exchange) -> bytes:
-        """Frames before the first chunk."""
-        return b""
-
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         """The frames that one chat chunk becomes; empty when it says nothing new."""
         raise errors.Internal("this dialect writes no streams")
@@ -382,10 +378,8 @@ class _Call:
                 if pulse is not None:
                     await pulse.settled()
                 await self._open()
-                frames = rendering.begin(exchange) + frames
             await send({"type": "http.response.body", "body": frames, "more_body": True})
         await self._quiet()
-        opening = b"" if begun else rendering.begin(exchange)
         await self._open()
-        body = opening + await rendering.finish(exchange)
+        body = await rendering.finish(exchange)
         await send({"type": "http.response.body", "body": body, "more_body": False})
