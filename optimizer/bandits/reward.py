@@ -1,4 +1,4 @@
-"""What an answer was worth: success first, then how fast and how cheap it was, then what people said of it."""
+"""What an answer was worth: success first, then how fast and how cheap it was."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ class Reward(Struct, frozen=True, forbid_unknown_fields=True):
     success: Weight = 1.0
     latency: Weight = 0.5
     cost: Weight = 0.5
-    feedback: Weight = 1.0
     latency_ms: Annotated[float, Meta(gt=0)] = 1000.0
     cost_usd: Annotated[float, Meta(gt=0)] = 0.001
 
 
 class Outcome(Struct, frozen=True):
-    """How a play ended. ``feedback`` in [0, 1], None when nobody said anything (the usual case)."""
+    """How a play ended. ``cost_usd`` None: the price is unknown."""
 
     success: bool
     latency_ms: float = 0.0
     cost_usd: float | None = None
-    feedback: float | None = None
 
 
 def reward(outcome: Outcome, terms: Reward) -> float:
-    """In [0, 1]. A failure earns nothing, however fast; an unknown cost earns nothing for its part; feedback
-    counts only when there is some. All weights zero: success alone."""
+    """In [0, 1]. A failure earns nothing, however fast; an unknown cost earns nothing for its part. All weights
+    zero: success alone."""
     if not outcome.success:
         return 0.0
     parts = [
@@ -40,8 +38,6 @@ def reward(outcome: Outcome, terms: Reward) -> float:
         (terms.latency, _half_at(outcome.latency_ms, terms.latency_ms)),
         (terms.cost, 0.0 if outcome.cost_usd is None else _half_at(outcome.cost_usd, terms.cost_usd)),
     ]
-    if outcome.feedback is not None and math.isfinite(outcome.feedback):
-        parts.append((terms.feedback, min(1.0, max(0.0, outcome.feedback))))
     total = sum(weight for weight, _ in parts)
     return sum(weight * value for weight, value in parts) / total if total > 0 else 1.0
 

@@ -102,9 +102,9 @@ def test_no_reward_and_no_clock_breaks_an_arm(plays: list[tuple[float, float]], 
         assert arm.gained >= 0 and arm.missed >= 0 and 0 < arm.mean < 1 + 1e-9
 
 
-@given(st.booleans(), wild, st.none() | wild, st.none() | wild)
-def test_a_reward_is_a_share(success: bool, ms: float, cost: float | None, said: float | None) -> None:
-    assert 0 <= reward(Outcome(success, ms, cost, said), Reward()) <= 1
+@given(st.booleans(), wild, st.none() | wild)
+def test_a_reward_is_a_share(success: bool, ms: float, cost: float | None) -> None:
+    assert 0 <= reward(Outcome(success, ms, cost), Reward()) <= 1
 
 
 def test_what_an_answer_is_worth() -> None:
@@ -113,7 +113,6 @@ def test_what_an_answer_is_worth() -> None:
     assert reward(Outcome(True, 0.0, 0.0), terms) == 1.0
     assert reward(Outcome(True, 100.0, 0.01), terms) == 0.75
     assert reward(Outcome(True, 0.0, None), terms) == 0.75  # an unknown cost is not a cost of 0
-    assert reward(Outcome(True, 0.0, 0.0, feedback=0.0), Reward(feedback=2)) == 0.5
     assert reward(Outcome(True), Reward(success=0, latency=0, cost=0)) == 1.0
 
 

@@ -59,6 +59,7 @@ CASES = [
     (TASK.replace("weighted", "weighted\n    constraints: {regions: [mars]}"), "routing.yaml:9: policies[0].constraints.regions[0]: no candidate or model"),
     (TASK.replace("weighted", "weighted\n    constraints: {requires: [telepathy]}"), "routing.yaml:9: policies[0].constraints.requires[0]"),
     (TASK.replace("weighted", "{type: bandit, reward: {success: 0, latency: 0, cost: 0}}"), "routing.yaml:8: policies[0].strategy.reward: the reward weighs"),
+    (TASK.replace("weighted", "{type: bandit, reward: {feedback: 1}}"), "routing.yaml:8: policies[0].strategy.reward.feedback: there is no field"),
     (TASK + "models:\n  nobody: {m: {context_window: 5}}\n", "routing.yaml:11: models.nobody: no provider is named 'nobody'"),
     (TASK + "models:\n  a: {m: {context_window: 5, max_output: 6}}\n", "routing.yaml:11: models.a.m.max_output: an answer cannot"),
     (TASK.replace("    rules", "    defaults: {temperature: 3}\n    rules"), "routing.yaml:4: tasks[0].defaults.temperature"),
