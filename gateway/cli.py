@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _process_commands(commands)
     _care_commands(commands)
     _key_commands(commands)
+    _run_commands(commands)
     return parser
 
 
@@ -162,6 +163,21 @@ def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "understudy keys revoke app", "understudy keys revoke key_0123456789abcdef",
     )  # fmt: skip
     revoke.add_argument("ref", metavar="KEY", help="its id, name or hint")
+
+
+def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    runs = _add(
+        commands, "runs", "list, read or cancel the trainer's runs", ("runs", "list_runs"),
+        "understudy runs list", "understudy runs events run_0123", "understudy runs cancel run_0123",
+    )  # fmt: skip
+    actions = runs.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _add(
+        actions, "list", "show the newest runs", ("runs", "list_runs"), "understudy runs list --limit 5"
+    )
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many (default: %(default)s)")
+    for name, help_text in (("events", "what a run said"), ("cancel", "stop a run")):
+        one = _add(actions, name, help_text, ("runs", name), f"understudy runs {name} run_0123")
+        one.add_argument("run_id", metavar="RUN", help="its id")
 
 
 def _limit_options(create: argparse.ArgumentParser) -> None:

@@ -6,10 +6,15 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 import gateway
 from gateway.policy_files import Loaded, PolicyError, read
+from gateway.storage.commands import Command
 from gateway.storage.home import Home
+from gateway.storage.writers import open_writer
 
 SHIPPED = Path(gateway.__file__).resolve().parent.parent / "policies"
 
@@ -55,3 +60,19 @@ def prepared_home() -> Home:
         raise SystemExit(
             fail(f"the data directory {home.root} cannot be used: {reason}. Choose one with --home DIR.")
         ) from None
+
+
+def execute(command: Command) -> Any:
+    """Has a command carried out, by the ingester when one runs. Raises Refused, WriterAway or SQLAlchemyError."""
+    writer = open_writer(prepared_home())
+    try:
+        return writer.execute(command)
+    finally:
+        writer.close()
+
+
+def told(error: Exception) -> str:
+    """A failed command in a sentence."""
+    if isinstance(error, SQLAlchemyError):
+        return f"the database cannot be used ({type(error).__name__}). Start it, or run: understudy migrate"
+    return str(error) or "the writing process cannot be reached; try again."

@@ -6,17 +6,16 @@ import re
 import secrets
 import time
 from argparse import Namespace
-from typing import Any, get_args
+from typing import get_args
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.commands.common import fail, prepared_home, say
+from gateway.commands.common import execute, fail, prepared_home, say, told
 from gateway.config import Name
 from gateway.keys import new_key
-from gateway.storage.commands import Command, CreateKey, Refused, RevokeKey, RotateKey, WriterAway
+from gateway.storage.commands import CreateKey, Refused, RevokeKey, RotateKey, WriterAway
 from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Key
-from gateway.storage.writers import open_writer
 
 SCOPES = ("inference", "data", "train")
 DAY_S = 86_400.0
@@ -33,9 +32,9 @@ def create(options: Namespace) -> int:
     now = time.time()
     try:
         key, text = make_key(options, now)
-        _execute(CreateKey(key=key, actor=_ACTOR))
+        execute(CreateKey(key=key, actor=_ACTOR))
     except (Wrong, Refused, WriterAway, SQLAlchemyError) as error:
-        return fail(_told(error))
+        return fail(told(error))
     say(text)
     say()
     say(f"This is the key '{key.name}' of project '{key.project}'. It is shown this once.")
@@ -78,7 +77,7 @@ def list_keys(options: Namespace) -> int:
     try:
         keys = reader.keys()
     except SQLAlchemyError as error:
-        return fail(_told(error))
+        return fail(told(error))
     finally:
         reader.close()
     shown = [key for key in keys if getattr(options, "all", False) or _state(key, now) == "valid"]
@@ -95,9 +94,9 @@ def list_keys(options: Namespace) -> int:
 
 def revoke(options: Namespace) -> int:
     try:
-        key = _execute(RevokeKey(ref=options.ref, actor=_ACTOR, at=time.time()))
+        key = execute(RevokeKey(ref=options.ref, actor=_ACTOR, at=time.time()))
     except (Refused, WriterAway, SQLAlchemyError) as error:
-        return fail(_told(error))
+        return fail(told(error))
     say(f"Revoked: {key.project}/{key.name} ({key.hint}). Running gateways refuse it within seconds.")
     return 0
 
@@ -107,11 +106,11 @@ def rotate(options: Namespace) -> int:
     fresh = new_key("inference")
     try:
         grace = _hours(options.grace)
-        key = _execute(RotateKey(
+        key = execute(RotateKey(
             ref=options.ref, digest=fresh.digest, hint=fresh.hint, actor=_ACTOR, at=time.time(), grace_s=grace * HOUR_S
         ))  # fmt: skip
     except (Wrong, Refused, WriterAway, SQLAlchemyError) as error:
-        return fail(_told(error))
+        return fail(told(error))
     say(fresh.text)
     say()
     say(f"This is the new text of the key '{key.name}' of project '{key.project}'. It is shown this once.")
@@ -121,20 +120,6 @@ def rotate(options: Namespace) -> int:
         else "The old one is refused from now on."
     )
     return 0
-
-
-def _execute(command: Command) -> Any:
-    writer = open_writer(prepared_home())
-    try:
-        return writer.execute(command)
-    finally:
-        writer.close()
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, SQLAlchemyError):
-        return f"the database cannot be used ({type(error).__name__}). Start it, or run: understudy migrate"
-    return str(error) or "the writing process cannot be reached; try again."
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ import pytest
 from gateway.cli import main
 from gateway.commands import start
 from gateway.keys import digest_of, well_formed
+from gateway.storage.commands import EnqueueRun
 from gateway.storage.home import Home
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.writers import open_writer
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "serve", "ingest", "trainer", "engine", "check", "keys", "demo", "migrate", "verify"]
+COMMANDS = ["up", "serve", "ingest", "trainer", "engine", "check", "keys", "runs", "demo", "migrate", "verify"]
 
 
 @pytest.fixture(autouse=True)
@@ -191,3 +193,20 @@ def test_migrate_can_run_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate"]) == 0
     assert main(["migrate"]) == 0
     assert "up to date" in capsys.readouterr().out
+
+
+def test_runs_are_listed_read_and_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate"]) == 0
+    assert main(["runs", "list"]) == 0
+    assert "There are no runs" in capsys.readouterr().out
+    writer = open_writer(Home.from_env().prepare())
+    run = writer.execute(EnqueueRun(kind="train", project="p", task="t", fingerprint="f", params={}, at=time.time()))
+    writer.close()
+    assert main(["runs", "cancel", run.id]) == 0
+    assert f"Cancelled: {run.id}" in capsys.readouterr().out
+    assert main(["runs", "list"]) == 0
+    assert "p/t  cancelled" in capsys.readouterr().out
+    assert main(["runs", "events", run.id]) == 0
+    assert main(["runs", "events", "run_nobody"]) == 1
+    assert main(["runs", "cancel", "run_nobody"]) == 1
+    assert "run_nobody" in capsys.readouterr().err
