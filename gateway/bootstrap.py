@@ -19,6 +19,7 @@ from gateway import admin_key
 from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_lane
+from gateway.api.costs import costs
 from gateway.api.dialects import dialect_routes
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
@@ -102,7 +103,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         *health_routes(live, who, admin_digest, metrics.render),
         *admin_routes(
             live, admin_digest=admin_digest, static=static, secure_cookies=config.server.behind_tls,
-            more=explain_routes(live, observations, rng),
+            more=[*explain_routes(live, observations, rng), costs],
         ),
     ]
 
