@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import admin_key, policy_routing
+from gateway import admin_key, policy_routing, policy_surface
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy_convert import Converted, did_you_mean
 from gateway.policy_yaml import Path, Problem, Source
@@ -31,7 +31,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
-        policy_routing.aliases, policy_routing.models,
+        policy_routing.aliases, policy_routing.models, policy_surface.surface, policy_surface.alerts,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)
@@ -96,6 +96,11 @@ class _View:
         for path, entry in self.entries.items():
             if path[0] == section and path not in self.unclean:
                 yield path, entry
+
+    def unset(self, path: Path) -> str:
+        """The first variable at or below ``path`` that is not set in the environment, or ""."""
+        found = (name for one, name in self.source.unset.items() if one[: len(path)] == path)
+        return next(found, "")
 
     def problem(self, path: Path, message: str, hint: str = "") -> Problem:
         return self.source.problem(path, message, hint)

@@ -1,0 +1,59 @@
+"""Checks of who serves what is not chat, and of how somebody is told about budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from gateway.config import Config
+from gateway.policy_convert import did_you_mean
+from gateway.policy_yaml import Path, Problem
+
+
+class View(Protocol):
+    """The configuration beside the data it was read from; ``gateway.policy_checks`` makes it."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def unclean(self) -> set[Path]: ...
+    def names(self, section: str) -> list[str]: ...
+    def unset(self, path: Path) -> str:
+        """The first variable at or below ``path`` that is not set in the environment, or ""."""
+
+    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
+
+
+def surface(view: View) -> Iterator[Problem]:
+    """A provider that is named here is there and switched on: no other one would answer in its place."""
+    if ("surface",) in view.unclean:
+        return
+    settings = view.config.surface
+    named: list[tuple[Path, str | None]] = [
+        (("surface", what), getattr(settings, what)) for what in ("embeddings", "images", "audio")
+    ]
+    if settings.moderations is not None:
+        named.append((("surface", "moderations", "provider"), settings.moderations.provider))
+    known = view.names("providers")
+    for path, name in named:
+        if name is None:
+            continue
+        if name not in known:
+            hint = did_you_mean(name, known) or "Add it to 'providers:' in gateway.yaml."
+            yield view.problem(path, f"no provider is named '{name}'.", hint)
+        elif name in view.config.disabled_providers:
+            message = f"provider '{name}' is disabled because ${view.unset(('providers', name))} is not set"
+            hint = "Set it, name another provider or take this line out."
+            yield view.problem(path, f"{message} in the environment.", hint)
+
+
+def alerts(view: View) -> Iterator[Problem]:
+    """What a webhook is sent is signed, so it needs a secret."""
+    path: Path = ("limits", "alerts")
+    if ("limits",) in view.unclean or view.unset(path):
+        return
+    settings = view.config.limits.alerts
+    if settings.webhook and not settings.secret.strip():
+        hint = "Add 'secret: \"${ALERT_SECRET}\"', a long random text that the receiver knows too."
+        message = "a webhook needs a secret, or its receiver could not tell these alerts from anybody else's."
+        yield view.problem((*path, "webhook"), message, hint)
