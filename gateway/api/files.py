@@ -208,7 +208,8 @@ class _Uploads:
                 file = await self._add(principal, sink, dict(fields), config.files)
             await send_whole(send, msgspec.json.encode(shown(file)), request_id, {})
         except errors.GatewayError as error:
-            if isinstance(error, errors.TooLarge) and not arrived:
+            # Closing on a client that still sends resets the connection, and it would never see the answer.
+            if sink is None or (isinstance(error, errors.TooLarge) and not arrived):
                 await discard(receive)
             await send_error(send, error, request_id, {"connection": "close"})
         except ClientGone:

@@ -12,10 +12,21 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import sqlalchemy as sa
 from gateway_server import KEY, Gateway
+from more_gateway import client_of
+from more_gateway import served as serve
+from scripted import Provider
 
+from gateway import data_side
 from gateway.api.files import plain_name
+from gateway.keys import new_key
 from gateway.storage import files as storage_files
+from gateway.storage.commands import CreateKey
+from gateway.storage.engine import write_engine
+from gateway.storage.tables_data import FILES
+from gateway.storage.values import Key
+from gateway.storage.writers import open_writer
 
 
 async def test_a_file_from_upload_to_deletion(client: openai.AsyncOpenAI, served: Gateway) -> None:
@@ -166,7 +177,71 @@ async def test_many_parts_and_a_client_that_leaves(served: Gateway) -> None:
     assert list(served.home.files.iterdir()) == []
 
 
-async def test_a_key_without_the_scope(served: Gateway, tmp_path: Path) -> None:
+async def test_no_key(served: Gateway) -> None:
     async with httpx.AsyncClient() as http:
         answer = await http.get(f"{served.base_url}/files")
     assert answer.status_code == 401
+
+
+async def test_a_key_without_the_scope(served: Gateway) -> None:
+    texts: dict[str, str] = {}
+    writer = open_writer(served.home)
+    try:
+        for scope in ("inference", "data"):
+            made = new_key("inference")
+            texts[scope] = made.text
+            key = Key(
+                id=f"key_{scope}", name=scope, project="default", digest=made.digest, hint=made.hint, scopes=(scope,),
+                models=(), requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
+            )  # fmt: skip
+            await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
+    finally:
+        writer.close()
+    async with httpx.AsyncClient(base_url=served.base_url) as http:
+        allowed = {"authorization": f"Bearer {texts['data']}"}
+        lacking = {"authorization": f"Bearer {texts['inference']}"}
+        for _ in range(200):
+            if (answer := await http.get("/files", headers=allowed)).status_code == 200:
+                break
+            await asyncio.sleep(0.02)
+        assert answer.status_code == 200
+        upload: Any = {"data": {"purpose": "user_data"}, "files": {"file": ("a", b"a")}}
+        made_file = (await http.post("/files", headers=allowed, **upload)).json()["id"]
+        for method, path, options in (
+            ("GET", "/files", {}),
+            ("POST", "/files", upload),
+            ("GET", f"/files/{made_file}", {}),
+            ("GET", f"/files/{made_file}/content", {}),
+            ("DELETE", f"/files/{made_file}", {}),
+        ):
+            answer = await http.request(method, path, headers=lacking, **options)
+            assert answer.status_code == 403, (method, path)
+            assert "lacks the scope 'data'" in answer.json()["error"]["message"]
+    assert [path.name for path in served.home.files.iterdir()] == [made_file]
+
+
+async def test_the_sweeper_deletes_what_has_expired(
+    tmp_path: Path, upstream: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_side, "_SWEEP_S", 0.05)
+    after: Any = {"anchor": "created_at", "seconds": 3600}
+    async with serve(tmp_path, upstream) as served, client_of(served) as client:
+        gone = await client.files.create(file=("a", b"abc"), purpose="batch", expires_after=after)
+        kept = await client.files.create(file=("b", b"abc"), purpose="batch", expires_after=after)
+        engine = write_engine(served.home.database_url)
+        with engine.begin() as connection:
+            connection.execute(sa.update(FILES).where(FILES.c.id == gone.id).values(expires_at=1.0))
+        for _ in range(200):
+            if not (served.home.files / gone.id).exists():
+                break
+            await asyncio.sleep(0.02)
+        assert [path.name for path in served.home.files.iterdir()] == [kept.id]
+        for _ in range(200):
+            with engine.connect() as connection:
+                rows = connection.execute(sa.select(FILES.c.id)).scalars().all()
+            if rows == [kept.id]:
+                break
+            await asyncio.sleep(0.02)
+        engine.dispose()
+        assert rows == [kept.id]
+        assert [one.id async for one in client.files.list()] == [kept.id]
