@@ -34,6 +34,7 @@ from gateway.config import Config
 from gateway.context import Principal
 from gateway.data_side import DataSide
 from gateway.health_checks import HealthChecks
+from gateway.keys import secrets_of
 from gateway.learning import Learner
 from gateway.live import Live
 from gateway.metering import Meter
@@ -54,7 +55,7 @@ from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
-from gateway.telemetry.logs import SHOWN_ONCE
+from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Upstream
 
@@ -66,6 +67,7 @@ _POLICIES_EVERY = 1.0
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
     """The application and the configuration it starts with. Raises PolicyError or OSError, both for people."""
     config = load(policies, env)
+    keep_secret(secrets_of(config))
     home.prepare()
     admin_digest, shown = admin_key.ensure(home, env)
     if shown:
@@ -170,4 +172,5 @@ async def _follow_policies(live: Live, watcher: PolicyWatcher) -> None:
         await asyncio.sleep(_POLICIES_EVERY)
         config = await asyncio.to_thread(watcher.poll, time.time())
         if config is not None:
+            keep_secret(secrets_of(config))
             live.adopt_policies(config)

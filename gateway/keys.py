@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gateway.config import Limits, YamlKey
+from gateway.config import Config, Limits, YamlKey
 from gateway.context import Principal
 from gateway.storage.values import Key
 
@@ -25,6 +25,7 @@ _PREFIXES = {"inference": INFERENCE_PREFIX, "admin": ADMIN_PREFIX}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # 62^43 > 2^256
 _CHECKSUM = 6  # 62^6 > 2^32
+_PROVIDER_SECRETS = ("api_key", "secret_access_key", "session_token")
 _SHAPE = re.compile(rf"[sa]k-us-[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
 
 
@@ -78,6 +79,13 @@ def principal_of_key(key: Key) -> Principal:
     return Principal(
         key_id=key.id, project=key.project, scopes=key.scopes, models=key.models, **_limits(key)
     )
+
+
+def secrets_of(config: Config) -> set[str]:
+    """Every text of a configuration that opens something: what providers, clients and webhooks are known by."""
+    held = {getattr(one, name, "") for one in config.providers.values() for name in _PROVIDER_SECRETS}
+    held |= {key.key for key in config.keys} | {config.limits.alerts.secret}
+    return held - {""}
 
 
 def _limits(key: Key | YamlKey) -> dict[str, Any]:

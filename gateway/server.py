@@ -18,7 +18,8 @@ from gateway.bootstrap import build
 from gateway.config import Server
 from gateway.connections import Bounds, PatientProtocol, protocol
 from gateway.drain import Drain
-from gateway.policy_files import PolicyError
+from gateway.policy_checks import bind_problem
+from gateway.policy_files import PolicyError, read
 from gateway.storage.home import Home
 from gateway.telemetry.logs import setup_logging
 
@@ -56,6 +57,15 @@ def bounds_of(server: Server, files: int) -> Bounds:
     )
 
 
+def _refused(policies: Path, host: str) -> str:
+    """Why the gateway must not listen on ``host``, which takes the place of the one in the policies; "" when it may."""
+    try:
+        server = read(policies, os.environ).config.server
+    except PolicyError as problem:
+        return str(problem)
+    return " ".join(bind_problem(server, os.environ, host)).strip()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="understudy serve", description="The gateway alone.")
     parser.add_argument("--policies", type=Path, default=Path("policies"))
@@ -64,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=None)
     options = parser.parse_args(argv)
     setup_logging()
+    if options.host is not None and (why := _refused(options.policies, options.host)):
+        print(why, file=sys.stderr)
+        return 1
     home = Home(options.home.resolve()) if options.home else Home.from_env()
     try:
         app, config = build(home, options.policies, os.environ)

@@ -30,7 +30,8 @@ class Redactor:
     """Takes secrets out of text, by shape and by value. Values shorter than eight characters are too common."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        known = sorted({value for value in values if len(value) >= 8}, key=len, reverse=True)
+        self.values = frozenset(value for value in values if len(value) >= 8)
+        known = sorted(self.values, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, text: str) -> str:
@@ -55,6 +56,10 @@ class _Formatter(logging.Formatter):
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
+
+    def keep_secret(self, values: Iterable[str]) -> None:
+        """Beside those that are known already: calls that began with them may still be under way."""
+        self._redact = Redactor(self._redact.values.union(values))
 
     def said(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -88,6 +93,13 @@ class Human(_Formatter):
         line = f"{clock} {record.levelname.lower()} {record.name}: {escape(self.said(record))}"
         trace = self.trace(record)
         return "\n".join([line, *(f"  {escape(row)}" for row in trace.splitlines())])
+
+
+def keep_secret(values: Iterable[str]) -> None:
+    """From now on these values do not get out either, wherever ``setup_logging`` has set logging up."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, _Formatter):
+            handler.formatter.keep_secret(values)
 
 
 def setup_logging(
