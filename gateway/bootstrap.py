@@ -16,7 +16,6 @@ from pathlib import Path
 from litestar import Litestar
 
 from gateway import admin_key
-from gateway.accounting import Accountant
 from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
@@ -28,19 +27,20 @@ from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
 from gateway.asking import Asker
-from gateway.breakers import Breakers
 from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.data_side import DataSide
-from gateway.health_checks import HealthChecks
 from gateway.keys import secrets_of
 from gateway.learning import Learner
 from gateway.live import Live
-from gateway.metering import Meter
-from gateway.observations import Observations
+from gateway.metering.meter import Meter
+from gateway.money.accounting import Accountant
 from gateway.pipeline import Stage, fold
-from gateway.policy_files import PolicyWatcher, load
+from gateway.policy.files import PolicyWatcher, load
+from gateway.resilience.breakers import Breakers
+from gateway.resilience.health_checks import HealthChecks
+from gateway.routing.observations import Observations
 from gateway.stages.assign import Assign
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
 from gateway.stages.cache import Cache

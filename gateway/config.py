@@ -1,4 +1,4 @@
-"""The configuration: one frozen, typed tree. ``gateway.policy_files`` reads it from ``policies/*.yaml``.
+"""The configuration: one frozen, typed tree. ``gateway.policy.files`` reads it from ``policies/*.yaml``.
 
 Every Struct forbids unknown fields, so a typing error in a policy is an error with a file and a line and never
 a silent default.

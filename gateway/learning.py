@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from gateway.accounting import Accountant
 from gateway.asking import Asker
 from gateway.context import Exchange
+from gateway.money.accounting import Accountant
 from gateway.providers.codec import AttemptFailed
 from gateway.runtime import Runtime
 from gateway.stages.dispatch import ask_student

@@ -15,8 +15,8 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.config import Config
-from gateway.drain import Drain
-from gateway.policy_files import PolicyWatcher
+from gateway.policy.files import PolicyWatcher
+from gateway.resilience.drain import Drain
 from gateway.runtime import Runtime, build_runtime
 from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Policy, Task
 from gateway.providers.codec import Codec
+from gateway.routing.ways import TaskWays, aliases_of, listed, ways_of
 from gateway.storage.values import Key, Snapshot
-from gateway.ways import TaskWays, aliases_of, listed, ways_of
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
 

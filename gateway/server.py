@@ -16,10 +16,10 @@ import uvicorn
 
 from gateway.bootstrap import build
 from gateway.config import Server
-from gateway.connections import Bounds, PatientProtocol, protocol
-from gateway.drain import Drain
-from gateway.policy_checks import bind_problem
-from gateway.policy_files import PolicyError, read
+from gateway.policy.checks import bind_problem
+from gateway.policy.files import PolicyError, read
+from gateway.resilience.connections import Bounds, PatientProtocol, protocol
+from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
 from gateway.telemetry.logs import setup_logging
 

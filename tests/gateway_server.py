@@ -12,7 +12,7 @@ import uvicorn
 from litestar import Litestar
 
 from gateway.bootstrap import build
-from gateway.connections import protocol
+from gateway.resilience.connections import protocol
 from gateway.server import DrainingServer, bounds_of
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import policy_files
 from gateway.config import Config, Learn, Task
+from gateway.policy import files as policy_files
 from gateway.storage.commands import AddDataset, Refused
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer

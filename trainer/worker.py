@@ -18,8 +18,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway import policy_files
 from gateway.config import Config
+from gateway.policy import files as policy_files
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer

@@ -1,7 +1,7 @@
 """POST /admin/explain: how a request would be routed. Behind the admin's session and CSRF token, like every change.
 
 ``{"body": {chat completion request}, "key"?: name or id, "project"?, "headers"?: {...}}`` →
-:class:`gateway.explain.Explanation`. Nobody is asked, and nothing is counted or stored.
+:class:`gateway.routing.explain.Explanation`. Nobody is asked, and nothing is counted or stored.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from msgspec import Meta, Struct
 
 from gateway.control import Control
 from gateway.errors import BadRequest
-from gateway.explain import Explanation, explain
-from gateway.observations import Observations
 from gateway.protocol.body import decode_object, typed
+from gateway.routing.explain import Explanation, explain
+from gateway.routing.observations import Observations
 
 _MAX_BODY = 4 * 1024 * 1024
 

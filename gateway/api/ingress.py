@@ -18,12 +18,12 @@ from gateway import errors
 from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole, start_stream
 from gateway.api.pulse import COMMENT, Pulse
 from gateway.context import Exchange, Principal
-from gateway.drain import stopping
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, ChunkStream, WholeAnswer
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
+from gateway.resilience.drain import stopping
 
 _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 import gateway
-from gateway.policy_files import Loaded, PolicyError, read
+from gateway.policy.files import Loaded, PolicyError, read
 from gateway.storage.commands import Command
 from gateway.storage.home import Home
 from gateway.storage.writers import open_writer

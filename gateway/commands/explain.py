@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, read_policies, say
 from gateway.errors import GatewayError
-from gateway.explain import CandidateShown, Explanation, explain
-from gateway.observations import Observations
 from gateway.protocol.body import decode_object
+from gateway.routing.explain import CandidateShown, Explanation, explain
+from gateway.routing.observations import Observations
 from gateway.runtime import build_runtime
 from gateway.storage.home import Home
 from gateway.storage.sql_reader import open_reader

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway import admin_key
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
 from gateway.config import Config
-from gateway.policy_checks import bind_problem
+from gateway.policy.checks import bind_problem
 from gateway.providers import ClassifierProvider
 from gateway.storage.home import Home
 from gateway.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one

@@ -10,13 +10,13 @@ from functools import partial
 
 from gateway import errors
 from gateway.asking import Asker, UpstreamStream
-from gateway.breakers import Breakers
 from gateway.config import Hedge
 from gateway.context import Exchange
-from gateway.hedging import Hedging, race
-from gateway.lanes import Lanes, Place
 from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.providers.codec import AttemptFailed, failed
+from gateway.resilience.breakers import Breakers
+from gateway.resilience.hedging import Hedging, race
+from gateway.resilience.lanes import Lanes, Place
 from gateway.storage.records import Attempt
 from gateway.student import answer_of, ask_student
 from optimizer.routing.attempts import (

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 
-from gateway import limits
-from gateway.accounting import price_for
 from gateway.config import Config, Price, Task
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
 from gateway.errors import BadRequest, Unavailable
-from gateway.estimate import Estimator
-from gateway.limits import rate_headers, wire_duration
+from gateway.metering import limits
+from gateway.metering.estimate import Estimator
+from gateway.metering.limits import rate_headers, wire_duration
+from gateway.money.accounting import price_for
 from gateway.pipeline import Handler
 from gateway.providers import ClassifierProvider
 from gateway.runtime import Runtime, candidates_of

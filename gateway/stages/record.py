@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.accounting import Accountant
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
+from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.assemble import assemble

@@ -10,14 +10,14 @@ from msgspec import Struct, structs
 from gateway import errors
 from gateway.config import Task
 from gateway.context import Answer, Exchange
-from gateway.needs import needs_of
-from gateway.observations import Observations
+from gateway.money.pricing import cost
 from gateway.pipeline import Handler
-from gateway.pricing import cost
 from gateway.protocol.chat import Usage, text_of
 from gateway.providers import ClassifierProvider
+from gateway.routing.needs import needs_of
+from gateway.routing.observations import Observations
+from gateway.routing.ways import SWITCHED_OFF, Way
 from gateway.runtime import Runtime
-from gateway.ways import SWITCHED_OFF, Way
 from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.facts import Considered, Facts, Needs, View

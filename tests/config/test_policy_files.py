@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from policy_cases import BOMB, CASES, GATEWAY, KEY, ROUTING
 
-from gateway.policy_files import PolicyError, PolicyWatcher, load, read
+from gateway.policy.files import PolicyError, PolicyWatcher, load, read
 from gateway.providers import OpenAIProvider
 from optimizer.gates.agreement import Agreement
 from optimizer.routing.strategies import Cascade

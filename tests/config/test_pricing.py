@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import Price
-from gateway.pricing import cost, price_of, shipped_prices
+from gateway.money.pricing import cost, price_of, shipped_prices
 from gateway.protocol.chat import Usage
 from gateway.providers.capabilities import shipped
 from gateway.providers.openai import profiles

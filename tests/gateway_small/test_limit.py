@@ -12,7 +12,7 @@ from small_fakes import ALICE, BOB, Stream, chunk, exchange_of, read, runtime_of
 
 from gateway.config import Config, LimitRules, Limits, Price
 from gateway.errors import BadRequest, RateLimited, Unavailable
-from gateway.estimate import Estimator
+from gateway.metering.estimate import Estimator
 from gateway.providers import OpenAIProvider
 from gateway.stages.limit import Limit, wire_duration
 from gateway.storage.counters import MemoryCounters, Rule

@@ -6,8 +6,8 @@ import json
 import openai
 from aiohttp import web
 
-from gateway.alerts import BudgetAlerts
 from gateway.config import Alerts
+from gateway.metering.alerts import BudgetAlerts
 from gateway.storage.counters import Rule
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.pricing import shipped_prices
+from gateway.money.pricing import shipped_prices
 from gateway.providers import AzureProvider, OpenAIProvider
 from gateway.providers.capabilities import abilities, shipped
 from gateway.providers.openai import profiles

@@ -14,7 +14,7 @@ from faultproxy import faultproxy
 from rough import Start, ask
 from scripted import Line, Provider
 
-from gateway.breakers import Breakers
+from gateway.resilience.breakers import Breakers
 from optimizer.routing.attempts import FALLBACK, Failure, GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Rung
 

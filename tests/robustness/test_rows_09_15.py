@@ -12,8 +12,8 @@ from rough import BODY, Start, ask
 from scripted import Line, Provider, sse, usual
 
 from gateway.config import UpstreamRules
-from gateway.lanes import Lane
 from gateway.providers.codec import AttemptFailed
+from gateway.resilience.lanes import Lane
 
 LANES = "upstreams: {{first: {{max_concurrent: {0}, max_queue: {1}}}}}"
 

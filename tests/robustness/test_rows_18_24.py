@@ -14,9 +14,9 @@ from rough import BODY, Start, ask, events
 from scripted import CHUNKS, Line, Provider, chunk, sse, usual
 
 from gateway.asking import UpstreamStream
-from gateway.hedging import Hedging
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.openai import OpenAIProvider
+from gateway.resilience.hedging import Hedging
 
 
 async def _read(client: httpx.AsyncClient) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.abilities import model_of, shipped_models
 from gateway.config import Model
-from gateway.policy_files import PolicyError, load
+from gateway.policy.files import PolicyError, load
+from gateway.routing.abilities import model_of, shipped_models
 from gateway.runtime import build_runtime, candidates_of
 from gateway.storage.values import Snapshot
 from optimizer.routing.facts import CAPABILITIES

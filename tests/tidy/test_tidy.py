@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "gateway.phones": (),
     "optimizer": ("optimizer",),
     "trainer": (
-        "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy_files",
+        "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy",
         "gateway.storage", "gateway.errors",
     ),
     "admin_ui": ("admin_ui",),

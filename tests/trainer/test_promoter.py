@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from lesson_home import FINGERPRINT, pair, policies, store_records, with_calls
 
-from gateway import policy_files
+from gateway.policy import files as policy_files
 from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer

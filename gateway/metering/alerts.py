@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config import Alerts
-from gateway.limits import NANO
+from gateway.metering.limits import NANO
 from gateway.storage.counters import Rule
 
 _log = logging.getLogger("understudy.alerts")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from gateway.alerts import BudgetAlerts
 from gateway.control import Control
-from gateway.spending import LedgerSpending
+from gateway.metering.alerts import BudgetAlerts
+from gateway.metering.spending import LedgerSpending
 from gateway.stages.limit import Limit
 from gateway.storage.counters import Counters, MemoryCounters
 from gateway.storage.counters_redis import RedisCounters

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import admin_key, policy_routing, policy_surface
+from gateway import admin_key
 from gateway.config import CandidateRef, Config, Policy, Server, Task
-from gateway.policy_convert import Converted, did_you_mean
-from gateway.policy_yaml import Path, Problem, Source
+from gateway.policy import routing_checks, surface_checks
+from gateway.policy.convert import Converted, did_you_mean
+from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.openai import profiles
 from optimizer.gates.agreement import Agreement
@@ -31,7 +32,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
-        policy_routing.aliases, policy_routing.models, policy_surface.surface, policy_surface.alerts,
+        routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)
@@ -177,7 +178,7 @@ def _keys(view: _View) -> Iterator[Problem]:
 def _policies(view: _View) -> Iterator[Problem]:
     for path, policy in view.clean("policies"):
         yield from _candidates(view, path, policy.candidates)
-        yield from policy_routing.policy(view, path, policy)
+        yield from routing_checks.policy(view, path, policy)
         if isinstance(policy.strategy, Weighted):
             yield from _weights(view, path, policy, policy.strategy)
 
@@ -229,8 +230,8 @@ def _tasks(view: _View) -> Iterator[Problem]:
                 (*path, "candidates"), "a task names a policy or lists candidates, not both.", hint
             )
         yield from _candidates(view, path, task.candidates)
-        yield from policy_routing.rules(view, path, task)
-        yield from policy_routing.defaults(view, path, task)
+        yield from routing_checks.rules(view, path, task)
+        yield from routing_checks.defaults(view, path, task)
         if task.teacher is not None:
             yield from _provider_named(view, (*path, "teacher", "provider"), task.teacher.provider)
         for index, name in enumerate(task.guardrails):

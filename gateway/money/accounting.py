@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gateway.config import Config, Price
 from gateway.context import Exchange
-from gateway.pricing import cost, price_of
+from gateway.money.pricing import cost, price_of
 from gateway.protocol.chat import Usage, text_of
 from gateway.providers import ClassifierProvider
 from optimizer.routing.plan import Candidate

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.config import Config
-from gateway.policy_checks import check
-from gateway.policy_convert import convert
-from gateway.policy_yaml import MAX_FILE_BYTES, Problem, Source, read_file
+from gateway.policy.checks import check
+from gateway.policy.convert import convert
+from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
 
 _log = logging.getLogger("understudy.policies")
 _MAX_FILES = 100

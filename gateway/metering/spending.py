@@ -6,7 +6,7 @@ import asyncio
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.limits import nano
+from gateway.metering.limits import nano
 from gateway.storage.counters import Rule, SpendingUnknown
 from gateway.storage.protocols import Reader
 

@@ -1,4 +1,4 @@
-"""What a model can do: the shipped table ``gateway/models.yaml``, and the operator's own before it."""
+"""What a model can do: the shipped table ``gateway/routing/models.yaml``, and the operator's own before it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Vendor(Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def shipped_models() -> Mapping[str, Mapping[str, Model]]:
     """By provider profile and model; read once."""
-    raw = yaml.safe_load(files("gateway").joinpath("models.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load(files("gateway.routing").joinpath("models.yaml").read_text(encoding="utf-8"))
     vendors = msgspec.convert(raw, dict[str, _Vendor])
     return {profile: _table(vendor) for profile, vendor in vendors.items()}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.abilities import model_of
 from gateway.config import CandidateRef, Config, Policy, Price, Task
-from gateway.pricing import price_of
+from gateway.money.pricing import price_of
 from gateway.providers import ClassifierProvider
+from gateway.routing.abilities import model_of
 from optimizer.routing.facts import Facts
 from optimizer.routing.plan import Candidate
 from optimizer.routing.rules import When

@@ -9,15 +9,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.accounting import price_for
 from gateway.api.ingress import check
 from gateway.context import Exchange, Principal
 from gateway.errors import BadRequest, GatewayError
 from gateway.keys import principal_of_yaml_key
-from gateway.observations import Observations
-from gateway.pricing import cost
+from gateway.money.accounting import price_for
+from gateway.money.pricing import cost
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, Usage
+from gateway.routing.observations import Observations
 from gateway.runtime import Runtime
 from gateway.stages.assign import assign
 from gateway.stages.authenticate import model_not_found

@@ -35,8 +35,8 @@ class _Vendor(Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def shipped_prices() -> Mapping[str, Mapping[str, Price]]:
-    """The table of ``gateway/prices.yaml`` by provider profile and model; read once."""
-    raw = yaml.safe_load(files("gateway").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    """The table of ``gateway/money/prices.yaml`` by provider profile and model; read once."""
+    raw = yaml.safe_load(files("gateway.money").joinpath("prices.yaml").read_text(encoding="utf-8"))
     vendors = msgspec.convert(raw, dict[str, _Vendor])
     return {profile: _table(vendor) for profile, vendor in vendors.items()}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gateway.context import Exchange
-from gateway.estimate import Estimator
+from gateway.metering.estimate import Estimator
 from gateway.storage.records import Attempt, CallRecord
 from optimizer.bandits import BanditState, MemoryBanditState, Outcome, reward
 from optimizer.routing.plan import Candidate

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from gateway.breakers import Breakers
 from gateway.config import HealthCheck, UpstreamRules
+from gateway.resilience.breakers import Breakers
 from gateway.upstream import Upstream
 
 _TICK_S = 0.25

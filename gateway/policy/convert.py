@@ -16,7 +16,7 @@ from msgspec import Struct, inspect
 
 from gateway.config import Config, Model, Policy, Price, Task, YamlKey
 from gateway.guardrails import GuardrailSettings
-from gateway.policy_yaml import Path, Source, dotted
+from gateway.policy.reading import Path, Source, dotted
 from gateway.providers import ProviderSettings
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")

@@ -7,8 +7,8 @@ from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.config import Config, Policy, Task
-from gateway.policy_convert import did_you_mean
-from gateway.policy_yaml import Path, Problem
+from gateway.policy.convert import did_you_mean
+from gateway.policy.reading import Path, Problem
 from optimizer.routing.rules import When
 from optimizer.routing.strategies import Bandit, LeastCost, LeastLatency, Weighted
 
@@ -16,7 +16,7 @@ _SECRET = frozenset({"authorization", "api-key", "x-api-key", "cookie"})
 
 
 class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy_checks`` makes it."""
+    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
 
     @property
     def config(self) -> Config: ...

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from gateway.config import Config
-from gateway.policy_convert import did_you_mean
-from gateway.policy_yaml import Path, Problem
+from gateway.policy.convert import did_you_mean
+from gateway.policy.reading import Path, Problem
 
 
 class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy_checks`` makes it."""
+    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
 
     @property
     def config(self) -> Config: ...

@@ -1,0 +1,1 @@
+"""What keeps calls alive when upstreams, clients or this process fail."""
