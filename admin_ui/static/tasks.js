@@ -124,7 +124,7 @@ function runView(run) {
   return h("li", { class: `run ${run.state}` },
     h("div", { class: "run-line" },
       h("span", { class: `badge ${run.state === "failed" ? "bad" : open ? "info" : ""}` }, run.state),
-      h("span", { class: "grow" }, run.error || run.step || run.kind),
+      h("span", { class: "grow" }, run.error || (run.step !== run.state && run.step) || run.kind),
       h("time", { class: "soft", datetime: isoTime(run.created_at) }, when(run.created_at))),
     open && h("progress", { max: 1, value: run.progress, "aria-label": `Progress of run ${run.id}` }, percent(run.progress)),
     h("details", { "data-key": `run/${run.id}`, on: { toggle: (event) => { if (event.target.open) showEvents(run.id, log); } } },
@@ -168,7 +168,9 @@ function taskView(task) {
     openRuns.length > 0 && h("ul", { class: "runs" }, openRuns.map(runView)),
     present.length > 0 && h("ul", { class: "students" }, present.map((one) => studentView(task, one))),
     !present.length && h("p", { class: "empty" }, task.target === null ? "This task does not learn."
-      : openRuns.length ? "A student is being trained." : "No student yet: the teacher answers every call."),
+      : openRuns.some((run) => run.state === "running") ? "A student is being trained."
+        : openRuns.length ? "The teacher answers every call; a training waits in the queue."
+          : "No student yet: the teacher answers every call."),
     retired.length > 0 && h("details", { "data-key": `${task.name}/retired` },
       h("summary", { "data-key": `${task.name}/retired/summary` }, `Retired students (${retired.length})`),
       h("ul", { class: "students" }, retired.map((one) => studentView(task, one)))),
