@@ -102,24 +102,6 @@ def _nothing(ok: bool) -> None:
     """Who was told already."""
 
 
-class ReadyStream:
-    """A stream made of chunks that are already here: a student's answer, a replayed cache entry."""
-
-    def __init__(self, chunks: list[Chunk]) -> None:
-        self._chunks = iter(chunks)
-
-    def __aiter__(self) -> ReadyStream:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        for chunk in self._chunks:
-            return chunk
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self._chunks = iter(())
-
-
 class Asker:
     """Asks candidates. Holds no state of its own beside the connection pools."""
 
@@ -172,4 +154,4 @@ class Asker:
         return stream
 
 
-__all__ = ["Asker", "AttemptFailed", "ReadyStream", "UpstreamStream"]
+__all__ = ["Asker", "AttemptFailed", "UpstreamStream"]

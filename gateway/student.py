@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import errors
-from gateway.asking import Asker, ReadyStream
+from gateway.asking import Asker
 from gateway.context import Exchange
 from gateway.masking import mask, unmask
-from gateway.protocol.answer import Answer, Chunk, WholeAnswer
+from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.assemble import split
 from gateway.protocol.chat import last_user_text
 from gateway.providers.classifier import CPU_HEADER, confidence_of

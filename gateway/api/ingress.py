@@ -99,7 +99,7 @@ class Ingress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
-        watch: _Watch | None = None
+        watch: Watch | None = None
         call: _Call | None = None
         drain, here = self._live.drain, asyncio.current_task()
         assert here is not None
@@ -111,7 +111,7 @@ class Ingress:
             rendering = await self._dialect.read(headers, await decoded(body))
             exchange = self._exchange(headers, rendering, request_id, started)
             call = _Call(exchange, send, rendering, self._dialect)
-            watch = _Watch(receive, here)
+            watch = Watch(receive, here)
             await call.answer(await rendering.ask(self._pipeline, exchange))
         except errors.GatewayError as error:
             await self._refuse(send, error, request_id, call)
@@ -177,7 +177,7 @@ class Ingress:
         await send_error(send, error, request_id, headers, status=status, body=body)
 
 
-class _Watch:
+class Watch:
     """Cancels a call whose client leaves. It begins a moment late: most calls are over before it would matter,
     and a task for each of them would cost more than everything else the ingress does."""
 
@@ -197,7 +197,7 @@ class _Watch:
             self._task.cancel()
 
     def _begin(self) -> None:
-        self._task = asyncio.create_task(cancel_on_disconnect(self._receive, self._call))
+        self._task = asyncio.create_task(_cancel_on_disconnect(self._receive, self._call))
 
 
 async def decoded(body: bytes) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def client_patience(headers: Mapping[str, str]) -> float:
     return seconds if seconds > 0 else float("inf")
 
 
-async def cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
+async def _cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
     """A client that leaves frees the upstream at once, also before the first byte."""
     while True:
         message = await receive()

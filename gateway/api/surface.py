@@ -13,7 +13,7 @@ from litestar.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole
-from gateway.api.ingress import cancel_on_disconnect, client_patience, refuse_steering, told
+from gateway.api.ingress import Watch, client_patience, refuse_steering, told
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
@@ -92,13 +92,13 @@ class Door:
         self.receive, self.send = receive, send
         self.request_id, self.started = "req_" + secrets.token_hex(16), time.monotonic()
         self.exchange: Exchange | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
 
     def watch(self) -> None:
         """From now on a client that leaves cancels the call. The body must have been read."""
         here = asyncio.current_task()
         assert here is not None
-        self._watch = asyncio.create_task(cancel_on_disconnect(self.receive, here))
+        self._watch = Watch(self.receive, here)
 
     async def through(self, work: Callable[[Door], Awaitable[None]]) -> None:
         try:
@@ -109,14 +109,14 @@ class Door:
         except ClientGone:
             return
         except asyncio.CancelledError:
-            if self._watch is None or not self._watch.done():
+            if self._watch is None or not self._watch.noticed:
                 raise  # not the client: the server is shutting down
             here = asyncio.current_task()
             if here is not None:
                 here.uncancel()
         finally:
             if self._watch is not None:
-                self._watch.cancel()
+                self._watch.stop()
 
 
 class JsonEndpoint:

@@ -36,3 +36,21 @@ class ChunkStream(Protocol):
 
 
 Answer = WholeAnswer | ChunkStream
+
+
+class ReadyStream:
+    """A stream made of chunks that are already here: a student's answer, a replayed cache entry."""
+
+    def __init__(self, chunks: list[Chunk]) -> None:
+        self._chunks = iter(chunks)
+
+    def __aiter__(self) -> ReadyStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._chunks = iter(())

@@ -13,11 +13,11 @@ from msgspec import Meta, Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
-from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader
@@ -145,35 +145,15 @@ class _Blocks:
         return {"reasoning_content": reasoning, "thinking_blocks": self.thinking}
 
 
-class AnthropicStream:
+class AnthropicStream(EventStream):
     """Anthropic's events as OpenAI's chunks, wherever the bytes were cut."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self._events = EventParser()
+        super().__init__(provider)
         self._writer = Writer()
         self._blocks = _Blocks()
         self._open: dict[Any, dict[str, Any]] = {}
         self._usage: dict[str, Any] = {}
-        self.done = False
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(data)
-        except EventTooLarge:
-            raise nonsense(self._provider, "a stream event larger than 4 MiB") from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if self.done:
-                break
-            if event.data.strip():
-                chunks += self._event(object_in(self._provider, event.data))
-        return chunks
-
-    def finish(self) -> list[Chunk]:
-        if not self.done:
-            raise nonsense(self._provider, "a stream that was cut before its end")
-        return []
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
         """Events of a kind born after this file are passed over, as the API's versioning asks."""

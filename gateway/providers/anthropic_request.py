@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.providers.capabilities import Ability
-from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 22_528, "max": 22_528}
 _EFFORTS = {"minimal": "low", "max": "xhigh"}
@@ -179,10 +179,7 @@ def _turns(reader: Reader) -> dict[str, Any]:
             continue
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
-        elif blocks:
-            messages.append({"role": role, "content": blocks})
+        merge(messages, role, blocks)
     if not messages and system:
         messages.append({"role": "user", "content": [system.pop()]})  # OpenAI answers instructions alone
     if messages and messages[-1]["role"] == "assistant" and messages[-1]["content"][-1]["type"] == "text":
@@ -192,11 +189,7 @@ def _turns(reader: Reader) -> dict[str, Any]:
 
 
 def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
-    return [
-        _block(reader, at, part)
-        for at, part in reader.parts(turn)
-        if part.get("type") != "text" or str(part.get("text") or "").strip()  # blank texts are refused
-    ]
+    return [_block(reader, at, part) for at, part in said(reader, turn)]
 
 
 def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.providers.anthropic_request import thinking
 from gateway.providers.capabilities import Ability
-from gateway.providers.translate_request import Reader, Turn, data_url, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, merge, said, url_of
 
 _ROOM = 8192
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -140,21 +140,14 @@ def _turns(reader: Reader) -> dict[str, Any]:
             continue
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
-        elif blocks:
-            messages.append({"role": role, "content": blocks})
+        merge(messages, role, blocks)
     if not messages and system:
         messages.append({"role": "user", "content": [system.pop()]})  # OpenAI answers instructions alone
     return {"system": system, "messages": messages} if system else {"messages": messages}
 
 
 def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
-    return [
-        _block(reader, at, part)
-        for at, part in reader.parts(turn)
-        if part.get("type") != "text" or str(part.get("text") or "").strip()  # blank texts are refused
-    ]
+    return [_block(reader, at, part) for at, part in said(reader, turn)]
 
 
 def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
-from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
@@ -197,34 +197,14 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------ answer
-class CohereStream:
+class CohereStream(EventStream):
     """Cohere's events as OpenAI's chunks, wherever the bytes were cut."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self._events = EventParser()
+        super().__init__(provider)
         self._writer = Writer()
         self._calls: dict[Any, int] = {}
         self._cited: list[dict[str, Any]] = []
-        self.done = False
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(data)
-        except EventTooLarge:
-            raise nonsense(self._provider, "a stream event larger than 4 MiB") from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if self.done:
-                break
-            if event.data.strip():
-                chunks += self._event(object_in(self._provider, event.data))
-        return chunks
-
-    def finish(self) -> list[Chunk]:
-        if not self.done:
-            raise nonsense(self._provider, "a stream that was cut before its end")
-        return []
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
         kind, delta = event.get("type"), event.get("delta")

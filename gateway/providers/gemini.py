@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
-from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.gemini_request import request_body
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
@@ -164,29 +164,16 @@ class _Candidate:
         return _sentence(self.finish) if self.finish in _BLOCKED and not self.texts else None
 
 
-class GeminiStream:
+class GeminiStream(EventStream):
     """Gemini's events as OpenAI's chunks. There is no end mark: an answer is whole when every candidate has a
     finish reason and the body ends. The last ``usageMetadata`` stands alone; earlier ones may be larger."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self._events = EventParser()
+        super().__init__(provider)
         self._writer = Writer()
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
         self._blocked = ""
-        self.done = False
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        try:
-            events = self._events.feed(data)
-        except EventTooLarge:
-            raise nonsense(self._provider, "a stream event larger than 4 MiB") from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if event.data.strip():
-                chunks += self._event(object_in(self._provider, event.data))
-        return chunks
 
     def _event(self, data: dict[str, Any]) -> list[Chunk]:
         if data.get("error"):

@@ -208,3 +208,18 @@ def url_of(part: Mapping[str, Any]) -> str:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
     return url if isinstance(url, str) else ""
+
+
+def said(reader: Reader, turn: Turn) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A turn's parts without blank texts, which some providers refuse."""
+    for at, part in reader.parts(turn):
+        if part.get("type") != "text" or str(part.get("text") or "").strip():
+            yield at, part
+
+
+def merge(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
+    """Appends a turn; neighbouring turns of one role become one."""
+    if messages and messages[-1]["role"] == role:
+        messages[-1]["content"] += blocks
+    elif blocks:
+        messages.append({"role": role, "content": blocks})

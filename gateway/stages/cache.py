@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
 from gateway.pipeline import Handler
+from gateway.protocol.answer import ReadyStream
 from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
 from gateway.protocol.chat import Usage, usage_from_wire, usage_to_wire
 from gateway.runtime import Runtime
@@ -138,7 +139,7 @@ def replay(exchange: Exchange, data: dict[str, Any]) -> Answer:
     data["id"], data["created"] = exchange.call_id, int(exchange.received_at)
     if not exchange.request.streamed:
         return WholeAnswer(data, answer_text(data), finish_reason(data), exchange.usage)
-    return _Replayed(Chunk(one, chunk_text(one), finish_reason(one)) for one in split(data))
+    return ReadyStream([Chunk(one, chunk_text(one), finish_reason(one)) for one in split(data)])
 
 
 class _Flight:
@@ -156,22 +157,6 @@ class _Flight:
             del self._flights[self._key]
         if not self._future.done():
             self._future.set_result(handed_over)
-
-
-class _Replayed:
-    def __init__(self, chunks: Iterable[Chunk]) -> None:
-        self._chunks = iter(list(chunks))
-
-    def __aiter__(self) -> _Replayed:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        for chunk in self._chunks:
-            return chunk
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self._chunks = iter(())
 
 
 class _Kept:
