@@ -1,0 +1,102 @@
+"""The configuration: one frozen, typed tree. ``gateway.policy.files`` reads it from ``policies/*.yaml``.
+
+Every Struct forbids unknown fields, so a typing error in a policy is an error with a file and a line and never
+a silent default.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from gateway.config.learning import CanaryRules, Capture, Learn, Match, Promotion, ShadowRules, Teacher, Watch
+from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
+from gateway.config.models import CandidateRef, Model, Price, Surface
+from gateway.config.serving import (
+    Batches,
+    Cache,
+    ClassifierEngine,
+    Engines,
+    Files,
+    HealthCheck,
+    Hedge,
+    Retries,
+    Server,
+    Spool,
+    Timeouts,
+    UpstreamRules,
+)
+from gateway.config.tasks import Defaults, Policy, Rule, Task
+from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
+from gateway.guardrails import GuardrailSettings
+from gateway.providers import ProviderSettings
+
+__all__ = [
+    "Alerts",
+    "Batches",
+    "Cache",
+    "CanaryRules",
+    "CandidateRef",
+    "Capture",
+    "ClassifierEngine",
+    "Config",
+    "Count",
+    "Defaults",
+    "Dollars",
+    "Engines",
+    "Files",
+    "HealthCheck",
+    "Hedge",
+    "Learn",
+    "LimitRules",
+    "Limited",
+    "Limits",
+    "Match",
+    "Model",
+    "Name",
+    "OpenShare",
+    "Policy",
+    "Positive",
+    "Price",
+    "Promotion",
+    "Retries",
+    "Rule",
+    "Server",
+    "ShadowRules",
+    "Share",
+    "Spool",
+    "Surface",
+    "Task",
+    "Teacher",
+    "Timeouts",
+    "UpstreamRules",
+    "Watch",
+    "YamlKey",
+]
+
+
+class Config(Node, frozen=True):
+    """Everything the policies folder says. ``digest`` is the hash of its files and is written on every call."""
+
+    server: Server = field(default_factory=Server)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: Retries = field(default_factory=Retries)
+    providers: dict[str, ProviderSettings] = {}
+    upstreams: dict[Name, UpstreamRules] = {}
+    """Bounds by provider name."""
+    keys: list[YamlKey] = []
+    limits: LimitRules = field(default_factory=LimitRules)
+    engines: Engines = field(default_factory=Engines)
+    spool: Spool = field(default_factory=Spool)
+    cache: Cache = field(default_factory=Cache)
+    files: Files = field(default_factory=Files)
+    batches: Batches = field(default_factory=Batches)
+    surface: Surface = field(default_factory=Surface)
+    prices: dict[str, dict[str, Price]] = {}
+    models: dict[str, dict[str, Model]] = {}
+    aliases: dict[str, str] = {}
+    tasks: list[Task] = []
+    policies: list[Policy] = []
+    guardrails: dict[str, GuardrailSettings] = {}
+    promotion: Promotion = field(default_factory=Promotion)
+    digest: str = ""
+    disabled_providers: tuple[str, ...] = ()

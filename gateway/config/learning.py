@@ -1,0 +1,95 @@
+"""How a task is captured, learnt, promoted and watched."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
+from optimizer.gates import GateSettings
+from optimizer.gates.agreement import Agreement
+from optimizer.gates.latency import Latency
+
+
+class Teacher(Node, frozen=True):
+    """``may_train_on_outputs`` is the operator's word that the provider's terms allow it for this use."""
+
+    provider: Name
+    model: str
+    may_train_on_outputs: bool = False
+
+
+class Match(Node, frozen=True):
+    """How a client that keeps sending a plain model name reaches a task: every given field must match."""
+
+    model: str
+    system_prefix: str | None = None
+    fingerprint: str | None = None
+
+
+class Capture(Node, frozen=True):
+    rate: Share = 1.0
+    mask: bool = True
+    retention_days: Annotated[int, Meta(ge=1)] = 30
+
+
+class Learn(Node, frozen=True):
+    """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
+
+    ``min_calls`` captured calls start the first training; after that a retrain waits for ``min_new_calls``.
+    """
+
+    recipes: Literal["auto"] | list[Literal["classifier", "extractor"]] = "auto"
+    calibration: Literal["split", "crossfit"] = "split"
+    """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
+    them too and chooses it from predictions by models that never saw the call."""
+    encoder: str | None = None
+    """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
+    features: Literal["auto", "tfidf", "embedding", "both"] = "auto"
+    """What a classifier looks at; ``auto``: both when there is an encoder, else ``tfidf``."""
+    target: OpenShare = 0.95
+    margin: OpenShare = 0.02
+    alpha: OpenShare = 0.05
+    delta: OpenShare = 0.05
+    approval: Literal["manual", "automatic"] = "manual"
+    min_calls: Annotated[int, Meta(ge=50)] = 1000
+    min_new_calls: Annotated[int, Meta(ge=1)] = 500
+    growth: Annotated[float, Meta(gt=1)] | None = None
+    """A successor is trained once the captured calls have grown by this factor since the last run; None: only
+    when one is asked for. The old student serves until its successor has passed the same gates."""
+    max_calls: Annotated[int, Meta(ge=100)] = 50_000
+    ceiling_rate: Share = 0.02
+    """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
+    ceiling_calls: Count = 300
+    comparison: Literal["exact", "folded"] = "exact"
+    seed: int = 0
+
+
+class Watch(Node, frozen=True):
+    """``average_run_length``: re-asked calls between false alarms, at least, while agreement holds."""
+
+    reask_rate: OpenShare = 0.03
+    average_run_length: Annotated[int, Meta(ge=100)] = 10_000
+    max_error_rate: Share = 0.05
+    max_p95_latency_ms: Positive = 1000.0
+
+
+class ShadowRules(Node, frozen=True):
+    """``sample``: share of the teacher's answers that are copied to the student."""
+
+    sample: Share = 1.0
+    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+
+
+class CanaryRules(Node, frozen=True):
+    """``share`` of the eligible calls is served; ``reask_rate`` of the answered ones is asked of the teacher."""
+
+    share: OpenShare = 0.05
+    reask_rate: OpenShare = 0.5
+    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+
+
+class Promotion(Node, frozen=True):
+    shadow: ShadowRules = field(default_factory=ShadowRules)
+    canary: CanaryRules = field(default_factory=CanaryRules)

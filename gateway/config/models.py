@@ -1,0 +1,54 @@
+"""What models cost and can do, and who serves what is not chat."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from gateway.config.values import Name, Node, Share
+from optimizer.routing.facts import Capability
+
+
+class Price(Node, frozen=True):
+    """US dollars per million tokens. ``cached_input`` None means cached tokens cost what input costs."""
+
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    cached_input: Annotated[float, Meta(ge=0)] | None = None
+    cache_write: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens written to a cache; None: what input costs."""
+    batch: Share | None = None
+    """What share of the price a line of a batch costs; None: all of it."""
+    as_of: str = ""
+    source: str = ""
+
+
+class Model(Node, frozen=True):
+    """What a model is, as far as routing asks; None is unknown. ``region`` is a tag of the operator's choice."""
+
+    context_window: Annotated[int, Meta(ge=1)] | None = None
+    max_output: Annotated[int, Meta(ge=1)] | None = None
+    capabilities: list[Capability] | None = None
+    quality: Share | None = None
+    region: str = ""
+    as_of: str = ""
+    source: str = ""
+
+
+class CandidateRef(Node, frozen=True):
+    """``quality`` and ``region`` come before what ``models:`` says of the model."""
+
+    provider: Name
+    model: str
+    quality: Share | None = None
+    region: str = ""
+
+
+class Surface(Node, frozen=True):
+    """Who serves what is not chat, when a client names a model that no task and no price list knows."""
+
+    embeddings: Name | None = None
+    moderations: CandidateRef | None = None
+    images: Name | None = None
+    audio: Name | None = None

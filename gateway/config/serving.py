@@ -1,0 +1,116 @@
+"""How the gateway itself runs: its door, its upstreams, its spool, its caches and files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from gateway.config.values import Count, Node, Positive, Share
+
+
+class Server(Node, frozen=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    body_timeout_s: Positive = 30.0
+    shutdown_s: Positive = 30.0
+    allowed_hosts: list[str] = []
+    """Host names accepted besides loopback and ``host``; exact, without port."""
+    behind_tls: bool = False
+    """Acknowledges that TLS ends in front of a public bind; cookies then carry Secure and ``__Host-``."""
+    header_timeout_s: Positive = 15.0
+    write_idle_s: Positive = 60.0
+    """A client that takes nothing of its answer for so long is disconnected."""
+    ping_s: Positive = 15.0
+    """A stream that is agreed but silent for so long carries a comment, so that no proxy cuts it."""
+    max_connections: Annotated[int, Meta(ge=1)] = 1000
+    max_connections_per_address: Annotated[int, Meta(ge=1)] = 100
+    """Loopback is exempt: what stands in front of the gateway usually connects from there."""
+
+
+class Timeouts(Node, frozen=True):
+    """Seconds. ``total`` bounds one call over all its attempts."""
+
+    connect: Positive = 5.0
+    first_byte: Positive = 60.0
+    chunk_gap: Positive = 60.0
+    total: Positive = 600.0
+
+
+class HealthCheck(Node, frozen=True):
+    """``url`` is asked with GET, without credentials, every ``every_s`` seconds; any status below 500 is well.
+    After ``failures`` in a row the provider is left out until it is well again."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://")]
+    every_s: Positive = 10.0
+    timeout_s: Positive = 2.0
+    failures: Annotated[int, Meta(ge=1, le=100)] = 2
+
+
+class UpstreamRules(Node, frozen=True):
+    """The bounds of one provider. A call beyond ``max_concurrent`` waits, at most ``max_queue`` of them do."""
+
+    max_concurrent: Annotated[int, Meta(ge=1)] = 512
+    max_queue: Count = 512
+    health: HealthCheck | None = None
+
+
+class Hedge(Node, frozen=True):
+    """A second call when the first has said nothing for ``after_ms`` (by default: longer than 95 % of the recent
+    calls took), for at most ``budget_share`` of the calls. Whoever is first answers, the other is hung up on."""
+
+    after_ms: Positive | None = None
+    budget_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+
+
+class Retries(Node, frozen=True):
+    """``attempts`` counts all tries of a call. Full jitter: a sleep is uniform in [0, base · 2^(n-1)], capped."""
+
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    base_s: Positive = 0.25
+    cap_s: Positive = 8.0
+    budget_share: Share = 0.1
+
+
+class ClassifierEngine(Node, frozen=True):
+    """The built-in engine. ``usd_per_cpu_hour`` prices a student's answers by the CPU time they took."""
+
+    enabled: bool = True
+    batch_window_ms: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    max_batch: Annotated[int, Meta(ge=1, le=4096)] = 64
+    usd_per_cpu_hour: Annotated[float, Meta(ge=0)] = 0.05
+
+
+class Engines(Node, frozen=True):
+    classifier: ClassifierEngine = field(default_factory=ClassifierEngine)
+
+
+class Spool(Node, frozen=True):
+    segment_bytes: Annotated[int, Meta(ge=4096)] = 8 * 1024 * 1024
+    fsync_interval_s: Positive = 0.05
+    ack: Literal["written", "durable"] = "written"
+    reserve_bytes: Annotated[int, Meta(ge=4096)] = 1024 * 1024
+
+
+class Cache(Node, frozen=True):
+    """The exact cache; off until a task or this section turns it on."""
+
+    enabled: bool = False
+    ttl_s: Positive = 3600.0
+    max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+
+class Files(Node, frozen=True):
+    """Uploaded files and those that batches write; bytes."""
+
+    max_bytes: Annotated[int, Meta(ge=1024)] = 512 * 1024 * 1024
+    project_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024 * 1024
+
+
+class Batches(Node, frozen=True):
+    """``concurrency`` lines are asked at a time while there is no live traffic; each live call takes one away."""
+
+    enabled: bool = True
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 8
+    open_per_project: Annotated[int, Meta(ge=1)] = 100
