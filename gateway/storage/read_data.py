@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from gateway.storage.data_values import OPEN_BATCH, Batch, StoredFile
 from gateway.storage.sql_batches import batch_of
-from gateway.storage.tables_data import BATCHES, FILES
+from gateway.storage.tables.data import BATCHES, FILES
 
 
 class DataQueries:

@@ -18,7 +18,7 @@ from gateway.storage.data_values import (
     ReportBatch,
 )
 from gateway.storage.rows import storable, to_json
-from gateway.storage.tables_data import BATCHES
+from gateway.storage.tables.data import BATCHES
 
 _decode_errors = msgspec.json.Decoder(tuple[LineError, ...]).decode
 

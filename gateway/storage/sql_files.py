@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from gateway.storage.commands import Refused
 from gateway.storage.data_values import AddFile, DeleteFile, StoredFile
 from gateway.storage.rows import storable
-from gateway.storage.tables_data import FILES
+from gateway.storage.tables.data import FILES
 
 
 def add_file(connection: sa.Connection, command: AddFile) -> StoredFile:

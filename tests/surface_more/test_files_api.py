@@ -24,7 +24,7 @@ from gateway.keys import new_key
 from gateway.storage import files as storage_files
 from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
-from gateway.storage.tables_data import FILES
+from gateway.storage.tables.data import FILES
 from gateway.storage.values import Key
 from gateway.storage.writers import open_writer
 

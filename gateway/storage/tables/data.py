@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import Field, Index
 
-from gateway.storage.tables import METADATA, Table, _integer, _text
+from gateway.storage.tables.base import METADATA, Table, integer, text
 
 
 class FileRow(Table, table=True):
@@ -20,7 +20,7 @@ class FileRow(Table, table=True):
     key_id: str
     filename: str
     purpose: str
-    bytes: int = Field(sa_column=_integer())
+    bytes: int = Field(sa_column=integer())
     created_at: float
     expires_at: float | None
 
@@ -43,8 +43,8 @@ class BatchRow(Table, table=True):
     output_file_id: str | None
     error_file_id: str | None
     output_expires_s: int | None
-    errors: str = Field(sa_column=_text())
-    metadata_json: str = Field(sa_column=_text())
+    errors: str = Field(sa_column=text())
+    metadata_json: str = Field(sa_column=text())
     in_progress_at: float | None
     finalizing_at: float | None
     completed_at: float | None
