@@ -8,12 +8,14 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from litestar import Litestar
+from litestar.types import ControllerRouterHandler
 
 from gateway import admin_key
 from gateway.api.admin import admin_routes
@@ -36,7 +38,7 @@ from gateway.learning import Learner
 from gateway.live import Live
 from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
-from gateway.pipeline import Stage, fold
+from gateway.pipeline import Handler, Stage, fold
 from gateway.policy.files import PolicyWatcher, load
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.health_checks import HealthChecks
@@ -64,6 +66,29 @@ _SNAPSHOT_EVERY = 0.25
 _POLICIES_EVERY = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The rooms that more than one of the others needs."""
+
+    home: Home
+    config: Config
+    live: Live
+    watcher: PolicyWatcher
+    upstream: Upstream
+    asker: Asker
+    recorder: Spool
+    accountant: Accountant
+    recent: RecentCalls
+    metrics: Metrics
+    meter: Meter
+    observations: Observations
+    breakers: Breakers
+    learner: Learner
+    record: Record
+    rng: random.Random
+    admin_digest: str
+
+
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
     """The application and the configuration it starts with. Raises PolicyError or OSError, both for people."""
     config = load(policies, env)
@@ -72,65 +97,87 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     admin_digest, shown = admin_key.ensure(home, env)
     if shown:
         _log.warning("admin key, shown this once: %s", shown, extra=SHOWN_ONCE)
+    parts = _parts(home, policies, env, config, admin_digest)
+    before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
+    pipeline = _pipeline(parts, before)
+    data = DataSide(
+        home, parts.live, parts.upstream, parts.record, before, pipeline, partial(_authenticator, parts.live)
+    )
+    app = build_app(_routes(parts, pipeline, data), _lifespan(parts, data), chat_lane(pipeline, parts.live))
+    app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
+    return app, config
+
+
+def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, admin_digest: str) -> _Parts:
     rng = random.Random()  # noqa: S311 - draws routes and samples, guards nothing
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
     upstream = Upstream(config.timeouts)
     asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
+    meter, observations = Meter(env, live), Observations()
+    metrics.follow(live)
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
         metrics.pair(pair)
         meter.pair(pair)
 
-    meter, observations = Meter(env, live), Observations()
-    metrics.follow(live)
-    breakers = Breakers()
     learner = Learner(asker, recorder, accountant, rng, observe_pair)
     record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
-    stages: list[Stage] = [Authenticate(database_away=lambda: live.database_away), meter.stage]
-    pipeline = fold(
-        [record, *stages, Guard(), Cache(MemoryAnswers()), Assign(), Route(rng, observations)],
-        Dispatch(asker, live.watcher.answered, rng, breakers),
-    )
-    data = DataSide(home, live, upstream, record, stages, pipeline, partial(_authenticator, live))
-    who = _authenticator(live)
+    return _Parts(
+        home=home, config=config, live=live, watcher=watcher, upstream=upstream, asker=asker, recorder=recorder,
+        accountant=accountant, recent=recent, metrics=metrics, meter=meter, observations=observations,
+        breakers=Breakers(), learner=learner, record=record, rng=rng, admin_digest=admin_digest,
+    )  # fmt: skip
+
+
+def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
+    dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.breakers)
+    inner: list[Stage] = [Guard(), Cache(MemoryAnswers()), Assign(), Route(parts.rng, parts.observations)]
+    return fold([parts.record, *before, *inner], dispatch)
+
+
+def _routes(parts: _Parts, pipeline: Handler, data: DataSide) -> list[ControllerRouterHandler]:
+    live, who = parts.live, _authenticator(parts.live)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
-    handlers = [
-        *dialect_routes(pipeline, live, ClientStates(live, load_cipher(home)), who),
+    return [
+        *dialect_routes(pipeline, live, ClientStates(live, load_cipher(parts.home)), who),
         *data.routes,
-        *stored_routes(live, recent, who),
+        *stored_routes(live, parts.recent, who),
         *model_routes(live, who),
-        *health_routes(live, who, admin_digest, metrics.render),
+        *health_routes(live, who, parts.admin_digest, parts.metrics.render),
         *admin_routes(
-            live, admin_digest=admin_digest, static=static, secure_cookies=config.server.behind_tls,
-            more=[*explain_routes(live, observations, rng), costs],
+            live, admin_digest=parts.admin_digest, static=static,
+            secure_cookies=parts.config.server.behind_tls,
+            more=[*explain_routes(live, parts.observations, parts.rng), costs],
         ),
-    ]
+    ]  # fmt: skip
+
+
+def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    live = parts.live
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _refresh(live)
-        await meter.start()
-        learner.start()
+        await parts.meter.start()
+        parts.learner.start()
         data.start()
-        checks = HealthChecks(upstream, breakers, lambda: live.runtime().config.upstreams)
-        background = _background(_follow_database(live), _follow_policies(live, watcher), checks.run())
+        checks = HealthChecks(parts.upstream, parts.breakers, lambda: live.runtime().config.upstreams)
+        background = _background(_follow_database(live), _follow_policies(live, parts.watcher), checks.run())
         try:
             yield
         finally:
             await _stop(background)
             await data.stop()
-            await learner.stop()
-            await meter.close()
-            await upstream.close()
-            recorder.close()
+            await parts.learner.stop()
+            await parts.meter.close()
+            await parts.upstream.close()
+            parts.recorder.close()
             live.reader.close()
 
-    app = build_app(handlers, lifespan, chat_lane(pipeline, live))
-    app.state.drain, app.state.upstream = live.drain, upstream
-    return app, config
+    return lifespan
 
 
 def _authenticator(live: Live, scope: str = "inference") -> Authenticator:
