@@ -40,7 +40,7 @@ from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler, Stage, fold
 from gateway.policy.files import PolicyWatcher, load
-from gateway.resilience.breakers import Breakers
+from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
 from gateway.routing.observations import Observations
 from gateway.stages.assign import Assign
@@ -57,6 +57,7 @@ from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
+from gateway.surface import Surface
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Upstream
@@ -82,7 +83,7 @@ class _Parts:
     metrics: Metrics
     meter: Meter
     observations: Observations
-    breakers: Breakers
+    gate: Gate
     learner: Learner
     record: Record
     rng: random.Random
@@ -100,9 +101,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     parts = _parts(home, policies, env, config, admin_digest)
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
-    data = DataSide(
-        home, parts.live, parts.upstream, parts.record, before, pipeline, partial(_authenticator, parts.live)
-    )
+    surface = Surface([parts.record, *before], parts.upstream, parts.rng, parts.gate)
+    data = DataSide(home, parts.live, surface, parts.record, pipeline, partial(_authenticator, parts.live))
     app = build_app(_routes(parts, pipeline, data), _lifespan(parts, data), chat_lane(pipeline, parts.live))
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
@@ -123,17 +123,18 @@ def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, a
         metrics.pair(pair)
         meter.pair(pair)
 
-    learner = Learner(asker, recorder, accountant, rng, observe_pair)
+    gate = Gate()
+    learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
     record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, asker=asker, recorder=recorder,
         accountant=accountant, recent=recent, metrics=metrics, meter=meter, observations=observations,
-        breakers=Breakers(), learner=learner, record=record, rng=rng, admin_digest=admin_digest,
+        gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
     )  # fmt: skip
 
 
 def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
-    dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.breakers)
+    dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate)
     inner: list[Stage] = [Guard(), Cache(MemoryAnswers()), Assign(), Route(parts.rng, parts.observations)]
     return fold([parts.record, *before, *inner], dispatch)
 
@@ -164,7 +165,7 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
         await parts.meter.start()
         parts.learner.start()
         data.start()
-        checks = HealthChecks(parts.upstream, parts.breakers, lambda: live.runtime().config.upstreams)
+        checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
         background = _background(_follow_database(live), _follow_policies(live, parts.watcher), checks.run())
         try:
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -21,27 +20,25 @@ from gateway.api.passthrough import pass_through_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.batches import BatchRunner, Once
 from gateway.live import Live
-from gateway.pipeline import Handler, Stage
+from gateway.pipeline import Handler
 from gateway.stages.record import Record
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
 from gateway.storage.home import Home
 from gateway.storage.writers import open_writer
 from gateway.surface import Surface
-from gateway.upstream import Upstream
 
 _SWEEP_S = 60.0
 
 
 class DataSide:
-    """``stages``: authenticate and limit as chat has them, inside ``record``. ``chat``: the whole pipeline of chat.
-    ``who`` gives the authenticator of a scope."""
+    """``surface`` runs what is asked of providers, ``chat`` is the whole pipeline of chat. ``who`` gives the
+    authenticator of a scope."""
 
     def __init__(
-        self, home: Home, live: Live, upstream: Upstream, record: Record, stages: list[Stage],
-        chat: Handler, who: Callable[[str], Authenticator],
+        self, home: Home, live: Live, surface: Surface, record: Record, chat: Handler,
+        who: Callable[[str], Authenticator],
     ) -> None:  # fmt: skip
-        surface = Surface([record, *stages], upstream, random.Random())  # noqa: S311 - draws pauses, guards nothing
         self._writer = open_writer(home)
         self._store = FileStore(home, live.reader, self._writer)
         embeddings = JsonEndpoint(surface, live, Embeddings())

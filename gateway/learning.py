@@ -13,10 +13,12 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gateway import errors
 from gateway.asking import Asker
 from gateway.context import Exchange
 from gateway.money.accounting import Accountant
-from gateway.providers.codec import AttemptFailed
+from gateway.providers.codec import AttemptFailed, failed
+from gateway.resilience.gate import Gate, Passage
 from gateway.runtime import Runtime
 from gateway.stages.dispatch import ask_student
 from gateway.stages.route import student_provider
@@ -30,6 +32,7 @@ from optimizer.scorers import agrees
 _log = logging.getLogger("understudy.learning")
 _WORKERS = 8
 _QUEUE = 2000
+_PATIENCE_S = 60.0
 
 
 class Job(Struct, frozen=True):
@@ -83,12 +86,14 @@ class Learner:
     def __init__(
         self,
         asker: Asker,
+        gate: Gate,
         recorder: Recorder,
         accountant: Accountant,
         rng: random.Random,
         observe: Callable[[PairRecord], None],
     ) -> None:
-        self._asker, self._recorder, self._accountant = asker, recorder, accountant
+        self._asker, self._gate = asker, gate
+        self._recorder, self._accountant = recorder, accountant
         self._rng, self._observe = rng, observe
         self._queue: asyncio.Queue[tuple[Exchange, Job, str]] = asyncio.Queue(_QUEUE)
         self._self_asked: Counter[str] = Counter()
@@ -127,6 +132,7 @@ class Learner:
                     self._recorder.append(pair)
                     self._observe(pair)
             except AttemptFailed as problem:
+                self.dropped += problem.failure.kind == "busy"
                 _log.info("a %s comparison got no answer: %s", job.kind, problem.error.message)
             except Exception:
                 _log.exception("a %s comparison failed", job.kind)
@@ -160,8 +166,10 @@ class Learner:
             candidate=Candidate(provider=student_provider(exchange.runtime), model=student.id),
             role="student", student=student.id, threshold=student.threshold,
         )  # fmt: skip
+        passage = await self._enter(exchange.runtime, rung.candidate)
         began = time.monotonic()
-        reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
+        with passage:
+            reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
         took = (time.monotonic() - began) * 1000
         return _pair(
             exchange, job, teacher=text, student=reply.text, confidence=reply.confidence,
@@ -174,10 +182,18 @@ class Learner:
         ref = exchange.task.teacher
         candidate = Candidate(provider=ref.provider, model=ref.model)
         runtime: Runtime = exchange.runtime
-        answer, _ = await self._asker.whole(runtime, candidate, exchange.body, remaining=60.0)
+        with await self._enter(runtime, candidate):
+            answer, _ = await self._asker.whole(runtime, candidate, exchange.body, remaining=60.0)
         if answer.finish_reason != "stop":
             return None, None
         return answer.text, self._accountant.extra_cost(exchange, candidate, answer.usage)
+
+    async def _enter(self, runtime: Runtime, candidate: Candidate) -> Passage:
+        """Clients come first: a question that finds no place for a minute, or a candidate that is failing, is
+        dropped. Raises AttemptFailed ``busy``."""
+        if not self._gate.breakers.healthy(candidate):
+            raise failed("busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment."))
+        return await self._gate.enter(candidate, runtime.config.upstreams, _PATIENCE_S, yields=True)
 
 
 def _pair(

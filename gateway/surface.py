@@ -26,13 +26,14 @@ from gateway.protocol.answer import Chunk
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
 from gateway.providers.openai import OpenAICodec
+from gateway.resilience.gate import Gate, providers_failing
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
 from gateway.stages.guard import guards_for
 from gateway.stages.guard_stream import blocked, guard_failed
 from gateway.storage.records import Attempt
 from gateway.upstream import Reply, Upstream
-from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, RetryBudget, after_failure
+from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Plan, Rung
 
 Ask = Callable[[Exchange, Rung], Awaitable[Answer]]
@@ -53,25 +54,40 @@ class PassedStream:
 
     def __init__(self, reply: Reply, first: bytes) -> None:
         self._reply, self._first = reply, first
+        self._tell: Callable[[bool], None] | None = None
         self.content_type = reply.headers.get("content-type", "application/octet-stream")
+
+    def on_end(self, tell: Callable[[bool], None]) -> None:
+        """``tell`` is called once, at the end, with whether it was a good one."""
+        self._tell = tell
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         piece = self._first
-        while piece:
-            yield Piece(data={}, raw=piece)
-            piece = await self._reply.piece()
+        try:
+            while piece:
+                yield Piece(data={}, raw=piece)
+                piece = await self._reply.piece()
+        except AttemptFailed:
+            self._over(ok=False)
+            raise
+        await self.aclose()
+
+    def _over(self, *, ok: bool) -> None:
+        tell, self._tell = self._tell, None
         self._reply.release()
+        if tell is not None:
+            tell(ok)
 
     async def aclose(self) -> None:
-        self._reply.release()
+        self._over(ok=True)
 
 
 class Surface:
-    """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat."""
+    """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is."""
 
-    def __init__(self, stages: Sequence[Stage], upstream: Upstream, rng: random.Random) -> None:
+    def __init__(self, stages: Sequence[Stage], upstream: Upstream, rng: random.Random, gate: Gate) -> None:
         self._stages = [*stages, GuardTexts(), Place()]
-        self._rng, self._budget = rng, RetryBudget()
+        self._rng, self._gate = rng, gate
         self.upstream = upstream
 
     async def run(self, exchange: Exchange, ask: Ask) -> Answer:
@@ -81,20 +97,23 @@ class Surface:
 
     async def _walk(self, exchange: Exchange, ask: Ask) -> Answer:
         assert exchange.plan is not None
-        rungs, retries = exchange.plan.rungs, exchange.runtime.config.retries
-        self._budget = self._budget.with_request(time.monotonic())
+        planned, retries = exchange.plan.rungs, exchange.runtime.config.retries
+        self._gate.requested()
+        rungs = self._gate.breakers.usable(planned)
+        if not rungs:
+            raise providers_failing(self._gate.breakers.wait(planned))
         tries, last = 0, failed("failed", errors.Unavailable("No provider may answer this."))
         for position, rung in enumerate(rungs):
             attempt, more = 0, position + 1 < len(rungs)
             while tries < max(retries.attempts, len(rungs)):
                 tries, attempt = tries + 1, attempt + 1
                 try:
-                    return await self._try(exchange, rung, ask)
+                    return await self._try(exchange, rung, ask, spill=more)
                 except AttemptFailed as problem:
                     last = problem
                 step = after_failure(
                     last.failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
-                    may_retry=self._budget.allows(retries.budget_share),
+                    may_retry=self._gate.may_retry(retries.budget_share),
                     remaining=exchange.deadline - time.monotonic(),
                     base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(),
                 )  # fmt: skip
@@ -106,13 +125,20 @@ class Surface:
         raise _told(last)
 
     async def _sleep(self, step: Retry) -> None:
-        self._budget = self._budget.with_retry()
+        self._gate.retried()
         await asyncio.sleep(step.delay)
 
-    async def _try(self, exchange: Exchange, rung: Rung, ask: Ask) -> Answer:
+    async def _try(self, exchange: Exchange, rung: Rung, ask: Ask, *, spill: bool) -> Answer:
         began, outcome, status = time.monotonic(), "cancelled", 0
         try:
-            answer = await ask(exchange, rung)
+            passage = await self._gate.enter(
+                rung.candidate, exchange.runtime.config.upstreams, exchange.deadline - began,
+                may_wait=not spill, yields=bool(exchange.batch),
+            )  # fmt: skip
+            with passage:
+                answer = await ask(exchange, rung)
+                if isinstance(answer, PassedStream):
+                    passage.until_end(answer)
             outcome, status = "ok", 200
         except AttemptFailed as problem:
             kind, status = problem.failure.kind, problem.failure.status

@@ -1,7 +1,8 @@
 """How many calls one provider gets at a time, and the bounded queue before it.
 
 A slow provider fills its own lane and nobody else's. Who could not be served before its deadline does not wait, and
-who waited too long is dropped unserved: no work is done for a client that has given up.
+who waited too long is dropped unserved: no work is done for a client that has given up. What nobody waits for (the
+learner's questions, batches) takes half of the places at most, and only while no live call waits.
 """
 
 from __future__ import annotations
@@ -26,26 +27,35 @@ class Lane:
         self.name, self.rules = name, rules
         self.active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._yielding: deque[asyncio.Future[None]] = deque()
         self._mean = 0.0
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._yielding)
 
-    async def enter(self, remaining: float, *, may_wait: bool) -> None:
+    @property
+    def _background(self) -> int:
+        """How many places may be taken while a call that yields takes one."""
+        return max(1, self.rules.max_concurrent // 2)
+
+    async def enter(self, remaining: float, *, may_wait: bool, yields: bool = False) -> None:
         """Takes a place, at the latest in ``remaining`` seconds. Raises AttemptFailed ``busy``."""
-        if self.active < self.rules.max_concurrent and not self._waiting:
+        most, queue = self.rules.max_concurrent, self._waiting
+        if yields:
+            most, queue = self._background, self._yielding
+        if self.active < most and not self._waiting and not (yields and queue):
             self.active += 1
             return
-        ahead = (len(self._waiting) + 1) * self._mean / self.rules.max_concurrent
+        ahead = (len(queue) + 1) * self._mean / most
         patience = remaining - self._mean
-        if not may_wait or len(self._waiting) >= self.rules.max_queue or ahead > patience:
+        if not may_wait or len(queue) >= self.rules.max_queue or ahead > patience:
             raise self._busy()
-        await self._wait(patience)
+        await self._wait(queue, patience)
 
-    async def _wait(self, patience: float) -> None:
+    async def _wait(self, queue: deque[asyncio.Future[None]], patience: float) -> None:
         place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        queue.append(place)
         try:
             async with asyncio.timeout(patience):
                 await place
@@ -53,7 +63,7 @@ class Lane:
             if place.done() and not place.cancelled():
                 self._pass_on()
             else:
-                self._waiting.remove(place)
+                queue.remove(place)
             if isinstance(problem, TimeoutError):
                 raise self._busy() from None
             raise
@@ -64,12 +74,11 @@ class Lane:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        if self.active <= self.rules.max_concurrent:
-            while self._waiting:
-                place = self._waiting.popleft()
-                if not place.done():
-                    place.set_result(None)
-                    return
+        """Hands a place that is still counted to the next call, live ones first, or gives it up."""
+        if self.active <= self.rules.max_concurrent and _hand_over(self._waiting):
+            return
+        if self.active <= self._background and not self._waiting and _hand_over(self._yielding):
+            return
         self.active -= 1
 
     def _busy(self) -> AttemptFailed:
@@ -83,6 +92,15 @@ class Lane:
                 headers={"retry-after": str(wait)},
             ),
         )
+
+
+def _hand_over(queue: deque[asyncio.Future[None]]) -> bool:
+    while queue:
+        place = queue.popleft()
+        if not place.done():
+            place.set_result(None)
+            return True
+    return False
 
 
 class Lanes:

@@ -14,9 +14,8 @@ from gateway.config import Hedge
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.providers.codec import AttemptFailed, failed
-from gateway.resilience.breakers import Breakers
+from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
-from gateway.resilience.lanes import Lanes, Place
 from gateway.storage.records import Attempt
 from gateway.student import answer_of, ask_student
 from optimizer.routing.attempts import (
@@ -25,7 +24,6 @@ from optimizer.routing.attempts import (
     GiveUp,
     NextCandidate,
     Retry,
-    RetryBudget,
     after_failure,
 )
 from optimizer.routing.plan import Rung
@@ -41,24 +39,23 @@ _CONTENT = frozenset({"content_filter", "content_policy_violation", "moderation_
 
 
 class Dispatch:
-    """Attempts, breakers, lanes and retries. ``observe`` hears how students fare."""
+    """Attempts, fallbacks, retries and hedges. ``observe`` hears how students fare."""
 
     def __init__(
         self,
         asker: Asker,
         observe: StudentObserver,
         rng: random.Random,
-        breakers: Breakers | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._asker, self._observe, self._rng = asker, observe, rng
-        self._breakers = breakers if breakers is not None else Breakers()
-        self._lanes, self._hedging = Lanes(), Hedging()
-        self._budget = RetryBudget()
+        self._gate = gate if gate is not None else Gate()
+        self._breakers, self._hedging = self._gate.breakers, Hedging()
 
     async def __call__(self, exchange: Exchange) -> Answer:
         plan = exchange.plan
         assert plan is not None
-        self._budget = self._budget.with_request(time.monotonic())
+        self._gate.requested()
         rungs = [rung for rung in plan.rungs if rung.role != "student"]
         for rung in plan.rungs:
             if rung.role == "student":
@@ -71,10 +68,21 @@ class Dispatch:
     async def _student(self, exchange: Exchange, rung: Rung) -> Answer | None:
         """The student's answer when it is sure enough; None hands the call on to the next rung."""
         assert exchange.task is not None and rung.student is not None
-        limit = exchange.task.watch.max_p95_latency_ms / 1000
+        limit = min(exchange.task.watch.max_p95_latency_ms / 1000, _remaining(exchange))
+        if not self._breakers.healthy(rung.candidate):
+            self._observe(rung.student, False, 0.0)  # the watch hears of it, or it would take the student for well
+            return None
         began = time.monotonic()
         try:
-            found = await ask_student(self._asker, exchange, rung, remaining=min(limit, _remaining(exchange)))
+            passage = await self._gate.enter(
+                rung.candidate, exchange.runtime.config.upstreams, limit, may_wait=False
+            )
+        except AttemptFailed as problem:
+            _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
+            return None  # a full engine says nothing about the student
+        try:
+            with passage:
+                found = await ask_student(self._asker, exchange, rung, remaining=limit)
         except AttemptFailed as problem:
             took = _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
             self._observe(rung.student, False, took)
@@ -109,7 +117,7 @@ class Dispatch:
                     last = problem
                 step = after_failure(
                     last.failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
-                    may_retry=self._budget.allows(retries.budget_share), remaining=_remaining(exchange),
+                    may_retry=self._gate.may_retry(retries.budget_share), remaining=_remaining(exchange),
                     base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(), fallback_on=chosen,
                 )  # fmt: skip
                 if isinstance(step, GiveUp):
@@ -119,10 +127,10 @@ class Dispatch:
                 await self._sleep(step)
                 if not self._breakers.usable([rung]):
                     break  # it opened while this call slept
-        raise _final(last) if last is not None else _nobody(self._breakers.wait(planned))
+        raise _final(last) if last is not None else providers_failing(self._breakers.wait(planned))
 
     async def _sleep(self, step: Retry) -> None:
-        self._budget = self._budget.with_retry()
+        self._gate.retried()
         await asyncio.sleep(step.delay)
 
     async def _serve(
@@ -176,44 +184,29 @@ class Dispatch:
 
     async def _try(self, exchange: Exchange, rung: Rung, *, spill: bool) -> _Asked:
         """One attempt, with its note on the exchange and its mark on the breaker."""
-        name, began = rung.candidate.name, time.monotonic()
-        lane = self._lanes.of(rung.candidate.provider, exchange.runtime.config.upstreams)
+        began = time.monotonic()
         try:
-            await lane.enter(_remaining(exchange), may_wait=not spill)
+            passage = await self._gate.enter(
+                rung.candidate, exchange.runtime.config.upstreams, _remaining(exchange),
+                may_wait=not spill, yields=bool(exchange.batch),
+            )  # fmt: skip
         except AttemptFailed:
             _note(exchange, rung, began, "failed", 503)
             raise
-        place, breakers = Place(lane), self._breakers
-        breakers.started(name)
         try:
-            answer = await self._ask(exchange, rung)
+            with passage:
+                answer = await self._ask(exchange, rung)
+                if not isinstance(answer, WholeAnswer):
+                    passage.until_end(answer)
         except AttemptFailed as problem:
-            place.leave()
             classed = _classed(problem)
             _note(exchange, rung, began, _outcome(classed.failure), classed.failure.status)
-            if classed.failure.kind in ("failed", "timeout", "throttled"):
-                breakers.failed(name)
-            else:
-                breakers.succeeded(name)
             raise classed from None
         except BaseException:
-            place.leave()
             _note(exchange, rung, began, "cancelled", 0)
-            breakers.cancelled(name)
             raise
-        breakers.succeeded(name)
         _note(exchange, rung, began, "ok", 200)
-        if isinstance(answer, WholeAnswer):
-            place.leave()
-        else:
-            answer.on_end(partial(self._ended, place, name))
         return answer
-
-    def _ended(self, place: Place, name: str, ok: bool) -> None:
-        """A stream is over: its place is free, and one that broke counts as a failure."""
-        place.leave()
-        if not ok:
-            self._breakers.failed(name)
 
     async def _ask(self, exchange: Exchange, rung: Rung) -> _Asked:
         remaining = _remaining(exchange)
@@ -277,14 +270,6 @@ def _outcome(failure: Failure) -> str:
     if failure.kind in ("content_filter", "context_length"):
         return "refused"
     return failure.kind if failure.kind in ("refused", "timeout") else "failed"
-
-
-def _nobody(wait: float) -> errors.GatewayError:
-    return errors.Unavailable(
-        "Every provider that may answer this is failing at the moment. Try again shortly.",
-        code="providers_failing",
-        headers={"retry-after": str(int(wait + 0.999)), "x-should-retry": "false"},
-    )
 
 
 def _final(last: AttemptFailed) -> errors.GatewayError:

@@ -60,9 +60,14 @@ def install(home: Home) -> None:
 
 
 @pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    engine = Provider()
-    engine.behave = label
+def engine() -> Provider:
+    made = Provider()
+    made.behave = label
+    return made
+
+
+@pytest.fixture
+async def served(tmp_path: Path, upstream: Provider, engine: Provider) -> AsyncIterator[Gateway]:
     socket = str(tmp_path / "e.sock")
     policies = write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
     text = (policies / "gateway.yaml").read_text()
@@ -107,6 +112,18 @@ async def test_a_student_answers_in_every_dialect(
     assert [(one.endpoint, one.student, one.arm) for one in records] == [
         ("responses", "stu", "live"), ("messages", "stu", "live"), ("completions", "stu", "live"),
     ]  # fmt: skip
+
+
+async def test_a_student_whose_engine_is_broken_is_soon_not_asked_any_more(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, engine: Provider
+) -> None:
+    async def broken(line: Line) -> None:
+        line.writer.transport.abort()
+
+    engine.behave = broken
+    for _ in range(20):
+        await client.completions.create(model="sorting", prompt="my invoice is wrong")
+    assert len(upstream.seen) == 20 and len(engine.seen) == 5
 
 
 async def test_a_call_with_tools_goes_to_the_teacher(

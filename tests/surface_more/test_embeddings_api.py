@@ -127,6 +127,10 @@ async def test_what_is_refused(served: Gateway, upstream: Provider, body: Any, p
 async def test_failures_are_told_and_recorded(
     client: openai.AsyncOpenAI, served: Gateway, upstream: Provider
 ) -> None:
+    upstream.behave = lambda line: line.answer(401, {"error": {"message": "bad key sk-upstream-secret"}})
+    with pytest.raises(openai.APIStatusError) as own:
+        await client.embeddings.create(model="first/m", input="a")
+    assert own.value.status_code == 502 and "sk-upstream" not in str(own.value)
     upstream.behave = lambda line: line.answer(500, {"error": {"message": "boom"}})
     with pytest.raises(openai.APIStatusError) as failed:
         await client.embeddings.create(model="first/m", input="a")
@@ -135,10 +139,6 @@ async def test_failures_are_told_and_recorded(
     with pytest.raises(openai.APIStatusError) as junk:
         await client.embeddings.create(model="first/m", input="a")
     assert junk.value.status_code == 502
-    upstream.behave = lambda line: line.answer(401, {"error": {"message": "bad key sk-upstream-secret"}})
-    with pytest.raises(openai.APIStatusError) as own:
-        await client.embeddings.create(model="first/m", input="a")
-    assert own.value.status_code == 502 and "sk-upstream" not in str(own.value)
     with pytest.raises(openai.NotFoundError):
         await client.embeddings.create(model="nobody/knows", input="a")
     assert [call.status for call in calls(served)] == ["error"] * 4
