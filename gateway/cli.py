@@ -99,6 +99,12 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         ("care", "migrate"),
         "understudy migrate",
     )
+    carry = _add(
+        commands, "import-config", "turn a LiteLLM configuration into policies, and tell what could not come along",
+        ("import_config", "import_config"), "understudy import-config config.yaml --out policies-new",
+    )  # fmt: skip
+    carry.add_argument("file", metavar="FILE", help="LiteLLM's config.yaml")
+    carry.add_argument("--out", required=True, metavar="DIR", help="a new folder for the policies")
     explain = _add(
         commands, "explain", "show how a request would be routed, and why", ("explain", "explain_request"),
         "understudy explain --body request.json",

@@ -1,0 +1,1 @@
+"""Configurations of other gateways, carried over: pure, data in and data out."""

@@ -1,0 +1,219 @@
+"""LiteLLM's ``config.yaml`` as policies of ours (docs.litellm.ai, "Config.yaml" and "All settings").
+
+A model group becomes a task whose candidates are its deployments, so clients keep sending the names they send.
+What has no counterpart, or another one, is named with its place in the file: nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.policy.imported import litellm_settings as settings
+from gateway.policy.imported.carried import Carried
+from gateway.policy.imported.vendors import Providers, variables_named, vendor_of
+
+_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_DEFAULTS = (
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty",
+    "seed", "stop", "reasoning_effort", "verbosity", "service_tier",
+)  # fmt: skip
+_SAID_ELSEWHERE = {
+    "model", "custom_llm_provider", "api_key", "api_base", "base_url", "api_version", "organization",
+    "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "rpm", "tpm", "weight",
+    "input_cost_per_token", "output_cost_per_token", "region_name", "max_parallel_requests", *_DEFAULTS,
+}  # fmt: skip
+_CHAT = {"chat", "completion", "responses", ""}
+
+
+class NotTheirs(ValueError):
+    """The file is no configuration of LiteLLM's. The message is for people."""
+
+
+def from_litellm(data: Any) -> Carried:
+    """Everything of ``data`` (a parsed ``config.yaml``) that has a place here. Raises NotTheirs."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("model_list"), list):
+        raise NotTheirs("it has no model_list: a LiteLLM configuration begins with one.")
+    carried = Carried()
+    theirs = settings.Theirs.of(data, carried)
+    providers = Providers(carried, drop_params=theirs.drop_params, named_by_them=variables_named(data))
+    groups = _Groups(carried, theirs, providers)
+    for index, entry in enumerate(data["model_list"]):
+        groups.add(entry, f"model_list[{index}]")
+    groups.write()
+    settings.carry(data, theirs, carried)
+    return carried
+
+
+class _Group:
+    """Deployments under one name, in the order they were written."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.candidates: list[dict[str, Any]] = []
+        self.weights: list[float | None] = []
+        self.defaults: list[dict[str, Any]] = []
+        self.mode = ""
+
+
+class _Groups:
+    def __init__(self, carried: Carried, theirs: settings.Theirs, providers: Providers) -> None:
+        self._carried, self._theirs, self._providers = carried, theirs, providers
+        self._groups: dict[str, _Group] = {}
+
+    def add(self, entry: Any, where: str) -> None:
+        params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
+        name = str(entry.get("model_name") or "") if isinstance(entry, Mapping) else ""
+        if not name or not isinstance(params, Mapping):
+            self._carried.leave(where, "it has no model_name or no litellm_params")
+            return
+        at = f"{where}.litellm_params"
+        found = vendor_of(params)
+        if found is None:
+            self._carried.leave(f"{at}.model", f"'{params.get('model')}' does not say whose model it is")
+            return
+        vendor, model = found
+        provider = self._providers.named(vendor, params, at)
+        if provider is None:
+            return
+        info = entry.get("model_info")
+        info = info if isinstance(info, Mapping) else {}
+        self._facts(provider, model, params, info, at)
+        for field in sorted(set(params) - _SAID_ELSEWHERE):
+            self._carried.leave(f"{at}.{field}", settings.why_not(field))
+        if "*" in name:
+            self._carried.leave(where, f"no entry is needed: clients may name any model as {provider}/MODEL")
+            return
+        self._deployment(name, provider, model, params, info)
+
+    def _deployment(
+        self, name: str, provider: str, model: str, params: Mapping[str, Any], info: Mapping[str, Any]
+    ) -> None:
+        group = self._groups.setdefault(name, _Group(name))
+        candidate = {"provider": provider, "model": model}
+        if params.get("region_name"):
+            candidate["region"] = str(params["region_name"])
+        group.mode = group.mode or str(info.get("mode") or "")
+        weight = next((params[one] for one in ("weight", "rpm", "tpm") if _number(params.get(one))), None)
+        if candidate not in group.candidates:
+            group.candidates.append(candidate)
+            group.weights.append(weight)
+            group.defaults.append({one: params[one] for one in _DEFAULTS if params.get(one) is not None})
+
+    def _facts(
+        self, provider: str, model: str, params: Mapping[str, Any], info: Mapping[str, Any], where: str
+    ) -> None:
+        """Prices per token become prices per million; windows go to ``models``."""
+        cost = {
+            one: params.get(one, info.get(one)) for one in ("input_cost_per_token", "output_cost_per_token")
+        }
+        if all(_number(value) for value in cost.values()):
+            price = {name.split("_", 1)[0]: round(value * 1e6, 9) for name, value in cost.items()}
+            self._carried.section("prices").setdefault(provider, {})[model] = price
+        window = {
+            ours: info[name]
+            for ours, name in (("context_window", "max_input_tokens"), ("max_output", "max_output_tokens"))
+            if _number(info.get(name))
+        }
+        if window:
+            self._carried.routing.setdefault("models", {}).setdefault(provider, {})[model] = window
+        bound = params.get("max_parallel_requests")
+        if isinstance(bound, int) and bound > 0:
+            self._carried.section("upstreams")[provider] = {"max_concurrent": bound}
+            self._carried.leave(
+                f"{where}.max_parallel_requests", f"it bounds the whole provider '{provider}' here"
+            )
+
+    def write(self) -> None:
+        """Tasks for the chat groups, aliases for the others, a policy where a strategy is needed."""
+        taken: set[str] = set()
+        for group in self._groups.values():
+            if group.mode not in _CHAT:
+                self._alias(group)
+                continue
+            task = _free(_NAME.sub("-", group.name).strip("-._")[:60] or "model", taken)
+            taken.add(task)
+            if task != group.name and not self._addressed_already(group):
+                self._carried.routing.setdefault("aliases", {})[group.name] = task
+            self._task(group, task)
+
+    def _addressed_already(self, group: _Group) -> bool:
+        first = group.candidates[0]
+        return group.name == f"{first['provider']}/{first['model']}"
+
+    def _alias(self, group: _Group) -> None:
+        first = group.candidates[0]
+        target = f"{first['provider']}/{first['model']}"
+        if group.name != target:
+            self._carried.routing.setdefault("aliases", {})[group.name] = target
+        for _ in group.candidates[1:]:
+            self._carried.leave(
+                f"model group '{group.name}'", f"{group.mode} is served by one provider here, the first"
+            )
+
+    def _task(self, group: _Group, name: str) -> None:
+        spare, kinds = self._spare(group)
+        own, everybody = group.candidates, [*group.candidates, *spare]
+        task: dict[str, Any] = {"name": name}
+        strategy = self._theirs.strategy
+        if len(own) > 1 and spare and strategy in ("least_latency", "least_cost"):
+            self._carried.leave(
+                f"model group '{group.name}'", f"its fallbacks are ranked beside it under {strategy}"
+            )
+        if len(own) == 1:
+            strategy = "ordered"
+        if strategy == "ordered":
+            task["candidates"] = everybody
+        else:
+            task["policy"] = name
+            how: Any = strategy
+            if strategy == "weighted":
+                weights = dict(zip(map(_called, own), (one or 1 for one in group.weights), strict=True))
+                how = {"type": "weighted", "weights": weights | {_called(one): 0 for one in spare}}
+            policy = {"name": name, "strategy": how, "candidates": everybody}
+            self._carried.routing.setdefault("policies", []).append(policy)
+        if kinds:
+            task["fallback_on"] = kinds
+        self._defaults(group, task)
+        self._carried.routing.setdefault("tasks", []).append(task)
+
+    def _spare(self, group: _Group) -> tuple[list[dict[str, Any]], list[str]]:
+        """The candidates of the groups that it falls back to, and after which failures beyond the usual ones."""
+        found: list[dict[str, Any]] = []
+        kinds: list[str] = []
+        for kind, table in self._theirs.fallbacks.items():
+            for other in table.get(group.name, table.get("*", ())):
+                if other not in self._groups:
+                    self._carried.leave(f"fallbacks of '{group.name}'", f"there is no model group '{other}'")
+                    continue
+                found += [
+                    one for one in self._groups[other].candidates if one not in [*group.candidates, *found]
+                ]
+                if kind and kind not in kinds:
+                    kinds.append(kind)
+        return found, [*settings.USUAL_FALLBACK, *kinds] if kinds else []
+
+    def _defaults(self, group: _Group, task: dict[str, Any]) -> None:
+        if any(one != group.defaults[0] for one in group.defaults):
+            why = "its deployments have different decoding parameters; a task has one set of them"
+            self._carried.leave(f"model group '{group.name}'", why)
+        elif group.defaults[0]:
+            stop = group.defaults[0].get("stop")
+            task["defaults"] = group.defaults[0] | ({"stop": [stop]} if isinstance(stop, str) else {})
+
+
+def _called(candidate: Mapping[str, Any]) -> str:
+    return f"{candidate['provider']}/{candidate['model']}"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

@@ -1,0 +1,167 @@
+"""What LiteLLM's settings outside the model list mean here, or why they mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.policy.imported.carried import Carried
+
+USUAL_FALLBACK = ("throttled", "failed", "timeout", "credentials", "busy")
+_STRATEGIES = {
+    "simple-shuffle": "weighted",
+    "latency-based-routing": "least_latency",
+    "cost-based-routing": "least_cost",
+}
+_FALLBACKS = {
+    "fallbacks": "",
+    "context_window_fallbacks": "context_length",
+    "content_policy_fallbacks": "content_filter",
+}
+_READ = {
+    "litellm_settings": {
+        "drop_params", "num_retries", "request_timeout", "cache", "cache_params", "default_fallbacks", *_FALLBACKS,
+    },
+    "router_settings": {
+        "routing_strategy", "num_retries", "timeout", "model_group_alias", "default_fallbacks", *_FALLBACKS,
+    },
+    "general_settings": {"master_key"},
+}  # fmt: skip
+_WHY_NOT = {
+    "timeout": "deadlines are the gateway's: timeouts: in gateway.yaml",
+    "stream_timeout": "deadlines are the gateway's: timeouts: in gateway.yaml",
+    "max_retries": "retries are the gateway's: retries: in gateway.yaml",
+    "allowed_fails": "a breaker for each candidate is built in",
+    "cooldown_time": "a breaker for each candidate is built in",
+    "database_url": "set UNDERSTUDY_DATABASE_URL (an empty database: LiteLLM's has other tables)",
+    "redis_host": "set UNDERSTUDY_REDIS_URL",
+    "redis_port": "set UNDERSTUDY_REDIS_URL",
+    "redis_password": "set UNDERSTUDY_REDIS_URL",
+    "redis_url": "set UNDERSTUDY_REDIS_URL",
+    "success_callback": "calls are recorded here; Prometheus reads /metrics",
+    "failure_callback": "calls are recorded here; Prometheus reads /metrics",
+    "callbacks": "calls are recorded here; Prometheus reads /metrics",
+    "enable_pre_call_checks": "a policy with constraints: drops candidates that cannot hold a request",
+    "alerting": "limits: {alerts: {webhook: …}} tells of budgets",
+    "max_budget": "budgets belong to keys, projects and tasks: limits: and `understudy keys create`",
+    "budget_duration": "budgets belong to keys, projects and tasks: limits: and `understudy keys create`",
+    "set_verbose": "there is no such switch",
+    "mock_response": "a simulated answer has no place in a gateway's policies",
+}
+_SECTIONS = {
+    "environment_variables": "set them in the environment of the gateway",
+    "guardrails": "guardrails are written in safety.yaml (docs/guardrails.md)",
+    "mcp_servers": "tools are passed on; servers of tools are not kept here",
+}
+
+
+def why_not(field: str) -> str:
+    """Why one of their settings is not carried over."""
+    return _WHY_NOT.get(field, "it has no counterpart here")
+
+
+class Theirs(Struct, frozen=True):
+    """What of the settings the model groups need. ``fallbacks``: by the failure that leads to them ("" is any),
+    the group names by group name; "*" is every group without its own."""
+
+    drop_params: bool
+    strategy: str
+    fallbacks: Mapping[str, Mapping[str, list[str]]]
+
+    @staticmethod
+    def of(data: Mapping[str, Any], carried: Carried) -> Theirs:
+        library, router = _map(data, "litellm_settings"), _map(data, "router_settings")
+        named = str(router.get("routing_strategy") or "simple-shuffle")
+        if named not in _STRATEGIES:
+            carried.leave(
+                "router_settings.routing_strategy", f"there is no '{named}' here; calls are shared by weight"
+            )
+        tables = {
+            kind: _table(library.get(name)) | _table(router.get(name)) for name, kind in _FALLBACKS.items()
+        }
+        everywhere = router.get("default_fallbacks", library.get("default_fallbacks"))
+        if isinstance(everywhere, list):
+            tables[""] = {"*": [str(one) for one in everywhere]} | tables[""]
+        return Theirs(
+            drop_params=library.get("drop_params") is True,
+            strategy=_STRATEGIES.get(named, "weighted"),
+            fallbacks=tables,
+        )
+
+
+def carry(data: Mapping[str, Any], theirs: Theirs, carried: Carried) -> None:
+    """The settings that are the whole gateway's, and a word on every one that is not carried."""
+    library, router = _map(data, "litellm_settings"), _map(data, "router_settings")
+    retries = router.get("num_retries", library.get("num_retries"))
+    if isinstance(retries, int) and not isinstance(retries, bool):
+        carried.section("retries")["attempts"] = min(10, max(1, retries + 1))
+    total = library.get("request_timeout", router.get("timeout"))
+    if isinstance(total, int | float) and total > 0:
+        carried.section("timeouts")["total"] = float(total)
+    _cache(library, carried)
+    _aliases(router, carried)
+    _master_key(_map(data, "general_settings"), carried)
+    for name, known in _READ.items():
+        for field in sorted(map(str, set(_map(data, name)) - known)):
+            carried.leave(f"{name}.{field}", why_not(field))
+    for name in sorted(map(str, set(data) - set(_READ) - {"model_list"})):
+        carried.leave(name, _SECTIONS.get(name, why_not(name)))
+
+
+def _cache(library: Mapping[str, Any], carried: Carried) -> None:
+    if library.get("cache") is not True:
+        return
+    cache = carried.section("cache")
+    cache["enabled"] = True
+    params = _map(library, "cache_params")
+    if isinstance(params.get("ttl"), int | float) and params["ttl"] > 0:
+        cache["ttl_s"] = float(params["ttl"])
+    for field in sorted(map(str, set(params) - {"ttl"})):
+        carried.leave(
+            f"litellm_settings.cache_params.{field}", "the cache is kept here by itself (docs/caches.md)"
+        )
+
+
+def _aliases(router: Mapping[str, Any], carried: Carried) -> None:
+    written = {task["name"] for task in carried.routing.get("tasks", ())}
+    aliases = carried.routing.get("aliases", {})
+    for alias, target in _map(router, "model_group_alias").items():
+        name = target.get("model") if isinstance(target, Mapping) else target
+        if name in written or name in aliases:
+            carried.routing.setdefault("aliases", {})[str(alias)] = str(name)
+        else:
+            carried.leave(f"router_settings.model_group_alias.{alias}", f"there is no model group '{name}'")
+
+
+def _master_key(general: Mapping[str, Any], carried: Carried) -> None:
+    """Clients that use LiteLLM's master key go on with it as a key of ours; the page has a key of its own."""
+    master = general.get("master_key")
+    if not master:
+        return
+    name = (
+        str(master).removeprefix("os.environ/")
+        if str(master).startswith("os.environ/")
+        else "LITELLM_MASTER_KEY"
+    )
+    carried.variables.setdefault(name, "what general_settings.master_key is: clients may go on using it")
+    carried.gateway["keys"] = [{"name": "master", "key": f"${{{name}}}", "project": "default"}]
+    carried.leave(
+        "general_settings.master_key", "it is an ordinary key here; the admin page has UNDERSTUDY_ADMIN_KEY"
+    )
+
+
+def _map(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = data.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _table(value: Any) -> dict[str, list[str]]:
+    """``[{group: [others]}, …]`` as one map."""
+    found: dict[str, list[str]] = {}
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, Mapping):
+            for name, others in entry.items():
+                found[str(name)] = [str(one) for one in others] if isinstance(others, list) else []
+    return found

@@ -1,0 +1,179 @@
+"""LiteLLM's names for vendors, as providers of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.policy.imported.carried import Carried
+
+FROM_ENVIRONMENT = "os.environ/"
+_NAMED = re.compile(r"[^A-Z0-9]+")
+
+
+class Vendor(Struct, frozen=True):
+    """``kind`` is our provider's type; a compatible vendor has a ``profile``. ``path`` is what LiteLLM adds to
+    an ``api_base`` by itself. ``drops`` whether the codec knows ``drop_params``."""
+
+    kind: str = "openai"
+    profile: str = ""
+    variable: str = ""
+    path: str = ""
+    drops: bool = False
+
+
+VENDORS: Mapping[str, Vendor] = {
+    "openai": Vendor(variable="OPENAI_API_KEY"),
+    "custom_openai": Vendor(),
+    "openai_like": Vendor(),
+    "azure": Vendor("azure", variable="AZURE_API_KEY"),
+    "anthropic": Vendor("anthropic", variable="ANTHROPIC_API_KEY", drops=True),
+    "gemini": Vendor("gemini", variable="GEMINI_API_KEY", drops=True),
+    "bedrock": Vendor("bedrock", drops=True),
+    "cohere": Vendor("cohere", variable="COHERE_API_KEY", drops=True),
+    "cohere_chat": Vendor("cohere", variable="COHERE_API_KEY", drops=True),
+    "groq": Vendor(profile="groq", variable="GROQ_API_KEY"),
+    "together_ai": Vendor(profile="together", variable="TOGETHERAI_API_KEY"),
+    "fireworks_ai": Vendor(profile="fireworks", variable="FIREWORKS_AI_API_KEY"),
+    "deepseek": Vendor(profile="deepseek", variable="DEEPSEEK_API_KEY"),
+    "xai": Vendor(profile="xai", variable="XAI_API_KEY"),
+    "openrouter": Vendor(profile="openrouter", variable="OPENROUTER_API_KEY"),
+    "mistral": Vendor(profile="mistral", variable="MISTRAL_API_KEY"),
+    "perplexity": Vendor(profile="perplexity", variable="PERPLEXITYAI_API_KEY"),
+    "cerebras": Vendor(profile="cerebras", variable="CEREBRAS_API_KEY"),
+    "sambanova": Vendor(profile="sambanova", variable="SAMBANOVA_API_KEY"),
+    "nvidia_nim": Vendor(profile="nvidia", variable="NVIDIA_NIM_API_KEY"),
+    "hosted_vllm": Vendor(profile="vllm"),
+    "lm_studio": Vendor(profile="lmstudio"),
+    "ollama": Vendor(profile="ollama", path="/v1"),
+    "ollama_chat": Vendor(profile="ollama", path="/v1"),
+}
+
+_BY_MODEL = (
+    (re.compile(r"^(gpt-|o[1-9]|chatgpt-|text-embedding-|dall-e|whisper|tts-|omni-moderation)"), "openai"),
+    (re.compile(r"^claude-"), "anthropic"),
+    (re.compile(r"^command-"), "cohere"),
+)
+
+
+def vendor_of(params: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(LiteLLM's vendor, the vendor's model); None when nothing tells who it is."""
+    model = str(params.get("model") or "")
+    named = params.get("custom_llm_provider")
+    if named:
+        return str(named), model.removeprefix(f"{named}/")
+    first, slash, rest = model.partition("/")
+    if slash:
+        return first, rest
+    return next(((vendor, model) for pattern, vendor in _BY_MODEL if pattern.match(model)), None)
+
+
+def variables_named(data: Any) -> frozenset[str]:
+    """Every environment variable that a configuration of theirs refers to."""
+    if isinstance(data, Mapping):
+        return frozenset().union(*map(variables_named, data.values()))
+    if isinstance(data, list):
+        return frozenset().union(*map(variables_named, data))
+    if isinstance(data, str) and data.startswith(FROM_ENVIRONMENT):
+        return frozenset({data.removeprefix(FROM_ENVIRONMENT)})
+    return frozenset()
+
+
+class Providers:
+    """The providers that the deployments need: one for each vendor, address and key, named after the vendor.
+
+    ``named_by_them``: the environment variables their file names; a secret it spells out is given another.
+    """
+
+    def __init__(self, carried: Carried, *, drop_params: bool, named_by_them: frozenset[str]) -> None:
+        self._carried, self._drop, self._named_by_them = carried, drop_params, named_by_them
+        self._names: dict[tuple[tuple[str, str], ...], str] = {}
+        self._spelled_out: dict[str, str] = {}
+
+    def named(self, vendor: str, params: Mapping[str, Any], where: str) -> str | None:
+        """The name of the provider that serves a deployment; None when we speak no such dialect."""
+        known = VENDORS.get(vendor)
+        if known is None:
+            self._carried.leave(f"{where}.model", f"there is no provider for '{vendor}' here")
+            return None
+        settings = self._settings(vendor, known, params, where)
+        if known.kind == "azure" and "base_url" not in settings:
+            self._carried.leave(f"{where}.api_base", "an Azure deployment needs its resource's address")
+            return None
+        key = tuple(sorted((name, str(value)) for name, value in settings.items()))
+        if key not in self._names:
+            self._names[key] = self._free(vendor.replace("_", "-"))
+            self._carried.section("providers")[self._names[key]] = settings
+        return self._names[key]
+
+    def _free(self, vendor: str) -> str:
+        taken = self._carried.section("providers")
+        number, name = 1, vendor
+        while name in taken:
+            number += 1
+            name = f"{vendor}-{number}"
+        return name
+
+    def _settings(self, vendor: str, known: Vendor, params: Mapping[str, Any], where: str) -> dict[str, Any]:
+        settings: dict[str, Any] = {"type": known.kind}
+        if known.profile:
+            settings["profile"] = known.profile
+        base = params.get("api_base") or params.get("base_url")
+        if base:
+            text = self.text(str(base), f"{vendor}_api_base", f"{where}.api_base", secret=False).rstrip("/")
+            settings["base_url"] = text if not known.path or text.endswith(known.path) else text + known.path
+        elif vendor == "azure":
+            settings["base_url"] = self._variable("AZURE_API_BASE", "the address of the Azure resource")
+        if known.kind == "bedrock":
+            settings.update(self._aws(params, where))
+        elif params.get("api_key"):
+            variable = known.variable or f"{vendor}_api_key"
+            settings["api_key"] = self.text(str(params["api_key"]), variable, f"{where}.api_key", secret=True)
+        elif known.variable:
+            settings["api_key"] = self._variable(known.variable, f"the key of {vendor}")
+        if params.get("api_version") and known.kind == "azure":
+            settings["api_version"] = str(params["api_version"])
+        if params.get("organization") and known.kind == "openai":
+            value = self.text(str(params["organization"]), "OPENAI_ORGANIZATION", where, secret=False)
+            settings["headers"] = {"openai-organization": value}
+        if self._drop and known.drops:
+            settings["drop_params"] = True
+        return settings
+
+    def _aws(self, params: Mapping[str, Any], where: str) -> dict[str, str]:
+        found = {}
+        for theirs, ours, variable in (
+            ("aws_access_key_id", "access_key_id", "AWS_ACCESS_KEY_ID"),
+            ("aws_secret_access_key", "secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+            ("aws_session_token", "session_token", ""),
+        ):
+            if params.get(theirs):
+                found[ours] = self.text(str(params[theirs]), theirs, f"{where}.{theirs}", secret=True)
+            elif variable:
+                found[ours] = self._variable(variable, f"Bedrock's {theirs.removeprefix('aws_')}")
+        if params.get("aws_region_name"):
+            region = str(params["aws_region_name"])
+            found["region"] = self.text(region, "aws_region", f"{where}.aws_region_name", secret=False)
+        return found
+
+    def text(self, value: str, name: str, where: str, *, secret: bool) -> str:
+        """A value of theirs as YAML of ours: their variables stay variables, spelt-out secrets become some."""
+        if value.startswith(FROM_ENVIRONMENT):
+            return self._variable(value.removeprefix(FROM_ENVIRONMENT), f"as before ({where})")
+        if not secret:
+            return value
+        if value not in self._spelled_out:
+            variable = base = _NAMED.sub("_", name.upper()).strip("_")
+            number = 1
+            while variable in self._carried.variables or variable in self._named_by_them:
+                number += 1
+                variable = f"{base}_{number}"
+            self._spelled_out[value] = variable
+        return self._variable(self._spelled_out[value], f"what {where} spells out")
+
+    def _variable(self, name: str, stands_for: str) -> str:
+        self._carried.variables.setdefault(name, stands_for)
+        return f"${{{name}}}"

@@ -1,0 +1,158 @@
+"""`understudy import-config`: LiteLLM's configuration as policies that the gateway takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.cli import main
+from gateway.policy.files import read
+from gateway.policy.imported.litellm import NotTheirs, from_litellm
+
+THEIRS = """
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: azure/gpt-4o-eu, api_base: os.environ/AZURE_EU_BASE, api_key: os.environ/AZURE_EU_KEY, rpm: 600, region_name: eu}
+  - model_name: gpt-4o
+    litellm_params: {model: openai/gpt-4o, api_key: sk-spelled-out-in-the-file, rpm: 300, timeout: 30}
+  - model_name: claude
+    litellm_params: {model: anthropic/claude-sonnet-4-5, api_key: os.environ/ANTHROPIC_API_KEY, temperature: 0.2, stop: END}
+  - model_name: cheap/fast
+    litellm_params: {model: groq/llama-3.3-70b-versatile, input_cost_per_token: 0.00000059, output_cost_per_token: 0.00000079}
+    model_info: {max_input_tokens: 131072}
+  - model_name: embed
+    litellm_params: {model: text-embedding-3-small, api_key: os.environ/OPENAI_API_KEY}
+    model_info: {mode: embedding}
+  - model_name: "openai/*"
+    litellm_params: {model: "openai/*", api_key: os.environ/OPENAI_API_KEY}
+  - model_name: odd
+    litellm_params: {model: vertex_ai/gemini-pro}
+  - model_name: local
+    litellm_params: {model: ollama/llama3, api_base: "http://localhost:11434"}
+litellm_settings:
+  drop_params: true
+  num_retries: 3
+  request_timeout: 120
+  fallbacks: [{claude: [gpt-4o]}]
+  context_window_fallbacks: [{gpt-4o: [claude]}]
+  cache: true
+  cache_params: {type: redis, ttl: 600}
+  success_callback: [langfuse]
+router_settings: {routing_strategy: simple-shuffle, model_group_alias: {gpt-4: gpt-4o}, redis_host: localhost}
+general_settings: {master_key: sk-1234-master, database_url: "postgresql://user:word@db/x"}
+environment_variables: {SOME_SECRET: not-to-be-copied}
+"""
+SECRETS = ("sk-spelled-out-in-the-file", "sk-1234-master", "user:word", "not-to-be-copied")
+
+
+def run(tmp_path: Path, text: str = THEIRS) -> tuple[int, Path]:
+    source, folder = tmp_path / "config.yaml", tmp_path / "ours"
+    source.write_text(text)
+    return main(["import-config", str(source), "--out", str(folder)]), folder
+
+
+def written(folder: Path, name: str) -> Any:
+    return yaml.safe_load((folder / name).read_text())
+
+
+def test_the_policies_are_good_and_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, folder = run(tmp_path)
+    told = capsys.readouterr().out
+    assert status == 0, told
+    env = {name: "https://resource.example" if "BASE" in name else f"key-of-{name}" for name in (
+        "AZURE_EU_BASE", "AZURE_EU_KEY", "OPENAI_API_KEY", "OPENAI_API_KEY_2", "ANTHROPIC_API_KEY", "GROQ_API_KEY",
+        "LITELLM_MASTER_KEY",
+    )}  # fmt: skip
+    config = read(folder, env).config
+    tasks = {task.name: task for task in config.tasks}
+    policies = {policy.name: policy for policy in config.policies}
+    assert set(tasks) == {"gpt-4o", "claude", "cheap-fast", "local"}
+    assert [f"{one.provider}/{one.model}" for one in policies["gpt-4o"].candidates] == [
+        "azure/gpt-4o-eu", "openai/gpt-4o", "anthropic/claude-sonnet-4-5",
+    ]  # fmt: skip
+    weights = policies["gpt-4o"].strategy.weights  # type: ignore[union-attr]
+    assert weights == {"azure/gpt-4o-eu": 600, "openai/gpt-4o": 300, "anthropic/claude-sonnet-4-5": 0}
+    assert policies["gpt-4o"].candidates[0].region == "eu"
+    assert "context_length" in (tasks["gpt-4o"].fallback_on or [])
+    assert [one.model for one in tasks["claude"].candidates] == ["claude-sonnet-4-5", "gpt-4o-eu", "gpt-4o"]
+    assert tasks["claude"].defaults is not None
+    assert (tasks["claude"].defaults.temperature, tasks["claude"].defaults.stop) == (0.2, ["END"])
+    assert config.aliases == {
+        "cheap/fast": "cheap-fast", "embed": "openai-2/text-embedding-3-small", "gpt-4": "gpt-4o",
+    }  # fmt: skip
+    assert config.prices["groq"]["llama-3.3-70b-versatile"].output == pytest.approx(0.79)
+    assert config.models["groq"]["llama-3.3-70b-versatile"].context_window == 131072
+    assert config.providers["anthropic"].drop_params is True  # type: ignore[union-attr]
+    assert config.providers["ollama"].base_url == "http://localhost:11434/v1"  # type: ignore[union-attr]
+    assert (config.retries.attempts, config.timeouts.total, config.cache.ttl_s) == (4, 120.0, 600.0)
+    assert [key.name for key in config.keys] == ["master"]
+
+
+def test_what_could_not_come_along_is_told_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    told = capsys.readouterr().out
+    for line in (
+        "model_list[1].litellm_params.timeout: deadlines are the gateway's",
+        "model_list[5]: no entry is needed: clients may name any model as openai-2/MODEL",
+        "model_list[6].litellm_params.model: there is no provider for 'vertex_ai' here",
+        "litellm_settings.success_callback: calls are recorded here",
+        "router_settings.redis_host: set UNDERSTUDY_REDIS_URL",
+        "general_settings.database_url: set UNDERSTUDY_DATABASE_URL",
+        "environment_variables: set them in the environment",
+    ):
+        assert line in told
+
+
+def test_no_secret_is_copied_or_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, folder = run(tmp_path)
+    shown = "".join(path.read_text() for path in folder.iterdir()) + capsys.readouterr().out
+    assert not [secret for secret in SECRETS if secret in shown]
+    assert written(folder, "gateway.yaml")["providers"]["openai"]["api_key"] == "${OPENAI_API_KEY_2}", (
+        "the spelled-out key must not be taken for the variable that the file names elsewhere"
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("latency-based-routing", "least_latency"), ("cost-based-routing", "least_cost"), ("least-busy", None)],
+)
+def test_routing_strategies(theirs: str, ours: str | None) -> None:
+    params = [{"model_name": "m", "litellm_params": {"model": f"openai/gpt-{n}"}} for n in (1, 2)]
+    carried = from_litellm({"model_list": params, "router_settings": {"routing_strategy": theirs}})
+    strategy = carried.routing["policies"][0]["strategy"]
+    assert strategy == ours or strategy["type"] == "weighted"
+    assert bool(carried.left) == (ours is None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "model_list: {}", "model_list: [", "a: !!python/object:os.system {}", "\x00", "model_list: 3"]
+)
+def test_a_file_that_is_no_configuration_is_refused_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    status, folder = run(tmp_path, text)
+    assert status == 1
+    assert not folder.exists()
+    assert "config.yaml: it " in capsys.readouterr().err
+
+
+def test_junk_entries_are_told_and_do_no_harm() -> None:
+    junk: list[Any] = [None, 3, {}, {"model_name": "x"}, {"model_name": "x", "litellm_params": {"model": "mystery"}}]
+    good = {"model_name": "ok", "litellm_params": {"model": "gpt-4o"}}
+    carried = from_litellm({"model_list": [*junk, good], "litellm_settings": [], "router_settings": {"fallbacks": 3}})
+    assert [task["name"] for task in carried.routing["tasks"]] == ["ok"]
+    assert len(carried.left) == len(junk)
+    with pytest.raises(NotTheirs):
+        from_litellm(["model_list"])
+
+
+def test_a_folder_with_files_in_it_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "gateway.yaml").write_text("server: {}\n")
+    status, folder = run(tmp_path)
+    assert status == 1
+    assert (folder / "gateway.yaml").read_text() == "server: {}\n"
+    assert "not empty" in capsys.readouterr().err
