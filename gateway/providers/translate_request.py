@@ -46,9 +46,10 @@ class Reader:
         self.provider, self.body, self.drop = provider, body, drop
 
     def refused(self, param: str, why: str, *, code: str = "unsupported_parameter") -> AttemptFailed:
-        """The request cannot be carried out by this provider, whatever is left out."""
+        """The request cannot be carried out by this provider, whatever is left out; with the default ``code``
+        by this one only, and another candidate may be asked."""
         error = errors.BadRequest(f"{why} (provider '{self.provider}')", param=param, code=code)
-        return failed("refused", error)
+        return failed("unsupported" if code == "unsupported_parameter" else "refused", error)
 
     def cannot(self, param: str, why: str) -> None:
         """Raises AttemptFailed, unless the operator allows that parameters are dropped."""

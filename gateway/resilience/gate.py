@@ -73,8 +73,8 @@ class Passage:
         if problem is None:
             if not self._kept:
                 self._breakers.succeeded(self._name)
-        elif not isinstance(problem, AttemptFailed):
-            self._breakers.cancelled(self._name)
+        elif not isinstance(problem, AttemptFailed) or problem.failure.kind == "unsupported":
+            self._breakers.cancelled(self._name)  # nobody answered, which says nothing of its health
         elif problem.failure.kind in _FAULTS:
             self._breakers.failed(self._name)
         else:

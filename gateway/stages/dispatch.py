@@ -105,7 +105,7 @@ class Dispatch:
         chosen, hedge = _rules(exchange)
         rungs = self._breakers.usable(planned)
         tries = 0
-        last: AttemptFailed | None = None
+        problems: list[AttemptFailed] = []
         for position, rung in enumerate(rungs):
             more = position + 1 < len(rungs)
             attempt = 0
@@ -114,20 +114,22 @@ class Dispatch:
                 try:
                     return await self._serve(exchange, rungs, position, chosen, hedge)
                 except AttemptFailed as problem:
-                    last = problem
+                    problems.append(problem)
+                failure = problems[-1].failure
+                tries -= failure.kind == "unsupported"  # nobody was asked
                 step = after_failure(
-                    last.failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
+                    failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
                     may_retry=self._gate.may_retry(retries.budget_share), remaining=_remaining(exchange),
                     base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(), fallback_on=chosen,
                 )  # fmt: skip
                 if isinstance(step, GiveUp):
-                    raise _final(last)
+                    raise _final(problems)
                 if isinstance(step, NextCandidate):
                     break
                 await self._sleep(step)
                 if not self._breakers.usable([rung]):
                     break  # it opened while this call slept
-        raise _final(last) if last is not None else providers_failing(self._breakers.wait(planned))
+        raise _final(problems) if problems else providers_failing(self._breakers.wait(planned))
 
     async def _sleep(self, step: Retry) -> None:
         self._gate.retried()
@@ -267,17 +269,29 @@ def _note(
 
 
 def _outcome(failure: Failure) -> str:
-    if failure.kind in ("content_filter", "context_length"):
+    if failure.kind in ("content_filter", "context_length", "unsupported"):
         return "refused"
     return failure.kind if failure.kind in ("refused", "timeout") else "failed"
 
 
-def _final(last: AttemptFailed) -> errors.GatewayError:
-    """What the client is told in the end. Our own retries are spent, so the SDK's would only pile on, unless the
-    provider named a time."""
-    failure, error = last.failure, last.error
+def _final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
+    """What the client is told in the end: the last word of a provider that was asked. Our own retries are spent,
+    so the SDK's would only pile on, unless the provider named a time."""
+    asked = [one for one in problems if one.failure.kind != "unsupported"]
+    if not asked:
+        return _unsupported([one.error for one in problems])
+    failure, error = asked[-1].failure, asked[-1].error
     if failure.retry_after is not None:
         error.headers.setdefault("retry-after", str(int(failure.retry_after + 0.999)))
     elif failure.kind in ("failed", "timeout", "throttled", "credentials"):
         error.headers.setdefault("x-should-retry", "false")
     return error
+
+
+def _unsupported(refusals: Sequence[errors.GatewayError]) -> errors.GatewayError:
+    """Nobody has what the request asks for: each provider's own sentence, which names parameter and provider."""
+    first, texts = refusals[0], dict.fromkeys(one.message for one in refusals)
+    if len(texts) == 1:
+        return first
+    message = "No candidate can serve this request. " + " ".join(texts)
+    return errors.BadRequest(message, param=first.param, code=first.code)

@@ -9,15 +9,24 @@ from typing import Literal
 from msgspec import Struct
 
 FailureKind = Literal[
-    "refused", "throttled", "failed", "timeout", "credentials", "busy", "content_filter", "context_length"
+    "refused",
+    "throttled",
+    "failed",
+    "timeout",
+    "credentials",
+    "busy",
+    "content_filter",
+    "context_length",
+    "unsupported",
 ]
 """``refused``: the request's own fault, of which ``content_filter`` and ``context_length`` are two that another
-model may not find; ``busy``: our own bound on calls to this provider; ``credentials``: our own key."""
+model may not find; ``busy``: our own bound on calls to this provider; ``credentials``: our own key;
+``unsupported``: this candidate has no such parameter, so it was not asked at all."""
 
-FALLBACK: tuple[FailureKind, ...] = ("throttled", "failed", "timeout", "credentials", "busy")
+FALLBACK: tuple[FailureKind, ...] = ("throttled", "failed", "timeout", "credentials", "busy", "unsupported")
 """What another candidate is asked after, unless the policies choose otherwise."""
 
-_FINAL = frozenset({"refused", "content_filter", "context_length", "credentials", "busy"})
+_FINAL = frozenset({"refused", "content_filter", "context_length", "credentials", "busy", "unsupported"})
 
 
 class Failure(Struct, frozen=True):

@@ -38,7 +38,8 @@ def wire(body: dict[str, Any], model: str = OLD, **options: Any) -> dict[str, An
 def error_of(body: dict[str, Any], model: str = OLD) -> Any:
     with pytest.raises(AttemptFailed) as caught:
         wire(body, model)
-    assert caught.value.failure.kind == "refused"
+    expected = "unsupported" if caught.value.error.code == "unsupported_parameter" else "refused"
+    assert caught.value.failure.kind == expected
     assert caught.value.error.status == 400
     assert "claude" in caught.value.error.message
     return caught.value.error

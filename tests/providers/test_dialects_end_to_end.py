@@ -65,6 +65,8 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     (policies / "routing.yaml").write_text(
         "tasks:\n  - name: either\n    candidates: [{provider: anthropic, model: claude-sonnet-4-5}, "
         "{provider: gemini, model: gemini-2.5-flash}]\n"
+        "  - name: loyal\n    fallback_on: [failed]\n    candidates: [{provider: anthropic, model: claude-sonnet-4-5}, "
+        "{provider: gemini, model: gemini-2.5-flash}]\n"
     )
     async with gateway(tmp_path, policies) as made:
         yield made
@@ -182,6 +184,40 @@ async def test_what_a_provider_cannot_do_is_told_before_it_is_asked(
         )
     assert (caught.value.param, caught.value.code) == ("logit_bias", "unsupported_parameter")
     assert dialect in caught.value.message
+    assert not upstream.seen
+
+
+async def test_a_parameter_that_one_candidate_lacks_is_for_the_next(
+    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway
+) -> None:
+    async def speak(line: Line) -> None:
+        await line.answer(200, gemini.ANSWER)
+
+    upstream.behave = speak
+    for _ in range(8):  # more often than a breaker would bear failures
+        answer = await client.chat.completions.create(model="either", messages=MESSAGES, seed=7)
+    assert answer.choices[0].message.content == "Grüße, Bonn"
+    assert {seen.path for seen in upstream.seen} == {"/v1/models/gemini-2.5-flash:generateContent"}
+    (call, *_) = [one for one in served.records() if isinstance(one, CallRecord)]
+    assert [one.outcome for one in call.attempts] == ["refused", "ok"]
+
+
+async def test_a_parameter_that_nobody_has_names_every_provider(
+    client: openai.AsyncOpenAI, upstream: Provider
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model="either", messages=MESSAGES, logit_bias={"1": 1})
+    assert (caught.value.param, caught.value.code) == ("logit_bias", "unsupported_parameter")
+    assert "'anthropic'" in caught.value.message and "'gemini'" in caught.value.message
+    assert not upstream.seen
+
+
+async def test_a_policy_may_keep_a_refused_parameter_at_its_candidate(
+    client: openai.AsyncOpenAI, upstream: Provider
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model="loyal", messages=MESSAGES, seed=7)
+    assert caught.value.param == "seed" and "'gemini'" not in caught.value.message
     assert not upstream.seen
 
 
