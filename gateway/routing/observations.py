@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -92,14 +92,19 @@ class Observations:
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         """Refused requests and clients that left say nothing about a candidate."""
         now = self.clock()
-        for attempt in record.attempts:
-            if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
-                self._note(attempt, record.stream, now)
+        self.note(record.attempts, streamed=record.stream)
         if record.status == "ok" and record.provider and not record.student:
             name = record.task or record.model_asked
             self.estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
         if exchange.plan is not None and exchange.plan.scope:
             self._play(exchange, record, now)
+
+    def note(self, attempts: Iterable[Attempt], *, streamed: bool) -> None:
+        """How the candidates of one call fared, now."""
+        now = self.clock()
+        for attempt in attempts:
+            if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
+                self._note(attempt, streamed, now)
 
     def _note(self, attempt: Attempt, streamed: bool, now: float) -> None:
         key = (Candidate(provider=attempt.provider, model=attempt.model), streamed)

@@ -168,6 +168,7 @@ def record_of(
         metadata=exchange.request.metadata or {},
         endpoint=exchange.endpoint,
         batch=exchange.batch,
+        drawn=plan.rungs[0].candidate.name if plan and plan.rungs else "",
     )
 
 

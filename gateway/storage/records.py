@@ -82,6 +82,8 @@ class CallRecord(Struct, frozen=True, tag="call"):
     """The API the client spoke: chat, responses, messages, completions, embeddings, moderations, images, audio."""
     batch: str = ""
     """The batch this call was a line of; "" for live traffic."""
+    drawn: str = ""
+    """Who was put first, ``provider/model``: the choice that ``propensity`` belongs to, whoever answered then."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

@@ -11,6 +11,7 @@ from gateway.storage.read_costs import CostQueries
 from gateway.storage.read_data import DataQueries
 from gateway.storage.read_learning import LearningQueries
 from gateway.storage.read_page import PageQueries
+from gateway.storage.read_replay import ReplayQueries
 from gateway.storage.read_runs import RunQueries
 from gateway.storage.rows import key_of, student_of
 from gateway.storage.sql_journal import generation, get_meta
@@ -19,7 +20,9 @@ from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Stage
 
 
-class SqlReader(CaptureQueries, CostQueries, DataQueries, LearningQueries, RunQueries, PageQueries):
+class SqlReader(
+    CaptureQueries, CostQueries, DataQueries, LearningQueries, PageQueries, ReplayQueries, RunQueries
+):
     """Every method raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away or not there yet."""
 
     def generation(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
+from gateway.storage.records import Attempt
 from optimizer.rollout import Student
 
 T = TypeVar("T")
@@ -205,3 +206,22 @@ class TaskVersion(Struct, frozen=True):
     version: int
     first_seen: float
     trainable_calls: int
+
+
+class PastCall(Struct, frozen=True):
+    """A call whose first candidate was drawn by a strategy. ``drawn`` is ``provider/model``."""
+
+    id: str
+    created_at: float
+    project: str
+    key_id: str
+    drawn: str
+    propensity: float
+    stream: bool
+    status: str
+    latency_ms: float
+    cost_usd: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    attempts: list[Attempt]
+    metadata: dict[str, str] = {}

@@ -81,6 +81,7 @@ class CallRow(Table, table=True):
     config_digest: str
     verdicts: str = Field(sa_column=text())
     batch: str = Field(sa_column_kwargs={"server_default": ""})
+    drawn: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class CaptureRow(Table, table=True):

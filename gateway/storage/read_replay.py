@@ -1,0 +1,47 @@
+"""Past calls as a replay needs them: who was drawn with which odds, and what came of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+import sqlalchemy as sa
+
+from gateway.storage.records import Attempt
+from gateway.storage.tables import CALLS
+from gateway.storage.tags import CALL_TAGS
+from gateway.storage.values import PastCall
+
+_DRAWN_AMONG_PROVIDERS = ("teacher", "plain")
+_NOT_ONLY_AMONG_THEM = "outside the canary"
+
+
+class ReplayQueries:
+    _engine: sa.Engine
+
+    def past_calls(self, task: str, *, since: float, limit: int) -> list[PastCall]:
+        """The newest ``limit`` calls since ``since``, oldest first. Left out: calls that a student was drawn for
+        or might have been, those of clients that left, and those recorded before draws were."""
+        where = (
+            CALLS.c.task == task,
+            CALLS.c.created_at >= since,
+            CALLS.c.drawn != "",
+            CALLS.c.arm.in_(_DRAWN_AMONG_PROVIDERS),
+            CALLS.c.reason != _NOT_ONLY_AMONG_THEM,
+            CALLS.c.status != "client_closed",
+        )
+        columns = [CALLS.c[name] for name in PastCall.__struct_fields__ if name != "metadata"]
+        query = sa.select(*columns).where(*where).order_by(CALLS.c.created_at.desc()).limit(limit)
+        tags = sa.select(CALL_TAGS).join(CALLS, CALLS.c.id == CALL_TAGS.c.call_id).where(*where)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+            metadata: dict[str, dict[str, str]] = defaultdict(dict)
+            for tag in connection.execute(tags).mappings():
+                metadata[tag["call_id"]][tag["name"]] = tag["value"]
+        return [
+            PastCall(
+                **{**row, "attempts": msgspec.json.decode(row["attempts"], type=list[Attempt])},
+                metadata=metadata.get(row["id"], {}),
+            )
+            for row in reversed(rows)
+        ]
