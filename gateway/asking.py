@@ -11,8 +11,9 @@ from typing import Any
 from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
+from gateway.resilience.provider_keys import ProviderKeys
 from gateway.runtime import Runtime
-from gateway.upstream import Reply, Upstream
+from gateway.upstream import Lease, Reply
 from optimizer.routing.plan import Candidate
 
 _LINGER_S = 1.0
@@ -71,11 +72,18 @@ class UpstreamStream:
                     self._over(ok=True)
                     return
                 self._ready = self._decoder.feed(data)
+                if self._reply.lease is not None:
+                    self._count(self._reply.lease)
         except AttemptFailed:
             self._ended = True
             self._reply.release()
             self._over(ok=False)
             raise
+
+    def _count(self, lease: Lease) -> None:
+        for chunk in self._ready:
+            if chunk.usage is not None:
+                lease.used(chunk.usage.total)
 
     async def _drain(self) -> None:
         """After the end mark only the end of the body is left; reading it keeps the connection usable. A provider
@@ -103,23 +111,27 @@ def _nothing(ok: bool) -> None:
 
 
 class Asker:
-    """Asks candidates. Holds no state of its own beside the connection pools."""
+    """Asks candidates. Holds no state of its own: ``keys`` are shared with whatever else is asked of providers."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, keys: ProviderKeys) -> None:
+        self._keys = keys
 
     async def whole(
         self, runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], *, remaining: float
     ) -> tuple[WholeAnswer, Mapping[str, str]]:
         """A complete answer and its headers. Raises AttemptFailed."""
-        codec = runtime.codecs[candidate.provider]
-        request = codec.encode(body, candidate.model, stream=False)
-        reply = await self._upstream.send(request, name=candidate.provider, remaining=remaining)
+        codec, reply = await self._keys.send(
+            runtime, candidate.provider, lambda codec: codec.encode(body, candidate.model, stream=False),
+            remaining=remaining,
+        )  # fmt: skip
         try:
             data = await reply.read()
         finally:
             reply.release()
-        return codec.decode(reply.status, reply.headers, data, now=time.time()), reply.headers
+        answer = codec.decode(reply.status, reply.headers, data, now=time.time())
+        if reply.lease is not None and answer.usage is not None:
+            reply.lease.used(answer.usage.total)
+        return answer, reply.headers
 
     async def stream(
         self,
@@ -136,9 +148,10 @@ class Asker:
         ``agreed`` is called when the provider has agreed to stream, which may be long before its first chunk;
         ``ended`` at the end of a stream that was returned.
         """
-        codec = runtime.codecs[candidate.provider]
-        request = codec.encode(body, candidate.model, stream=True)
-        reply = await self._upstream.send(request, name=candidate.provider, remaining=remaining)
+        codec, reply = await self._keys.send(
+            runtime, candidate.provider, lambda codec: codec.encode(body, candidate.model, stream=True),
+            remaining=remaining,
+        )  # fmt: skip
         try:
             if reply.status != 200:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())

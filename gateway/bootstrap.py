@@ -42,6 +42,7 @@ from gateway.pipeline import Handler, Stage, fold
 from gateway.policy.files import PolicyWatcher, load
 from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
+from gateway.resilience.provider_keys import ProviderKeys
 from gateway.routing.observations import Observations
 from gateway.stages.assign import Assign
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
@@ -58,6 +59,7 @@ from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
 from gateway.surface import Surface
+from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Upstream
@@ -76,6 +78,7 @@ class _Parts:
     live: Live
     watcher: PolicyWatcher
     upstream: Upstream
+    keys: ProviderKeys
     asker: Asker
     recorder: Spool
     accountant: Accountant
@@ -101,7 +104,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     parts = _parts(home, policies, env, config, admin_digest)
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
-    surface = Surface([parts.record, *before], parts.upstream, parts.rng, parts.gate)
+    surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
     data = DataSide(home, parts.live, surface, parts.record, pipeline, partial(_authenticator, parts.live))
     app = build_app(_routes(parts, pipeline, data), _lifespan(parts, data), chat_lane(pipeline, parts.live))
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
@@ -114,9 +117,11 @@ def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, a
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
     upstream = Upstream(config.timeouts)
-    asker, accountant, recent, metrics = Asker(upstream), Accountant(), RecentCalls(), Metrics()
+    keys = ProviderKeys(upstream)
+    asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
     meter, observations = Meter(env, live), Observations()
     metrics.follow(live)
+    metrics.add(KeyGauges(keys, live))
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
@@ -127,9 +132,9 @@ def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, a
     learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
     record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
     return _Parts(
-        home=home, config=config, live=live, watcher=watcher, upstream=upstream, asker=asker, recorder=recorder,
-        accountant=accountant, recent=recent, metrics=metrics, meter=meter, observations=observations,
-        gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
+        home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
+        recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
+        observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
     )  # fmt: skip
 
 

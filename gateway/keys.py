@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.config import Config, Limits, YamlKey
 from gateway.context import Principal
+from gateway.providers.credentials import keys_of
 from gateway.storage.values import Key
 
 INFERENCE_PREFIX = "sk-us-"
@@ -84,6 +85,7 @@ def principal_of_key(key: Key) -> Principal:
 def secrets_of(config: Config) -> set[str]:
     """Every text of a configuration that opens something: what providers, clients and webhooks are known by."""
     held = {getattr(one, name, "") for one in config.providers.values() for name in _PROVIDER_SECRETS}
+    held |= {one.key for settings in config.providers.values() for one in keys_of(settings)}
     held |= {key.key for key in config.keys} | {config.limits.alerts.secret}
     return held - {""}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Policy, Task
 from gateway.providers.codec import Codec
+from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
 from gateway.routing.ways import TaskWays, aliases_of, listed, ways_of
 from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
@@ -29,6 +30,9 @@ class Runtime:
     matches: Mapping[str, tuple[Task, ...]]
     students: Mapping[tuple[str, str, str], tuple[Student, ...]]
     codecs: Mapping[str, Codec]
+    keyed: Mapping[str, tuple[KeyedCodec, ...]]
+    """The providers that have several keys."""
+
     models: Mapping[str, tuple[Candidate, ...]]
     """Bare model names to the candidates that serve them."""
 
@@ -71,7 +75,12 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         policies=policies,
         matches={model: tuple(tasks) for model, tasks in matches.items()},
         students={scope: tuple(versions) for scope, versions in students.items()},
-        codecs={name: settings.build(name, engine_socket) for name, settings in config.providers.items()},
+        codecs={name: codec_of(name, settings, engine_socket) for name, settings in config.providers.items()},
+        keyed={
+            name: keyed
+            for name, settings in config.providers.items()
+            if (keyed := keyed_codecs(name, settings))
+        },
         models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
         ways=ways_of(config, policies),
         aliases=aliases_of(config),

@@ -24,15 +24,16 @@ from gateway.masking import Masker, mask_value, texts_of
 from gateway.pipeline import Handler, Stage, fold
 from gateway.protocol.answer import Chunk
 from gateway.providers import ClassifierProvider
-from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
+from gateway.providers.codec import AttemptFailed, Codec, failed
 from gateway.providers.openai import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
+from gateway.resilience.provider_keys import Encode, ProviderKeys
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
 from gateway.stages.guard import guards_for
 from gateway.stages.guard_stream import blocked, guard_failed
 from gateway.storage.records import Attempt
-from gateway.upstream import Reply, Upstream
+from gateway.upstream import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Plan, Rung
 
@@ -85,10 +86,9 @@ class PassedStream:
 class Surface:
     """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is."""
 
-    def __init__(self, stages: Sequence[Stage], upstream: Upstream, rng: random.Random, gate: Gate) -> None:
+    def __init__(self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate) -> None:
         self._stages = [*stages, GuardTexts(), Place()]
-        self._rng, self._gate = rng, gate
-        self.upstream = upstream
+        self._keys, self._rng, self._gate = keys, rng, gate
 
     async def run(self, exchange: Exchange, ask: Ask) -> Answer:
         """The answer of the first candidate that gives one. Raises GatewayError."""
@@ -154,18 +154,18 @@ class Surface:
         exchange.answered_by = rung
         return answer
 
-    async def send(self, exchange: Exchange, rung: Rung, request: UpstreamRequest) -> Reply:
+    async def send(self, exchange: Exchange, rung: Rung, encode: Encode) -> Reply:
         """A 200 whose headers have arrived. Raises AttemptFailed; the caller closes the reply."""
         name = rung.candidate.provider
         remaining = exchange.deadline - time.monotonic()
-        reply = await self.upstream.send(request, name=name, remaining=remaining)
+        codec, reply = await self._keys.send(exchange.runtime, name, encode, remaining=remaining)
         if 200 <= reply.status < 300:
             return reply
         try:
             body = await reply.read()
         finally:
             reply.release()
-        raise exchange.runtime.codecs[name].refuse(reply.status, reply.headers, body, now=time.time())
+        raise codec.refuse(reply.status, reply.headers, body, now=time.time())
 
 
 class GuardTexts:

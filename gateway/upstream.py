@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -29,6 +29,13 @@ class StreamedRequest(UpstreamRequest, frozen=True, kw_only=True):
     pieces: Callable[[], AsyncIterator[bytes]]
 
 
+class Lease(Protocol):
+    """What a reply holds until it is released; ``used`` is told the tokens it cost."""
+
+    def used(self, tokens: int) -> None: ...
+    def leave(self) -> None: ...
+
+
 class Reply:
     """An upstream answer whose headers have arrived. Release it, whatever happens; twice is fine."""
 
@@ -36,6 +43,7 @@ class Reply:
         self._answer, self._name, self._gap, self._deadline = answer, name, gap, deadline
         self.status = answer.status
         self.headers = answer.headers
+        self.lease: Lease | None = None
 
     async def read(self) -> bytes:
         """The whole body. Raises AttemptFailed when it is cut, too slow or too large."""
@@ -69,6 +77,8 @@ class Reply:
     def release(self) -> None:
         """Gives the connection back to the pool when the body was read to its end, else closes it."""
         self._answer.release()
+        if self.lease is not None:
+            self.lease.leave()
 
 
 class _RareReply(Reply):
@@ -78,6 +88,7 @@ class _RareReply(Reply):
         self._response, self._name = response, name
         self.status = response.status
         self.headers = response.headers
+        self.lease = None
 
     async def _piece(self) -> bytes:
         content = self._response.content
@@ -91,6 +102,8 @@ class _RareReply(Reply):
             self._response.release()
         else:
             self._response.close()
+        if self.lease is not None:
+            self.lease.leave()
 
 
 class Upstream:

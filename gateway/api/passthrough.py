@@ -30,7 +30,8 @@ from gateway.protocol.answer import ChunkStream
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import usage_from_wire
 from gateway.protocol.sse import frame
-from gateway.providers.codec import UpstreamRequest
+from gateway.providers.codec import Codec, UpstreamRequest
+from gateway.resilience.provider_keys import Encode
 from gateway.storage.files import FileStore, Upload
 from gateway.surface import PROSE, PassedStream, Piece, Surface, address, usage_of
 from gateway.upstream import StreamedRequest
@@ -165,7 +166,9 @@ class PassThrough:
         door.watch()
 
         async def ask(exchange: Exchange, rung: Rung) -> PassedStream:
-            request = self._request(exchange, rung, parcel, fields)
+            def request(codec: Codec) -> UpstreamRequest:
+                return self._request(codec, exchange, rung, parcel, fields)
+
             return await self._ask(exchange, rung, request)
 
         answer = await self._surface.run(exchange, ask)
@@ -173,10 +176,10 @@ class PassThrough:
         await _send(door, exchange, answer)
 
     def _request(
-        self, exchange: Exchange, rung: Rung, parcel: Parcel | None, fields: list[tuple[str, str]]
+        self, codec: Codec, exchange: Exchange, rung: Rung, parcel: Parcel | None, fields: list[tuple[str, str]]
     ) -> UpstreamRequest:
         model = rung.candidate.model
-        url, headers = address(exchange.runtime.codecs[rung.candidate.provider], self._path, model)
+        url, headers = address(codec, self._path, model)
         if parcel is None:
             return UpstreamRequest(url, headers, msgspec.json.encode({**exchange.body, "model": model}))
         now = [
@@ -191,7 +194,7 @@ class PassThrough:
         }
         return StreamedRequest(url, framed, b"", pieces=lambda: parcel.pieces(head))
 
-    async def _ask(self, exchange: Exchange, rung: Rung, request: UpstreamRequest) -> PassedStream:
+    async def _ask(self, exchange: Exchange, rung: Rung, request: Encode) -> PassedStream:
         """The answer as it is; a JSON one is read whole, for its usage."""
         reply = await self._surface.send(exchange, rung, request)
         try:

@@ -19,7 +19,7 @@ from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest
 from gateway.providers.failures import nonsense, object_in
 from gateway.surface import Surface, address, usage_of
 from optimizer.routing.plan import Rung
@@ -174,8 +174,12 @@ class JsonEndpoint:
 
     async def _ask(self, exchange: Exchange, rung: Rung, body: dict[str, Any], wanted: Wanted) -> WholeAnswer:
         name, model = rung.candidate.provider, rung.candidate.model
-        url, headers = address(exchange.runtime.codecs[name], self._kind.path, model)
-        request = UpstreamRequest(url=url, headers=headers, body=encode({**body, "model": model}))
+        raw = encode({**body, "model": model})
+
+        def request(codec: Codec) -> UpstreamRequest:
+            url, headers = address(codec, self._kind.path, model)
+            return UpstreamRequest(url=url, headers=headers, body=raw)
+
         reply = await self._surface.send(exchange, rung, request)
         try:
             data = object_in(name, await reply.read())
@@ -187,5 +191,7 @@ class JsonEndpoint:
             raise nonsense(name, str(problem)) from None
         if wanted.shown and "model" in data:
             data["model"] = wanted.shown
-        exchange.usage = usage_from_wire(usage_of(data.get("usage")))
+        exchange.usage = used = usage_from_wire(usage_of(data.get("usage")))
+        if reply.lease is not None and used is not None:
+            reply.lease.used(used.total)
         return WholeAnswer(data=data, text="", finish_reason=None, usage=exchange.usage)

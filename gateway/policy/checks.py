@@ -15,6 +15,7 @@ from gateway.policy import routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
+from gateway.providers.credentials import ProviderKey
 from gateway.providers.openai import profiles
 from optimizer.gates.agreement import Agreement
 from optimizer.routing.strategies import Weighted
@@ -22,6 +23,7 @@ from optimizer.routing.strategies import Weighted
 DEAREST = 5_000.0
 """US dollars per million tokens; above it somebody mistook the unit."""
 
+_SPACES = "a key must not contain spaces or line breaks."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
 _HOST = re.compile(r"[A-Za-z0-9.-]+\Z")
@@ -138,7 +140,21 @@ def _providers(view: _View) -> Iterator[Problem]:
         if provider.base_url:
             yield from _address(view, (*path, "base_url"), provider.base_url)
         if any(sign in provider.api_key for sign in "\r\n\0 "):
-            yield view.problem((*path, "api_key"), "a key must not contain spaces or line breaks.")
+            yield view.problem((*path, "api_key"), _SPACES)
+        yield from _provider_keys(view, path, provider.api_key, provider.api_keys)
+
+
+def _provider_keys(view: _View, path: Path, first: str, more: list[str | ProviderKey]) -> Iterator[Problem]:
+    seen = {first} - {""}
+    for index, one in enumerate(more):
+        key, here = one if isinstance(one, str) else one.key, (*path, "api_keys", index)
+        if any(sign in key for sign in "\r\n\0 "):
+            yield view.problem(here, _SPACES)
+        if key in seen:
+            yield view.problem(here, "this key is written twice.", "Leave one of the two out.")
+        if not key and not view.unset(here):
+            yield view.problem(here, "a key must not be empty.")
+        seen |= {key} - {""}
 
 
 def _upstreams(view: _View) -> Iterator[Problem]:

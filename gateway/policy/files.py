@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
 from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
+from gateway.providers.credentials import keys_of
 
 _log = logging.getLogger("understudy.policies")
 _MAX_FILES = 100
@@ -101,6 +103,7 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
         read_file(source, f"{prefix}{name}", content, env)
     warnings, disabled = _unset(source)
     converted = convert(source)
+    disabled = tuple(sorted({*disabled, *_keyless(source, converted.sections.get("providers", {}))}))
     config = Config(**converted.sections, disabled_providers=disabled, digest=_digest(contents))
     problems = [*source.problems, *check(config, source, converted, env)]
     if problems:
@@ -108,12 +111,21 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     return Loaded(config=config, warnings=(*warnings, *_idle_lessons(config, source)))
 
 
+def _keyless(source: Source, providers: Mapping[str, Any]) -> Iterator[str]:
+    """The providers of whose keys none is left."""
+    named = {str(path[1]) for path in source.unset if path[0] == "providers" and "api_keys" in path}
+    return (name for name in named if name in providers and not keys_of(providers[name]))
+
+
 def _unset(source: Source) -> tuple[list[Problem], tuple[str, ...]]:
     """Warnings and the disabled providers. Keys whose variable is unset are left out."""
     warnings: list[Problem] = []
     disabled: list[str] = []
     for path, variable in source.unset.items():
-        if path[0] == "providers" and len(path) > 1:
+        if path[0] == "providers" and len(path) > 3 and path[2] == "api_keys":
+            message = f"this key is left out because ${variable} is not set in the environment."
+            warnings.append(source.problem(path, message))
+        elif path[0] == "providers" and len(path) > 1:
             message = f"provider '{path[1]}' is disabled because ${variable} is not set in the environment."
             warnings.append(source.problem(path, message))
             disabled.append(str(path[1]))

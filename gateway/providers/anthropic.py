@@ -17,6 +17,7 @@ from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
@@ -42,6 +43,7 @@ class AnthropicProvider(Struct, frozen=True, tag="anthropic", tag_field="type", 
 
     profile: ClassVar[str] = "anthropic"
     api_key: str = ""
+    api_keys: ApiKeys = []
     base_url: str = "https://api.anthropic.com/v1"
     headers: dict[str, str] = {}
     max_tokens: Annotated[int, Meta(ge=1)] = 8192

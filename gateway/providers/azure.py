@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gateway import errors
 from gateway.providers.codec import UpstreamRequest, failed
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec, Profile
 
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -28,6 +29,7 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
     base_url: str
     profile: ClassVar[str] = "azure"
     api_key: str = ""
+    api_keys: ApiKeys = []
     api_version: str = ""
     headers: dict[str, str] = {}
     simulated: bool = False

@@ -21,6 +21,7 @@ from gateway.providers.aws import BrokenMessage, Credentials, Message, MessagePa
 from gateway.providers.bedrock_request import request_body
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
 from gateway.providers.translate_request import Reader
@@ -49,6 +50,7 @@ class BedrockProvider(Struct, frozen=True, tag="bedrock", tag_field="type", forb
     secret_access_key: str = ""
     session_token: str = ""
     api_key: str = ""
+    api_keys: ApiKeys = []
     base_url: str = ""
     headers: dict[str, str] = {}
     drop_params: bool = False

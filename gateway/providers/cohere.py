@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
@@ -30,6 +31,7 @@ _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
 class CohereProvider(Struct, frozen=True, tag="cohere", tag_field="type", forbid_unknown_fields=True):
     profile: ClassVar[str] = "cohere"
     api_key: str = ""
+    api_keys: ApiKeys = []
     base_url: str = "https://api.cohere.com/v2"
     headers: dict[str, str] = {}
     drop_params: bool = False

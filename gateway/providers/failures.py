@@ -16,6 +16,8 @@ _decode = msgspec.json.decode
 _OURS = frozenset({401, 402, 403})
 _AGAIN = frozenset({408, 409})
 _LONGEST = 2000
+_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+"""What a provider answers with 429 although waiting does not help: our account is out of money or closed."""
 
 Blame = Literal["status", "operator", "client", "throttle", "provider"]
 
@@ -38,7 +40,7 @@ def refusal(
 ) -> AttemptFailed:
     """The failure that an error answer stands for.
 
-    401, 402 and 403 are about the gateway's own account and are never told as the client's fault; 429 is
+    401, 402, 403 and a spent quota are about the gateway's own account and are never told as the client's fault; 429 is
     passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure;
     any other 4xx is about the request and keeps the provider's words.
     """
@@ -47,6 +49,8 @@ def refusal(
     if retry_after is None:
         retry_after = sensible_retry_after(headers.get("retry-after"), now)
     blame = complaint.blame if complaint.blame != "status" else _blame(status)
+    if blame == "throttle" and (complaint.code in _NO_MONEY or complaint.kind in _NO_MONEY):
+        blame = "operator"
     if blame == "operator":
         return failed(
             "credentials",

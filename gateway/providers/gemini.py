@@ -16,6 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.gemini_request import request_body
@@ -40,6 +41,7 @@ class GeminiProvider(Struct, frozen=True, tag="gemini", tag_field="type", forbid
 
     profile: ClassVar[str] = "gemini"
     api_key: str = ""
+    api_keys: ApiKeys = []
     base_url: str = "https://generativelanguage.googleapis.com/v1beta"
     headers: dict[str, str] = {}
     drop_params: bool = False

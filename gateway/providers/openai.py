@@ -16,6 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
+from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, nonsense, object_in, refusal
 
 _encode = msgspec.json.encode
@@ -40,6 +41,7 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
     """``profile`` names a compatible vendor in ``profiles.yaml``; ``base_url`` overrides the vendor's."""
 
     api_key: str = ""
+    api_keys: ApiKeys = []
     base_url: str = ""
     profile: str = "openai"
     headers: dict[str, str] = {}

@@ -56,6 +56,10 @@ class Metrics:
         """Shows the recorder, the students and the policies of ``control`` from now on. Call once."""
         self._registry.register(_Gauges(control))
 
+    def add(self, collector: Collector) -> None:
+        """Shows what ``collector`` keeps, too."""
+        self._registry.register(collector)
+
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         """One call has ended (an observer of ``gateway.stages.record``)."""
         task = task_label(exchange, record)
