@@ -18,6 +18,7 @@ from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
 from gateway import admin_key
+from gateway.addresses import inside_hosts
 from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
@@ -116,7 +117,7 @@ def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, a
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
-    upstream = Upstream(config.timeouts)
+    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
     meter, observations = Meter(env, live), Observations()

@@ -10,13 +10,14 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway import errors, http1
+from gateway.addresses import AddressRefused, Checked, check_literal, literal, permitted
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 
@@ -116,13 +117,15 @@ class Upstream:
         per_host: int = 512,
         tls: ssl.SSLContext | None = None,
         resolver: AbstractResolver | None = None,
+        inside: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """``tls`` replaces the system's trust, ``resolver`` its look-ups of names."""
+        """``tls`` replaces the system's trust, ``resolver`` its look-ups of names; ``inside`` gives the names that may
+        lead to private addresses."""
         self._timeouts = timeouts
         self._per_host = per_host
         self._tls = tls if tls is not None else ssl.create_default_context()
-        self._resolver = resolver
-        self._names: LastGood | None = None
+        self._resolver, self._inside = resolver, inside
+        self._names: Checked | None = None
         self._pool: http1.Pool | None = None
         self._rare: aiohttp.ClientSession | None = None
 
@@ -158,6 +161,7 @@ class Upstream:
         timeout = aiohttp.ClientTimeout(
             total=remaining, sock_connect=min(limits.connect, remaining), sock_read=limits.chunk_gap
         )
+        check_literal(request.url)
         options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
         async with asyncio.timeout(first_byte):
             return await self._session().post(
@@ -170,13 +174,18 @@ class Upstream:
         return self._pool
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        if host == "localhost" or host.replace(".", "").isdigit():
+        """Where ``host`` may be reached; connections are made to these and to nothing else."""
+        if host == "localhost":
+            return [host]
+        if literal(host) is not None:
+            if not permitted(host, host, ()):
+                raise AddressRefused(f"{host} must not be called")
             return [host]
         return [found["host"] for found in await self._resolve().resolve(host, port, socket.AF_UNSPEC)]
 
-    def _resolve(self) -> LastGood:
+    def _resolve(self) -> Checked:
         if self._names is None:
-            self._names = LastGood(self._resolver or aiohttp.ThreadedResolver())
+            self._names = Checked(LastGood(self._resolver or aiohttp.ThreadedResolver()), self._inside)
         return self._names
 
     def _session(self) -> aiohttp.ClientSession:
@@ -198,6 +207,7 @@ class Upstream:
         """The status of a plain GET without credentials; 0 when there was none ``within`` seconds."""
         timeout = aiohttp.ClientTimeout(total=within)
         try:
+            check_literal(url)
             async with self._session().get(url, allow_redirects=False, timeout=timeout) as response:
                 return response.status
         except (aiohttp.ClientError, OSError, ValueError):
@@ -248,6 +258,17 @@ def _timeout(name: str, when: str) -> AttemptFailed:
 
 
 def _unreachable(name: str, problem: Exception) -> AttemptFailed:
+    cause = getattr(problem, "os_error", problem)
+    if isinstance(cause, AddressRefused):
+        return failed(
+            "failed",
+            errors.UpstreamFailed(
+                f"The name of the provider '{name}' leads to an address that the gateway must not call, so nothing was "
+                "sent to it. This is for the gateway's operator to mend.",
+                code="provider_address",
+                detail=f"{cause}; 'upstreams: {{{name}: {{private_addresses: true}}}}' allows private ones",
+            ),
+        )
     if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
         return failed(
             "failed",

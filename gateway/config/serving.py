@@ -54,6 +54,9 @@ class UpstreamRules(Node, frozen=True):
     max_concurrent: Annotated[int, Meta(ge=1)] = 512
     max_queue: Count = 512
     health: HealthCheck | None = None
+    private_addresses: bool = False
+    """Whether a public name of this provider may lead to a private or loopback address. Link-local ones, where clouds
+    keep their metadata, never may."""
 
 
 class Hedge(Node, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway import admin_key
+from gateway.addresses import AddressRefused, check_literal
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy import routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
@@ -158,10 +159,12 @@ def _provider_keys(view: _View, path: Path, first: str, more: list[str | Provide
 
 
 def _upstreams(view: _View) -> Iterator[Problem]:
-    for name in view.config.upstreams:
+    for name, rules in view.config.upstreams.items():
         if name not in view.names("providers"):
             hint = did_you_mean(name, view.names("providers"))
             yield view.problem(("upstreams", name), f"there is no provider '{name}'.", hint)
+        if rules.health is not None:
+            yield from _place(view, ("upstreams", name, "health", "url"), rules.health.url)
 
 
 def _address(view: _View, path: Path, address: str) -> Iterator[Problem]:
@@ -176,6 +179,16 @@ def _address(view: _View, path: Path, address: str) -> Iterator[Problem]:
     elif parts.username or parts.password or parts.query:
         message = "an address must not carry a user, password or query."
         yield view.problem(path, message, "Put the credential into api_key.")
+    else:
+        yield from _place(view, path, address)
+
+
+def _place(view: _View, path: Path, address: str) -> Iterator[Problem]:
+    try:
+        check_literal(address)
+    except (AddressRefused, ValueError) as refused:
+        hint = "Link-local and metadata addresses are never called."
+        yield view.problem(path, f"{refused}.", hint)
 
 
 def _keys(view: _View) -> Iterator[Problem]:
