@@ -22,7 +22,7 @@ from gateway.addresses import inside_hosts
 from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
-from gateway.api.dialects import dialect_routes
+from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
@@ -106,8 +106,12 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
-    data = DataSide(home, parts.live, surface, parts.record, pipeline, partial(_authenticator, parts.live))
-    app = build_app(_routes(parts, pipeline, data), _lifespan(parts, data), chat_lane(pipeline, parts.live))
+    states, who = ClientStates(parts.live, load_cipher(home)), partial(_authenticator, parts.live)
+    lines = line_endpoints(pipeline, parts.live, states, who("inference"))
+    data = DataSide(home, parts.live, surface, parts.record, lines, who)
+    app = build_app(
+        _routes(parts, pipeline, data, states), _lifespan(parts, data), chat_lane(pipeline, parts.live)
+    )
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
 
@@ -145,11 +149,13 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     return fold([parts.record, *before, *inner], dispatch)
 
 
-def _routes(parts: _Parts, pipeline: Handler, data: DataSide) -> list[ControllerRouterHandler]:
+def _routes(
+    parts: _Parts, pipeline: Handler, data: DataSide, states: ClientStates
+) -> list[ControllerRouterHandler]:
     live, who = parts.live, _authenticator(parts.live)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     return [
-        *dialect_routes(pipeline, live, ClientStates(live, load_cipher(parts.home)), who),
+        *dialect_routes(pipeline, live, states, who),
         *data.routes,
         *stored_routes(live, parts.recent, who),
         *model_routes(live, who),

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.api.batches import Batches, batch_routes
-from gateway.api.chat import ChatDialect
 from gateway.api.embeddings import Embeddings, embedding_routes
 from gateway.api.files import file_routes
 from gateway.api.http import Authenticator
-from gateway.api.ingress import Ingress
 from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.batches import BatchRunner, Once
 from gateway.live import Live
-from gateway.pipeline import Handler
 from gateway.stages.record import Record
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
@@ -32,19 +29,19 @@ _SWEEP_S = 60.0
 
 
 class DataSide:
-    """``surface`` runs what is asked of providers, ``chat`` is the whole pipeline of chat. ``who`` gives the
-    authenticator of a scope."""
+    """``surface`` runs what is asked of providers, ``lines`` asks a batch's line of an API in front of the
+    pipeline, by path. ``who`` gives the authenticator of a scope."""
 
     def __init__(
-        self, home: Home, live: Live, surface: Surface, record: Record, chat: Handler,
-        who: Callable[[str], Authenticator],
+        self, home: Home, live: Live, surface: Surface, record: Record,
+        lines: Mapping[str, Once], who: Callable[[str], Authenticator],
     ) -> None:  # fmt: skip
         self._writer = open_writer(home)
         self._store = FileStore(home, live.reader, self._writer)
         embeddings = JsonEndpoint(surface, live, Embeddings())
         moderations = JsonEndpoint(surface, live, Moderations())
         asked: dict[str, Once] = {
-            "/v1/chat/completions": Ingress(chat, live, ChatDialect()).once,
+            **lines,
             "/v1/embeddings": embeddings.once,
             "/v1/moderations": moderations.once,
         }
@@ -53,7 +50,7 @@ class DataSide:
         self.routes: list[Any] = [
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
-            *pass_through_routes(surface, live, self._store),
+            *pass_through_routes(surface, live, self._store, who("inference")),
             *file_routes(live, self._store, who("data")),
             *batch_routes(batches, who("inference")),
         ]

@@ -290,5 +290,9 @@ def usage_of(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     if "input_tokens" in value:
-        return {"prompt_tokens": value["input_tokens"], "completion_tokens": value.get("output_tokens") or 0}
+        return {
+            "prompt_tokens": value["input_tokens"],
+            "completion_tokens": value.get("output_tokens") or 0,
+            "prompt_tokens_details": value.get("input_tokens_details"),
+        }
     return value if "prompt_tokens" in value else None

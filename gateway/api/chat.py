@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.ingress import Ingress, Rendering, encode
-from gateway.context import Exchange
+from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.chat import Usage, usage_to_wire
@@ -20,7 +20,9 @@ from gateway.protocol.sse import DONE, frame
 class ChatDialect:
     endpoint, prefix = "chat", "chatcmpl-"
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
         return ChatRendering(data)
 
     def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:

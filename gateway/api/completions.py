@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
-from gateway.context import Answer, Chunk, ChunkStream, Exchange
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.answer import WholeAnswer
@@ -29,7 +29,9 @@ _AT_ONCE = 8
 class CompletionsDialect:
     endpoint, prefix = "completions", "cmpl-"
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
         refuse_steering(data)
         return CompletionsRendering(chat_bodies(data, typed(data, CompletionRequest)))
 
@@ -107,6 +109,7 @@ def _settle(parent: Exchange, calls: list[Exchange]) -> None:
         completion=sum(one.completion for one in used),
         cached=sum(one.cached for one in used),
         reasoning=sum(one.reasoning for one in used),
+        written=sum(one.written for one in used),
         estimated=any(one.estimated for one in used),
     )
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.chat import chat_routes
-from gateway.api.completions import completion_routes
+from gateway.api.chat import ChatDialect, chat_routes
+from gateway.api.completions import CompletionsDialect, completion_routes
 from gateway.api.http import Authenticator
+from gateway.api.ingress import Ingress
 from gateway.api.messages import message_routes
-from gateway.api.responses import response_routes
+from gateway.api.responses import ResponsesDialect, response_routes
+from gateway.batches import Once
 from gateway.client_state import ClientStates
 from gateway.live import Live
 from gateway.pipeline import Handler
@@ -21,3 +24,14 @@ def dialect_routes(pipeline: Handler, live: Live, states: ClientStates, who: Aut
         *message_routes(pipeline, live, who),
         *response_routes(pipeline, live, states, who),
     ]
+
+
+def line_endpoints(
+    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator
+) -> Mapping[str, Once]:
+    """Asks one line of a batch, by the path its batch is for."""
+    return {
+        "/v1/chat/completions": Ingress(pipeline, live, ChatDialect()).once,
+        "/v1/completions": Ingress(pipeline, live, CompletionsDialect()).once,
+        "/v1/responses": Ingress(pipeline, live, ResponsesDialect(live, states, who)).once,
+    }

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
-from gateway.api.http import Authenticator, ClientGone, discard, headers_of, send_error, send_whole
+from gateway.api.http import Authenticator, ClientGone, headers_of, heard, send_error, send_whole
 from gateway.api.multipart import read_form, too_large
 from gateway.config import Files
 from gateway.context import Principal
@@ -189,34 +189,33 @@ class _Uploads:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = "req_" + secrets.token_hex(16)
         sink: _One | None = None
-        arrived = False
         try:
-            headers = headers_of(scope)
-            principal = self._who(headers)
-            config = self._live.runtime().config
-            with Told():
-                room = await self._store.room(principal.project, config.files.project_bytes)
-            sink = _One(self._store.begin, max(0, min(config.files.max_bytes, room)))
-            if room < config.files.max_bytes:
-                sink = _Roomy(self._store.begin, max(0, room), config.files.project_bytes)
-            with Told():
-                fields = await read_form(
-                    headers, receive, sink,
-                    limit=config.files.max_bytes + _FORM_ROOM, idle=config.server.body_timeout_s,
-                )  # fmt: skip
-                arrived = True
-                file = await self._add(principal, sink, dict(fields), config.files)
+            async with heard(receive) as arriving:
+                headers = headers_of(scope)
+                principal = self._who(headers)
+                config = self._live.runtime().config
+                with Told():
+                    sink = await self._sink(principal, config.files)
+                    fields = await read_form(
+                        headers, arriving, sink,
+                        limit=config.files.max_bytes + _FORM_ROOM, idle=config.server.body_timeout_s,
+                    )  # fmt: skip
+                    file = await self._add(principal, sink, dict(fields), config.files)
             await send_whole(send, msgspec.json.encode(shown(file)), request_id, {})
         except errors.GatewayError as error:
-            # Closing on a client that still sends resets the connection, and it would never see the answer.
-            if sink is None or (isinstance(error, errors.TooLarge) and not arrived):
-                await discard(receive)
             await send_error(send, error, request_id, {"connection": "close"})
         except ClientGone:
             return
         finally:
             if sink is not None and sink.upload is not None:
                 sink.upload.close()
+
+    async def _sink(self, principal: Principal, settings: Files) -> _One:
+        """Takes a file as large as one may be, and as the project has room for."""
+        room = await self._store.room(principal.project, settings.project_bytes)
+        if room < settings.max_bytes:
+            return _Roomy(self._store.begin, max(0, room), settings.project_bytes)
+        return _One(self._store.begin, settings.max_bytes)
 
     async def _add(
         self, principal: Principal, sink: _One, fields: dict[str, str], settings: Files

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from litestar.types import Receive, Scope, Send
 
@@ -69,10 +69,31 @@ async def body_pieces(receive: Receive, idle: float) -> AsyncIterator[bytes]:
             yield part
 
 
-async def discard(receive: Receive) -> None:
-    """Lets a client that is still sending finish, within bounds, so that it sees the answer."""
-    with contextlib.suppress(ClientGone):
-        await _discard(receive, True)
+class Arriving:
+    """A request's body on its way; ``over`` once its last piece is here."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.over = receive, False
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        self.over = self.over or not message.get("more_body", False)
+        return message
+
+
+@contextlib.asynccontextmanager
+async def heard(receive: Receive) -> AsyncIterator[Arriving]:
+    """A refusal inside the block waits until the client has sent the rest, within bounds: closing on one that
+    still sends resets the connection, and it would never see the answer."""
+    arriving = Arriving(receive)
+    try:
+        yield arriving
+    except errors.RequestTimeout:
+        raise
+    except errors.GatewayError:
+        with contextlib.suppress(ClientGone):
+            await _discard(arriving, not arriving.over)
+        raise
 
 
 async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:

@@ -81,8 +81,11 @@ class Dialect(Protocol):
     @property
     def prefix(self) -> str: ...
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
-        """A decoded body in chat form. Raises BadRequest that names the parameter at fault."""
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
+        """A decoded body in chat form; ``principal`` where the caller is known by other means than headers.
+        Raises BadRequest that names the parameter at fault."""
 
     def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:
         """Status and body of an error."""
@@ -135,7 +138,7 @@ class Ingress:
 
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
-        rendering = await self._dialect.read({}, data)
+        rendering = await self._dialect.read({}, data, principal)
         exchange = self._exchange({}, rendering, request_id, time.monotonic())
         exchange.principal, exchange.batch = principal, batch
         answer = await rendering.ask(self._pipeline, exchange)

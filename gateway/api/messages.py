@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 from gateway import errors
 from gateway.api.http import Authenticator, read_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
-from gateway.context import Exchange
+from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.body import decode_object, typed
@@ -28,7 +28,9 @@ _PER_MESSAGE = 3
 class MessagesDialect:
     endpoint, prefix = "messages", "msg_"
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
         refuse_steering(data)
         request = typed(data, MessagesRequest)
         return MessagesRendering(chat_body(data, request), request)

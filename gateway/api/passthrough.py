@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
 from gateway.api.embeddings import model_in
-from gateway.api.http import ClientGone, discard, headers_of, read_body
+from gateway.api.http import Authenticator, ClientGone, headers_of, heard, read_body
 from gateway.api.ingress import refuse_steering, told
 from gateway.api.multipart import read_form
 from gateway.api.surface import Door, new_exchange
@@ -106,8 +106,9 @@ def _quoted(name: str) -> str:
 class PassThrough:
     """An ASGI app for one path."""
 
-    def __init__(self, surface: Surface, live: Live, store: FileStore, path: str) -> None:
+    def __init__(self, surface: Surface, live: Live, store: FileStore, who: Authenticator, path: str) -> None:
         self._surface, self._live, self._store, self._path = surface, live, store, path
+        self._who = who
         self._endpoint = path.split("/")[1]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,13 +129,12 @@ class PassThrough:
         parcel = Parcel(store=self._store)
         try:
             try:
-                fields = await read_form(
-                    headers, door.receive, parcel,
-                    limit=config.files.max_bytes, idle=config.server.body_timeout_s,
-                )  # fmt: skip
-            except errors.TooLarge:
-                await discard(door.receive)
-                raise
+                async with heard(door.receive) as arriving:
+                    self._who(headers)  # before the disk takes anything from a stranger
+                    fields = await read_form(
+                        headers, arriving, parcel,
+                        limit=config.files.max_bytes, idle=config.server.body_timeout_s,
+                    )  # fmt: skip
             except OSError as problem:
                 raise errors.Unavailable(
                     "The gateway cannot write to its disk; its operator has to make room.",
@@ -176,7 +176,12 @@ class PassThrough:
         await _send(door, exchange, answer)
 
     def _request(
-        self, codec: Codec, exchange: Exchange, rung: Rung, parcel: Parcel | None, fields: list[tuple[str, str]]
+        self,
+        codec: Codec,
+        exchange: Exchange,
+        rung: Rung,
+        parcel: Parcel | None,
+        fields: list[tuple[str, str]],
     ) -> UpstreamRequest:
         model = rung.candidate.model
         url, headers = address(codec, self._path, model)
@@ -242,8 +247,8 @@ async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
         await stream.aclose()
 
 
-def pass_through_routes(surface: Surface, live: Live, store: FileStore) -> list[Any]:
-    return [_route(PassThrough(surface, live, store, path), path) for path in PATHS]
+def pass_through_routes(surface: Surface, live: Live, store: FileStore, who: Authenticator) -> list[Any]:
+    return [_route(PassThrough(surface, live, store, who, path), path) for path in PATHS]
 
 
 def _route(endpoint: PassThrough, path: str) -> Any:

@@ -38,12 +38,14 @@ class ResponsesDialect:
     def __init__(self, live: Live, states: ClientStates, who: Authenticator) -> None:
         self._live, self._states, self._who = live, states, who
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
         refuse_steering(data)
         request = typed(data, ResponsesRequest)
-        principal, earlier = None, []
+        earlier: list[dict[str, Any]] = []
         if request.previous_response_id is not None:
-            principal = self._who(headers)
+            principal = principal or self._who(headers)
             earlier = await self._earlier(principal, request.previous_response_id)
         body = chat_body(data, request, earlier)
         return ResponsesRendering(body, request, principal, self._live, self._states)

@@ -108,11 +108,11 @@ class MessageWriter:
 
 
 def usage_shown(usage: Usage) -> dict[str, Any]:
-    """Anthropic counts cached tokens beside the input, chat inside it."""
+    """Anthropic counts tokens read from and written to a cache beside the input, chat inside it."""
     return {
-        "input_tokens": max(0, usage.prompt - usage.cached),
+        "input_tokens": max(0, usage.prompt - usage.cached - usage.written),
         "output_tokens": usage.completion,
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": usage.written,
         "cache_read_input_tokens": usage.cached,
     }
 

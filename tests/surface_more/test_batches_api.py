@@ -104,10 +104,15 @@ async def test_every_endpoint_and_the_price_class(tmp_path: Path, upstream: Prov
     main = folder / "gateway.yaml"
     main.write_text(main.read_text().replace("output: 10.0,", "output: 10.0, batch: 0.5,"))
     async with gateway(tmp_path, folder) as made, client_of(made) as client:
-        body = {"model": "first/m", "input": "a"}
+        body, answers = {"model": "first/m", "input": "a"}, []
         for endpoint in ("/v1/embeddings", "/v1/moderations"):
             batch = await start(client, [line("x", endpoint) | {"body": body}], endpoint)
             assert (await ended(client, batch.id)).request_counts.completed == 1
+        more: Any
+        for endpoint, more in (("/v1/responses", {"input": "a"}), ("/v1/completions", {"prompt": ["a", "b"]})):
+            batch = await start(client, [line("x", endpoint) | {"body": {"model": "triage", **more}}], endpoint)
+            batch = await ended(client, batch.id)
+            answers.append((await lines_of(client, batch.output_file_id))["x"]["response"]["body"])
         batch = await start(client, [line("x")])
         assert (await ended(client, batch.id)).request_counts.completed == 1
         await client.chat.completions.create(model="triage", messages=[{"role": "user", "content": "live"}])
@@ -117,6 +122,10 @@ async def test_every_endpoint_and_the_price_class(tmp_path: Path, upstream: Prov
             if isinstance(one, CallRecord)
         }
     assert costs["chat", False] == pytest.approx(0.003) and costs["chat", True] == pytest.approx(0.0015)
+    response = openai.types.responses.Response.model_validate(answers[0])
+    assert response.output_text == "hello" and costs["responses", True] == pytest.approx(0.0015)
+    assert [one["text"] for one in answers[1]["choices"]] == ["hello", "hello"]
+    assert answers[1]["usage"]["completion_tokens"] == 200
     assert costs["embeddings", True] == pytest.approx(1000 * 2.5 / 1e6 / 2)
 
 

@@ -99,3 +99,21 @@ async def test_errors_keep_their_shape(client: openai.AsyncOpenAI, served: Gatew
     async with httpx.AsyncClient() as http:
         answer = await http.post(f"{served.base_url}/audio/speech", json={"model": "first/tts"})
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(("path", "key"), [("audio/transcriptions", "sk-wrong"), ("files", "sk-wrong"), ("files", KEY)])
+async def test_a_refusal_is_read_by_a_client_that_still_sends(served: Gateway, path: str, key: str) -> None:
+    """Closing while bytes arrive would reset the connection; the whole upload is far larger than any buffer."""
+    first = b'--x\r\ncontent-disposition: form-data; name="%s"; filename="a"\r\n\r\n'
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rsplit(":", 1)[1]))
+    head = f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+    head += "content-type: multipart/form-data; boundary=x\r\ncontent-length: 2500000\r\n\r\n"
+    begin = first % b"wrong"
+    writer.write(head.encode() + begin)
+    for at in range(0, 2_500_000 - len(begin), 100_000):
+        writer.write(b"a" * min(100_000, 2_500_000 - len(begin) - at))
+        await writer.drain()
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400" if key == KEY else b"HTTP/1.1 401")
+    assert not served.home.files.exists() or list(served.home.files.iterdir()) == []
