@@ -41,10 +41,13 @@ from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler, Stage, fold
 from gateway.policy.files import PolicyWatcher, load
+from gateway.resilience.breakers import Breakers
 from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.routing.observations import Observations
+from gateway.sharing.room import Sharing
+from gateway.sharing.shares import share_of
 from gateway.stages.assign import Assign
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
 from gateway.stages.cache import Cache
@@ -52,7 +55,6 @@ from gateway.stages.dispatch import Dispatch
 from gateway.stages.guard import Guard
 from gateway.stages.record import Record
 from gateway.stages.route import Route
-from gateway.storage.answers import MemoryAnswers
 from gateway.storage.home import Home
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
@@ -60,6 +62,7 @@ from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
 from gateway.surface import Surface
+from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
@@ -68,6 +71,7 @@ from gateway.upstream import Upstream
 _log = logging.getLogger("understudy.gateway")
 _SNAPSHOT_EVERY = 0.25
 _POLICIES_EVERY = 1.0
+_SETTLED_AFTER = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class _Parts:
     record: Record
     rng: random.Random
     admin_digest: str
+    sharing: Sharing
 
 
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
@@ -102,11 +107,13 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     admin_digest, shown = admin_key.ensure(home, env)
     if shown:
         _log.warning("admin key, shown this once: %s", shown, extra=SHOWN_ONCE)
-    parts = _parts(home, policies, env, config, admin_digest)
+    sharing = Sharing(env, load_cipher(home))
+    config = share_of(config, sharing.workers)
+    parts = _parts(home, policies, env, config, admin_digest, sharing)
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
-    states, who = ClientStates(parts.live, load_cipher(home)), partial(_authenticator, parts.live)
+    states, who = ClientStates(parts.live, load_cipher(home), bus=sharing.bus), partial(_authenticator, parts.live)
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.record, lines, who)
     app = build_app(
@@ -116,15 +123,18 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     return app, config
 
 
-def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, admin_digest: str) -> _Parts:
+def _parts(
+    home: Home, policies: Path, env: Mapping[str, str], config: Config, admin_digest: str, sharing: Sharing
+) -> _Parts:
+    bus = sharing.bus
     rng = random.Random()  # noqa: S311 - draws routes and samples, guards nothing
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
-    live = Live(watcher, open_reader(home), recorder, str(home.engine_socket))
+    live = Live(watcher, open_reader(home), recorder, str(home.engine_socket), bus=bus)
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
-    meter, observations = Meter(env, live), Observations()
+    meter, observations = Meter(env, live), Observations(bus=bus)
     metrics.follow(live)
     metrics.add(KeyGauges(keys, live))
 
@@ -133,36 +143,39 @@ def _parts(home: Home, policies: Path, env: Mapping[str, str], config: Config, a
         metrics.pair(pair)
         meter.pair(pair)
 
-    gate = Gate()
+    gate = Gate(Breakers(bus=bus))
     learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
     record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
+        sharing=sharing,
     )  # fmt: skip
 
 
 def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate)
-    inner: list[Stage] = [Guard(), Cache(MemoryAnswers()), Assign(), Route(parts.rng, parts.observations)]
+    cache = Cache(parts.sharing.answers)
+    inner: list[Stage] = [Guard(), cache, Assign(), Route(parts.rng, parts.observations)]
     return fold([parts.record, *before, *inner], dispatch)
 
 
 def _routes(
     parts: _Parts, pipeline: Handler, data: DataSide, states: ClientStates
 ) -> list[ControllerRouterHandler]:
-    live, who = parts.live, _authenticator(parts.live)
+    live, who, shared = parts.live, _authenticator(parts.live), parts.sharing
+    metrics = Gathered(parts.metrics, shared.bus, worker=shared.worker, group=shared.group)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     return [
         *dialect_routes(pipeline, live, states, who),
         *data.routes,
-        *stored_routes(live, parts.recent, who),
+        *stored_routes(live, parts.recent, who, shared.bus),
         *model_routes(live, who),
-        *health_routes(live, who, parts.admin_digest, parts.metrics.render),
+        *health_routes(live, who, parts.admin_digest, metrics.render),
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
-            secure_cookies=parts.config.server.behind_tls,
+            secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
             more=[*explain_routes(live, parts.observations, parts.rng), costs],
         ),
     ]  # fmt: skip
@@ -172,13 +185,16 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
     live = parts.live
 
     @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        asked = asyncio.Event()
+        app.state.reload = partial(asyncio.get_running_loop().call_soon_threadsafe, asked.set)
+        await parts.sharing.start()
         await _refresh(live)
         await parts.meter.start()
         parts.learner.start()
         data.start()
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
-        background = _background(_follow_database(live), _follow_policies(live, parts.watcher), checks.run())
+        background = _background(_follow_database(live), _follow_policies(parts, asked), checks.run())
         try:
             yield
         finally:
@@ -186,6 +202,7 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
             await data.stop()
             await parts.learner.stop()
             await parts.meter.close()
+            await parts.sharing.close()
             await parts.upstream.close()
             parts.recorder.close()
             live.reader.close()
@@ -227,10 +244,16 @@ async def _follow_database(live: Live) -> None:
             await _refresh(live)
 
 
-async def _follow_policies(live: Live, watcher: PolicyWatcher) -> None:
+async def _follow_policies(parts: _Parts, asked: asyncio.Event) -> None:
+    watcher = parts.watcher
     while True:
-        await asyncio.sleep(_POLICIES_EVERY)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), _POLICIES_EVERY)
         config = await asyncio.to_thread(watcher.poll, time.time())
+        if asked.is_set() and config is None:  # it needs two looks to see that files have come to rest
+            await asyncio.sleep(_SETTLED_AFTER)
+            config = await asyncio.to_thread(watcher.poll, time.time())
+        asked.clear()
         if config is not None:
             keep_secret(secrets_of(config))
-            live.adopt_policies(config)
+            parts.live.adopt_policies(share_of(config, parts.sharing.workers))

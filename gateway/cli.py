@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_examples("understudy", "understudy check"),
     )
     _places(parser)
-    parser.set_defaults(run=("start", "default"), host=None, port=None, fresh=False)
+    parser.set_defaults(run=("start", "default"), host=None, port=None, workers=None, fresh=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _process_commands(commands)
     _care_commands(commands)
@@ -60,7 +60,7 @@ def _process_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "serve",
         "the gateway alone",
         ("start", "serve"),
-        "understudy serve --host 127.0.0.1 --port 8081",
+        "understudy serve --host 127.0.0.1 --port 8081", "understudy serve --workers 4",
     )
     _address(serve)
     _add(
@@ -238,11 +238,21 @@ def _places(parser: argparse.ArgumentParser, *, top: bool = True) -> None:
 def _address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="default: server.host of the policies")
     parser.add_argument("--port", type=_port, metavar="N", help="default: server.port of the policies")
+    parser.add_argument(
+        "--workers", type=_workers, metavar="N",
+        help="gateway processes behind the port; more than 1 need Redis (default: server.workers of the policies)",
+    )  # fmt: skip
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port number (0 to 65535)")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of workers (1 to 64)")
     return int(text)
 
 

@@ -1,5 +1,6 @@
-"""What clients keep here between calls: stored responses. Readable at once from a bounded memory, later from the
-database; sealed under the spool's key in both spool and database; scoped to a project; gone after 30 days.
+"""What clients keep here between calls: stored responses. Readable at once from the bounded memory of the worker that
+answered, later from the database; sealed under the spool's key in both spool and database; scoped to a project; gone
+after 30 days.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.control import Control
+from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.client_state import TTL_S
 from gateway.storage.records import ClientStateRecord, StateDeletionRecord
 
@@ -54,11 +56,15 @@ class ClientStates:
         max_count: int = 2000,
         max_bytes: int = 64 * 1024 * 1024,
         now: Callable[[], float] = time.time,
+        bus: Bus = ALONE,
     ) -> None:
         self._control, self._cipher, self._now = control, cipher, now
         self._max_count, self._max_bytes = max_count, max_bytes
         self._recent: OrderedDict[_Place, bytes] = OrderedDict()
         self._bytes = 0
+        self._bus = bus
+        bus.hear("state", lambda project, state_id: self._recent.get((project, state_id)))
+        bus.hear("state deleted", lambda project, state_id: self._remember((project, state_id), b""))
 
     def keep(self, state: ResponseState) -> None:
         """Remembers a response and appends it to the spool."""
@@ -80,6 +86,9 @@ class ClientStates:
         known = self._recent.get((project, state_id))
         if known is not None:
             return _decode(known) if known else None
+        elsewhere = await self._bus.ask("state", project, state_id)
+        if elsewhere:
+            return _decode(elsewhere[0]) if all(elsewhere) else None
         reader, now = self._control.reader, self._now()
         try:
             sealed = await asyncio.to_thread(lambda: reader.client_state(project, state_id, now=now))
@@ -97,9 +106,11 @@ class ClientStates:
             return None  # written under another key
         return state if (state.project, state.id) == (project, state_id) else None
 
-    def delete(self, project: str, state_id: str) -> None:
+    async def delete(self, project: str, state_id: str) -> None:
+        """Returns when every worker knows."""
         self._control.recorder.append(StateDeletionRecord(id=state_id, project=project, at=self._now()))
         self._remember((project, state_id), b"")
+        await self._bus.ask("state deleted", project, state_id)
 
     async def conversation(self, project: str, state_id: str) -> list[dict[str, Any]] | None:
         """The items of a response and of everything it continues, oldest first; None when a part is missing."""

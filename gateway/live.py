@@ -1,7 +1,7 @@
 """The live side of the gateway: the runtime that new calls run under, and every way it changes.
 
-A demotion takes effect here at once and goes to the spool for everybody else. What was changed here stays in
-force over every snapshot until the database has caught up with it.
+A demotion takes effect here at once, reaches the other workers of this gateway over the bus, and goes to the spool
+for everybody else. What was changed here stays in force over every snapshot until the database has caught up with it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.config import Config
 from gateway.policy.files import PolicyWatcher
 from gateway.resilience.drain import Drain
 from gateway.runtime import Runtime, build_runtime
+from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord
 from gateway.storage.values import Snapshot
@@ -38,6 +39,7 @@ class Live:
         recorder: Recorder,
         engine_socket: str,
         clock: Callable[[], float] = time.time,
+        bus: Bus = ALONE,
     ) -> None:
         self._policies, self._reader, self._recorder = policies, reader, recorder
         self._engine_socket, self._clock = engine_socket, clock
@@ -48,6 +50,11 @@ class Live:
         self.drain = Drain()
         self.watcher = Watcher(self._alarmed)
         self._runtime = build_runtime(policies.config, NOTHING, engine_socket)
+        self._bus = bus
+        bus.hear("demoted", self._told_demotion)
+        bus.hear("students off", self._told_switch)
+        bus.hear("pair", self._told_pair)
+        bus.greet(self._introduce)
 
     # ------------------------------------------------------------------ Control
     @property
@@ -87,6 +94,7 @@ class Live:
     def switch_students(self, *, off: bool, actor: str, reason: str) -> None:
         self._off = off
         self._recorder.append(SwitchRecord(off, actor, reason, self._clock()))
+        self._bus.tell("students off", off)
         self._rebuild(self._runtime.config)
 
     def audit(self, actor: str, action: str, subject: str, reason: str) -> None:
@@ -101,7 +109,28 @@ class Live:
     # ------------------------------------------------------------------ change
     def observe_pair(self, pair: PairRecord) -> None:
         if pair.kind in ("canary", "reask") and pair.answered:
+            self._bus.tell("pair", pair.student, pair.epoch, pair.agree)
             self.watcher.pair(pair.student, pair.epoch, pair.agree)
+
+    # ------------------------------------------------------------------ what other workers tell
+    def _introduce(self) -> None:
+        for student, (epoch, to) in self._taken.items():
+            self._bus.tell("demoted", student, epoch, to)
+        if self._off is not None:
+            self._bus.tell("students off", self._off)
+
+    def _told_demotion(self, student: str, epoch: int, to: Literal["retired", "paused"]) -> None:
+        if student not in self._taken:
+            self._taken[student] = (epoch, to)
+            self._rebuild(self._runtime.config)
+
+    def _told_switch(self, off: bool) -> None:
+        self._off = off
+        self._rebuild(self._runtime.config)
+
+    def _told_pair(self, student: str, epoch: int, agree: bool) -> None:
+        """Evidence that another worker judges; it counts here when this one has some of its own."""
+        self.watcher.pair(student, epoch, agree, judge=False)
 
     def refresh(self) -> Snapshot | None:
         """A newer snapshot, or None. Blocking: runs in a thread. A missing database keeps the last one."""
@@ -177,6 +206,7 @@ class Live:
         retrain: bool,
     ) -> None:
         self._taken[student.id] = (student.epoch, to)
+        self._bus.tell("demoted", student.id, student.epoch, to)
         self._recorder.append(DemotionRecord(
             student=student.id, epoch=student.epoch, at=self._clock(), to=to, actor=actor, reason=reason,
             numbers=numbers, retrain=retrain,

@@ -22,6 +22,7 @@ from gateway.resilience.connections import Bounds, PatientProtocol, protocol
 from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
 from gateway.telemetry.logs import setup_logging
+from gateway.workers import listening
 
 __all__ = ["DrainingServer", "PatientProtocol", "bounds_of", "main"]
 
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--host", default=None)
     parser.add_argument("--port", type=int, default=None)
+    parser.add_argument("--shared-port", action="store_true", help="one of several workers on this port")
     options = parser.parse_args(argv)
     setup_logging()
     if options.host is not None and (why := _refused(options.policies, options.host)):
@@ -84,11 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 1
     server = config.server
+    host = options.host or server.host
+    port = options.port if options.port is not None else server.port
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     settings = uvicorn.Config(
         app,
-        host=options.host or server.host,
-        port=options.port if options.port is not None else server.port,
+        host=host,
+        port=port,
         loop="uvloop",
         http=protocol(bounds_of(server, files)),
         ws="none",
@@ -103,8 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # uvicorn raises the signal again once it has shut down; being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     running = DrainingServer(settings, app.state.drain, server.shutdown_s)
+    signal.signal(signal.SIGHUP, lambda *_: app.state.get("reload", int)())
     try:
-        running.run()
+        running.run([listening(host, port)] if options.shared_port else None)
     except KeyboardInterrupt:
         return 0
     return 0 if running.started else 3

@@ -31,7 +31,7 @@ SAME_REQUEST_S = 2.0
 LOG_BYTES = 10 * 1024 * 1024
 _DELAYS = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _DEATHS_BEFORE_READY = 3
-_CHILD = str(Path(child_module.__file__))
+CHILD = str(Path(child_module.__file__))
 
 Say = Callable[[str], None]
 
@@ -128,7 +128,7 @@ class _Process:
             sys.executable,
             "-I",
             "-S",
-            _CHILD,
+            CHILD,
             str(os.getpid()),
             str(self.part.nice),
             *self.part.command,

@@ -53,13 +53,14 @@ class Watcher:
         for gone in self._watched.keys() - serving:
             del self._watched[gone]
 
-    def pair(self, student: str, epoch: int, agree: bool) -> None:
+    def pair(self, student: str, epoch: int, agree: bool, *, judge: bool = True) -> None:
         """One random re-ask of an answered call has come back."""
         watched = self._watched.get(student)
         if watched is None or watched.student.epoch != epoch:
             return
         watched.state = drift.observe(watched.state, agree)
-        self._judge(watched)
+        if judge:
+            self._judge(watched)
 
     def answered(self, student: str, ok: bool, milliseconds: float) -> None:
         """One attempt at a student has ended."""

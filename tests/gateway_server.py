@@ -70,10 +70,10 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
 
 
 @asynccontextmanager
-async def gateway(tmp: Path, policies: Path) -> AsyncIterator[Gateway]:
+async def gateway(tmp: Path, policies: Path, **env: str) -> AsyncIterator[Gateway]:
     home = Home(tmp / "home").prepare()
     await asyncio.to_thread(migrate, home.database_url)
-    app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN})
+    app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN, **env})
     config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws="none", log_config=None,
                             access_log=False, server_header=False, proxy_headers=False)  # fmt: skip
     server = DrainingServer(config, app.state.drain, settings.server.shutdown_s)

@@ -46,6 +46,7 @@ from gateway.api.sessions import ABSOLUTE_S, IDLE_S, LoginBrake, Session, Sessio
 from gateway.control import Control
 from gateway.errors import BadRequest, NotFound, RateLimited, Unauthenticated, Unavailable
 from gateway.protocol.body import decode_object, typed
+from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.values import JournalEntry
 
 T = TypeVar("T")
@@ -142,15 +143,15 @@ async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
         desk.control.audit(_ACTOR, "login failed", address, "wrong admin key")
         raise Unauthenticated("This is not the admin key. It was shown when the gateway first started.")
     desk.brake.succeeded(address)
-    desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
-    token, session = desk.sessions.open()
+    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
+    token, session = await desk.sessions.open()
     desk.control.audit(_ACTOR, "login", address, "")
     return Response(_session(desk, session), cookies=[_cookie(desk, token, int(ABSOLUTE_S))])
 
 
 @post("/logout", status_code=200, include_in_schema=False)
 async def logout(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
-    desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
+    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
     desk.control.audit(_ACTOR, "logout", request.client.host if request.client else "unknown", "")
     return Response({}, cookies=[_cookie(desk, "", 0)])
 
@@ -314,6 +315,7 @@ def admin_routes(
     secure_cookies: bool,
     clock: Callable[[], float] = time.time,
     more: Sequence[ControllerRouterHandler] = (),
+    bus: Bus = ALONE,
 ) -> list[ControllerRouterHandler]:
     """The handlers under ``/admin``; ``more`` are others behind the same door. ``admin_digest``: hex SHA-256 of the
     admin key; ``static``: the folder of the page's files, read here once. Raises OSError when one is missing."""
@@ -322,8 +324,8 @@ def admin_routes(
         admin_digest=admin_digest,
         secure=secure_cookies,
         clock=clock,
-        sessions=Sessions(clock),
-        brake=LoginBrake(clock),
+        sessions=Sessions(clock, bus),
+        brake=LoginBrake(clock, bus),
         pages={name: (static / name).read_bytes() for name in ("index.html", *_FILES)},
     )
 

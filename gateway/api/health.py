@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request, Response, get
@@ -31,7 +31,7 @@ def readiness(live: Live) -> tuple[int, dict[str, Any]]:
 
 
 def health_routes(
-    live: Live, authenticate: Authenticator, admin_digest: str, render: Callable[[], bytes]
+    live: Live, authenticate: Authenticator, admin_digest: str, render: Callable[[], Awaitable[bytes]]
 ) -> list[Any]:
     @get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -52,6 +52,6 @@ def health_routes(
                 raise Unauthenticated(
                     "/metrics needs a virtual key or the admin key as a bearer token."
                 ) from None
-        return Response(render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [healthz, readyz, metrics]

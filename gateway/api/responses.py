@@ -11,7 +11,8 @@ from litestar.types import ASGIApp
 from gateway import errors
 from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
-from gateway.api.stored import Query, listed
+from gateway.api.stored import listed
+from gateway.api.stored_query import Query
 from gateway.client_state import ClientStates, ResponseState
 from gateway.context import Exchange, Principal
 from gateway.live import Live
@@ -176,7 +177,7 @@ def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Au
     @delete("/v1/responses/{response_id:str}", status_code=200)
     async def delete_response(request: Client) -> Response[bytes]:
         found = await named(request)
-        states.delete(found.project, found.id)
+        await states.delete(found.project, found.id)
         return _json({"id": found.id, "object": "response", "deleted": True})
 
     @post("/v1/responses/{response_id:str}/cancel", status_code=200)

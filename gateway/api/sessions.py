@@ -1,4 +1,5 @@
-"""Admin sessions and the brake on guessing the admin key. In memory: a restart logs everybody out."""
+"""Admin sessions and the brake on guessing the admin key. In memory, of every worker: they tell each other, and
+only a restart of the last one logs everybody out."""
 
 from __future__ import annotations
 
@@ -8,12 +9,15 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from gateway.sharing.bus import ALONE, Bus
 
 IDLE_S = 15 * 60.0
 ABSOLUTE_S = 12 * 3600.0
 TRIES = 5
 WINDOW_S = 60.0
+_TOLD_S = 60.0
 _MOST_SESSIONS = 256
 _MOST_ADDRESSES = 1024
 
@@ -32,12 +36,18 @@ class Session(Struct, frozen=True):
 class Sessions:
     """Server-side sessions by the SHA-256 of their id, so that a memory dump holds no usable cookie."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], bus: Bus = ALONE) -> None:
+        self._clock, self._bus = clock, bus
         self._sessions: dict[bytes, Session] = {}
+        self._over: deque[bytes] = deque(maxlen=_MOST_SESSIONS)
+        """Closed by a person: a worker that could not hear of it must not bring them back."""
+        bus.hear("session", self._told)
+        bus.hear("session over", self._end)
+        bus.greet(self._introduce)
 
-    def open(self) -> tuple[str, Session]:
-        """A new 256-bit id and its session. The oldest session makes room when there are too many."""
+    async def open(self) -> tuple[str, Session]:
+        """A new 256-bit id and its session, known to every worker. The oldest session makes room when there are
+        too many."""
         now = self._clock()
         self._sessions = {digest: one for digest, one in self._sessions.items() if one.alive(now)}
         while len(self._sessions) >= _MOST_SESSIONS:
@@ -45,6 +55,7 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         session = Session(csrf=secrets.token_urlsafe(32), created_at=now, seen_at=now)
         self._sessions[_digest(token)] = session
+        await self._bus.ask("session", _digest(token), *_values(session))
         return token, session
 
     def find(self, token: str | None, *, extend: bool) -> Session | None:
@@ -59,23 +70,45 @@ class Sessions:
             del self._sessions[key]
             return None
         if extend:
-            session = Session(csrf=session.csrf, created_at=session.created_at, seen_at=now)
+            seen, session = session.seen_at, structs.replace(session, seen_at=now)
             self._sessions[key] = session
+            if now // _TOLD_S != seen // _TOLD_S:
+                self._bus.tell("session", key, *_values(session))
         return session
 
-    def close(self, token: str | None) -> None:
+    async def close(self, token: str | None) -> None:
         if token:
-            self._sessions.pop(_digest(token), None)
+            self._end(_digest(token))
+            await self._bus.ask("session over", _digest(token))
+
+    # ------------------------------------------------------------------ what other workers tell
+    def _end(self, digest: bytes) -> None:
+        if self._sessions.pop(digest, None) is not None:
+            self._over.append(digest)
+
+    def _introduce(self) -> None:
+        for digest in self._over:
+            self._bus.tell("session over", digest)
+        for digest, session in self._sessions.items():
+            self._bus.tell("session", digest, *_values(session))
+
+    def _told(self, digest: bytes, csrf: str, created_at: float, seen_at: float) -> None:
+        mine = self._sessions.get(digest)
+        if digest not in self._over and (mine is None or mine.seen_at < seen_at):
+            self._sessions[digest] = Session(csrf, created_at, seen_at)
 
 
 class LoginBrake:
     """At most :data:`TRIES` failed logins a minute from one address, and as many from everywhere together.
 
-    A try counts from its start, so that parallel guesses cannot overtake the count; success gives it back.
+    A try counts from its start, so that parallel guesses cannot overtake the count; success gives it back. Tries at
+    other workers count as well.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], bus: Bus = ALONE) -> None:
+        self._clock, self._bus = clock, bus
+        bus.hear("login tried", self._count)
+        bus.hear("login right", self._give_back)
         self._overall: deque[float] = deque()
         self._by_address: dict[str, deque[float]] = {}
 
@@ -87,15 +120,24 @@ class LoginBrake:
         for tries in (mine, self._overall):
             if len(tries) >= TRIES:
                 return max(1.0, tries[0] + WINDOW_S - now)
+        self._count(address)
+        self._bus.tell("login tried", address)
+        return 0.0
+
+    def _count(self, address: str) -> None:
+        now, mine = self._clock(), self._by_address.get(address, deque())
         if len(self._by_address) >= _MOST_ADDRESSES:
             self._by_address.pop(next(iter(self._by_address)))
         self._by_address[address] = mine
         mine.append(now)
         self._overall.append(now)
-        return 0.0
 
     def succeeded(self, address: str) -> None:
         """The latest try from ``address`` was the right key: it does not count."""
+        self._give_back(address)
+        self._bus.tell("login right", address)
+
+    def _give_back(self, address: str) -> None:
         for tries in (self._by_address.get(address), self._overall):
             if tries:
                 tries.pop()
@@ -115,6 +157,10 @@ def key_matches(key: str, admin_digest: str) -> bool:
 
 def same_secret(left: str, right: str) -> bool:
     return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode())
+
+
+def _values(session: Session) -> tuple[str, float, float]:
+    return session.csrf, session.created_at, session.seen_at
 
 
 def _digest(token: str) -> bytes:

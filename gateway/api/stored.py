@@ -1,14 +1,13 @@
 """/v1/chat/completions as a collection: captured calls, their messages, and metadata as the feedback channel.
 
-A call is found at once, from memory, and later in the database; both are merged here. Everything is scoped to the
-key's project: a foreign id does not exist.
+A call is found at once, from the memory of the worker that answered it, and later in the database; all are merged
+here. Everything is scoped to the key's project: a foreign id does not exist.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,9 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.api.http import read_body
+from gateway.api.stored_elsewhere import Elsewhere
+from gateway.api.stored_query import Query, place
 from gateway.context import Principal
 from gateway.control import Control
 from gateway.protocol.body import decode_object
+from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.recent import DELETED, RecentCalls
 from gateway.storage.records import DeletionRecord, MetadataRecord
 from gateway.storage.values import StoredCompletion
@@ -31,7 +33,6 @@ T = TypeVar("T")
 Client = Request[Any, Any, Any]
 AuthenticateFn = Callable[[Mapping[str, str]], Principal]
 _LONGEST_BODY = 64 * 1024
-_METADATA_QUERY = re.compile(r"metadata\[(.+)\]")
 _REQUEST_FIELDS = (
     "tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty", "tools",
     "response_format",
@@ -39,10 +40,10 @@ _REQUEST_FIELDS = (
 
 
 def stored_routes(
-    control: Control, recent: RecentCalls, authenticate_fn: AuthenticateFn
+    control: Control, recent: RecentCalls, authenticate_fn: AuthenticateFn, bus: Bus = ALONE
 ) -> list[BaseRouteHandler]:
     """The five handlers. ``authenticate_fn`` gets lower-case headers and raises a GatewayError."""
-    stored = Stored(control, recent)
+    stored = Stored(control, recent, bus=bus)
 
     def who(request: Client) -> Principal:
         return authenticate_fn({name.lower(): value for name, value in request.headers.items()})
@@ -103,14 +104,19 @@ def _answered(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 class Stored:
     """Reads from memory and database, writes to the spool."""
 
-    def __init__(self, control: Control, recent: RecentCalls, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, control: Control, recent: RecentCalls, now: Callable[[], float] = time.time, bus: Bus = ALONE
+    ) -> None:
         self._control = control
         self._recent = recent
+        self._elsewhere = Elsewhere(recent, bus)
         self._now = now
 
     async def one(self, project: str, call_id: str) -> StoredCompletion:
         """Raises NotFound, also for another project's call."""
         found = self._recent.get(project, call_id)
+        if found is None:
+            found = await self._elsewhere.one(project, call_id)
         if found is None:
             reader = self._control.reader
             row = await self._read(lambda: reader.completion(project, call_id))
@@ -124,13 +130,15 @@ class Stored:
     async def page(self, project: str, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
         asked = Query.read(query)
         after = await self._after(project, asked)
+        elsewhere = await self._elsewhere.page(project, asked, after)
         gone = self._recent.deleted(project)
         rows = await self._rows(project, asked, after, len(gone))
         merged = {row.id: self._recent.as_now(row) for row in rows}
+        merged.update((one.id, self._recent.as_now(one)) for one in elsewhere)
         merged.update((one.id, one) for one in self._recent.list(project))
         found = sorted(
             (one for one in merged.values() if one.id not in gone and asked.wants(one)),
-            key=_place,
+            key=place,
             reverse=asked.descending,
         )
         if after is not None:
@@ -151,6 +159,7 @@ class Stored:
         if self._recent.get(principal.project, call_id) is None:
             self._recent.keep(found)
         self._recent.metadata(principal.project, call_id, metadata)
+        await self._elsewhere.changed(principal.project, call_id, metadata)
         return msgspec.structs.replace(found, metadata=metadata)
 
     async def delete(self, principal: Principal, call_id: str) -> None:
@@ -159,6 +168,7 @@ class Stored:
             DeletionRecord(call_id=call_id, project=principal.project, actor=principal.key_id, at=self._now())
         )
         self._recent.forget(principal.project, call_id)
+        await self._elsewhere.deleted(principal.project, call_id)
 
     async def _after(self, project: str, asked: Query) -> StoredCompletion | None:
         """The item a page starts behind. Raises BadRequest when there is no such item."""
@@ -200,46 +210,6 @@ class Stored:
                 headers={"retry-after": "1"},
                 detail=repr(problem),
             ) from problem
-
-
-class Query(msgspec.Struct, frozen=True):
-    """The list parameters of OpenAI's collections."""
-
-    model: str | None
-    metadata: dict[str, str]
-    after: str | None
-    limit: int
-    descending: bool
-
-    @classmethod
-    def read(cls, pairs: Sequence[tuple[str, str]]) -> Query:
-        """Raises BadRequest for a value out of range."""
-        values = dict(pairs)
-        metadata = {}
-        for name, value in pairs:
-            found = _METADATA_QUERY.fullmatch(name)
-            if found is not None:
-                metadata[found.group(1)] = value
-        limit = values.get("limit", "20")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 100:
-            raise errors.BadRequest("'limit' must be a whole number from 1 to 100.", param="limit")
-        order = values.get("order", "asc")
-        if order not in {"asc", "desc"}:
-            raise errors.BadRequest("'order' must be 'asc' or 'desc'.", param="order")
-        return cls(
-            model=values.get("model"),
-            metadata=metadata,
-            after=values.get("after"),
-            limit=int(limit),
-            descending=order == "desc",
-        )
-
-    def wants(self, one: StoredCompletion) -> bool:
-        matches = all(one.metadata.get(name) == value for name, value in self.metadata.items())
-        return matches and self.model in {None, one.model}
-
-    def follows(self, one: StoredCompletion, after: StoredCompletion) -> bool:
-        return _place(one) < _place(after) if self.descending else _place(one) > _place(after)
 
 
 def metadata_in(body: bytes) -> dict[str, str]:
@@ -320,7 +290,3 @@ def listed(data: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
         "last_id": data[-1]["id"] if data else None,
         "has_more": has_more,
     }
-
-
-def _place(one: StoredCompletion) -> tuple[float, str]:
-    return one.created_at, one.id

@@ -16,6 +16,7 @@ from gateway.policy.checks import bind_problem
 from gateway.providers import ClassifierProvider
 from gateway.storage.home import Home
 from gateway.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
+from gateway.workers import problem as workers_problem
 
 LOWEST_PRIORITY = 19
 
@@ -56,15 +57,18 @@ def up(options: Namespace) -> int:
     server = loaded.config.server
     host = options.host or server.host
     port = server.port if options.port is None else options.port
+    workers = options.workers or server.workers
     why, hint = bind_problem(server, os.environ, host)
     if why:
         return fail(f"{why} {hint}")
+    if why := workers_problem(workers, os.environ):
+        return fail(why)
     home = prepared_home()
     try:
         _, fresh_key = admin_key.ensure(home, os.environ)
         with only_one(home):
             port = free_port(host, port)
-            parts = tree(loaded.config, home, folder.resolve(), host, port, os.environ)
+            parts = tree(loaded.config, home, folder.resolve(), host, port, os.environ, workers)
             say("Starting: " + ", ".join(part.name for part in parts))
             status = Supervisor(parts, home, say).run(lambda: _greet(host, port, home, fresh_key))
             say("Stopped.")
@@ -74,7 +78,8 @@ def up(options: Namespace) -> int:
 
 
 def tree(
-    config: Config, home: Home, policies: Path, host: str, port: int, env: Mapping[str, str]
+    config: Config, home: Home, policies: Path, host: str, port: int, env: Mapping[str, str],
+    workers: int = 1,
 ) -> tuple[Part, ...]:
     """The parts in the order of their start: the ingester first, because it migrates the database."""
     shared = {"UNDERSTUDY_HOME": str(home.root), "PYTHONUNBUFFERED": "1"}
@@ -101,9 +106,9 @@ def tree(
         parts.append(engine)
     gateway = Part(
         name="gateway",
-        command=_module("gateway.server", *rules, "--host", host, "--port", str(port)),
+        command=_gateway(workers, config, rules, host, port),
         ready=_answers_readyz(host, port),
-        grace_s=config.server.shutdown_s + 5.0,
+        grace_s=config.server.shutdown_s + (5.0 if workers == 1 else 15.0),
         stop_order=1,
         env=shared,
     )
@@ -122,12 +127,40 @@ def serve(options: Namespace) -> int:
     loaded = read_policies(policies_of(options))
     if loaded is None:
         return 1
-    why, hint = bind_problem(loaded.config.server, os.environ, options.host)
+    server = loaded.config.server
+    why, hint = bind_problem(server, os.environ, options.host)
     if why:
         return fail(f"{why} {hint}")
+    workers = options.workers or server.workers
+    if why := workers_problem(workers, os.environ):
+        return fail(why)
+    rules = ("--policies", str(policies_of(options)), *_home())
+    if workers > 1:
+        port = server.port if options.port is None else options.port
+        _show_fresh_admin_key()
+        return _replace(_gateway(workers, loaded.config, rules, options.host or server.host, port))
     extra = [] if options.host is None else ["--host", options.host]
     extra += [] if options.port is None else ["--port", str(options.port)]
-    return _become("gateway.server", "--policies", str(policies_of(options)), *_home(), *extra)
+    return _become("gateway.server", *rules, *extra)
+
+
+def _gateway(workers: int, config: Config, rules: tuple[str, ...], host: str, port: int) -> tuple[str, ...]:
+    """The command of the gateway: one process, or the parent of several."""
+    address = ("--host", host, "--port", str(port))
+    if workers == 1:
+        return _module("gateway.server", *rules, *address)
+    many = ("--workers", str(workers), "--grace", str(config.server.shutdown_s))
+    return _module("gateway.workers", *many, *address, *rules)
+
+
+def _show_fresh_admin_key() -> None:
+    """Made here when there is none: workers that start together must not make one each."""
+    try:
+        _, fresh = admin_key.ensure(prepared_home(), os.environ)
+    except admin_key.WeakKey as error:
+        raise SystemExit(fail(str(error))) from None
+    if fresh is not None:
+        say(f"Admin key (shown this once, only its hash is kept): {fresh}")
 
 
 def ingest(_options: Namespace) -> int:
@@ -155,10 +188,14 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def _become(module: str, *arguments: str) -> int:
+    return _replace(_module(module, *arguments))
+
+
+def _replace(command: tuple[str, ...]) -> int:
     """Replaces this process, so that signals and the exit status are the part's own."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, _module(module, *arguments))  # noqa: S606 - our own module, no shell
+    os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
 
 
 def _answers_readyz(host: str, port: int) -> Callable[[], bool]:

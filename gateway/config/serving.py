@@ -12,6 +12,8 @@ from gateway.config.values import Count, Node, Positive, Share
 class Server(Node, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Gateway processes behind the port; more than one need Redis."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
     body_timeout_s: Positive = 30.0
     shutdown_s: Positive = 30.0

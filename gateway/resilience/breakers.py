@@ -1,11 +1,13 @@
 """Who may be asked at the moment: a breaker per candidate, what health checks say of their providers, and the rule
-that the last one standing is never ejected. The decisions are ``optimizer.routing.breaker``'s."""
+that the last one standing is never ejected. The decisions are ``optimizer.routing.breaker``'s. What opens or closes in
+one worker does so in all; each counts failures for itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 
+from gateway.sharing.bus import ALONE, Bus
 from optimizer.routing.breaker import (
     CLOSED,
     UNKNOWN,
@@ -22,12 +24,17 @@ from optimizer.routing.breaker import (
 )
 from optimizer.routing.plan import Candidate, Rung
 
+_PROBE_S = 2.0
+"""So long the other workers leave a probe to the one that makes it."""
+
 
 class Breakers:
     """``clock`` is monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, bus: Bus = ALONE) -> None:
+        self._clock, self._bus = clock, bus
+        bus.hear("breaker", self._told)
+        bus.greet(self._introduce)
         self._breakers: dict[str, Breaker] = {}
         self._outcomes: dict[str, Outcomes] = {}
         self._sick: set[str] = set()
@@ -64,20 +71,27 @@ class Breakers:
     def started(self, name: str) -> None:
         breaker = self._breakers.get(name)
         if breaker is not None and breaker.open_until:
-            self._breakers[name] = on_start(breaker, self._clock())
+            started = self._breakers[name] = on_start(breaker, self._clock())
+            if started.probing and not breaker.probing:
+                self._bus.tell("breaker", name, breaker.failures, breaker.opened, _PROBE_S)
 
     def succeeded(self, name: str) -> None:
         breaker = self._breakers.get(name)
         if breaker is not None and breaker != CLOSED:
             self._breakers[name] = on_success(breaker)
+            if breaker.open_until:
+                self._bus.tell("breaker", name, 0, 0, 0.0)
         self._count(name, ok=True)
 
     def failed(self, name: str) -> None:
         now = self._clock()
-        breaker = on_failure(self._breakers.get(name, CLOSED), now)
+        before = self._breakers.get(name, CLOSED)
+        breaker = on_failure(before, now)
         if outlier(self._count(name, ok=False)):
             breaker = eject(breaker, now)
         self._breakers[name] = breaker
+        if breaker.open_until != before.open_until:
+            self._announce(name, breaker, now)
 
     def cancelled(self, name: str) -> None:
         breaker = self._breakers.get(name)
@@ -88,6 +102,25 @@ class Breakers:
         found = self._outcomes.get(name, UNKNOWN).counted(self._clock(), ok=ok)
         self._outcomes[name] = found
         return found
+
+    # ------------------------------------------------------------------ what other workers tell
+    def _announce(self, name: str, breaker: Breaker, now: float) -> None:
+        self._bus.tell("breaker", name, breaker.failures, breaker.opened, breaker.open_until - now)
+
+    def _introduce(self) -> None:
+        now = self._clock()
+        for name, breaker in self._breakers.items():
+            if breaker.open_until > now:
+                self._announce(name, breaker, now)
+
+    def _told(self, name: str, failures: int, opened: int, seconds: float) -> None:
+        """``seconds`` from now it stays open; 0: it has closed. Durations, because clocks differ."""
+        mine = self._breakers.get(name, CLOSED)
+        if seconds <= 0.0:
+            self._breakers[name] = CLOSED
+        elif not mine.probing:
+            until = max(mine.open_until, self._clock() + seconds)
+            self._breakers[name] = Breaker(max(mine.failures, failures), until, max(mine.opened, opened))
 
     # ------------------------------------------------------------------ what health checks tell
     def checked(self, provider: str, *, well: bool) -> None:

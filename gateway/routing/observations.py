@@ -1,5 +1,5 @@
 """What routing remembers of finished calls: how fast each candidate was lately, how long a task's answers are, and
-what the bandits' plays were worth. One per process; read as frozen values."""
+what the bandits' plays were worth. One per process, which also hears what other workers saw; read as frozen values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from gateway.context import Exchange
 from gateway.metering.estimate import Estimator
+from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.records import Attempt, CallRecord
-from optimizer.bandits import BanditState, MemoryBanditState, Outcome, reward
+from optimizer.bandits import Arm, BanditState, MemoryBanditState, Outcome, reward
 from optimizer.routing.plan import Candidate
 from optimizer.routing.strategies import Bandit
 
@@ -77,12 +78,20 @@ class Observations:
     """An observer of finished calls. ``clock`` is monotonic seconds."""
 
     def __init__(
-        self, bandits: BanditState | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        bandits: BanditState | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        bus: Bus = ALONE,
     ) -> None:
         self.bandits: BanditState = bandits if bandits is not None else MemoryBanditState()
         self.clock = clock
         self.estimator = Estimator()
         self._windows: OrderedDict[tuple[Candidate, bool], _Window] = OrderedDict()
+        self._bus = bus
+        bus.hear("attempt", self._told_attempt)
+        bus.hear("play", self._told_play)
+        bus.hear("arms", self._told_arms)
+        bus.greet(self._introduce)
 
     def seen(self, candidate: Candidate, *, streamed: bool) -> Seen:
         """How a candidate fared lately: to the first byte of streams, or to the end of whole answers."""
@@ -104,10 +113,12 @@ class Observations:
         now = self.clock()
         for attempt in attempts:
             if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
-                self._note(attempt, streamed, now)
+                ms = attempt.latency_ms if attempt.outcome == "ok" else None
+                self._note(Candidate(provider=attempt.provider, model=attempt.model), streamed, ms, now)
+                self._bus.mention("attempt", attempt.provider, attempt.model, streamed, ms)
 
-    def _note(self, attempt: Attempt, streamed: bool, now: float) -> None:
-        key = (Candidate(provider=attempt.provider, model=attempt.model), streamed)
+    def _note(self, candidate: Candidate, streamed: bool, ms: float | None, now: float) -> None:
+        key = (candidate, streamed)
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _Window()
@@ -115,7 +126,7 @@ class Observations:
                 self._windows.popitem(last=False)
         else:
             self._windows.move_to_end(key)
-        window.add(now, attempt.latency_ms if attempt.outcome == "ok" else None)
+        window.add(now, ms)
 
     def _play(self, exchange: Exchange, record: CallRecord, now: float) -> None:
         """Rewards the candidate that was drawn, and only it: those after it saw only the calls it failed."""
@@ -134,3 +145,24 @@ class Observations:
         outcome = Outcome(answered, tries[-1].latency_ms, record.cost_usd if answered else None)
         value = reward(outcome, strategy.reward)
         self.bandits.play(plan.scope, arm.name, value, now=now, half_life_s=strategy.half_life_s)
+        self._bus.mention("play", plan.scope, arm.name, value, strategy.half_life_s)
+
+    # ------------------------------------------------------------------ what other workers tell
+    def _told_attempt(self, provider: str, model: str, streamed: bool, ms: float | None) -> None:
+        self._note(Candidate(provider=provider, model=model), streamed, ms, self.clock())
+
+    def _told_play(self, scope: str, arm: str, value: float, half_life_s: float) -> None:
+        self.bandits.play(scope, arm, value, now=self.clock(), half_life_s=half_life_s)
+
+    def _introduce(self) -> None:
+        now = self.clock()
+        for scope, arms in self.bandits.known().items():
+            told = {name: [arm.gained, arm.missed, now - arm.at] for name, arm in arms.items()}
+            self._bus.tell("arms", scope, told)
+
+    def _told_arms(self, scope: str, arms: dict[str, list[float]]) -> None:
+        """For a worker that begins: what was played before it came. Ages instead of times, because clocks differ."""
+        now = self.clock()
+        self.bandits.adopt(
+            scope, {name: Arm(gained, missed, now - age) for name, (gained, missed, age) in arms.items()}
+        )

@@ -2,7 +2,8 @@
 
 A key is the SHA-256 of everything that can change an answer: project, the whole request body but the fields in
 ``_IRRELEVANT``, the policies' digest, the students that serve, and the ``x-understudy-*`` headers that steer the
-gateway. Identical requests that arrive together wait for the first one's answer instead of paying again.
+gateway. Identical requests that arrive together, also at different workers, wait for the first one's answer instead
+of paying again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _IRRELEVANT = frozenset(
 _WHOLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 _PATIENCE_S = 10.0
 """A request waits this long for an identical one before it goes its own way: that client may read slowly."""
+_LOOK_S = 0.025
+"""How often a request looks for the answer that another worker asks for."""
 
 
 def cacheable(exchange: Exchange) -> bool:
@@ -89,19 +92,23 @@ class Cache:
         """
         until = min(self._now() + _PATIENCE_S, exchange.deadline)
         while True:
-            entry = self._answers.get(key, self._now())
+            entry = await self._answers.get(key, self._now())
             if entry is not None:
                 return _decode(entry)
             flight = self._flights.get(key)
             if flight is None:
-                return None
+                if not await self._answers.claim(key, _PATIENCE_S) and self._now() < until:
+                    await asyncio.sleep(_LOOK_S)
+                elif key not in self._flights:
+                    return None
+                continue
             try:
                 async with asyncio.timeout(max(0.0, until - self._now())):
                     handed_over = await asyncio.shield(flight)
             except TimeoutError:
                 return None
             if not handed_over:
-                entry = self._answers.get(key, self._now())
+                entry = await self._answers.get(key, self._now())
                 return _decode(entry) if entry is not None else None
 
     async def _ask(self, exchange: Exchange, key: str, inner: Handler) -> Answer:
@@ -146,7 +153,7 @@ class _Flight:
     """The request that others may wait for. Landing twice, or without followers, does no harm."""
 
     def __init__(self, cache: Cache, key: str) -> None:
-        self._flights, self._key = cache._flights, key
+        self._flights, self._answers, self._key = cache._flights, cache._answers, key
         self._leads = key not in self._flights
         self._future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._leads:
@@ -155,6 +162,7 @@ class _Flight:
     def land(self, *, handed_over: bool) -> None:
         if self._leads and self._flights.get(self._key) is self._future:
             del self._flights[self._key]
+            self._answers.release(self._key)
         if not self._future.done():
             self._future.set_result(handed_over)
 

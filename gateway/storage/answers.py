@@ -1,20 +1,27 @@
-"""Where cached answers are kept. ``MemoryAnswers`` is the backend of a single process."""
+"""Where cached answers are kept. ``MemoryAnswers`` is the backend of a single process; several share Redis
+(``gateway.sharing.answers``)."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Protocol
 
-_OVERHEAD = 256  # bytes an entry costs beside its answer, roughly
+OVERHEAD = 256  # bytes an entry costs beside its answer, roughly
 
 
 class Answers(Protocol):
     """Answers by key. A backend that fails answers None: a cache may always be missing."""
 
-    def get(self, key: str, now: float) -> bytes | None: ...
+    async def get(self, key: str, now: float) -> bytes | None: ...
 
     def put(self, key: str, answer: bytes, *, now: float, ttl: float, max_bytes: int) -> None:
         """Keeps ``answer`` for ``ttl`` seconds of the caller's clock within ``max_bytes`` altogether."""
+
+    async def claim(self, key: str, ttl: float) -> bool:
+        """Whether this process may ask for the answer. False: another one does, for ``ttl`` seconds at most."""
+
+    def release(self, key: str) -> None:
+        """A claim of this process is over, however it ended."""
 
 
 class MemoryAnswers:
@@ -24,7 +31,7 @@ class MemoryAnswers:
         self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self.bytes = 0
 
-    def get(self, key: str, now: float) -> bytes | None:
+    async def get(self, key: str, now: float) -> bytes | None:
         found = self._entries.get(key)
         if found is None:
             return None
@@ -37,7 +44,7 @@ class MemoryAnswers:
 
     def put(self, key: str, answer: bytes, *, now: float, ttl: float, max_bytes: int) -> None:
         self._drop(key)
-        size = len(answer) + _OVERHEAD
+        size = len(answer) + OVERHEAD
         if size > max_bytes:
             return
         while self._entries and self.bytes + size > max_bytes:
@@ -45,10 +52,16 @@ class MemoryAnswers:
         self._entries[key] = (now + ttl, answer)
         self.bytes += size
 
+    async def claim(self, key: str, ttl: float) -> bool:
+        return True
+
+    def release(self, key: str) -> None:
+        """Nobody else waits."""
+
     def __len__(self) -> int:
         return len(self._entries)
 
     def _drop(self, key: str) -> None:
         gone = self._entries.pop(key, None)
         if gone is not None:
-            self.bytes -= len(gone[1]) + _OVERHEAD
+            self.bytes -= len(gone[1]) + OVERHEAD

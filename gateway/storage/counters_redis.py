@@ -36,12 +36,12 @@ from gateway.storage.counters import (
     Spent,
     over,
 )
+from gateway.storage.redis_client import COMMAND_S, connect
 from gateway.storage.standby import Standby
 
 _log = logging.getLogger("understudy.counters")
 _encode = msgspec.json.encode
 
-COMMAND_S = 0.05
 PROBE_S = 0.25
 _PRESENT_MS = 10_000
 _FAILURES = 2
@@ -66,7 +66,7 @@ class RedisCounters:
         replicas: int = 1,
         patience_s: float = COMMAND_S,
     ) -> None:
-        self._redis, self._failures = _connect(url)
+        self._redis, self._failures = connect(url)
         self._ledger, self._spent = ledger, spent
         self._prefix, self._patience = prefix, patience_s
         self._scripts = {
@@ -340,17 +340,3 @@ def _letter(rule: Rule) -> str:
 
 def _lua(name: str) -> str:
     return files("gateway.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-
-
-def _connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The client and what it raises. Imported here: a gateway without Redis does not pay for the package."""
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-
-    client = Redis.from_url(
-        url, socket_connect_timeout=COMMAND_S * 4, retry=Retry(NoBackoff(), 0), max_connections=256,
-        health_check_interval=0,
-    )  # fmt: skip
-    return client, (RedisError, TimeoutError, OSError)

@@ -100,6 +100,10 @@ class Metrics:
         if isinstance(pair, PairRecord):
             self._pairs.labels(pair.kind, _word(pair.answered), _word(pair.agree)).inc()
 
+    def collect(self) -> Iterator[Metric]:
+        """Everything, as the library's own values."""
+        yield from self._registry.collect()
+
     def render(self) -> bytes:
         """The exposition text (format 0.0.4)."""
         return generate_latest(self._registry)

@@ -18,6 +18,12 @@ class BanditState(Protocol):
     def play(self, scope: str, arm: str, value: float, *, now: float, half_life_s: float) -> None:
         """One reward in [0, 1]. Rewards are added up one by one: nothing is ever written as an absolute."""
 
+    def known(self) -> Mapping[str, Mapping[str, Arm]]:
+        """The arms of every scope, as they were last played."""
+
+    def adopt(self, scope: str, arms: Mapping[str, Arm]) -> None:
+        """Begins a scope where somebody else stands; one that has plays of its own stays as it is."""
+
 
 class MemoryBanditState:
     """The views are renewed at most every ``refresh_s``, so that the shares of a view are computed once and not
@@ -46,3 +52,10 @@ class MemoryBanditState:
         if len(self._scopes) > self._most:
             forgotten, _ = self._scopes.popitem(last=False)
             self._views.pop(forgotten, None)
+
+    def known(self) -> Mapping[str, Mapping[str, Arm]]:
+        return self._scopes
+
+    def adopt(self, scope: str, arms: Mapping[str, Arm]) -> None:
+        if scope not in self._scopes:
+            self._scopes[scope] = dict(arms)

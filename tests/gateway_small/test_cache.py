@@ -153,15 +153,15 @@ async def test_a_client_that_leaves_its_stream_hands_over() -> None:
     assert await read(await follower) == "b"
 
 
-def test_the_store_is_bounded_by_bytes_and_time() -> None:
+async def test_the_store_is_bounded_by_bytes_and_time() -> None:
     store = MemoryAnswers()
     for at in range(100):
         store.put(str(at), b"x" * 1000, now=0.0, ttl=10.0, max_bytes=10_000)
-        store.get("0", 0.0)
+        await store.get("0", 0.0)
     assert store.bytes <= 10_000 and len(store) == 7
-    assert store.get("0", 9.9) == b"x" * 1000 and store.get("0", 10.0) is None
+    assert await store.get("0", 9.9) == b"x" * 1000 and await store.get("0", 10.0) is None
     store.put("big", b"x" * 20_000, now=0.0, ttl=10.0, max_bytes=10_000)
-    assert store.get("big", 0.0) is None
+    assert await store.get("big", 0.0) is None
 
 
 async def test_usage_is_replayed() -> None:

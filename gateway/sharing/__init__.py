@@ -1,0 +1,1 @@
+"""What the workers of one gateway tell each other over Redis (docs/workers.md)."""

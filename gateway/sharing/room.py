@@ -1,0 +1,43 @@
+"""What a gateway process shares with its like: nothing when it is alone, everything over Redis when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.sharing.answers import RedisAnswers
+from gateway.sharing.bus import ALONE, Bus
+from gateway.sharing.link import Link
+from gateway.sharing.redis_bus import RedisBus
+from gateway.storage.answers import Answers, MemoryAnswers
+from gateway.storage.spool_format import SpoolCipher
+
+
+class Sharing:
+    """``UNDERSTUDY_REDIS_URL`` in ``env`` makes every gateway of that Redis and spool key a worker among others.
+    ``workers``: how many are behind this port, ``worker`` and ``group``: which one this is, and of whom."""
+
+    def __init__(self, env: Mapping[str, str], cipher: SpoolCipher) -> None:
+        url = env.get("UNDERSTUDY_REDIS_URL", "")
+        self.workers = max(1, int(env.get("UNDERSTUDY_WORKERS") or 1)) if url else 1
+        self.worker = env.get("UNDERSTUDY_WORKER", "")
+        self.group = env.get("UNDERSTUDY_WORKERS_OF", "") if self.workers > 1 else ""
+        self.bus: Bus = ALONE
+        self.answers: Answers
+        self._link: Link | None = None
+        self._bus: RedisBus | None = None
+        if url:
+            self._link = Link(url)
+            self.bus = self._bus = RedisBus(self._link, cipher)
+            self.answers = RedisAnswers(self._link, cipher)
+        else:
+            self.answers = MemoryAnswers()
+
+    async def start(self) -> None:
+        if self._link is not None and self._bus is not None:
+            await self._link.start()
+            await self._bus.start()
+
+    async def close(self) -> None:
+        if self._link is not None and self._bus is not None:
+            await self._bus.close()
+            await self._link.close()

@@ -1,0 +1,336 @@
+"""Two gateways on one home and one real Redis: what one knows, the other knows too. They share nothing in the test's
+process but the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+from redis_server import RedisServer
+from scripted import Behaviour, Line, Provider, provider, usual
+
+from gateway.cli import main
+from gateway.routing.observations import Observations
+from gateway.sharing.link import Link
+from gateway.sharing.redis_bus import RedisBus
+from gateway.storage.home import Home
+from gateway.storage.spool_format import load_cipher
+from optimizer.routing.plan import Candidate
+
+Pair = tuple[httpx.AsyncClient, httpx.AsyncClient]
+CACHED = "cache: {enabled: true, ttl_s: 60, max_bytes: 20000}"
+HI: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine must not look like a Redis that is away."""
+    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 2.0)
+    monkeypatch.setattr("gateway.sharing.redis_bus._PATIENCE_S", 5.0)
+
+
+@asynccontextmanager
+async def two(tmp: Path, policies: Path, redis: RedisServer) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    env = {"UNDERSTUDY_REDIS_URL": redis.url, "UNDERSTUDY_WORKERS": "2", "UNDERSTUDY_WORKERS_OF": "us"}
+    async with (
+        gateway(tmp, policies, **env, UNDERSTUDY_WORKER="1") as first,
+        gateway(tmp, policies, **env, UNDERSTUDY_WORKER="2") as second,
+    ):
+        yield first, second
+
+
+@asynccontextmanager
+async def clients(*gateways: Gateway) -> AsyncIterator[Pair]:
+    made = [
+        httpx.AsyncClient(base_url=one.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20)
+        for one in gateways
+    ]
+    try:
+        yield made[0], made[1]
+    finally:
+        for one in made:
+            await one.aclose()
+
+
+@asynccontextmanager
+async def scripted(behave: Behaviour = usual) -> AsyncIterator[Provider]:
+    async with provider() as made:
+        made.behave = behave
+        yield made
+
+
+async def until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.01)
+
+
+async def ask(client: httpx.AsyncClient, text: str = "hi", **more: Any) -> httpx.Response:
+    body = {**HI, "messages": [{"role": "user", "content": text}], **more}
+    return await client.post("/v1/chat/completions", json=body)
+
+
+async def test_a_call_is_readable_changeable_and_deletable_at_every_worker_at_once(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            for number in range(20):  # no ingester runs: only the workers themselves can know
+                made = (await ask(here, f"number {number}")).json()["id"]
+                found = await there.get(f"/v1/chat/completions/{made}")
+                assert found.status_code == 200 and found.json()["id"] == made
+            listed = (await there.get("/v1/chat/completions?limit=100")).json()
+            assert len(listed["data"]) == 20 and listed["data"][-1]["id"] == made
+            page = (await there.get(f"/v1/chat/completions?limit=3&after={listed['data'][4]['id']}")).json()
+            assert [one["id"] for one in page["data"]] == [one["id"] for one in listed["data"][5:8]]
+            await there.post(f"/v1/chat/completions/{made}", json={"metadata": {"verdict": "good"}})
+            assert (await here.get(f"/v1/chat/completions/{made}")).json()["metadata"] == {"verdict": "good"}
+            found = await there.get("/v1/chat/completions?metadata[verdict]=good")
+            assert [one["id"] for one in found.json()["data"]] == [made]
+            await there.delete(f"/v1/chat/completions/{made}")
+            assert (await here.get(f"/v1/chat/completions/{made}")).status_code == 404
+            assert made not in (await here.get("/v1/chat/completions?limit=100")).text
+
+
+async def test_a_response_goes_on_at_another_worker(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            first = (await here.post("/v1/responses", json={"model": "triage", "input": "one"})).json()
+            more = {"model": "triage", "input": "two", "previous_response_id": first["id"]}
+            second = await there.post("/v1/responses", json=more)
+            assert second.status_code == 200
+            texts = [message["content"] for message in upstream.seen[-1].body["messages"]]
+            assert len(texts) == 3 and "one" in str(texts[0]) and "two" in str(texts[2])
+            assert (await there.delete(f"/v1/responses/{first['id']}")).status_code == 200
+            assert (await here.get(f"/v1/responses/{first['id']}")).status_code == 404
+
+
+async def test_an_answer_is_cached_for_every_worker_sealed_and_bounded(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url}, gateway=CACHED)
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            await ask(here, "a secret sentence")
+            answers = [await ask(there, "a secret sentence") for _ in range(3)]
+            assert len(upstream.seen) == 1 and {one.status_code for one in answers} == {200}
+            for number in range(40):
+                await ask(here, f"flood {number}")
+            redis = Redis.from_url(redis_server.url)
+            held = [
+                await redis.get(key)
+                for key in await redis.keys("*cache}:*")
+                if await redis.type(key) == b"string"
+            ]
+            assert 3 < len(held) < 30 and sum(map(len, held)) < 20_000
+            assert all(b"hello" not in one and b"choices" not in one for one in held)
+            # What somebody else put there is not an answer, and neither is one in another's place.
+            keys = [key for key in await redis.keys("*cache}:*") if await redis.type(key) == b"string"]
+            before = len(upstream.seen)
+            swapped = await redis.get(keys[0])
+            for key in keys:
+                await redis.set(key, swapped if key != keys[0] else b"nonsense")
+            await redis.set(keys[1], b"")
+            for number in range(40):
+                assert (await ask(there, f"flood {number}")).status_code == 200
+            assert len(upstream.seen) == before + 40
+            await redis.delete(*await redis.keys("*cache}:*"))
+            for key in (b"order", b"sizes"):
+                await redis.set(keys[0].rsplit(b":", 1)[0] + b":" + key, "of a wrong type")
+            await ask(here, "again")
+            await ask(there, "again")
+            assert len(upstream.seen) == before + 41
+            await redis.aclose()
+
+
+async def test_identical_requests_at_two_workers_are_asked_once(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    gate = asyncio.Event()
+
+    async def slow(line: Line) -> None:
+        await gate.wait()
+        await line.answer()
+
+    async with scripted(slow) as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url}, gateway=CACHED)
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            asked = [asyncio.create_task(ask(one)) for one in (here, there, here, there)]
+            await until(lambda: bool(upstream.seen), "nobody was asked")
+            await asyncio.sleep(0.2)
+            gate.set()
+            assert {one.status_code for one in await asyncio.gather(*asked)} == {200}
+            assert len(upstream.seen) == 1
+
+
+async def test_a_breaker_that_one_worker_opens_is_open_for_all(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    ill = True
+
+    async def first(line: Line) -> None:
+        await line.answer(500 if ill else 200)
+
+    async with scripted(first) as sick, scripted() as well:
+        policies = write_policies(tmp_path / "p", {"a": sick.url, "b": well.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            for number in range(10):
+                assert (await ask(here, f"{number}")).status_code == 200
+            asked = len(sick.seen)
+            await asyncio.sleep(0.2)
+            for number in range(10):
+                assert (await ask(there, f"{number}")).status_code == 200
+            assert len(sick.seen) == asked  # never asked by the other one
+            ill = False
+            async with gateway(tmp_path, policies, UNDERSTUDY_REDIS_URL=redis_server.url) as third:
+                await asyncio.sleep(0.3)  # a worker that comes later is told, too
+                async with clients(third, third) as (late, _):
+                    assert (await ask(late)).status_code == 200
+            assert len(sick.seen) == asked
+
+
+async def test_students_off_and_the_admin_session_hold_everywhere(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            login = await here.post("/admin/login", json={"key": ADMIN})
+            headers = {"x-csrf-token": login.json()["csrf"]}
+            for name, value in here.cookies.items():
+                there.cookies.set(name, value)
+            assert (await there.get("/admin/api/session")).status_code == 200
+            shown = (await there.get("/admin/api/overview")).json()
+            assert shown["students_off"] is False
+            done = await there.post(
+                "/admin/api/switch", json={"students_off": True, "reason": "test"}, headers=headers
+            )
+            assert done.status_code == 200, done.text
+            await asyncio.sleep(0.2)
+            assert (await here.get("/admin/api/overview")).json()["students_off"] is True
+            out = await there.post("/admin/logout", headers=headers)
+            assert out.status_code == 200 and (await here.get("/admin/api/session")).status_code == 401
+
+
+async def test_guesses_of_the_admin_key_count_together(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            tried = []
+            for client in (here, there) * 4:
+                tried.append((await client.post("/admin/login", json={"key": "wrong"})).status_code)
+                await asyncio.sleep(0.05)
+            assert tried == [401] * 5 + [429] * 3
+
+
+async def test_bandits_learn_from_the_calls_of_all_workers(tmp_path: Path, redis_server: RedisServer) -> None:
+    cipher = load_cipher(Home(tmp_path / "home").prepare())
+    links, buses, seen = [], [], []
+
+    async def join() -> Observations:
+        link = Link(redis_server.url, patience_s=2.0)
+        bus = RedisBus(link, cipher)
+        found = Observations(bus=bus)
+        await link.start()
+        await bus.start()
+        links.append(link)
+        buses.append(bus)
+        seen.append(found)
+        return found
+
+    def plays(one: Observations) -> float:
+        arms = one.bandits.arms("s", now=one.clock() + 1, half_life_s=1e9)
+        return round(arms["a/m"].plays, 3) if "a/m" in arms else 0.0
+
+    first, second = await join(), await join()
+    try:
+        for one, bus in zip(seen, buses, strict=True):
+            for _ in range(50):
+                one.bandits.play("s", "a/m", 1.0, now=one.clock(), half_life_s=1e9)
+                bus.mention("play", "s", "a/m", 1.0, 1e9)
+                bus.mention("attempt", "a", "m", False, 12.0)
+        await until(lambda: plays(first) == plays(second) == 100, "plays are not shared")
+        assert first.seen(Candidate(provider="a", model="m"), streamed=False).samples == 50
+        late = await join()
+        await until(lambda: plays(late) == 100, "a worker that comes later begins with nothing")
+    finally:
+        for bus, link in zip(buses, links, strict=True):
+            await bus.close()
+            await link.close()
+
+
+async def test_a_scrape_shows_every_worker(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            for client, times in ((here, 2), (there, 3)):
+                for number in range(times):
+                    await ask(client, f"{number}")
+            texts = [(await one.get("/metrics")).text for one in (here, there)]
+            for text in texts:
+                calls = {line for line in text.splitlines() if line.startswith("understudy_calls_total{")}
+                assert {(line.count('worker="1"'), line[-3:]) for line in calls} == {(1, "2.0"), (0, "3.0")}
+                assert "understudy_workers 2.0" in text
+            kinds = {one.name: one.type for one in text_string_to_metric_families(texts[0])}
+            assert (
+                kinds["understudy_calls"] == "counter" and kinds["understudy_latency_seconds"] == "histogram"
+            )
+
+
+async def test_without_redis_everything_is_a_miss_and_nothing_an_error(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url}, gateway=CACHED)
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            await ask(here)
+            redis_server.stop()
+            made = []
+            for number in range(20):
+                answer = await ask((here, there)[number % 2])
+                assert answer.status_code == 200
+                made.append(answer.json()["id"])
+            assert len(upstream.seen) >= 20
+            assert (await here.get(f"/v1/chat/completions/{made[-2]}")).status_code == 200  # its own
+            assert (await here.get("/metrics")).status_code == 200
+            redis_server.start()
+
+            async def shared() -> bool:
+                fresh = (await ask(here, f"{time.monotonic()}")).json()["id"]
+                return (await there.get(f"/v1/chat/completions/{fresh}")).status_code == 200
+
+            end = time.monotonic() + 15
+            while not await shared():
+                assert time.monotonic() < end, "nothing is shared again after Redis came back"
+                await asyncio.sleep(0.1)
+            before = len(upstream.seen)
+            await ask(here, "afterwards")
+            await ask(there, "afterwards")
+            assert len(upstream.seen) == before + 1
+
+
+@pytest.mark.parametrize("workers", ["2", "64"])
+def test_several_workers_without_redis_are_refused(
+    workers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNDERSTUDY_REDIS_URL", raising=False)
+    policies = write_policies(tmp_path / "p", {"first": "http://127.0.0.1:9"})
+    for command in ("serve", "up"):
+        assert (
+            main([command, "--policies", str(policies), "--home", str(tmp_path / "h"), "--workers", workers])
+            == 1
+        )
+        told = capsys.readouterr().err
+        assert f"{workers} workers need Redis" in told and "UNDERSTUDY_REDIS_URL=redis://" in told
