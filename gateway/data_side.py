@@ -36,6 +36,7 @@ class DataSide:
         self, home: Home, live: Live, surface: Surface, record: Record,
         lines: Mapping[str, Once], who: Callable[[str], Authenticator],
     ) -> None:  # fmt: skip
+        self.surface = surface
         self._writer = open_writer(home)
         self._store = FileStore(home, live.reader, self._writer)
         embeddings = JsonEndpoint(surface, live, Embeddings())

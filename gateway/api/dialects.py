@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.api.chat import ChatDialect, chat_routes
 from gateway.api.completions import CompletionsDialect, completion_routes
+from gateway.api.gemini.routes import gemini_routes
 from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress
 from gateway.api.messages import message_routes
@@ -15,13 +16,17 @@ from gateway.batches import Once
 from gateway.client_state import ClientStates
 from gateway.live import Live
 from gateway.pipeline import Handler
+from gateway.surface import Surface
 
 
-def dialect_routes(pipeline: Handler, live: Live, states: ClientStates, who: Authenticator) -> list[Any]:
+def dialect_routes(
+    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, surface: Surface
+) -> list[Any]:
     return [
         *chat_routes(pipeline, live),
         *completion_routes(pipeline, live),
         *message_routes(pipeline, live, who),
+        *gemini_routes(pipeline, live, who, surface),
         *response_routes(pipeline, live, states, who),
     ]
 

@@ -15,6 +15,7 @@ from gateway.context import Principal
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _SLOWEST = 4096.0
 """Bytes per second that a body must keep up over ``idle`` seconds' grace: trickling is no progress."""
 
@@ -127,9 +128,11 @@ async def send_whole(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def start_stream(send: Send, request_id: str, headers: Mapping[str, str]) -> None:
+async def start_stream(
+    send: Send, request_id: str, headers: Mapping[str, str], *, media_type: bytes = EVENT_STREAM
+) -> None:
     fixed = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"content-type", media_type),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
         (b"x-request-id", request_id.encode()),

@@ -15,7 +15,15 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole, start_stream
+from gateway.api.http import (
+    EVENT_STREAM,
+    ClientGone,
+    headers_of,
+    read_body,
+    send_error,
+    send_whole,
+    start_stream,
+)
 from gateway.api.pulse import COMMENT, Pulse
 from gateway.context import Exchange, Principal
 from gateway.live import Live
@@ -49,6 +57,10 @@ class Rendering:
 
     principal: Principal | None = None
     """Set when the dialect had to know the caller before the pipeline does."""
+    media_type = EVENT_STREAM
+    """Of a stream."""
+    ping = COMMENT
+    """What a silent stream says now and then."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body
@@ -267,7 +279,7 @@ def refuse_steering(data: dict[str, Any]) -> None:
 def client_patience(headers: Mapping[str, str]) -> float:
     """The seconds after which the SDK gives up anyway; no work is worth doing after that."""
     try:
-        seconds = float(headers.get("x-stainless-read-timeout", "inf"))
+        seconds = float(headers.get("x-stainless-read-timeout") or headers.get("x-server-timeout", "inf"))
     except ValueError:
         return float("inf")
     return seconds if seconds > 0 else float("inf")
@@ -319,11 +331,12 @@ class _Call:
     async def _open(self) -> None:
         if not self.open:
             self.open = True
-            await start_stream(self._send, self._exchange.request_id, self.headers())
+            kind, request_id = self._rendering.media_type, self._exchange.request_id
+            await start_stream(self._send, request_id, self.headers(), media_type=kind)
 
     async def _ping(self) -> None:
         await self._open()
-        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._rendering.ping, "more_body": True})
 
     async def fail(self, error: errors.GatewayError) -> None:
         """After the 200 an error frame without an end mark is the only thing every SDK understands."""

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api.http import Authenticator, read_body
+from gateway.api.counting import answering, estimated_tokens
+from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
-from gateway.protocol.body import decode_object, typed
+from gateway.protocol.body import typed
 from gateway.protocol.chat import Usage
 from gateway.protocol.messages import CountRequest, MessagesRequest, chat_body, chat_messages
 from gateway.protocol.messages_answer import MessageWriter, error_frame, error_payload
-
-_CHARACTERS_PER_TOKEN = 4
-_PER_MESSAGE = 3
 
 
 class MessagesDialect:
@@ -73,46 +69,19 @@ def count_tokens(data: dict[str, Any]) -> dict[str, Any]:
     """An estimate from the length of the text, and said to be one: only the provider can count its own tokens."""
     request = typed(data, CountRequest)
     turns = chat_messages(request.system, request.messages)
-    characters = sum(_characters(turn) for turn in turns)
-    characters += len(msgspec.json.encode(request.tools)) if request.tools else 0
-    return {
-        "input_tokens": characters // _CHARACTERS_PER_TOKEN + _PER_MESSAGE * len(turns),
-        "estimated": True,
-    }
-
-
-def _characters(turn: dict[str, Any]) -> int:
-    """Characters of a turn's text and calls; an image or a file counts nothing, its bytes are not its tokens."""
-    content, calls = turn.get("content"), turn.get("tool_calls")
-    if isinstance(content, list):
-        size = sum(len(part["text"]) for part in content if part["type"] == "text")
-    else:
-        size = len(content or "")
-    return size + (len(msgspec.json.encode(calls)) if calls else 0)
+    return {"input_tokens": estimated_tokens(turns, request.tools), "estimated": True}
 
 
 def message_routes(pipeline: Handler, live: Live, who: Authenticator) -> list[Any]:
     dialect = MessagesDialect()
-    endpoint = Ingress(pipeline, live, dialect)
+    endpoint, counting = Ingress(pipeline, live, dialect), answering(live, who, dialect, count_tokens)
 
     @post("/v1/messages", status_code=200)
     async def create_message(request: Request[Any, Any, Any]) -> ASGIApp:
         return endpoint
 
     @post("/v1/messages/count_tokens", status_code=200)
-    async def count_message_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
-        server, request_id = live.runtime().config.server, "req_" + secrets.token_hex(16)
-        headers = {"request-id": request_id, "x-request-id": request_id}
-        try:
-            who({name.lower(): value for name, value in request.headers.items()})
-            body = await read_body(
-                request.scope, request.receive, limit=server.max_body_bytes, idle=server.body_timeout_s
-            )
-            found = count_tokens(decode_object(body))
-        except errors.GatewayError as error:
-            status, told = dialect.error(error, request_id)
-            headers |= error.headers
-            return Response(told, status_code=status, headers=headers, media_type="application/json")
-        return Response(encode(found), headers=headers, media_type="application/json")
+    async def count_message_tokens(request: Request[Any, Any, Any]) -> ASGIApp:
+        return counting
 
     return [create_message, count_message_tokens]

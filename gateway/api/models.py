@@ -1,18 +1,25 @@
-"""GET /v1/models: what the key may call."""
+"""GET /v1/models: what the key may call, in OpenAI's shape or, for its clients, in Google's."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from typing import Any
 
-from litestar import Request, get
+from litestar import Request, Response, get
 from litestar.params import FromPath
 
-from gateway.api.http import Authenticator
+from gateway.api.gemini.generate import told_error
+from gateway.api.gemini.models import from_google, keyed, model_of, page_of, query_of
+from gateway.api.http import Authenticator, headers_of
+from gateway.api.ingress import encode
 from gateway.context import Principal
+from gateway.errors import GatewayError
 from gateway.live import Live
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import unknown_model
 
+Client = Request[Any, Any, Any]
 _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and clients only sort by it
 
 
@@ -32,15 +39,31 @@ def model_list(runtime: Runtime, principal: Principal) -> list[dict[str, Any]]:
 
 
 def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
-    @get("/v1/models")
-    async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    def google(request: Client, find: Callable[[list[str]], dict[str, Any]]) -> Response[bytes]:
+        """The answer to a Gemini client."""
+        request_id = "req_" + secrets.token_hex(16)
+        headers, status = {"x-request-id": request_id}, 200
+        try:
+            principal = authenticate(headers_of(keyed(request.scope)))
+            body = encode(find([one["id"] for one in model_list(live.runtime(), principal)]))
+        except GatewayError as error:
+            status, body = told_error(error, request_id)
+            headers |= error.headers
+        return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+    @get(["/v1/models", "/v1beta/models"])
+    async def list_models(request: Client) -> Any:
+        if from_google(request.scope):
+            return google(request, lambda names: page_of(names, query_of(request.scope)))
         principal = authenticate(request.headers)
         return {"object": "list", "data": model_list(live.runtime(), principal)}
 
-    @get("/v1/models/{model:path}")
-    async def get_model(request: Request[Any, Any, Any], model: FromPath[str]) -> dict[str, Any]:
-        principal = authenticate(request.headers)
+    @get(["/v1/models/{model:path}", "/v1beta/models/{model:path}"])
+    async def get_model(request: Client, model: FromPath[str]) -> Any:
         wanted = model.removeprefix("/")
+        if from_google(request.scope):
+            return google(request, lambda names: model_of(names, wanted))
+        principal = authenticate(request.headers)
         for entry in model_list(live.runtime(), principal):
             if entry["id"] == wanted:
                 return entry

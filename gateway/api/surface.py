@@ -85,11 +85,19 @@ def new_exchange(
     )
 
 
-class Door:
-    """One connection: tells errors in OpenAI's shape and frees the upstream when the client leaves."""
+ToldError = Callable[[errors.GatewayError, str], tuple[int, bytes]]
+"""Status and body of an error, given the request's id."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.receive, self.send = receive, send
+
+def openai_error(error: errors.GatewayError, _: str) -> tuple[int, bytes]:
+    return error.status, error.body()
+
+
+class Door:
+    """One connection: tells errors in its API's shape and frees the upstream when the client leaves."""
+
+    def __init__(self, receive: Receive, send: Send, tell: ToldError = openai_error) -> None:
+        self.receive, self.send, self._tell = receive, send, tell
         self.request_id, self.started = "req_" + secrets.token_hex(16), time.monotonic()
         self.exchange: Exchange | None = None
         self._watch: Watch | None = None
@@ -105,7 +113,8 @@ class Door:
             await work(self)
         except errors.GatewayError as error:
             headers = told(self.exchange) if self.exchange is not None else {}
-            await send_error(self.send, error, self.request_id, headers)
+            status, body = self._tell(error, self.request_id)
+            await send_error(self.send, error, self.request_id, headers, status=status, body=body)
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -122,8 +131,8 @@ class Door:
 class JsonEndpoint:
     """An ASGI app for one JSON endpoint; ``once`` is the same for a line of a batch."""
 
-    def __init__(self, surface: Surface, live: Live, kind: Kind) -> None:
-        self._surface, self._live, self._kind = surface, live, kind
+    def __init__(self, surface: Surface, live: Live, kind: Kind, tell: ToldError = openai_error) -> None:
+        self._surface, self._live, self._kind, self._tell = surface, live, kind, tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work(door: Door) -> None:
@@ -141,7 +150,7 @@ class JsonEndpoint:
                 headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
             await send_whole(send, encode(answer), door.request_id, headers)
 
-        await Door(receive, send).through(work)
+        await Door(receive, send, self._tell).through(work)
 
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
@@ -185,13 +194,13 @@ class JsonEndpoint:
             data = object_in(name, await reply.read())
         finally:
             reply.release()
+        exchange.usage = used = usage_from_wire(usage_of(data.get("usage")))
+        if reply.lease is not None and used is not None:
+            reply.lease.used(used.total)
         try:
             wanted.tell(data)
         except ValueError as problem:
             raise nonsense(name, str(problem)) from None
         if wanted.shown and "model" in data:
             data["model"] = wanted.shown
-        exchange.usage = used = usage_from_wire(usage_of(data.get("usage")))
-        if reply.lease is not None and used is not None:
-            reply.lease.used(used.total)
         return WholeAnswer(data=data, text="", finish_reason=None, usage=exchange.usage)

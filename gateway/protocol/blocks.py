@@ -12,17 +12,21 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.protocol.gemini.shapes import signature_of
+
 Kind = Literal["reasoning", "text", "refusal", "call"]
 _REASONING = ("reasoning_content", "reasoning")
 
 
 class Block(Struct, frozen=True):
-    """``number`` counts blocks from 0 in the order they open. ``id`` and ``name`` are a call's own."""
+    """``number`` counts blocks from 0 in the order they open. ``id``, ``name`` and ``signature`` (what a provider
+    wants back with it) are a call's own."""
 
     number: int
     kind: Kind
     id: str = ""
     name: str = ""
+    signature: str = ""
 
 
 class Open(Struct, frozen=True):
@@ -55,6 +59,7 @@ class _Piece(Struct, frozen=True):
     text: str
     id: str = ""
     name: str = ""
+    signature: str = ""
     logprobs: list[Any] = []
     annotations: list[Any] = []
 
@@ -83,10 +88,11 @@ class _Growing:
 
 
 class Blocks:
-    """Feeds on chat chunks (their first choice), yields steps. ``finish_reason`` and ``stop`` are known at the end;
+    """Feeds on chat chunks (one choice of them), yields steps. ``finish_reason`` and ``stop`` are known at the end;
     ``stop`` is the stop sequence that was met, where the provider says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0) -> None:
+        self._index = index
         self.finish_reason = ""
         self.stop = ""
         self._count = 0
@@ -154,7 +160,7 @@ class Blocks:
         return steps
 
     def _block(self, piece: _Piece) -> Block:
-        block = Block(self._count, piece.key[0], piece.id, piece.name)
+        block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature)
         self._count += 1
         return block
 
@@ -168,7 +174,7 @@ class Blocks:
 
     # ------------------------------------------------------------------ reading
     def _pieces(self, chunk: dict[str, Any]) -> Iterator[_Piece]:
-        choice = first_choice(chunk)
+        choice = choice_at(chunk, self._index)
         if choice is None:
             return
         if isinstance(choice.get("finish_reason"), str):
@@ -206,28 +212,29 @@ class Blocks:
             self._calls[index] = known
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else ""
-        return _Piece(("call", known[0]), text, id=given, name=name)
+        return _Piece(("call", known[0]), text, id=given, name=name, signature=signature_of(call))
 
 
-def first_choice(data: dict[str, Any]) -> dict[str, Any] | None:
-    """The choice with index 0 of a chunk or a completion."""
+def choice_at(data: dict[str, Any], index: int = 0) -> dict[str, Any] | None:
+    """One choice of a chunk or a completion; one without an index is the first."""
     for choice in _dicts(data.get("choices")):
-        if not choice.get("index"):
+        if (choice.get("index") or 0) == index:
             return choice
     return None
 
 
-def as_chunks(completion: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A whole completion as the chunks a provider would have streamed, reasoning first."""
-    choice = first_choice(completion) or {}
+def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, Any]]:
+    """One choice of a whole completion as the chunks a provider would have streamed, reasoning first."""
+    choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
     reasoning = {name: message[name] for name in _REASONING if message.get(name)}
     calls = [{**call, "index": at} for at, call in enumerate(_dicts(message.get("tool_calls")))]
     spoken = {"content": message.get("content"), "annotations": message.get("annotations")}
-    for delta in (reasoning, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}):
-        yield {"choices": [{"index": 0, "delta": delta, "logprobs": choice.get("logprobs")}]}
+    others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
+    for delta in (reasoning, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
+        yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}
     last = {name: choice.get(name) for name in ("finish_reason", "stop_reason")}
-    yield {"choices": [{"index": 0, "delta": {}, **last}]}
+    yield {"choices": [{"index": index, "delta": {}, **last}]}
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

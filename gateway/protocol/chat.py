@@ -135,6 +135,14 @@ def usage_to_wire(usage: Usage) -> dict[str, Any]:
     }
 
 
+_EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
+
+
+def effort_for(budget: int) -> str:
+    """The ``reasoning_effort`` nearest to a budget of thinking tokens."""
+    return next((word for most, word in _EFFORT_BY_BUDGET if budget <= most), "high")
+
+
 def text_of(message: Message) -> str:
     """The text of one turn; typed parts are joined by newlines and parts that are not text are left out."""
     if isinstance(message.content, str):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
+from gateway.protocol.chat import effort_for
 
 
 class MessagesRequest(Struct, frozen=True):
@@ -50,7 +51,6 @@ class CountRequest(Struct, frozen=True):
 _KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _TIERS = {"auto": "auto", "standard_only": "default"}
-_EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
 
 
 def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
@@ -96,9 +96,7 @@ def _thinking(request: MessagesRequest) -> dict[str, Any]:
                 "'thinking.budget_tokens' must be a whole number of at least 1024.",
                 param="thinking.budget_tokens",
             )
-        wishes["reasoning_effort"] = next(
-            (word for most, word in _EFFORT_BY_BUDGET if budget <= most), "high"
-        )
+        wishes["reasoning_effort"] = effort_for(budget)
     wanted = config.get("format")
     if isinstance(wanted, dict):
         if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
+from gateway.protocol.gemini.shapes import signed
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
@@ -139,8 +140,8 @@ class _Candidate:
         """Gemini sends a call whole, and often without an id; ours must never repeat within a conversation."""
         at = len(self.calls)
         id_ = str(call.get("id") or f"call_{self._id}_{at}")
-        extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
-        made = tool_call(id_, str(call.get("name")), _encode(call.get("args") or {}).decode(), **extra)
+        arguments = _encode(call.get("args") or {}).decode()
+        made = tool_call(id_, str(call.get("name")), arguments, **signed(signature))
         self.calls.append(made)
         return {"tool_calls": [{"index": at, **made}]}
 
@@ -151,8 +152,7 @@ class _Candidate:
 
     def extra(self) -> dict[str, Any]:
         """The fields of a message that OpenAI does not know; signatures must survive the way back."""
-        kept = {"google": {"thought_signature": self.signature}} if self.signature else {}
-        return {"images": self.images, "extra_content": kept}
+        return {"images": self.images, **signed(self.signature)}
 
     def reason(self, provider: str) -> str:
         """Raises AttemptFailed when the model broke its own format: asking again may help."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.protocol.gemini.shapes import HINTS, signature_of
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
 
@@ -45,7 +46,11 @@ def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     _tools(reader, wire)
     settings = _settings(reader, ability)
     extras = reader.extras()
+    hints = reader.body.get(HINTS)
+    extras |= hints if isinstance(hints, dict) else {}
     own = extras.pop("generationConfig", None)
+    if "top_k" in extras:
+        settings["topK"] = extras.pop("top_k")
     if isinstance(own, dict):
         settings = {**settings, **own}
     if settings:
@@ -189,7 +194,7 @@ def _media(reader: Reader, at: str, url: str) -> dict[str, Any]:
 def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -> list[dict[str, Any]]:
     """Text and calls of an earlier answer, with their thought signatures where the client kept them."""
     parts = _parts(reader, turn)
-    signature = _signature(turn.message)
+    signature = signature_of(turn.message)
     if signature and parts:
         parts[-1]["thoughtSignature"] = signature
     first = True
@@ -199,19 +204,12 @@ def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -
         if id_ and not id_.startswith(_OUR_CALL):
             one["id"] = id_
         part: dict[str, Any] = {"functionCall": one}
-        known = _signature(call)
+        known = signature_of(call)
         if known or (signed and first):
             part["thoughtSignature"] = known or NO_SIGNATURE
         parts.append(part)
         first = False
     return parts
-
-
-def _signature(holder: Mapping[str, Any]) -> str:
-    extra = holder.get("extra_content")
-    google = extra.get("google") if isinstance(extra, dict) else None
-    signature = google.get("thought_signature") if isinstance(google, dict) else None
-    return signature if isinstance(signature, str) else ""
 
 
 def _result(reader: Reader, turn: Turn, names: Mapping[str, str]) -> list[dict[str, Any]]:

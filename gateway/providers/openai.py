@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.protocol.gemini.shapes import HINTS
 from gateway.protocol.sse import EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
@@ -21,6 +22,7 @@ from gateway.providers.failures import Complaint, nonsense, object_in, refusal
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_NOT_SENT = frozenset({"stream", "stream_options", HINTS})
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +69,7 @@ class OpenAICodec:
         self._profile, self._socket = profile, socket
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        wire = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
+        wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model
         if stream:
             wire["stream"] = True

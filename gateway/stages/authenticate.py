@@ -29,6 +29,8 @@ _MISSING = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
     "auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
+_KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
+"""Azure's, Anthropic's and Google's clients do not send bearer keys."""
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
@@ -118,7 +120,7 @@ def _key_in(headers: Mapping[str, str]) -> str:
     scheme, _, text = headers.get("authorization", "").strip().partition(" ")
     if scheme and scheme.lower() != "bearer":
         raise Unauthenticated(_MISSING, headers=_CHALLENGE)
-    text = text.strip() or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip()
+    text = text.strip() or next((headers[name].strip() for name in _KEY_HEADERS if headers.get(name)), "")
     if not text:
         raise Unauthenticated(_MISSING, headers=_CHALLENGE)
     if len(text) > LONGEST:
