@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import errors
 from gateway.api.ingress import Rendering, encode, refuse_steering
-from gateway.context import Exchange
+from gateway.context import Exchange, Principal
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.answer import GenerateWriter, error_payload
 from gateway.protocol.gemini.request import GenerateRequest, chat_body, read
@@ -21,7 +21,9 @@ class GenerateDialect:
     def __init__(self, model: str, stream: str = "") -> None:
         self._model, self._stream = model, stream
 
-    async def read(self, headers: Mapping[str, str], data: dict[str, Any]) -> Rendering:
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
         refuse_steering(data)
         request = read(data)
         body = chat_body(request, self._model, stream=bool(self._stream))
