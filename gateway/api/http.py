@@ -29,6 +29,15 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
+def client_patience(headers: Mapping[str, str]) -> float:
+    """The seconds after which the SDK gives up anyway; no work is worth doing after that."""
+    try:
+        seconds = float(headers.get("x-stainless-read-timeout") or headers.get("x-server-timeout", "inf"))
+    except ValueError:
+        return float("inf")
+    return seconds if seconds > 0 else float("inf")
+
+
 async def read_body(scope: Scope, receive: Receive, *, limit: int, idle: float) -> bytes:
     """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
     ClientGone."""

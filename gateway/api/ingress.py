@@ -18,6 +18,7 @@ from gateway import errors
 from gateway.api.http import (
     EVENT_STREAM,
     ClientGone,
+    client_patience,
     headers_of,
     read_body,
     send_error,
@@ -274,15 +275,6 @@ def refuse_steering(data: dict[str, Any]) -> None:
                 param=name,
                 code="unsupported_parameter",
             )
-
-
-def client_patience(headers: Mapping[str, str]) -> float:
-    """The seconds after which the SDK gives up anyway; no work is worth doing after that."""
-    try:
-        seconds = float(headers.get("x-stainless-read-timeout") or headers.get("x-server-timeout", "inf"))
-    except ValueError:
-        return float("inf")
-    return seconds if seconds > 0 else float("inf")
 
 
 async def _cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:

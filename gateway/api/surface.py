@@ -12,8 +12,8 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import ClientGone, headers_of, read_body, send_error, send_whole
-from gateway.api.ingress import Watch, client_patience, refuse_steering, told
+from gateway.api.http import ClientGone, client_patience, headers_of, read_body, send_error, send_whole
+from gateway.api.ingress import Watch, refuse_steering, told
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
