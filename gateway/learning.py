@@ -27,7 +27,7 @@ from gateway.storage.records import CallRecord, PairKind, PairRecord
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung
-from optimizer.scorers import agrees
+from optimizer.scorers import agrees, scores
 
 _log = logging.getLogger("understudy.learning")
 _WORKERS = 8
@@ -228,4 +228,5 @@ def _pair(
         teacher_text=teacher,
         student_text=student,
         mask=task.capture.mask,
+        scores=scores(exchange.runtime.config.promotion.scorers, student, teacher),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from optimizer.cascade import Calibration, choose_threshold
 from optimizer.certificate import Screening
 from optimizer.gates import Terms
-from optimizer.scorers import agrees
+from optimizer.scorers import Comparison, agrees
 from optimizer.stats.intervals import clopper_pearson
 from trainer.datasets.versions import Row, Version
 from trainer.predictor import answer
@@ -40,7 +40,7 @@ class _Mark(Struct, frozen=True):
 
 
 def examine(
-    trained: Trained, version: Version, *, terms: Terms, comparison: Literal["exact", "folded"]
+    trained: Trained, version: Version, *, terms: Terms, comparison: Comparison
 ) -> Exam:
     """Answers the raw calibration and holdout calls and compares with the teacher. A cross-fitted student's
     calibration calls are those of its training part, each answered by a model that never saw its fold."""
@@ -72,7 +72,7 @@ def examine(
 
 
 def _crossfitted(
-    trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]
+    trained: Trained, rows: Sequence[Row], comparison: Comparison
 ) -> list[_Mark]:
     return [
         _Mark(
@@ -85,7 +85,7 @@ def _crossfitted(
     ]
 
 
-def _mark(trained: Trained, rows: Sequence[Row], comparison: Literal["exact", "folded"]) -> list[_Mark]:
+def _mark(trained: Trained, rows: Sequence[Row], comparison: Comparison) -> list[_Mark]:
     if not rows:
         return []
     ranked = answer(trained.parameters, trained.answers, [row.text for row in rows])

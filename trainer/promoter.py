@@ -214,4 +214,5 @@ def outcome_of(pair: Pair) -> Outcome:
         agree=pair.agree,
         confidence=pair.confidence,
         latency_ms=pair.student_latency_ms,
+        scores=pair.scores,
     )

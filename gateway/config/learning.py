@@ -10,6 +10,8 @@ from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from optimizer.gates import GateSettings
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.latency import Latency
+from optimizer.gates.score import Score
+from optimizer.scorers import Comparison, ScorerName
 
 
 class Teacher(Node, frozen=True):
@@ -62,7 +64,7 @@ class Learn(Node, frozen=True):
     ceiling_rate: Share = 0.02
     """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
     ceiling_calls: Count = 300
-    comparison: Literal["exact", "folded"] = "exact"
+    comparison: Comparison = "exact"
     seed: int = 0
 
 
@@ -75,11 +77,19 @@ class Watch(Node, frozen=True):
     max_p95_latency_ms: Positive = 1000.0
 
 
+USUAL_GATES: tuple[GateSettings, ...] = (
+    Agreement(),
+    Score(scorer="folded", at_least=0.80),
+    Score(scorer="token_f1", at_least=0.85),
+    Latency(),
+)
+
+
 class ShadowRules(Node, frozen=True):
     """``sample``: share of the teacher's answers that are copied to the student."""
 
     sample: Share = 1.0
-    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+    gates: list[GateSettings] = field(default_factory=lambda: list(USUAL_GATES))
 
 
 class CanaryRules(Node, frozen=True):
@@ -87,9 +97,15 @@ class CanaryRules(Node, frozen=True):
 
     share: OpenShare = 0.05
     reask_rate: OpenShare = 0.5
-    gates: list[GateSettings] = field(default_factory=lambda: [Agreement(), Latency()])
+    gates: list[GateSettings] = field(default_factory=lambda: list(USUAL_GATES))
 
 
 class Promotion(Node, frozen=True):
     shadow: ShadowRules = field(default_factory=ShadowRules)
     canary: CanaryRules = field(default_factory=CanaryRules)
+
+    @property
+    def scorers(self) -> tuple[ScorerName, ...]:
+        """Those that a gate of any stage names."""
+        gates = (*self.shadow.gates, *self.canary.gates)
+        return tuple(dict.fromkeys(gate.scorer for gate in gates if isinstance(gate, Score)))

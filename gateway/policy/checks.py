@@ -379,7 +379,7 @@ def _promotion(view: _View) -> Iterator[Problem]:
             if not any(isinstance(gate, Agreement) for gate in gates):
                 message = "without the gate 'agreement' a student would be promoted without evidence."
                 yield view.problem(path, message, "Add 'agreement' to the list.")
-            if len({type(gate) for gate in gates}) < len(gates):
+            if len({(type(gate), getattr(gate, "scorer", "")) for gate in gates}) < len(gates):
                 yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")
 
 

@@ -146,6 +146,7 @@ def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
     row = msgspec.structs.asdict(record)
     row.pop("mask")
     row["teacher_text"], row["student_text"] = pair_texts(record)
+    row["scores"] = to_json(record.scores) if record.scores else ""
     connection.execute(sa.insert(PAIRS).values(**storable(row)))
 
 

@@ -111,6 +111,8 @@ class PairRecord(Struct, frozen=True, tag="pair"):
     teacher_text: str
     student_text: str
     mask: bool = True
+    scores: dict[str, float] = {}
+    """By scorer, for those that a promotion gate names."""
 
 
 class MetadataRecord(Struct, frozen=True, tag="metadata"):

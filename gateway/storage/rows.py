@@ -87,7 +87,8 @@ PAIR_COLUMNS = [PAIRS.c[name] for name in Pair.__struct_fields__]
 
 
 def pair_of(row: Row) -> Pair:
-    return Pair(**{name: row[name] for name in Pair.__struct_fields__})
+    fields = {name: row[name] for name in Pair.__struct_fields__}
+    return Pair(**fields | {"scores": msgspec.json.decode(row["scores"]) if row["scores"] else {}})
 
 
 def completion_of(row: Row) -> StoredCompletion:

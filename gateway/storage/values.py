@@ -138,6 +138,7 @@ class Pair(Struct, frozen=True):
     extra_cost_usd: float | None
     teacher_text: str
     student_text: str
+    scores: dict[str, float] = {}
 
 
 class Wish(Struct, frozen=True):

@@ -6,7 +6,8 @@ Every gate's Settings has ``judge(outcomes, terms) -> GateResult``.
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, terms_of
 from optimizer.gates.latency import Latency
+from optimizer.gates.score import Score
 
-GateSettings = Agreement | Latency
+GateSettings = Agreement | Latency | Score
 
-__all__ = ["Agreement", "GateResult", "GateSettings", "Latency", "Outcome", "Terms", "Verdict", "terms_of"]
+__all__ = ["Agreement", "GateResult", "GateSettings", "Latency", "Outcome", "Score", "Terms", "Verdict", "terms_of"]

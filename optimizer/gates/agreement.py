@@ -7,9 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict
+from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, wealths
 from optimizer.stats.clusters import Clustered, by_session
-from optimizer.stats.eprocess import log_wealth, to_e_value
 from optimizer.stats.intervals import clustered_wilson
 
 
@@ -27,8 +26,8 @@ class Agreement(Struct, frozen=True, tag="agreement", tag_field="type", forbid_u
         """
         null = terms.target - (terms.margin if self.margin is None else self.margin)
         evidence = by_session((one.call, one.cluster, one.agree) for one in outcomes if one.answered)
-        wealth, best = _wealth(evidence.means, null, mirrored=False)
-        _, against = _wealth(evidence.means, terms.target, mirrored=True)
+        wealth, best = wealths(evidence.means, null, mirrored=False)
+        _, against = wealths(evidence.means, terms.target, mirrored=True)
         needed = 1 / terms.alpha
         verdict: Verdict = "fail" if against >= needed else "pass" if best >= needed else "not_yet"
         numbers = _numbers(evidence) | {
@@ -42,14 +41,6 @@ class Agreement(Struct, frozen=True, tag="agreement", tag_field="type", forbid_u
         return GateResult(
             gate="agreement", verdict=verdict, reason=_reason(verdict, numbers), numbers=numbers
         )
-
-
-def _wealth(means: Sequence[float], null: float, *, mirrored: bool) -> tuple[float, float]:
-    """(wealth now, largest wealth so far); 1 before any evidence."""
-    path = log_wealth(means, null, mirrored=mirrored)
-    if path.size == 0:
-        return 1.0, 1.0
-    return to_e_value(float(path[-1])), to_e_value(max(0.0, float(path.max())))
 
 
 def _numbers(evidence: Clustered) -> dict[str, float]:

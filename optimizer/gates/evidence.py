@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
 
+from optimizer.stats.eprocess import log_wealth, to_e_value
 from optimizer.stats.multiplicity import Multiplicity
 
 
@@ -31,8 +33,8 @@ class Outcome(Struct, frozen=True, array_like=True):
     """One call that the student and the teacher both answered, in call order.
 
     ``cluster`` is the session ("" or the call itself when there is none). ``answered``: the student's
-    confidence reached its threshold. ``latency_ms`` is the student's own time. In JSON an array in field
-    order.
+    confidence reached its threshold. ``latency_ms`` is the student's own time. ``scores``: what the scorers that
+    gates name said of the student's answer, in [0, 1]. In JSON an array in field order.
     """
 
     call: str
@@ -41,6 +43,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     agree: bool
     confidence: float
     latency_ms: float
+    scores: dict[str, float] = {}
 
 
 Verdict = Literal["pass", "fail", "not_yet"]
@@ -53,3 +56,11 @@ class GateResult(Struct, frozen=True):
     verdict: Verdict
     reason: str
     numbers: dict[str, float]
+
+
+def wealths(means: Sequence[float], null: float, *, mirrored: bool) -> tuple[float, float]:
+    """What an e-process against ``null`` is worth: (now, at its best so far); 1 before any evidence."""
+    path = log_wealth(means, null, mirrored=mirrored)
+    if path.size == 0:
+        return 1.0, 1.0
+    return to_e_value(float(path[-1])), to_e_value(max(0.0, float(path.max())))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Literal
 
-Comparison = Literal["exact", "folded"]
+from optimizer.scorers.structured import json_equal, numeric
+
+Comparison = Literal["exact", "folded", "json", "numeric"]
 
 _TRAILING = ".,;:!?… "
 
@@ -13,14 +16,34 @@ def agrees(comparison: str, student: str, teacher: str) -> bool:
     """True when the two answers count as the same.
 
     ``exact`` compares code point by code point. ``folded`` ignores case, the amount of white space, and
-    punctuation at the end. Raises ValueError for a comparison that does not exist.
+    punctuation at the end. ``json`` compares values. ``numeric`` compares the last number of each. Raises
+    ValueError for a comparison that does not exist.
     """
-    if comparison == "exact":
-        return student == teacher
-    if comparison == "folded":
-        return _fold(student) == _fold(teacher)
-    raise ValueError(f"unknown comparison {comparison!r}: use one of {', '.join(get_args(Comparison))}")
+    compare = _COMPARISONS.get(comparison)
+    if compare is None:
+        raise ValueError(f"unknown comparison {comparison!r}: use one of {', '.join(_COMPARISONS)}")
+    return compare(student, teacher)
+
+
+def _exact(student: str, teacher: str) -> bool:
+    return student == teacher
+
+
+def _folded(student: str, teacher: str) -> bool:
+    return _fold(student) == _fold(teacher)
 
 
 def _fold(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(_TRAILING)
+
+
+def _same_number(student: str, teacher: str) -> bool:
+    return numeric(student, teacher) == 1.0
+
+
+_COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
+    "exact": _exact,
+    "folded": _folded,
+    "json": json_equal,
+    "numeric": _same_number,
+}

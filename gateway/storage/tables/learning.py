@@ -35,6 +35,7 @@ class PairRow(Table, table=True):
     extra_cost_usd: float | None
     teacher_text: str = Field(sa_column=text())
     student_text: str = Field(sa_column=text())
+    scores: str = Field(sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
 
 
 class TaskVersionRow(Table, table=True):
