@@ -10,4 +10,14 @@ from optimizer.gates.score import Score
 
 GateSettings = Agreement | Latency | Score
 
-__all__ = ["Agreement", "GateResult", "GateSettings", "Latency", "Outcome", "Score", "Terms", "Verdict", "terms_of"]
+__all__ = [
+    "Agreement",
+    "GateResult",
+    "GateSettings",
+    "Latency",
+    "Outcome",
+    "Score",
+    "Terms",
+    "Verdict",
+    "terms_of",
+]

@@ -58,7 +58,9 @@ def _reason(verdict: Verdict, numbers: dict[str, float]) -> str:
         f"({numbers['mean_low']:.3f} to {numbers['mean_high']:.3f})"
     )
     if verdict == "pass":
-        return f"{seen}; above {numbers['null']:.3f}: e-value {numbers['e_value']:.4g} ≥ {numbers['needed']:.4g}"
+        return (
+            f"{seen}; above {numbers['null']:.3f}: e-value {numbers['e_value']:.4g} ≥ {numbers['needed']:.4g}"
+        )
     if verdict == "fail":
         against = numbers["e_value_against"]
         return f"{seen}; below {numbers['at_least']:.3f}: e-value {against:.4g} ≥ {numbers['needed']:.4g}"

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from optimizer.gates import Agreement, GateSettings, Latency, Outcome, Terms
+from optimizer.gates import Agreement, GateSettings, Latency, Outcome, Score, Terms
 
 TERMS = Terms(target=0.95, margin=0.02, alpha=0.05, delta=0.05)
 
@@ -111,3 +111,32 @@ def test_looking_again_and_again_at_latency_keeps_delta() -> None:
         ]
         passed += any(look.verdict == "pass" for look in looks)
     assert passed / 300 <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
+
+
+# ---------------------------------------------------------------- scores
+def scored(values: list[float], name: str = "token_f1") -> list[Outcome]:
+    return [Outcome(f"c{i}", "", True, True, 0.9, 1.0, {name: value}) for i, value in enumerate(values)]
+
+
+def beta(mean: float, n: int, seed: int) -> list[float]:
+    return [float(one) for one in np.random.default_rng(seed).beta(8 * mean, 8 * (1 - mean), n)]
+
+
+def test_a_score_gate_passes_fails_and_waits() -> None:
+    gate = Score(scorer="token_f1", at_least=0.85)
+    assert gate.judge(scored(beta(0.93, 400, 1)), TERMS).verdict == "pass"
+    assert gate.judge(scored(beta(0.75, 400, 1)), TERMS).verdict == "fail"
+    undecided = gate.judge(scored(beta(0.93, 5, 1)), TERMS)
+    assert (undecided.verdict, undecided.gate) == ("not_yet", "score:token_f1")
+    assert "token_f1 0.9" in undecided.reason
+
+
+def test_calls_without_that_score_are_no_evidence() -> None:
+    result = Score(scorer="bleu", at_least=0.5).judge(scored([1.0] * 300), TERMS)
+    assert (result.verdict, result.numbers["n"]) == ("not_yet", 0.0)
+
+
+def test_a_student_at_the_null_passes_seldom_however_often_it_is_looked_at() -> None:
+    gate = Score(scorer="token_f1", at_least=0.85)
+    passed = sum(gate.judge(scored(beta(0.83, 400, seed)), TERMS).verdict == "pass" for seed in range(200))
+    assert passed <= 200 * TERMS.alpha

@@ -77,7 +77,8 @@ def pair(student: Student, number: int, kind: str, *, agree: bool, epoch: int | 
         task=student.task, fingerprint=student.fingerprint, student=student.id,
         epoch=student.epoch if epoch is None else epoch, session="", answered=True, agree=agree,
         confidence=0.99, propensity=1.0, student_latency_ms=2.0, extra_cost_usd=None, teacher_text="a",
-        student_text="a",
+        student_text="a" if agree else "b",
+        scores={"folded": float(agree), "token_f1": float(agree)},
     )  # fmt: skip
 
 
