@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -20,10 +22,12 @@ import numpy as np
 import safetensors.numpy
 from msgspec import Meta, Struct
 
+from trainer.bases import BaseRefused, check_files, hash_of
 from trainer.encoder import Encoder, EncoderRefused
 from trainer.encoder import load as load_encoder
 from trainer.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
 from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
+from trainer.generative import Generation, Generative
 from trainer.layout import Layout
 
 FORMAT = 1
@@ -67,6 +71,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     encoder: EncoderRef | None = None
     layout: Layout | None = None
     """How an extractor writes its answers; None for a classifier, which has ``answers``."""
+    generation: Generation | None = None
+    """What a generative student is; it has neither answers nor a layout."""
     crossfit: list[tuple[float, int]] = []
     """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 
@@ -94,7 +100,7 @@ class Artifact:
     """A verified artifact. ``digest`` is the SHA-256 of its manifest, which names every other hash."""
 
     manifest: Manifest
-    parameters: Parameters | Extraction
+    parameters: Parameters | Extraction | Generative
     digest: str
 
 
@@ -105,9 +111,15 @@ def valid_student(name: str) -> bool:
 
 
 # ---------------------------------------------------------------- writing
-def save(folder: Path, manifest: Manifest, parameters: Parameters | Extraction) -> str:
+def save(folder: Path, manifest: Manifest, parameters: Parameters | Extraction | Generative) -> str:
     """Writes an artifact so that ``folder`` exists completely or not at all. ``manifest.files`` is filled in
     here. → its digest. Raises OSError."""
+    if isinstance(parameters, Generative):
+        sources = {name: parameters.folder / name for name in parameters.plan.files}
+        hashes = {name: hash_of(path) for name, path in sources.items() if path.is_file()}
+        text = _named(manifest, hashes)
+        _write_folder(folder, {MANIFEST: text}, {name: sources[name] for name in hashes})
+        return hashlib.sha256(text).hexdigest()
     tagger: list[str] = []
     if isinstance(parameters, Extraction):
         tensors, tagger = extraction_tensors(parameters), list(parameters.terms)
@@ -123,12 +135,18 @@ def save(folder: Path, manifest: Manifest, parameters: Parameters | Extraction) 
     terms = _Terms(words=words, characters=characters, tagger=tagger)
     files = {MODEL: model, VOCABULARY: msgspec.json.encode(terms)}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    text = msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes), order="deterministic")
+    text = _named(manifest, hashes)
     _write_folder(folder, {**files, MANIFEST: text})
     return hashlib.sha256(text).hexdigest()
 
 
-def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+def _named(manifest: Manifest, hashes: dict[str, str]) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes), order="deterministic")
+
+
+def _write_folder(
+    folder: Path, files: dict[str, bytes], copies: Mapping[str, Path] = MappingProxyType({})
+) -> None:
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
@@ -136,6 +154,10 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
         with (draft / name).open("wb") as file:
             file.write(data)
             file.flush()
+            os.fsync(file.fileno())
+    for name, source in copies.items():
+        shutil.copyfile(source, draft / name)
+        with (draft / name).open("rb") as file:
             os.fsync(file.fileno())
     if folder.exists():  # an earlier attempt of the same run got this far
         shutil.rmtree(folder)
@@ -149,14 +171,19 @@ def load(folder: Path) -> Artifact:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError:
         raise ArtifactRefused("there is no such artifact") from None
-    if names != sorted(_MAX_BYTES):
-        raise ArtifactRefused(f"the artifact must hold exactly {', '.join(sorted(_MAX_BYTES))}")
+    if MANIFEST not in names:
+        raise ArtifactRefused(f"it has no {MANIFEST}")
     text = _read(folder, MANIFEST)
     manifest = _decode(text, Manifest, MANIFEST)
+    wanted = list(_MAX_BYTES) if manifest.generation is None else [MANIFEST, *manifest.files]
+    if names != sorted(wanted):
+        raise ArtifactRefused(f"the artifact must hold exactly {', '.join(sorted(wanted))}")
     if manifest.format != FORMAT:
         raise ArtifactRefused(f"its format is {manifest.format}, this version reads format {FORMAT}")
     if manifest.student != folder.name:
         raise ArtifactRefused("the manifest belongs to another student")
+    if manifest.generation is not None:
+        return _generative(folder, manifest, manifest.generation, hashlib.sha256(text).hexdigest())
     if set(manifest.files) != {MODEL, VOCABULARY}:
         raise ArtifactRefused("the manifest names other files than an artifact has")
     if bool(manifest.answers) == (manifest.layout is not None):
@@ -169,6 +196,17 @@ def load(folder: Path) -> Artifact:
     else:
         parameters = _parameters(data, vocabulary, _encoder(manifest.encoder), len(manifest.answers))
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
+
+
+def _generative(folder: Path, manifest: Manifest, plan: Generation, digest: str) -> Artifact:
+    if manifest.answers or manifest.layout is not None or manifest.encoder is not None:
+        raise ArtifactRefused("the manifest mixes a generative student with another kind")
+    try:
+        plan.calibration.check()
+        check_files(folder, plan, manifest.files)
+    except (ValueError, BaseRefused) as problem:
+        raise ArtifactRefused(str(problem)) from None
+    return Artifact(manifest=manifest, parameters=Generative(folder, plan), digest=digest)
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -17,10 +17,11 @@ from optimizer.gates import Terms
 from optimizer.scorers import Comparison, agrees
 from optimizer.stats.intervals import clopper_pearson
 from trainer.datasets.versions import Row, Version
+from trainer.generative import Generative
 from trainer.predictor import answer
 from trainer.recipes import SAME, Trained
 
-_TIMED_CALLS = 200
+_TIMED_CALLS, _TIMED_GENERATIONS = 200, 20
 _LABELS_SHOWN = 50
 MIN_ANSWERED = 100
 
@@ -65,7 +66,7 @@ def examine(
         "calibration": msgspec.to_builtins(chosen),
         "holdout": _holdout(holdout, chosen.threshold),
         "labels": _by_label(holdout, chosen.threshold),
-        "latency_ms": _latency(trained, [mark.row.text for mark in holdout[:_TIMED_CALLS]]),
+        "latency_ms": _latency(trained, [mark.row.text for mark in holdout[: _timed(trained)]]),
         "training": trained.numbers,
     }
     return Exam(evidence=evidence, calibration=chosen, metrics=metrics)
@@ -131,6 +132,10 @@ def _by_label(marks: Sequence[_Mark], threshold: float | None) -> list[dict[str,
         }
         for answer, group in ordered
     ]
+
+
+def _timed(trained: Trained) -> int:
+    return _TIMED_GENERATIONS if isinstance(trained.parameters, Generative) else _TIMED_CALLS
 
 
 def _latency(trained: Trained, texts: Sequence[str]) -> dict[str, float]:

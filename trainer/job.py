@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -34,7 +35,7 @@ from trainer.evaluate import examine
 from trainer.messages import Done, Failed, Report, encode
 from trainer.patience import Patient
 from trainer.planner import round_of
-from trainer.recipes import CannotLearn, Example, train_first
+from trainer.recipes import CannotLearn, Example, Means, train_first
 
 _RUNS_READ = 10_000
 _log = logging.getLogger("understudy.trainer")
@@ -157,10 +158,13 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
             tick=lambda done, step: lesson.say(0.15 + 0.65 * done, step),
             encoder=lesson.learn.encoder,
             features=lesson.learn.features,
+            means=Means(lesson.learn.generative, lesson.home.artifacts / f".{where.student}.training"),
         )
     except CannotLearn as problem:
         raise Fruitless(str(problem)) from None
-    return registry.store(folder, recipe, trained, version.digest, seed)
+    artifact = registry.store(folder, recipe, trained, version.digest, seed)
+    shutil.rmtree(lesson.home.artifacts / f".{where.student}.training", ignore_errors=True)
+    return artifact
 
 
 # ---------------------------------------------------------------- the process

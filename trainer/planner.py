@@ -92,6 +92,13 @@ def may_learn(task: Task) -> bool:
     return task.learn is not None and task.teacher is not None and task.teacher.may_train_on_outputs
 
 
+def longest_s(config: Config, task: str, usual: float) -> float:
+    """How long a training of the task may take, in seconds: as it says itself when it may train a language model."""
+    learn = next((one.learn for one in config.tasks if one.name == task), None)
+    generative = learn.generative if learn is not None else None
+    return usual if generative is None else max(usual, generative.max_hours * 3600.0)
+
+
 def calls_at(run: Run) -> int:
     """How many trainable calls a run's scope had when it trained (or was queued)."""
     return int(run.result.get("trainable_calls") or run.params.get("trainable_calls") or 0)

@@ -1,4 +1,4 @@
-"""A student at work: texts in, answers with their probabilities out. Needs numpy alone."""
+"""A student at work: texts in, answers with their probabilities out. Needs numpy alone, but for language models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ import numpy.typing as npt
 from trainer.artifact import Parameters
 from trainer.extraction import Extraction, extract
 from trainer.features import EMBEDDING_SCALE, features
+from trainer.generative import Generative
 
 TOP = 5
 Ranked = tuple[tuple[str, float], ...]
 
 
-def answer(model: Parameters | Extraction, answers: Sequence[str], texts: Sequence[str]) -> list[Ranked]:
+def answer(
+    model: Parameters | Extraction | Generative, answers: Sequence[str], texts: Sequence[str]
+) -> list[Ranked]:
     """The likeliest answers of each text with their probabilities, best first: five of a classifier's ``answers``,
-    one of an extractor."""
+    one of an extractor or of a language model, which needs torch."""
+    if isinstance(model, Generative):
+        from trainer.training import speak
+
+        return [(one,) for one in speak.answers(model, texts)]
     if isinstance(model, Extraction):
         return [(extract(model, text),) for text in texts]
     ranked: list[Ranked] = []

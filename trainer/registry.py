@@ -6,6 +6,7 @@ killed anywhere ends as it would have ended.
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import re
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from trainer.artifact import FORMAT, Artifact, ArtifactRefused, EncoderRef, Mani
 from trainer.certify import Issuer, Lineage, code_version
 from trainer.evaluate import Exam
 from trainer.extraction import Extraction
+from trainer.generative import Generative
 from trainer.planner import scope_of
 from trainer.recipes import Trained
 
@@ -89,17 +91,27 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         dataset=dataset,
         seed=seed,
         code_version=code_version(),
-        environment={"python": platform.python_version(), "numpy": np.__version__},
+        environment=_environment(model),
         answers=list(trained.answers),
         max_answer_tokens=trained.max_answer_tokens,
         training=trained.numbers,
         files={},
         layout=model.layout if isinstance(model, Extraction) else None,
         encoder=EncoderRef(encoder.path, encoder.digest) if encoder else None,
+        generation=model.plan if isinstance(model, Generative) else None,
         crossfit=list(trained.crossfit),
     )
     save(folder, manifest, trained.parameters)
     return load(folder)
+
+
+def _environment(model: object) -> dict[str, str]:
+    """The versions of what made a student."""
+    found = {"python": platform.python_version(), "numpy": np.__version__}
+    if isinstance(model, Generative):
+        packages = ("torch", "transformers", "peft", "tokenizers")
+        found |= {name: importlib.metadata.version(name) for name in packages}
+    return found
 
 
 def as_trained(artifact: Artifact) -> Trained:

@@ -29,7 +29,7 @@ from gateway.storage.writers import open_writer
 from trainer.certify import Issuer
 from trainer.child import Child
 from trainer.messages import Done, Failed, Report
-from trainer.planner import claimable, due, waiting_for
+from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
 
 TICK_S = 0.5
@@ -56,11 +56,13 @@ class Worker:
         self._start = start
         self._now = now
         self._stale_s = stale_s
+        self._limit: Callable[[Run], float] = lambda run: JOB_TIMEOUT_S
         self._job: _Job | None = None
         self._parked: dict[str, tuple[Run, float]] = {}
 
     def tick(self, config: Config) -> None:
         """One look at the world. Raises nothing that a later look may not mend."""
+        self._limit = lambda run: longest_s(config, run.task, JOB_TIMEOUT_S)
         for step in (
             self._attend,
             lambda: self._promoter.tick(config),
@@ -116,7 +118,7 @@ class Worker:
             self._begin(run)
 
     def _begin(self, run: Run) -> None:
-        self._job = _Job(run=run, child=self._start(run), began=self._now())
+        self._job = _Job(run, self._start(run), self._now(), limit_s=self._limit(run))
         _log.info("%s: run %s begins (attempt %d)", run.task, run.id, run.attempt)
 
     # ------------------------------------------------------------ attend
@@ -142,8 +144,8 @@ class Worker:
         code = job.child.exit_code()
         if code is not None and not job.child.has_more():
             self._ended_silently(job, code)
-        elif self._now() - job.began > JOB_TIMEOUT_S:
-            self._finish(job, Failed(f"the training took longer than {JOB_TIMEOUT_S:.0f} s and was stopped"))
+        elif self._now() - job.began > job.limit_s:
+            self._finish(job, Failed(f"the training took longer than {job.limit_s:.0f} s and was stopped"))
         elif self._now() - job.reported >= HEARTBEAT_S:
             self._report(job, Report(progress=job.progress, step=job.step))
 
@@ -218,10 +220,11 @@ class Worker:
 class _Job:
     """The run this worker carries out now."""
 
-    def __init__(self, run: Run, child: Child, began: float) -> None:
+    def __init__(self, run: Run, child: Child, began: float, limit_s: float) -> None:
         self.run = run
         self.child = child
         self.began = began
+        self.limit_s = limit_s
         self.starts = 1
         self.progress = 0.0
         self.step = "starting"

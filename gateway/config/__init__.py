@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from msgspec import field
 
-from gateway.config.learning import CanaryRules, Capture, Learn, Match, Promotion, ShadowRules, Teacher, Watch
+from gateway.config.learning import (
+    CanaryRules,
+    Capture,
+    Distillation,
+    Generative,
+    Learn,
+    Match,
+    Preferences,
+    Promotion,
+    ShadowRules,
+    Teacher,
+    Watch,
+)
 from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
 from gateway.config.models import CandidateRef, Model, Price, Surface
 from gateway.config.serving import (
@@ -41,9 +53,11 @@ __all__ = [
     "Config",
     "Count",
     "Defaults",
+    "Distillation",
     "Dollars",
     "Engines",
     "Files",
+    "Generative",
     "HealthCheck",
     "Hedge",
     "Learn",
@@ -56,6 +70,7 @@ __all__ = [
     "OpenShare",
     "Policy",
     "Positive",
+    "Preferences",
     "Price",
     "Promotion",
     "Retries",

@@ -33,7 +33,52 @@ class Match(Node, frozen=True):
 class Capture(Node, frozen=True):
     rate: Share = 1.0
     mask: bool = True
+    logprobs: Annotated[int, Meta(ge=0, le=20)] = 0
+    """How many of the teacher's likeliest tokens to ask for and to keep with each answer; the client sees none."""
     retention_days: Annotated[int, Meta(ge=1)] = 30
+
+
+class Distillation(Node, frozen=True):
+    """Token-level distillation. ``teacher``: the folder of a local model with the student's tokenizer; "": the
+    ``top_logprobs`` that were captured (``capture.logprobs``)."""
+
+    teacher: str = ""
+    divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
+    beta: OpenShare = 0.5
+    """Where the generalised Jensen–Shannon divergence stands between forward (to 0) and reverse (to 1) KL."""
+    answer_weight: Share = 0.0
+    """Weight of the plain answer's cross-entropy beside the divergence."""
+    on_policy: Share = 0.0
+    """Share of the steps on answers the student itself wrote; a local teacher scores them."""
+
+
+class Preferences(Node, frozen=True):
+    """``loss``: ``dpo`` (logistic) or ``ipo`` (squared); ``beta`` holds the student to where it started."""
+
+    loss: Literal["dpo", "ipo"] = "dpo"
+    beta: Annotated[float, Meta(gt=0)] = 0.1
+
+
+class Generative(Node, frozen=True):
+    """How ``sft``, ``distill`` and ``dpo`` train a causal language model."""
+
+    base: str
+    """The folder of the model; with ``download: true`` a hub name is allowed too."""
+    download: bool = False
+    adapt: Literal["lora", "qlora", "full"] = "lora"
+    rank: Annotated[int, Meta(ge=1, le=512)] = 16
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
+    learning_rate: Positive | None = None
+    """None: a rule of thumb from the model's width, ten times as much for an adapter."""
+    batch_tokens: Annotated[int, Meta(ge=16)] = 8192
+    max_length: Annotated[int, Meta(ge=16)] = 1024
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    checkpoint_gradients: bool = True
+    patience: Annotated[int, Meta(ge=1)] = 2
+    """Epochs without a better validation loss before training stops."""
+    max_hours: Positive = 24.0
+    distillation: Distillation = field(default_factory=Distillation)
+    preferences: Preferences = field(default_factory=Preferences)
 
 
 class Learn(Node, frozen=True):
@@ -42,7 +87,9 @@ class Learn(Node, frozen=True):
     ``min_calls`` captured calls start the first training; after that a retrain waits for ``min_new_calls``.
     """
 
-    recipes: Literal["auto"] | list[Literal["classifier", "extractor"]] = "auto"
+    recipes: Literal["auto"] | list[Literal["classifier", "extractor", "sft", "distill", "dpo"]] = "auto"
+    """``auto``: the cheapest that can do it; ``sft`` last, and only when ``generative`` names a base."""
+    generative: Generative | None = None
     calibration: Literal["split", "crossfit"] = "split"
     """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
     them too and chooses it from predictions by models that never saw the call."""

@@ -37,9 +37,9 @@ prices:
 """
 
 
-def policies(folder: Path, *, approval: str = "automatic", min_calls: int = 600) -> Path:
+def policies(folder: Path, *, approval: str = "automatic", min_calls: int = 600, learn: str = "") -> Path:
     folder.mkdir(exist_ok=True)
-    text = POLICIES.replace("APPROVAL", approval).replace("MIN_CALLS", str(min_calls))
+    text = POLICIES.replace("APPROVAL", approval).replace("MIN_CALLS", f"{min_calls}{learn}")
     (folder / "all.yaml").write_text(text)
     return folder
 

@@ -5,29 +5,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
+from trainer.recipes.distill import DistillRecipe
+from trainer.recipes.dpo import DpoRecipe
 from trainer.recipes.example import SAME, CannotLearn, Example, Tick, Trained
 from trainer.recipes.extractor import ExtractorRecipe
+from trainer.recipes.generative import Means
+from trainer.recipes.sft import SftRecipe
 
-RecipeSettings = ClassifierRecipe | ExtractorRecipe
-LADDER: tuple[type[RecipeSettings], ...] = (ClassifierRecipe, ExtractorRecipe)
+RecipeSettings = ClassifierRecipe | ExtractorRecipe | SftRecipe | DistillRecipe | DpoRecipe
+LADDER: tuple[type[RecipeSettings], ...] = (
+    ClassifierRecipe,
+    ExtractorRecipe,
+    SftRecipe,
+    DistillRecipe,
+    DpoRecipe,
+)
+_BY_NAME_ALONE = ("distill", "dpo")
 
-__all__ = ["LADDER", "SAME", "CannotLearn", "Example", "RecipeSettings", "Tick", "Trained", "train_first"]
+__all__ = [
+    "LADDER",
+    "SAME",
+    "CannotLearn",
+    "Example",
+    "Means",
+    "RecipeSettings",
+    "Tick",
+    "Trained",
+    "train_first",
+]
 
 
 def train_first(
     wanted: str | Sequence[str], examples: Sequence[Example], *, seed: int, tick: Tick,
-    encoder: str | None = None, features: FeatureKind = "auto",
+    encoder: str | None = None, features: FeatureKind = "auto", means: Means | None = None,
 ) -> tuple[str, Trained]:  # fmt: skip
-    """Trains with the first recipe of the ladder that can do the task, among ``wanted`` (names, or "auto" for
-    all). ``encoder`` and ``features`` are for those that look at sentence embeddings. → its name and what it
-    made. Raises CannotLearn with every recipe's reason."""
+    """Trains with the first recipe of the ladder that can do the task, among ``wanted`` (names, or "auto": the
+    cheap ones, then ``sft`` when ``means`` has a base). ``encoder`` and ``features`` are for those that look at
+    sentence embeddings, ``means`` for language models. → its name and what it made. Raises CannotLearn with
+    every recipe's reason."""
+    means = means or Means()
     reasons: list[str] = []
     for kind in LADDER:
-        settings = kind(encoder=encoder, features=features) if kind is ClassifierRecipe else kind()
-        name = str(msgspec.to_builtins(settings)["type"])
+        settings = _settings(kind, encoder, features, means)
+        name = str(kind.__struct_config__.tag)
+        if wanted == "auto" and (name in _BY_NAME_ALONE or (name == "sft" and means.plan is None)):
+            continue
         if wanted != "auto" and name not in wanted:
             continue
         try:
@@ -35,3 +58,13 @@ def train_first(
         except CannotLearn as problem:
             reasons.append(f"{name}: {problem}")
     raise CannotLearn("; ".join(reasons) or "the task names no recipe that exists")
+
+
+def _settings(
+    kind: type[RecipeSettings], encoder: str | None, features: FeatureKind, means: Means
+) -> RecipeSettings:
+    if kind is ClassifierRecipe:
+        return ClassifierRecipe(encoder=encoder, features=features)
+    if kind is ExtractorRecipe:
+        return ExtractorRecipe()
+    return kind(means=means)  # type: ignore[call-arg]

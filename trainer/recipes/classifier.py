@@ -69,7 +69,6 @@ class _Classifier:
             crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
         )
 
-
     def _looks_at(self, texts: Sequence[str]) -> tuple[Vocabulary, Floats, Encoder | None]:
         """The terms and the encoder that make the features. Raises CannotLearn when there is nothing."""
         kind = self._settings.features

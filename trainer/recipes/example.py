@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from trainer.artifact import Parameters
 from trainer.extraction import Extraction
+from trainer.generative import Generative
+from trainer.training.sparse import Alternatives
 
 SAME, DIFFERS = -1, -2
 Tick = Callable[[float, str], None]
@@ -28,6 +30,10 @@ class Example(Struct, frozen=True):
     tokens: int = 1
     weight: float = 1.0
     fold: int | None = None
+    rejected: tuple[str, ...] = ()
+    """Answers that were found worse than ``answer``."""
+    teacher: tuple[Alternatives, ...] = ()
+    """What the teacher thought of each token of its answer, where that was captured."""
 
 
 class CannotLearn(Exception):
@@ -40,7 +46,7 @@ class Trained:
 
     answers: tuple[str, ...]
     max_answer_tokens: int
-    parameters: Parameters | Extraction
+    parameters: Parameters | Extraction | Generative
     numbers: dict[str, float]
     crossfit: tuple[tuple[float, int], ...] = ()
     """(confidence, column) of every example, in order, by a model that never saw its fold; an extractor says SAME
