@@ -10,18 +10,26 @@ from gateway.commands.common import fail, say
 from gateway.storage.home import Home
 from gateway.storage.signing import home_public_key
 from gateway.storage.signing import verify as genuine
-from optimizer.certificate import Certificate, Envelope, Log, digest, read_envelope, recompute, to_json
+from optimizer.certificate import (
+    Certificate,
+    Envelope,
+    Log,
+    chain_problems,
+    digest,
+    read_envelope,
+    recompute,
+    to_json,
+)
 
 _LARGEST = 256 * 1024 * 1024
 
 
 def verify(options: Namespace) -> int:
-    """Exit status 0 when the signature is the expected one and everything follows from the evidence."""
+    """Exit status 0 when the signature is the expected one, everything follows from the evidence, and so do the
+    student's earlier certificates where they lie beside this one."""
     path: Path = options.certificate
     try:
-        if path.stat().st_size > _LARGEST:
-            return fail(f"{path.name} is too large to be a certificate.")
-        envelope = read_envelope(path.read_bytes())
+        envelope = _read(path)
     except OSError as error:
         return fail(f"{path} cannot be read: {error.strerror}.")
     except ValueError as error:
@@ -29,6 +37,7 @@ def verify(options: Namespace) -> int:
     certificate = envelope.certificate
     _describe(certificate)
     problems = [*_signature_problems(envelope, options.public_key), *recompute(certificate)]
+    problems += _before(envelope, path.parent)
     say()
     for problem in problems:
         say(f"  PROBLEM  {problem}")
@@ -38,6 +47,39 @@ def verify(options: Namespace) -> int:
     move = f"{certificate.from_stage} -> {certificate.to_stage}"
     say(f"VALID: the signature is genuine and the verdict ({move}) follows from the evidence.")
     return 0
+
+
+def _read(path: Path) -> Envelope:
+    """Raises OSError or ValueError."""
+    if path.stat().st_size > _LARGEST:
+        raise ValueError("it is too large to be a certificate.")
+    return read_envelope(path.read_bytes())
+
+
+def _before(envelope: Envelope, folder: Path) -> list[str]:
+    """Follows ``prev`` back to the screening, as far as the certificates lie beside this one. Each must be signed
+    by the same key, follow from its own evidence, and lead to the one after it."""
+    problems: list[str] = []
+    later = envelope.certificate
+    while later.prev is not None:
+        path = next(iter(sorted(folder.glob(f"*-{later.prev[:8]}.json"))), None)
+        if path is None:
+            say(f"  before it  {later.prev[:16]} does not lie beside it and was not looked at")
+            return problems
+        try:
+            earlier = _read(path)
+        except (OSError, ValueError) as error:
+            return [*problems, f"{path.name}, the certificate before it, cannot be read: {error}"]
+        found = [*chain_problems(later, earlier.certificate), *recompute(earlier.certificate)]
+        signed = genuine(earlier.public_key, earlier.signature, to_json(earlier.certificate))
+        if not signed or earlier.public_key != envelope.public_key:
+            found.append("it is not signed by the same key")
+        problems += [f"{path.name}: {problem}" for problem in found]
+        if found:
+            return problems
+        later = earlier.certificate
+        say(f"  before it  {path.name}: {later.from_stage} -> {later.to_stage}, holds as well")
+    return problems
 
 
 def _describe(one: Certificate) -> None:

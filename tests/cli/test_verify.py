@@ -11,7 +11,7 @@ import pytest
 from gateway.cli import main
 from gateway.storage.home import Home
 from gateway.storage.signing import load_or_create
-from optimizer.certificate import Certificate, Envelope, Log, conclude, hidden, to_json
+from optimizer.certificate import Certificate, Envelope, Log, Screening, conclude, digest, hidden, to_json
 from optimizer.gates import Agreement, Latency, Outcome, terms_of
 from optimizer.stats.multiplicity import divide
 
@@ -91,3 +91,37 @@ def test_what_is_no_certificate(tmp_path: Path, home: Home, capsys: pytest.Captu
     error = capsys.readouterr().err
     assert "this is not a envelope" in error or "not an envelope" in error
     assert "cannot be read: No such file or directory." in error
+
+
+def chain(**changes: object) -> tuple[Certificate, Certificate]:
+    """A screening, and the shadow certificate that follows it."""
+    later = certificate()
+    marks = tuple((0.5 + i / 4000, True) for i in range(1200))
+    draft = msgspec.structs.replace(
+        later, kind="screening", epoch=4, gates=(), evidence=Screening(calibration=marks, holdout=marks[:300]),
+        threshold=None, prev=None, **changes,
+    )  # fmt: skip
+    first = conclude(draft)
+    return first, conclude(msgspec.structs.replace(later, prev=digest(first), threshold=first.threshold))
+
+
+def test_the_certificates_before_it_are_followed(
+    tmp_path: Path, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, later = chain()
+    path = write(tmp_path / "later.json", home, later)
+    assert main(["verify", str(path)]) == 0
+    assert "does not lie beside it and was not looked at" in capsys.readouterr().out
+    write(tmp_path / f"s1-shadow-{digest(first)[:8]}.json", home, first)
+    assert main(["verify", str(path)]) == 0
+    assert "candidate -> shadow, holds as well" in capsys.readouterr().out
+
+
+def test_a_chain_that_does_not_hold(tmp_path: Path, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    first, later = chain(dataset="e" * 64, artifact="b" * 64)
+    write(tmp_path / f"s1-shadow-{digest(first)[:8]}.json", home, first)
+    assert main(["verify", str(write(tmp_path / "later.json", home, later))]) == 1
+    assert "artifact differs from the certificate before it" in capsys.readouterr().out
+    (tmp_path / f"s1-shadow-{digest(first)[:8]}.json").write_text("{}")
+    assert main(["verify", str(tmp_path / "later.json")]) == 1
+    assert "cannot be read" in capsys.readouterr().out
