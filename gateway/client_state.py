@@ -1,6 +1,6 @@
-"""What clients keep here between calls: stored responses. Readable at once from the bounded memory of the worker that
-answered, later from the database; sealed under the spool's key in both spool and database; scoped to a project; gone
-after 30 days.
+"""What clients keep here between calls: stored responses and conversations. Readable at once from the bounded memory of
+the worker that answered, later from the database; sealed under the spool's key in both spool and database; scoped to a
+project; gone after 30 days.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -41,8 +41,20 @@ class Cipher(Protocol):
     def open(self, body: bytes) -> bytes: ...
 
 
+class ConversationState(Struct, frozen=True):
+    """A conversation: its items, oldest first, each with its id. ``created_at`` is in unix seconds."""
+
+    id: str
+    project: str
+    created_at: float
+    metadata: dict[str, str]
+    items: list[dict[str, Any]]
+
+
+State = ResponseState | ConversationState
+S = TypeVar("S", ResponseState, ConversationState)
+_KINDS = {ResponseState: "response", ConversationState: "conversation"}
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ResponseState).decode
 
 
 class ClientStates:
@@ -64,47 +76,60 @@ class ClientStates:
         self._bytes = 0
         self._bus = bus
         bus.hear("state", lambda project, state_id: self._recent.get((project, state_id)))
+        bus.hear("state changed", lambda project, state_id: self._forget((project, state_id)))
         bus.hear("state deleted", lambda project, state_id: self._remember((project, state_id), b""))
 
-    def keep(self, state: ResponseState) -> None:
-        """Remembers a response and appends it to the spool."""
+    def keep(self, state: State) -> None:
+        """Remembers a state in the place of what it was before, and appends it to the spool."""
         at, document = self._now(), _encode(state)
         self._control.recorder.append(
             ClientStateRecord(
                 id=state.id,
                 project=state.project,
-                kind="response",
+                kind=_KINDS[type(state)],
                 created_at=at,
                 expires_at=at + TTL_S,
                 sealed=self._cipher.seal(document),
             )
         )
         self._remember((state.project, state.id), document)
+        if isinstance(state, ConversationState):
+            self._bus.tell("state changed", state.project, state.id)
 
     async def get(self, project: str, state_id: str) -> ResponseState | None:
         """None when unknown, deleted, expired, or another project's. Raises Unavailable."""
+        return await self.find(project, state_id, ResponseState)
+
+    async def find(self, project: str, state_id: str, kind: type[S]) -> S | None:
+        """As :meth:`get`, for any kind of state."""
         known = self._recent.get((project, state_id))
-        if known is not None:
-            return _decode(known) if known else None
-        elsewhere = await self._bus.ask("state", project, state_id)
-        if elsewhere:
-            return _decode(elsewhere[0]) if all(elsewhere) else None
+        if known is None:
+            elsewhere = await self._bus.ask("state", project, state_id)
+            read = min(elsewhere) if elsewhere else await self._read(project, state_id)  # b"": deleted
+            known = self._recent.get((project, state_id), read)  # somebody may have written meanwhile
+        if not known:
+            return None
+        try:
+            state = msgspec.msgpack.decode(known, type=kind)
+        except msgspec.DecodeError:
+            return None  # a state of another kind
+        return state if (state.project, state.id) == (project, state_id) else None
+
+    async def _read(self, project: str, state_id: str) -> bytes:
+        """The document as the database has it; b"" when it has none that can be opened."""
         reader, now = self._control.reader, self._now()
         try:
             sealed = await asyncio.to_thread(lambda: reader.client_state(project, state_id, now=now))
         except SQLAlchemyError as problem:
             raise errors.Unavailable(
-                "Stored responses cannot be read at the moment. Try again shortly.",
+                "What is stored for clients cannot be read at the moment. Try again shortly.",
                 headers={"retry-after": "1"},
                 detail=repr(problem),
             ) from problem
-        if not sealed:
-            return None
         try:
-            state = _decode(self._cipher.open(sealed))
-        except (InvalidTag, msgspec.DecodeError):
-            return None  # written under another key
-        return state if (state.project, state.id) == (project, state_id) else None
+            return self._cipher.open(sealed) if sealed else b""
+        except InvalidTag:
+            return b""  # written under another key
 
     async def delete(self, project: str, state_id: str) -> None:
         """Returns when every worker knows."""
@@ -125,10 +150,14 @@ class ClientStates:
 
     def _remember(self, place: _Place, document: bytes) -> None:
         """An empty document stands for a deleted one until the database knows."""
-        self._bytes += len(document) - len(self._recent.pop(place, b""))
+        self._forget(place)
+        self._bytes += len(document)
         self._recent[place] = document
         while len(self._recent) > self._max_count or (
             self._bytes > self._max_bytes and len(self._recent) > 1
         ):
             _, gone = self._recent.popitem(last=False)
             self._bytes -= len(gone)
+
+    def _forget(self, place: _Place) -> None:
+        self._bytes -= len(self._recent.pop(place, b""))

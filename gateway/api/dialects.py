@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.api.chat import ChatDialect, chat_routes
 from gateway.api.completions import CompletionsDialect, completion_routes
+from gateway.api.conversations import conversation_routes
 from gateway.api.gemini.routes import gemini_routes
 from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress
@@ -14,6 +15,7 @@ from gateway.api.messages import message_routes
 from gateway.api.responses import ResponsesDialect, response_routes
 from gateway.batches import Once
 from gateway.client_state import ClientStates
+from gateway.conversations import Conversations
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.surface import Surface
@@ -28,6 +30,7 @@ def dialect_routes(
         *message_routes(pipeline, live, who),
         *gemini_routes(pipeline, live, who, surface),
         *response_routes(pipeline, live, states, who),
+        *conversation_routes(live, Conversations(states), who),
     ]
 
 

@@ -8,10 +8,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from litestar import Request
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.context import Principal
+from gateway.live import Live
+from gateway.protocol.body import decode_object
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -77,6 +80,16 @@ async def body_pieces(receive: Receive, idle: float) -> AsyncIterator[bytes]:
         part, more = await _piece(receive, idle)
         if part:
             yield part
+
+
+async def json_body(request: Request[Any, Any, Any], live: Live) -> dict[str, Any]:
+    """A small endpoint's body as a map. Raises what ``read_body`` does, and BadRequest."""
+    server = live.runtime().config.server
+    return decode_object(
+        await read_body(
+            request.scope, request.receive, limit=server.max_body_bytes, idle=server.body_timeout_s
+        )
+    )
 
 
 class Arriving:

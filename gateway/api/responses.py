@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,16 +10,18 @@ from litestar import Request, Response, delete, get, post
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api.http import Authenticator
+from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
 from gateway.api.stored import listed
 from gateway.api.stored_query import Query
 from gateway.client_state import ClientStates, ResponseState
 from gateway.context import Exchange, Principal
+from gateway.conversations import Conversations
 from gateway.live import Live
+from gateway.metering.estimate import PER_CHAR, characters, extras
 from gateway.pipeline import Handler
 from gateway.protocol.body import typed
-from gateway.protocol.chat import Usage
+from gateway.protocol.chat import ChatRequest, Usage
 from gateway.protocol.responses import ResponsesRequest, chat_body
 from gateway.protocol.responses_answer import Asked, ResponseWriter, frames
 from gateway.protocol.responses_items import with_ids
@@ -38,6 +41,7 @@ class ResponsesDialect:
 
     def __init__(self, live: Live, states: ClientStates, who: Authenticator) -> None:
         self._live, self._states, self._who = live, states, who
+        self._conversations = Conversations(states)
 
     async def read(
         self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
@@ -45,7 +49,10 @@ class ResponsesDialect:
         refuse_steering(data)
         request = typed(data, ResponsesRequest)
         earlier: list[dict[str, Any]] = []
-        if request.previous_response_id is not None:
+        if request.conversation_id is not None:
+            principal = principal or self._who(headers)
+            earlier = (await self._conversations.one(principal.project, request.conversation_id)).items
+        elif request.previous_response_id is not None:
             principal = principal or self._who(headers)
             earlier = await self._earlier(principal, request.previous_response_id)
         body = chat_body(data, request, earlier)
@@ -112,17 +119,22 @@ class ResponsesRendering(Rendering):
 
     async def _keep(self, exchange: Exchange, response: dict[str, Any]) -> None:
         """The response can be read and continued before its last byte has left."""
-        if not self._asked.kept or exchange.principal is None:
+        principal, asked = exchange.principal, self._asked
+        if principal is None or not (asked.kept or asked.conversation_id):
             return
-        self._states.keep(
-            ResponseState(
-                id=exchange.call_id,
-                project=exchange.principal.project,
-                previous=self._asked.previous_response_id or "",
-                input=self._asked.items,
-                response=response,
+        if asked.kept:
+            self._states.keep(
+                ResponseState(
+                    id=exchange.call_id,
+                    project=principal.project,
+                    previous=asked.previous_response_id or "",
+                    input=asked.items,
+                    response=response,
+                )
             )
-        )
+        if asked.conversation_id:
+            said = [*asked.items, *response["output"]]
+            await Conversations(self._states).continued(principal.project, asked.conversation_id, said)
         if exchange.runtime.config.spool.ack == "durable":
             await self._live.recorder.durable()
 
@@ -136,20 +148,24 @@ def _renamed(param: str | None) -> str | None:
 
 def items_page(state: ResponseState, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The response's own input items, newest first unless asked otherwise."""
+    return page_of(with_ids(state.input, state.id.removeprefix("resp_")), pairs)
+
+
+def page_of(items: list[dict[str, Any]], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A page of items that stand oldest first. Raises BadRequest."""
     asked = Query.read([("order", "desc"), *pairs])
-    items = with_ids(state.input, state.id.removeprefix("resp_"))
-    if asked.descending:
-        items.reverse()
+    found = items[::-1] if asked.descending else items
     if asked.after is not None:
-        places = [at for at, item in enumerate(items) if item["id"] == asked.after]
+        places = [at for at, item in enumerate(found) if item["id"] == asked.after]
         if not places:
             raise errors.BadRequest("The item that 'after' names does not exist.", param="after")
-        items = items[places[0] + 1 :]
-    return listed(items[: asked.limit], has_more=len(items) > asked.limit)
+        found = found[places[0] + 1 :]
+    return listed(found[: asked.limit], has_more=len(found) > asked.limit)
 
 
 def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Authenticator) -> list[Any]:
-    endpoint = Ingress(pipeline, live, ResponsesDialect(live, states, who))
+    dialect = ResponsesDialect(live, states, who)
+    endpoint = Ingress(pipeline, live, dialect)
 
     async def named(request: Client) -> ResponseState:
         principal = who({name.lower(): value for name, value in request.headers.items()})
@@ -158,6 +174,15 @@ def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Au
         if found is None:
             raise errors.NotFound(f"Response with id '{response_id[:100]}' not found.", param="response_id")
         return found
+
+    @post("/v1/responses/input_tokens", status_code=200)
+    async def count_input_tokens(request: Client) -> Response[bytes]:
+        principal = who({name.lower(): value for name, value in request.headers.items()})
+        data = await json_body(request, live)
+        counted = await dialect.read({}, {**data, "model": data.get("model") or "unnamed"}, principal)
+        chat = typed(counted.body, ChatRequest)
+        tokens = math.ceil(characters(chat) * PER_CHAR) + extras(chat)
+        return _json({"object": "response.input_tokens", "input_tokens": tokens, "estimated": True})
 
     @post("/v1/responses", status_code=200)
     async def create_response(request: Client) -> ASGIApp:
@@ -191,7 +216,14 @@ def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Au
     async def list_input_items(request: Client) -> Response[bytes]:
         return _json(items_page(await named(request), list(request.query_params.multi_items())))
 
-    return [create_response, retrieve_response, delete_response, cancel_response, list_input_items]
+    return [
+        count_input_tokens,
+        create_response,
+        retrieve_response,
+        delete_response,
+        cancel_response,
+        list_input_items,
+    ]
 
 
 def _json(value: Any) -> Response[bytes]:

@@ -13,7 +13,7 @@ from gateway.protocol.chat import ChatRequest, text_of
 UNKNOWN_OUTPUT = 1024
 """Tokens of output reserved for a model that has not answered often enough, when the client names no limit."""
 
-_PER_CHAR = 0.25
+PER_CHAR = 0.25
 _PER_MESSAGE = 4
 _PER_PART = 1000  # an image, a file or a sound beside the text
 _REMEMBERED = 200
@@ -30,7 +30,7 @@ class _Learnt:
     def __init__(self) -> None:
         self.order: deque[int] = deque()
         self.values: list[int] = []
-        self.per_char = _PER_CHAR
+        self.per_char = PER_CHAR
 
     def add(self, output: int) -> None:
         if len(self.order) >= _REMEMBERED:
@@ -55,7 +55,7 @@ class Estimator:
         """(input, output) tokens to reserve. Output: the client's limit, or the p99 of the name's answers when
         that is lower, for each of ``n`` choices."""
         learnt = self._learnt.get(name)
-        per_char = learnt.per_char if learnt is not None else _PER_CHAR
+        per_char = learnt.per_char if learnt is not None else PER_CHAR
         output = learnt.p99() if learnt is not None else None
         asked = request.token_limit
         if output is None:

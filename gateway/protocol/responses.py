@@ -14,6 +14,10 @@ from gateway.errors import BadRequest
 from gateway.protocol.responses_items import chat_messages
 
 
+class _Named(Struct, frozen=True):
+    id: str
+
+
 class ResponsesRequest(Struct, frozen=True):
     """The typed view of ``POST /v1/responses``; ranges are OpenAI's."""
 
@@ -24,7 +28,7 @@ class ResponsesRequest(Struct, frozen=True):
     store: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None
-    conversation: Any = None
+    conversation: str | _Named | None = None
     prompt: Any = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -48,6 +52,11 @@ class ResponsesRequest(Struct, frozen=True):
     def kept(self) -> bool:
         """Whether the response may be read, and continued, later: unless the client says no."""
         return self.store is not False
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation that this response belongs to."""
+        return self.conversation.id if isinstance(self.conversation, _Named) else self.conversation
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -114,7 +123,6 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
             request.background,
             "Ask without it: the answer comes with this request, or as a stream",
         ),
-        ("conversation", request.conversation is not None, "Use 'previous_response_id'"),
         ("prompt", request.prompt is not None, "Send its text as 'instructions' and 'input'"),
         ("truncation", request.truncation == "auto", "Shorten the input, or use 'disabled'"),
         ("n", data.get("n") not in (None, 1), "Ask several times"),
@@ -128,7 +136,14 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
         raise BadRequest(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
-    if not request.items and request.previous_response_id is None and not request.instructions:
+    if request.conversation is not None and request.previous_response_id is not None:
+        raise BadRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of them.",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
+        )
+    goes_on = request.conversation is not None or request.previous_response_id is not None
+    if not request.items and not goes_on and not request.instructions:
         raise BadRequest(
             "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
         )

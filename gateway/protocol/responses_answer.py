@@ -38,6 +38,7 @@ class Asked(Struct, frozen=True):
             "created_at": int(self.created_at),
             "status": "in_progress",
             "background": False,
+            "conversation": {"id": asked.conversation_id} if asked.conversation_id is not None else None,
             "error": None,
             "incomplete_details": None,
             "instructions": asked.instructions,

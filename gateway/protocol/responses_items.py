@@ -14,11 +14,15 @@ _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
 def chat_messages(
-    instructions: str | None, earlier: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
+    instructions: str | None,
+    earlier: Sequence[dict[str, Any]],
+    items: Sequence[dict[str, Any]],
+    name: str = "input",
 ) -> list[dict[str, Any]]:
     """The turns of a conversation. Calls beside an assistant's text become one turn with it, as chat wants it.
 
-    Raises BadRequest that names the item of ``items`` at fault, or an answer to a call that nobody made.
+    Raises BadRequest that names the item of ``items`` (the parameter ``name``) at fault, or an answer to a call
+    that nobody made.
     """
     turns: list[dict[str, Any]] = []
     if instructions:
@@ -27,7 +31,7 @@ def chat_messages(
     for item in earlier:
         _add(turns, item, "input", known)
     for at, item in enumerate(items):
-        _add(turns, item, f"input[{at}]", known)
+        _add(turns, item, f"{name}[{at}]", known)
     return turns
 
 

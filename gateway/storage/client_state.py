@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -12,17 +13,17 @@ TTL_S = 30 * 86_400.0
 
 
 def add_state(connection: sa.Connection, record: ClientStateRecord) -> None:
-    """Stores a document. One that is there already (or was deleted before it arrived) is left as it is."""
+    """Stores a document in the place of its earlier writing; one that was deleted stays so."""
     if not record.sealed:
         return
-    _insert(
-        connection,
-        record.project,
-        record.id,
-        record.kind,
-        record.created_at,
-        record.expires_at,
-        record.sealed,
+    table, new = CLIENT_STATE.c, _row(connection, record)
+    kept = {name: new.excluded[name] for name in ("created_at", "expires_at", "sealed")}
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=[table.project, table.id],
+            set_=kept,
+            where=(table.sealed != b"") & (table.created_at <= new.excluded.created_at),
+        )
     )
 
 
@@ -31,7 +32,8 @@ def delete_state(connection: sa.Connection, record: StateDeletionRecord) -> None
     table = CLIENT_STATE.c
     mine = (table.project == record.project, table.id == record.id)
     if not connection.execute(sa.update(CLIENT_STATE).where(*mine).values(sealed=b"")).rowcount:
-        _insert(connection, record.project, record.id, "", record.at, record.at + TTL_S, b"")
+        empty = ClientStateRecord(record.id, record.project, "", record.at, record.at + TTL_S, b"")
+        connection.execute(_row(connection, empty).on_conflict_do_nothing())
 
 
 def find_state(connection: sa.Connection, project: str, state_id: str, now: float) -> bytes | None:
@@ -47,22 +49,7 @@ def forget_expired(connection: sa.Connection, now: float) -> None:
     connection.execute(sa.delete(CLIENT_STATE).where(CLIENT_STATE.c.expires_at <= now))
 
 
-def _insert(
-    connection: sa.Connection,
-    project: str,
-    state_id: str,
-    kind: str,
-    at: float,
-    expires_at: float,
-    sealed: bytes,
-) -> None:
+def _row(connection: sa.Connection, record: ClientStateRecord) -> sqlite.Insert | postgresql.Insert:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    row = {
-        "project": project,
-        "id": state_id,
-        "kind": kind,
-        "created_at": at,
-        "expires_at": expires_at,
-        "sealed": sealed,
-    }
-    connection.execute(dialect.insert(CLIENT_STATE).values(**row).on_conflict_do_nothing())
+    found: sqlite.Insert | postgresql.Insert = dialect.insert(CLIENT_STATE)
+    return found.values(**msgspec.structs.asdict(record))

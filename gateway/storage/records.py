@@ -177,7 +177,8 @@ class AuditRecord(Struct, frozen=True, tag="audit"):
 
 
 class ClientStateRecord(Struct, frozen=True, tag="client_state"):
-    """What a client may read or continue later (a stored response). It is the client's, and nobody learns from it.
+    """What a client may read or continue later (a stored response, a conversation). It is the client's, and nobody
+    learns from it.
 
     ``sealed`` is the whole document under the spool's key, so that the database never holds it readable; empty
     when a full disk left no room for it.
@@ -185,7 +186,7 @@ class ClientStateRecord(Struct, frozen=True, tag="client_state"):
 
     id: str
     project: str
-    kind: str  # response
+    kind: str  # response | conversation
     created_at: float
     expires_at: float
     sealed: bytes
