@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.types import ASGIApp
 
 from gateway import errors
+from gateway.api.line import Line
 
 _log = logging.getLogger("understudy.app")
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
+Lane = Callable[[Line], Awaitable[None]]
+
+
 class Gateway(Litestar):
     """Litestar with a fast lane: the paths where every microsecond is paid per call skip its routing."""
 
-    lanes: Mapping[str, ASGIApp] = {}
-    """POST handlers by path; each turns its own errors into answers."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            lane = self.lanes.get(scope["path"])
-            if lane is not None:
-                await lane(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+    lanes: Mapping[bytes, Lane] = {}
+    """POST handlers by path, for the server's protocol; each turns its own errors into answers."""
 
 
-def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[str, ASGIApp]) -> Gateway:
-    """The application. A path in ``lanes`` should have its ordinary handler too, for every other method."""
+def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane]) -> Gateway:
+    """The application. A path in ``lanes`` has its ordinary handler too: for other methods, other servers, a query."""
     app = Gateway(
         route_handlers=list(handlers),
         lifespan=[lifespan],

@@ -110,7 +110,9 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "understudy explain --body request.json",
         "understudy explain --body - --key app --header x-tier=gold < request.json",
     )  # fmt: skip
-    explain.add_argument("--body", required=True, metavar="FILE", help="a chat completion request; - is stdin")
+    explain.add_argument(
+        "--body", required=True, metavar="FILE", help="a chat completion request; - is stdin"
+    )
     explain.add_argument("--key", default="", metavar="NAME", help="who asks: a key's name or id")
     explain.add_argument("--project", default="default", help="whose call it is without --key")
     explain.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
@@ -203,7 +205,9 @@ def _limit_options(create: argparse.ArgumentParser) -> None:
         ("--budget-usd-day", "USD", "US dollars a calendar day (UTC)"),
         ("--budget-usd-month", "USD", "US dollars a calendar month (UTC)"),
     ):
-        create.add_argument(option, default="unlimited", metavar=name, help=f"{help_text} (default: %(default)s)")
+        create.add_argument(
+            option, default="unlimited", metavar=name, help=f"{help_text} (default: %(default)s)"
+        )
 
 
 def _add(

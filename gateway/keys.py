@@ -77,9 +77,7 @@ def principal_of_yaml_key(key: YamlKey) -> Principal:
 
 
 def principal_of_key(key: Key) -> Principal:
-    return Principal(
-        key_id=key.id, project=key.project, scopes=key.scopes, models=key.models, **_limits(key)
-    )
+    return Principal(key_id=key.id, project=key.project, scopes=key.scopes, models=key.models, **_limits(key))
 
 
 def secrets_of(config: Config) -> set[str]:

@@ -192,7 +192,9 @@ class Learner:
         """Clients come first: a question that finds no place for a minute, or a candidate that is failing, is
         dropped. Raises AttemptFailed ``busy``."""
         if not self._gate.breakers.healthy(candidate):
-            raise failed("busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment."))
+            raise failed(
+                "busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment.")
+            )
         return await self._gate.enter(candidate, runtime.config.upstreams, _PATIENCE_S, yields=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar import Request, post
@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.ingress import Ingress, Rendering, encode
+from gateway.api.line import Line
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
@@ -76,12 +77,12 @@ class ChatRendering(Rendering):
         return chunk
 
 
-PATH = "/v1/chat/completions"
+PATH = b"/v1/chat/completions"
 
 
-def chat_lane(pipeline: Handler, live: Live) -> dict[str, ASGIApp]:
+def chat_lane(pipeline: Handler, live: Live) -> dict[bytes, Callable[[Line], Awaitable[None]]]:
     """The endpoint by its path, for the application's fast lane."""
-    return {PATH: Ingress(pipeline, live, ChatDialect())}
+    return {PATH: Ingress(pipeline, live, ChatDialect()).serve}
 
 
 def chat_routes(pipeline: Handler, live: Live) -> list[Any]:

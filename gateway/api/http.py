@@ -41,7 +41,7 @@ def client_patience(headers: Mapping[str, str]) -> float:
     return seconds if seconds > 0 else float("inf")
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, idle: float) -> bytes:
+async def read_body(scope: Mapping[str, Any], receive: Receive, *, limit: int, idle: float) -> bytes:
     """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
     ClientGone."""
     parts: list[bytes] = []
@@ -148,18 +148,6 @@ async def send_whole(
     ]
     await send({"type": "http.response.start", "status": status, "headers": fixed + _pairs(headers)})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def start_stream(
-    send: Send, request_id: str, headers: Mapping[str, str], *, media_type: bytes = EVENT_STREAM
-) -> None:
-    fixed = [
-        (b"content-type", media_type),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),
-        (b"x-request-id", request_id.encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": fixed + _pairs(headers)})
 
 
 async def send_error(

@@ -15,16 +15,8 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import (
-    EVENT_STREAM,
-    ClientGone,
-    client_patience,
-    headers_of,
-    read_body,
-    send_error,
-    send_whole,
-    start_stream,
-)
+from gateway.api.http import EVENT_STREAM, ClientGone, client_patience
+from gateway.api.line import AsgiLine, Line
 from gateway.api.pulse import COMMENT, Pulse
 from gateway.context import Exchange, Principal
 from gateway.live import Live
@@ -36,7 +28,7 @@ from gateway.resilience.drain import stopping
 
 _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
-_WATCH_AFTER_S = 0.02
+_STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _STEERING = (
     "api_base",
     "base_url",
@@ -108,46 +100,48 @@ class Dialect(Protocol):
 
 
 class Ingress:
-    """An ASGI app for one route; ``pipeline`` is the folded stages."""
+    """An ASGI app for one route, and a fast lane's handler; ``pipeline`` is the folded stages."""
 
     def __init__(self, pipeline: Handler, live: Live, dialect: Dialect) -> None:
         self._pipeline, self._live, self._dialect = pipeline, live, dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.serve(AsgiLine(scope, receive, send))
+
+    async def serve(self, line: Line) -> None:
+        """Reads, answers and ends one call."""
         started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
-        watch: Watch | None = None
         call: _Call | None = None
         drain, here = self._live.drain, asyncio.current_task()
         assert here is not None
         try:
             drain.enter(here)
             server = self._live.runtime().config.server
-            body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
-            headers = headers_of(scope)
-            rendering = await self._dialect.read(headers, await decoded(body))
-            exchange = self._exchange(headers, rendering, request_id, started)
-            call = _Call(exchange, send, rendering, self._dialect)
-            watch = Watch(receive, here)
+            body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+            data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
+            rendering = await self._dialect.read(line.headers, data)
+            exchange = self._exchange(line.headers, rendering, request_id, started)
+            call = _Call(exchange, line, rendering, self._dialect)
+            line.watch(here)
             await call.answer(await rendering.ask(self._pipeline, exchange))
         except errors.GatewayError as error:
-            await self._refuse(send, error, request_id, call)
+            await self._refuse(line, error, request_id, call)
         except ClientGone:
             return
         except asyncio.CancelledError:
             if drain.over:
-                await self._refuse(send, stopping(), request_id, call)
-            elif watch is None or not watch.noticed:
+                await self._refuse(line, stopping(), request_id, call)
+            elif not line.gone:
                 raise  # neither the client nor our own stopping: somebody else's will
             here.uncancel()
         except Exception as problem:
             _log.exception("unhandled error in a %s call", self._dialect.endpoint)
-            await self._refuse(send, errors.Internal(repr(problem)), request_id, call)
+            await self._refuse(line, errors.Internal(repr(problem)), request_id, call)
         finally:
             drain.leave(here)
             if call is not None:
                 call.close()
-            if watch is not None:
-                watch.stop()
+            line.leave()
 
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
@@ -182,7 +176,7 @@ class Ingress:
         )
 
     async def _refuse(
-        self, send: Send, error: errors.GatewayError, request_id: str, call: _Call | None
+        self, line: Line, error: errors.GatewayError, request_id: str, call: _Call | None
     ) -> None:
         if call is not None and call.open:
             await call.fail(error)
@@ -190,37 +184,8 @@ class Ingress:
         dialect = self._dialect
         status, body = dialect.error(error, request_id)
         headers = call.headers() if call else dialect.headers(request_id)
-        await send_error(send, error, request_id, headers, status=status, body=body)
-
-
-class Watch:
-    """Cancels a call whose client leaves. It begins a moment late: most calls are over before it would matter,
-    and a task for each of them would cost more than everything else the ingress does."""
-
-    def __init__(self, receive: Receive, call: asyncio.Task[Any]) -> None:
-        self._receive, self._call = receive, call
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
-
-    @property
-    def noticed(self) -> bool:
-        """Whether the client has left."""
-        return self._task is not None and self._task.done()
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(_cancel_on_disconnect(self._receive, self._call))
-
-
-async def decoded(body: bytes) -> dict[str, Any]:
-    """``body`` as a map. Raises BadRequest."""
-    if len(body) < _BIG_BODY:
-        return _decoded(body)
-    return await asyncio.to_thread(_decoded, body)
+        fixed = {"content-type": "application/json", "x-request-id": request_id}
+        await line.whole(status, fixed | headers | error.headers, body)
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -277,13 +242,6 @@ def refuse_steering(data: dict[str, Any]) -> None:
             )
 
 
-async def _cancel_on_disconnect(receive: Receive, call: asyncio.Task[Any]) -> None:
-    """A client that leaves frees the upstream at once, also before the first byte."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            call.cancel()
-            return
 
 
 def told(exchange: Exchange) -> dict[str, str]:
@@ -310,8 +268,8 @@ def told(exchange: Exchange) -> dict[str, str]:
 class _Call:
     """Writes one answer."""
 
-    def __init__(self, exchange: Exchange, send: Send, rendering: Rendering, dialect: Dialect) -> None:
-        self._exchange, self._send = exchange, send
+    def __init__(self, exchange: Exchange, line: Line, rendering: Rendering, dialect: Dialect) -> None:
+        self._exchange, self._line = exchange, line
         self._rendering, self._dialect = rendering, dialect
         self.open = False
         """Whether the answer is a stream that has begun: what follows are frames."""
@@ -323,18 +281,19 @@ class _Call:
     async def _open(self) -> None:
         if not self.open:
             self.open = True
-            kind, request_id = self._rendering.media_type, self._exchange.request_id
-            await start_stream(self._send, request_id, self.headers(), media_type=kind)
+            kind = self._rendering.media_type.decode()
+            fixed = {"content-type": kind, **_STREAMED, "x-request-id": self._exchange.request_id}
+            await self._line.begin(fixed | self.headers())
 
     async def _ping(self) -> None:
         await self._open()
-        await self._send({"type": "http.response.body", "body": self._rendering.ping, "more_body": True})
+        await self._line.more(self._rendering.ping)
 
     async def fail(self, error: errors.GatewayError) -> None:
         """After the 200 an error frame without an end mark is the only thing every SDK understands."""
         await self._quiet()
         frames = self._rendering.failed(self._exchange, error)
-        await self._send({"type": "http.response.body", "body": frames, "more_body": False})
+        await self._line.end(frames)
 
     async def _quiet(self) -> None:
         """No more pings."""
@@ -370,10 +329,11 @@ class _Call:
         headers["x-understudy-overhead-ms"] = f"{max(0.0, busy) * 1000:.2f}"
         if exchange.cost_usd is not None:
             headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
-        await send_whole(self._send, body, exchange.request_id, headers)
+        fixed = {"content-type": "application/json", "x-request-id": exchange.request_id}
+        await self._line.whole(200, fixed | headers, body)
 
     async def _stream(self, stream: ChunkStream) -> None:
-        exchange, send, rendering, pulse = self._exchange, self._send, self._rendering, self._pulse
+        exchange, line, rendering, pulse = self._exchange, self._line, self._rendering, self._pulse
         begun = False
         async for chunk in stream:
             frames = rendering.chunk(exchange, chunk.data)
@@ -386,8 +346,8 @@ class _Call:
                 if pulse is not None:
                     await pulse.settled()
                 await self._open()
-            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            await line.more(frames)
         await self._quiet()
         await self._open()
         body = await rendering.finish(exchange)
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await line.end(body)

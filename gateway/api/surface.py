@@ -13,7 +13,8 @@ from litestar.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.api.http import ClientGone, client_patience, headers_of, read_body, send_error, send_whole
-from gateway.api.ingress import Watch, refuse_steering, told
+from gateway.api.ingress import refuse_steering, told
+from gateway.api.line import Watch
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer

@@ -94,7 +94,12 @@ class Accountant:
                 self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
             price = price_for(config, rung.candidate)
             exchange.cost_usd = cost(exchange.usage, price)
-            if exchange.batch and exchange.cost_usd is not None and price is not None and price.batch is not None:
+            if (
+                exchange.batch
+                and exchange.cost_usd is not None
+                and price is not None
+                and price.batch is not None
+            ):
                 exchange.cost_usd *= price.batch
         exchange.teacher_cost_usd = self._teacher_cost(exchange)
 

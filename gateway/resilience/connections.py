@@ -1,15 +1,19 @@
-"""The gateway's side of a client's connection: deadlines that uvicorn does not have, and how many there may be."""
+"""The gateway's side of a client's connection: deadlines that uvicorn does not have, how many there may be, and the
+fast lane, where a request goes straight to its handler."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Unavailable
+from gateway.resilience.lane_cycle import LaneCycle
 
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
@@ -57,15 +61,27 @@ def _loopback(address: str) -> bool:
         return True  # a unix socket: the machine's own
 
 
+Lane = Callable[[LaneCycle], Awaitable[None]]
+
+
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn has no deadline for request headers nor for a client that does not read its answer."""
+    """uvicorn has no deadline for request headers nor for a client that does not read its answer. Timers are armed
+    only when a read has ended in the middle of something, so that an ordinary call needs none."""
 
     bounds = Bounds()
     doors = Doors()
+    lanes: Mapping[bytes, Lane] = {}
+    """Handlers of POST requests by their path."""
+
     _headers_due: asyncio.TimerHandle | None = None
     _reading_due: asyncio.TimerHandle | None = None
     _admitted = ""
     _turned_away = False
+    _in_headers = False
+    _unstarted: tuple[LaneCycle, Lane] | None = None
+    _running: Any = None
+    _idle_since = 0.0
+    _defaults: tuple[Any, str] = (None, "")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         address = str((transport.get_extra_info("peername") or ("",))[0])
@@ -76,12 +92,20 @@ class PatientProtocol(HttpToolsProtocol):
             transport.close()
             return
         self._admitted = address or "-"
+        self.lanes = getattr(self.app, "lanes", self.lanes)
         super().connection_made(transport)
-        self._headers_due = self.loop.call_later(self.bounds.header, self._too_slow)
+        self._await_headers()
 
     def data_received(self, data: bytes) -> None:
-        if not self._turned_away:
-            super().data_received(data)
+        if self._turned_away:
+            return
+        super().data_received(data)
+        if self._unstarted is not None:
+            (cycle, lane), self._unstarted = self._unstarted, None
+            if not self.transport.is_closing():
+                self._start_asgi_task(cycle, lane)
+        if self._in_headers and self._headers_due is None:
+            self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -91,17 +115,52 @@ class PatientProtocol(HttpToolsProtocol):
         if self._admitted:
             self.doors.leave(self._admitted)
             self._admitted = ""
+        running = self._running
         super().connection_lost(exc)
+        if running is not None and running is not self.cycle and not running.response_complete:
+            running.disconnected = True  # a pipelined request came after it: uvicorn tells only that one
+            running.message_event.set()
 
     # ------------------------------------------------------------------ headers
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._headers_due is None:
-            self._headers_due = self.loop.call_later(self.bounds.header, self._too_slow)
+        self._in_headers = True
 
     def on_headers_complete(self) -> None:
+        self._in_headers = False
         self._disarm()
-        super().on_headers_complete()
+        lane = self.lanes.get(self.url)
+        plain = lane is not None and self.parser.get_method() == b"POST" and not self.parser.should_upgrade()
+        if lane is None or not plain or self.parser.get_http_version() != "1.1":
+            super().on_headers_complete()
+            return
+        before = self.cycle
+        cycle = LaneCycle(
+            self.transport, self.flow, self.headers, self._default_lines(), self.on_response_complete,
+            keep_alive=self.parser.should_keep_alive(), expects_continue=self.expect_100_continue,
+        )  # fmt: skip
+        self.cycle = cycle  # type: ignore[assignment]
+        if before is None or before.response_complete:
+            self._unstarted = (cycle, lane)  # begun once this read's share of the body is here
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, lane))  # type: ignore[arg-type]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _default_lines(self) -> str:
+        """uvicorn's own headers (the date), written out once per change."""
+        known = PatientProtocol._defaults
+        if known[0] is not self.server_state.default_headers:
+            pairs = self.server_state.default_headers
+            lines = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in pairs)
+            known = PatientProtocol._defaults = (pairs, lines)
+        return known[1]
+
+    def _await_headers(self) -> None:
+        self._headers_due = self.loop.call_later(self.bounds.header, self._too_slow)
 
     def _too_slow(self) -> None:
         if not self.transport.is_closing():
@@ -112,6 +171,38 @@ class PatientProtocol(HttpToolsProtocol):
         if self._headers_due is not None:
             self._headers_due.cancel()
             self._headers_due = None
+
+    # ------------------------------------------------------------------ a connection without a request
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but one timer serves a whole connection instead of one per request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_request(self.timeout_keep_alive)
+
+    def _await_request(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or self._in_headers or not self.cycle.response_complete:
+            return  # busy: the end of that answer begins anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._await_request(left)
+        else:
+            self.transport.close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn's cue that data has come, or that the connection has gone: only the latter needs doing."""
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
 
     # ------------------------------------------------------------------ a client that does not read
     def pause_writing(self) -> None:

@@ -21,7 +21,15 @@ class Home:
 
     def prepare(self) -> Home:
         """Creates the folders, readable by their owner alone. Raises OSError when that is impossible."""
-        folders = (self.files, self.spool, self.secrets, self.datasets, self.artifacts, self.certificates, self.logs)
+        folders = (
+            self.files,
+            self.spool,
+            self.secrets,
+            self.datasets,
+            self.artifacts,
+            self.certificates,
+            self.logs,
+        )
         for folder in (self.root, *folders, self.writer_socket.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self

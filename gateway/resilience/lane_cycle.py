@@ -1,0 +1,148 @@
+"""One request of the fast lane, straight on its connection: what ``gateway.api.line.Line`` asks for, without the
+messages, tasks and per-header checks that general ASGI needs (docs/experiments.md says what those cost).
+
+The server's protocol (``gateway.resilience.connections``) treats it like uvicorn's own ``RequestResponseCycle``: it
+fills ``body``, sets ``more_body``, ``disconnected`` and ``keep_alive``, and calls ``message_event.set()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from gateway.api.http import read_body
+
+_log = logging.getLogger("understudy.lane")
+_STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in HTTPStatus}
+
+
+class LaneCycle:
+    """``defaults`` are complete header lines for every answer; ``done`` is called when one has been written."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        headers: Sequence[tuple[bytes, bytes]],
+        defaults: str,
+        done: Callable[[], None],
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+    ) -> None:
+        self._transport, self._flow, self._defaults, self._done = transport, flow, defaults, done
+        self._pairs = headers
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        self.keep_alive = keep_alive
+        self.body, self.more_body = bytearray(), True
+        self.disconnected = self.response_complete = self.gone = False
+        self.message_event = self  # the protocol only ever calls its set()
+        self._expects_continue = expects_continue
+        self._waiter: asyncio.Future[None] | None = None
+        self._call: asyncio.Task[Any] | None = None
+        self._head = b""
+
+    # ------------------------------------------------------------------ the protocol's side
+    def set(self) -> None:
+        """Something happened: more of the body, its end, or the client has left."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self.disconnected and self._call is not None:
+            call, self._call, self.gone = self._call, None, True
+            call.cancel()
+
+    async def run_asgi(self, lane: Callable[[LaneCycle], Awaitable[None]]) -> None:
+        """The call's task. A lane answers its own errors; after any other the connection is of no use."""
+        try:
+            await lane(self)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        except Exception:
+            _log.exception("unhandled error in a fast lane")
+        if not self.response_complete and not self.disconnected:
+            self._transport.abort()
+
+    # ------------------------------------------------------------------ the request
+    async def read(self, *, limit: int, idle: float) -> bytes:
+        if not self.more_body and len(self.body) <= limit and not self.disconnected:
+            body, self.body = bytes(self.body), bytearray()
+            self._flow.resume_reading()  # also to hear that the client leaves
+            return body
+        return await read_body({"headers": self._pairs}, self._receive, limit=limit, idle=idle)
+
+    async def _receive(self) -> Any:
+        """The next piece of the body, as an ASGI message."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.more_body and not self.body and not self.disconnected:
+            self._flow.resume_reading()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self.disconnected:
+            return {"type": "http.disconnect"}
+        body, self.body = bytes(self.body), bytearray()
+        self._flow.resume_reading()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    def watch(self, call: asyncio.Task[Any]) -> None:
+        self._call = call
+        if self.disconnected:
+            self.set()
+
+    def leave(self) -> None:
+        self._call = None
+
+    # ------------------------------------------------------------------ the answer
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        await self._writable()
+        if not self.disconnected:
+            self._transport.write(self._lines(status, headers, f"content-length: {len(body)}") + body)
+            self._complete()
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        self._head = self._lines(200, headers, "transfer-encoding: chunked")
+
+    async def more(self, data: bytes) -> None:
+        await self._writable()
+        if not self.disconnected:
+            head, self._head = self._head, b""
+            self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+
+    async def end(self, data: bytes) -> None:
+        await self._writable()
+        if not self.disconnected:
+            last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            self._transport.write(b"%b%b0\r\n\r\n" % (self._head, last))
+            self._complete()
+
+    async def _writable(self) -> None:
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
+
+    def _lines(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:
+        """The head of an answer. Raises ValueError for a line break in a value."""
+        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if told.count("\n") != len(headers) or told.count("\r") != len(headers):
+            raise ValueError("a header of the answer holds a line break")
+        if headers.get("connection") == "close":
+            self.keep_alive = False
+        elif not self.keep_alive:
+            told += "connection: close\r\n"
+        return f"{_STATUS[status]}{self._defaults}{told}{framing}\r\n\r\n".encode("latin-1", "replace")
+
+    def _complete(self) -> None:
+        self.response_complete, self._head = True, b""
+        self._call = None
+        if not self.keep_alive:
+            self._transport.close()
+        self._done()
