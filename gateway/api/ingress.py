@@ -256,7 +256,8 @@ def told(exchange: Exchange) -> dict[str, str]:
     if exchange.task is not None:
         found["x-understudy-task"] = exchange.task.name
     if rung is not None:
-        found["x-understudy-candidate"] = rung.candidate.name
+        name = rung.candidate.name  # its model may be the client's own words
+        found["x-understudy-candidate"] = name if name.isprintable() else ascii(name)[1:-1]
         settings = exchange.runtime.config.providers.get(rung.candidate.provider)
         if getattr(settings, "simulated", False):
             found["x-understudy-simulated"] = "true"
