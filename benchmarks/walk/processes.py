@@ -19,6 +19,9 @@ import msgspec
 
 from benchmarks.simulation.traffic import Progress
 
+_CHILD = str(Path(__file__).resolve().parents[2] / "gateway" / "child.py")
+"""Run as a file: it asks the kernel for that and becomes the command."""
+
 
 class WalkFailed(Exception):
     """Something the walk waited for did not happen; the text says what, for a person."""
@@ -51,7 +54,8 @@ class Child:
 
 @dataclass(slots=True)
 class Children:
-    """Each child leads its own process group: Ctrl-C reaches the demo alone, which stops them in order."""
+    """Each child leads its own process group: Ctrl-C reaches the demo alone, which stops them in order. When the
+    demo itself is killed, the kernel kills them."""
 
     logs: Path
     running: list[Child] = field(default_factory=list)
@@ -63,7 +67,7 @@ class Children:
         log = self.logs / f"{name.replace(' ', '-')}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, "-I", "-S", _CHILD, str(os.getpid()), "0", sys.executable, *arguments],
                 env={**clean_environment(), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -226,3 +229,30 @@ def test_a_taken_port_is_passed_over() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert free_port(port) != port
+
+
+def test_children_die_with_a_demo_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from benchmarks.walk.processes import Children\n"
+        f"child = Children(pathlib.Path({str(tmp_path)!r})).start('sleeper', ['-c', 'import time; time.sleep(60)'], {{}})\n"
+        "print(child.process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert demo.stdout is not None
+    child = int(demo.stdout.readline())
+    time.sleep(0.3)  # the child has become its command
+    demo.kill()
+    demo.wait()
+    demo.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{child}/stat").read_text().split(") ")[1][0] == "Z":
+            return  # nobody reaps it here
+        time.sleep(0.05)
+    pytest.fail("the child outlived the demo")
