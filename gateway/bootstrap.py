@@ -46,6 +46,7 @@ from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.routing.observations import Observations
+from gateway.schemas.cache import Schemas
 from gateway.sharing.room import Sharing
 from gateway.sharing.shares import share_of
 from gateway.stages.assign import Assign
@@ -55,6 +56,7 @@ from gateway.stages.dispatch import Dispatch
 from gateway.stages.guard import Guard
 from gateway.stages.record import Record
 from gateway.stages.route import Route
+from gateway.stages.structure import Structure
 from gateway.storage.home import Home
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
@@ -66,6 +68,7 @@ from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.schema_gauges import SchemaGauges
 from gateway.upstream import Upstream
 
 _log = logging.getLogger("understudy.gateway")
@@ -155,7 +158,9 @@ def _parts(
 
 
 def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
-    dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate)
+    schemas = Schemas()
+    parts.metrics.add(SchemaGauges(schemas))
+    dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
     cache = Cache(parts.sharing.answers)
     inner: list[Stage] = [Guard(), cache, Assign(), Route(parts.rng, parts.observations)]
     return fold([parts.record, *before, *inner], dispatch)

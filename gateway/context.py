@@ -76,6 +76,8 @@ class Exchange:
     first_byte_at: float | None = None
     agreed: bool = False
     """The provider has agreed to stream, though it may still be thinking."""
+    discarded: list[tuple[Candidate, Usage]] = field(default_factory=list)
+    """Answers that were paid for and thrown away: (who gave it, what it used)."""
     # guard
     verdicts: list[str] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)

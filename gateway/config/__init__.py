@@ -34,6 +34,7 @@ from gateway.config.serving import (
     Retries,
     Server,
     Spool,
+    Structured,
     Timeouts,
     UpstreamRules,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "ShadowRules",
     "Share",
     "Spool",
+    "Structured",
     "Surface",
     "Task",
     "Teacher",

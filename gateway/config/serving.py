@@ -69,6 +69,16 @@ class Hedge(Node, frozen=True):
     budget_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
 
 
+class Structured(Node, frozen=True):
+    """What the gateway does where a provider does not guarantee the form of an answer. ``enforce``: schemas with
+    ``strict: true``, ``always`` those without it too, or ``never``. A stream is ``hold`` back until it is checked, or
+    ``pass`` on and ended with an error. ``repair``: a wrong answer is shown to its author once."""
+
+    enforce: Literal["strict", "always", "never"] = "strict"
+    on_stream: Literal["hold", "pass"] = "hold"
+    repair: bool = True
+
+
 class Retries(Node, frozen=True):
     """``attempts`` counts all tries of a call. Full jitter: a sleep is uniform in [0, base · 2^(n-1)], capped."""
 

@@ -9,7 +9,7 @@ from msgspec import Meta, field
 from gateway.config.learning import Capture, Learn, Match, Teacher, Watch
 from gateway.config.limits import Limits
 from gateway.config.models import CandidateRef
-from gateway.config.serving import Hedge
+from gateway.config.serving import Hedge, Structured
 from gateway.config.values import Name, Node
 from optimizer.routing.attempts import FailureKind
 from optimizer.routing.facts import Constraints
@@ -59,6 +59,7 @@ class Task(Node, frozen=True):
     limits: Limits | None = None
     fallback_on: list[FailureKind] | None = None
     """What another candidate is asked after; None: as the policy says, else ``optimizer.routing.attempts.FALLBACK``."""
+    structured: Structured | None = None
 
 
 class Policy(Node, frozen=True):
@@ -73,4 +74,5 @@ class Policy(Node, frozen=True):
     constraints: Constraints | None = None
     sticky: Literal["user", "conversation"] | None = None
     fallback_on: list[FailureKind] | None = None
+    structured: Structured | None = None
     hedge: Hedge | None = None

@@ -16,7 +16,7 @@ from gateway.protocol.chat import Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -105,6 +105,9 @@ class AnthropicCodec:
 
     def stream(self) -> AnthropicStream:
         return AnthropicStream(self._name)
+
+    def enforces(self, model: str) -> Enforcement:
+        return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED
 
 
 class _Blocks:

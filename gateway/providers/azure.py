@@ -44,7 +44,8 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
 
 class AzureCodec(OpenAICodec):
     def __init__(self, name: str, base: str, headers: dict[str, str], version: str) -> None:
-        super().__init__(name, f"{base}/v1/chat/completions", headers, Profile(base_url=base))
+        profile = Profile(base, structured="strict", json_mode="strict", strict_tools="strict")
+        super().__init__(name, f"{base}/v1/chat/completions", headers, profile)
         self._base, self._version = base, version
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:

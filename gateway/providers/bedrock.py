@@ -20,7 +20,7 @@ from gateway.protocol.chat import Usage
 from gateway.providers.aws import BrokenMessage, Credentials, Message, MessageParser, signed_headers
 from gateway.providers.bedrock_request import request_body
 from gateway.providers.capabilities import Ability, abilities
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
@@ -134,6 +134,9 @@ class BedrockCodec:
 
     def stream(self) -> BedrockStream:
         return BedrockStream(self._name)
+
+    def enforces(self, model: str) -> Enforcement:
+        return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED
 
 
 class BedrockStream:

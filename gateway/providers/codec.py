@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -19,6 +19,25 @@ class UpstreamRequest(Struct, frozen=True):
     headers: dict[str, str]
     body: bytes
     socket: str = ""
+
+
+class Enforcement(Struct, frozen=True):
+    """How far a model's provider holds an answer to its form.
+
+    ``schema`` for ``response_format: json_schema``: ``strict`` (the provider guarantees it), ``guided`` (it is told
+    and may err), ``json`` (it knows ``json_object`` only) or ``prompt`` (it knows neither). ``json`` the same for
+    ``json_object``. ``tools`` for tools with ``strict: true``; ``plain``: the provider refuses the word.
+    ``settled``: what ``models:`` says of the model changes nothing.
+    """
+
+    schema: Literal["strict", "guided", "json", "prompt"] = "guided"
+    json: Literal["strict", "guided", "prompt"] = "guided"
+    tools: Literal["strict", "guided", "plain"] = "guided"
+    settled: bool = True
+
+
+CLAUDE_ENFORCES = Enforcement("strict", "prompt", "strict")
+NOT_ENFORCED = Enforcement("prompt", "prompt", "plain")
 
 
 class AttemptFailed(Exception):
@@ -59,3 +78,6 @@ class Codec(Protocol):
         """The failure an error status stands for."""
 
     def stream(self) -> StreamDecoder: ...
+
+    def enforces(self, model: str) -> Enforcement:
+        """What the provider guarantees of this model's structured answers."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -88,6 +88,9 @@ class CohereCodec:
 
     def stream(self) -> CohereStream:
         return CohereStream(self._name)
+
+    def enforces(self, model: str) -> Enforcement:
+        return Enforcement("guided", "guided", "guided")
 
 
 # ------------------------------------------------------------------------------------------------ request

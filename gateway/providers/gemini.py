@@ -16,7 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.shapes import signed
 from gateway.providers.capabilities import Ability, abilities
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -91,6 +91,10 @@ class GeminiCodec:
 
     def stream(self) -> GeminiStream:
         return GeminiStream(self._name)
+
+    def enforces(self, model: str) -> Enforcement:
+        """Gemini decodes within the schema, but passes over keywords that it does not know."""
+        return Enforcement("guided", "guided", "plain")
 
 
 class _Candidate:

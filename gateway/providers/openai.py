@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -16,7 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.gemini.shapes import HINTS
 from gateway.protocol.sse import EventParser, EventTooLarge
-from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
+from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, nonsense, object_in, refusal
 
@@ -30,6 +30,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     base_url: str
     usage_in_stream: bool = True
+    structured: Literal["strict", "guided", "json", "prompt"] = "guided"
+    json_mode: Literal["strict", "guided", "prompt"] = "guided"
+    strict_tools: Literal["strict", "guided", "plain"] = "guided"
 
 
 @cache
@@ -103,6 +106,10 @@ class OpenAICodec:
 
     def stream(self) -> OpenAIStream:
         return OpenAIStream(self)
+
+    def enforces(self, model: str) -> Enforcement:
+        profile = self._profile
+        return Enforcement(profile.structured, profile.json_mode, profile.strict_tools, settled=False)
 
     def _object(self, body: bytes) -> dict[str, Any]:
         return object_in(self._name, body)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from gateway import errors
 from gateway.asking import Asker, UpstreamStream
@@ -16,6 +17,7 @@ from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
+from gateway.stages.structure import Structure
 from gateway.storage.records import Attempt
 from gateway.student import answer_of, ask_student
 from optimizer.routing.attempts import (
@@ -47,10 +49,12 @@ class Dispatch:
         observe: StudentObserver,
         rng: random.Random,
         gate: Gate | None = None,
+        structure: Structure | None = None,
     ) -> None:
         self._asker, self._observe, self._rng = asker, observe, rng
         self._gate = gate if gate is not None else Gate()
         self._breakers, self._hedging = self._gate.breakers, Hedging()
+        self._structure = structure if structure is not None else Structure()
 
     async def __call__(self, exchange: Exchange) -> Answer:
         plan = exchange.plan
@@ -91,7 +95,10 @@ class Dispatch:
             return None
         exchange.confidence, exchange.student_text = found.confidence, found.text
         sure = found.confidence >= rung.threshold
-        took = _note(exchange, rung, began, "ok" if sure else "escalated", 200, found.confidence)
+        outcome = "ok" if sure else "escalated"
+        if sure and not self._structure.accepts(exchange, found.text):
+            sure, outcome = False, "invalid"
+        took = _note(exchange, rung, began, outcome, 200, found.confidence)
         exchange.student_ms = took
         self._observe(rung.student, True, took)
         rate = exchange.runtime.config.engines.classifier.usd_per_cpu_hour
@@ -149,12 +156,13 @@ class Dispatch:
         rung = rungs[position]
         more = position + 1 < len(rungs)
         spill = more and "busy" in chosen
-        answer: _Asked
+        answer: Answer
         if hedge is None:
             answer = await self._try(exchange, rung, spill=spill)
         else:
             other = rungs[position + 1] if more else rung
             rung, answer = await self._hedge(exchange, rung, other, hedge)
+        answer = await self._structure.settled(exchange, rung, answer, partial(self._again, exchange, rung))
         if isinstance(answer, WholeAnswer):
             if more and answer.finish_reason == "content_filter" and "content_filter" in chosen:
                 raise failed(
@@ -186,8 +194,18 @@ class Dispatch:
         hedging.took(rung.candidate.name, time.monotonic() - began)
         return found
 
-    async def _try(self, exchange: Exchange, rung: Rung, *, spill: bool) -> _Asked:
+    async def _again(self, exchange: Exchange, rung: Rung, body: Mapping[str, Any]) -> WholeAnswer:
+        """The same candidate once more, with another body and for a whole answer. Raises AttemptFailed."""
+        answer = await self._try(exchange, rung, spill=False, repair=body)
+        assert isinstance(answer, WholeAnswer)
+        return answer
+
+    async def _try(
+        self, exchange: Exchange, rung: Rung, *, spill: bool, repair: Mapping[str, Any] | None = None
+    ) -> _Asked:
         """One attempt, with its note on the exchange and its mark on the breaker."""
+        body = self._structure.body(exchange, rung, exchange.body if repair is None else repair)
+        whole = repair is not None or not exchange.request.streamed
         began = time.monotonic()
         try:
             passage = await self._gate.enter(
@@ -199,7 +217,7 @@ class Dispatch:
             raise
         try:
             with passage:
-                answer = await self._ask(exchange, rung)
+                answer = await self._ask(exchange, rung, body, whole=whole)
                 if not isinstance(answer, WholeAnswer):
                     passage.until_end(answer)
         except AttemptFailed as problem:
@@ -212,16 +230,11 @@ class Dispatch:
         _note(exchange, rung, began, "ok", 200)
         return answer
 
-    async def _ask(self, exchange: Exchange, rung: Rung) -> _Asked:
-        remaining = _remaining(exchange)
-        if exchange.request.streamed:
-            return await self._asker.stream(
-                exchange.runtime, rung.candidate, exchange.body, remaining=remaining, agreed=exchange.agree
-            )
-        answer, _ = await self._asker.whole(
-            exchange.runtime, rung.candidate, exchange.body, remaining=remaining
-        )
-        return answer
+    async def _ask(self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool) -> _Asked:
+        runtime, candidate, remaining = exchange.runtime, rung.candidate, _remaining(exchange)
+        if whole:
+            return (await self._asker.whole(runtime, candidate, body, remaining=remaining))[0]
+        return await self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
 
 
 def _remaining(exchange: Exchange) -> float:
@@ -285,7 +298,7 @@ def _final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
     failure, error = asked[-1].failure, asked[-1].error
     if failure.retry_after is not None:
         error.headers.setdefault("retry-after", str(int(failure.retry_after + 0.999)))
-    elif failure.kind in ("failed", "timeout", "throttled", "credentials"):
+    elif failure.kind in ("failed", "timeout", "throttled", "credentials", "invalid"):
         error.headers.setdefault("x-should-retry", "false")
     return error
 

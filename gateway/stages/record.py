@@ -157,7 +157,7 @@ def record_of(
         cached_tokens=usage.cached if usage else 0,
         completion_tokens=usage.completion if usage else 0,
         tokens_estimated=usage.estimated if usage else False,
-        cost_usd=exchange.cost_usd if rung else 0.0,
+        cost_usd=exchange.cost_usd if rung or exchange.discarded else 0.0,
         teacher_cost_usd=exchange.teacher_cost_usd if rung else 0.0,
         confidence=exchange.confidence,
         arm=plan.arm if plan else "plain",

@@ -20,7 +20,7 @@ class Attempt(Struct, frozen=True):
     provider: str
     model: str
     role: str  # student | teacher | plain
-    outcome: str  # ok | escalated | refused | failed | timeout | cancelled
+    outcome: str  # ok | escalated | refused | failed | timeout | cancelled | invalid
     status: int
     latency_ms: float
     confidence: float | None = None

@@ -18,15 +18,25 @@ FailureKind = Literal[
     "content_filter",
     "context_length",
     "unsupported",
+    "invalid",
 ]
 """``refused``: the request's own fault, of which ``content_filter`` and ``context_length`` are two that another
 model may not find; ``busy``: our own bound on calls to this provider; ``credentials``: our own key;
-``unsupported``: this candidate has no such parameter, so it was not asked at all."""
+``unsupported``: this candidate has no such parameter, so it was not asked at all; ``invalid``: it answered, and
+not in the form that was asked for."""
 
-FALLBACK: tuple[FailureKind, ...] = ("throttled", "failed", "timeout", "credentials", "busy", "unsupported")
+FALLBACK: tuple[FailureKind, ...] = (
+    "throttled",
+    "failed",
+    "timeout",
+    "credentials",
+    "busy",
+    "unsupported",
+    "invalid",
+)
 """What another candidate is asked after, unless the policies choose otherwise."""
 
-_FINAL = frozenset({"refused", "content_filter", "context_length", "credentials", "busy", "unsupported"})
+_FINAL = frozenset({"refused", "content_filter", "context_length", "credentials", "busy", "unsupported", "invalid"})
 
 
 class Failure(Struct, frozen=True):
