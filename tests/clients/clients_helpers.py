@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gateway_server import KEY
 from google import genai
 from google.genai import types
 from scripted import Behaviour, Line, chunk, sse
 
+HERE = Path(__file__).parent
 POLICIES = """
 providers:
   openai: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}
@@ -35,6 +39,21 @@ PIXEL = bytes.fromhex(
 )
 ARGS = ({"city": "Bonn"}, {"city": "Köln"})
 """What the two parallel calls of the scripted answers ask."""
+
+
+def absent(what: str) -> None:
+    """Skips, visibly; fails where nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI may skip nothing")
+    pytest.skip(what)
+
+
+def node() -> str:
+    """Node's path; skips where it or its packages are not there."""
+    found = shutil.which("node") or ""
+    if not found or not (HERE / "node" / "node_modules").is_dir():
+        absent("needs node, and `npm ci` in tests/clients/node")
+    return found
 
 
 def policies_over(folder: Path, url: str, more: str = "") -> Path:

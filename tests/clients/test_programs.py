@@ -10,19 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from clients_helpers import ARGS, CALLS, chunked, completion
+from clients_helpers import ARGS, CALLS, HERE, absent, chunked, completion, node
 from gateway_server import KEY, Gateway
 from scripted import Line, Provider
 
-HERE = Path(__file__).parent
 OLD = os.environ.get("UNDERSTUDY_OLD_OPENAI", "")
-NODE = shutil.which("node") or ""
 CITY = '{"name": "Bonn", "people": 336465}'
 BUSY = {"error": {"message": "slow down", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
 COMMON: dict[str, Any] = {
@@ -88,22 +84,14 @@ async def test_openai_for_python(served: Gateway, upstream: Provider, version: s
 
 @pytest.mark.parametrize("program", ["openai", "ai openai", "ai openai-chat", "ai compatible"])
 async def test_clients_for_node(served: Gateway, upstream: Provider, program: str) -> None:
-    if not NODE or not (HERE / "node" / "node_modules").is_dir():
-        absent("needs node, and `npm ci` in tests/clients/node")
     upstream.behave = answer
     name, _, kind = program.partition(" ")
-    told = await run([NODE, f"{name}.mjs"], served, *([kind] if kind else []))
+    told = await run([node(), f"{name}.mjs"], served, *([kind] if kind else []))
     expected = COMMON if kind else COMMON | RESPONSES
     if kind == "openai":  # asks the Responses API, where OpenAI says 400 to a model that is not there
         expected = expected | {"lost": [400, "model_not_found"]}
     assert told == expected
     assert_sent(upstream)
-
-
-def absent(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{what}, and CI may skip nothing")
-    pytest.skip(what)
 
 
 def assert_sent(upstream: Provider) -> None:
