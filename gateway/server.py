@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 
+from gateway.admin_key import WeakKey
 from gateway.bootstrap import build
 from gateway.config import Server
 from gateway.policy.checks import bind_problem
@@ -21,6 +22,7 @@ from gateway.policy.files import PolicyError, read
 from gateway.resilience.connections import Bounds, PatientProtocol, protocol
 from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
+from gateway.storage.spool_format import SpoolKeyError
 from gateway.telemetry.logs import setup_logging
 from gateway.workers import listening
 
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Home(options.home.resolve()) if options.home else Home.from_env()
     try:
         app, config = build(home, options.policies, os.environ)
-    except PolicyError as problem:
+    except (PolicyError, SpoolKeyError, WeakKey) as problem:
         print(problem, file=sys.stderr)
         return 1
     server = config.server

@@ -28,7 +28,6 @@ REDIS = "UNDERSTUDY_REDIS_URL"
 _POLL_S = 0.05
 _SLACK_S = 10.0
 _GIVE_UP = 3
-_LIVED_S = 5.0
 _SAME_REQUEST_S = 2.0
 
 
@@ -72,15 +71,15 @@ class _Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
         self._started = now
 
-    def ended(self, now: float) -> tuple[int, float] | None:
-        """The status of a process that has just ended and how long it lived; notes when it starts again."""
+    def ended(self, now: float) -> int | None:
+        """The status of a process that has just ended, else None; notes when it starts again."""
         status = self.process.poll() if self.process is not None else None
         if status is None:
             return None
-        self.process, lived = None, now - self._started
-        self.deaths = 1 if lived > SETTLED_S else self.deaths + 1
+        self.process = None
+        self.deaths = 1 if now - self._started > SETTLED_S else self.deaths + 1
         self.again_at = now + restart_delay(self.deaths)
-        return status, lived
+        return status
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -96,7 +95,7 @@ class Workers:
         self._workers = [_Worker(number, command, group) for number in range(1, count + 1)]
         self._grace = grace_s
         self._asked = 0.0
-        self._impatient = self._reload = self._settled = False
+        self._impatient = self._reload = False
 
     def run(self) -> int:
         """Exit status: 0 after an orderly stop, 1 when the workers cannot start or had to be killed."""
@@ -124,13 +123,11 @@ class Workers:
         self._reload = True
 
     def _revive(self, now: float) -> bool:
-        """False when a worker ends again and again and none has ever worked: what is wrong is in its log."""
+        """False when every worker ends again and again by itself: what is wrong is in the log."""
         for worker in self._workers:
-            found = worker.ended(now)
-            if found is not None:
-                status, lived = found
-                self._settled = self._settled or lived > _LIVED_S
-                if worker.deaths >= _GIVE_UP and not self._settled:
+            status = worker.ended(now)
+            if status is not None:
+                if status > 0 and all(one.deaths >= _GIVE_UP for one in self._workers):
                     return False
                 how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
                 _log.error(

@@ -1,0 +1,163 @@
+"""``understudy serve --workers 2``: real processes, a real Redis, connections that fall where the kernel puts them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gateway_server import KEY, write_policies
+from redis_server import RedisServer
+from scripted import Line, provider, sse
+from worker_house import House, until
+
+BODY: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
+LIMIT = 40
+
+
+@pytest.fixture
+def houses() -> Iterator[list[House]]:
+    made: list[House] = []
+    yield made
+    for one in made:
+        one.end()
+
+
+async def burst(house: House, count: int) -> Counter[int]:
+    """So many calls at once, each on a connection of its own."""
+
+    async def one() -> int:
+        async with house.client() as client:
+            return (await client.post("/v1/chat/completions", json=BODY)).status_code
+
+    return Counter(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def calls_by_worker(house: House) -> Counter[str]:
+    text = httpx.get(f"{house.url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
+    found: Counter[str] = Counter()
+    for line in text.splitlines():
+        if line.startswith("understudy_calls_total{") and 'status="ok"' in line:
+            found[line.split('worker="')[1][0]] += int(float(line.split()[-1]))
+    return found
+
+
+async def test_limits_are_exact_then_shared_out_and_streams_are_drained(
+    tmp_path: Path, redis_server: RedisServer, houses: list[House]
+) -> None:
+    gate = asyncio.Event()
+
+    async def behave(line: Line) -> None:
+        if line.seen.body.get("stream"):
+            await gate.wait()
+            await line.stream(sse())
+        else:
+            await line.answer()
+
+    async with provider() as upstream:
+        upstream.behave = behave
+        limited = f"limits: {{projects: {{default: {{requests_per_minute: {LIMIT}}}}}}}"
+        policies = write_policies(tmp_path / "p", {"first": upstream.url}, gateway=limited)
+        house = House(tmp_path, policies, redis_server.url)
+        houses.append(house)
+        parent = await house.start()
+        assert await burst(house, 80) == {200: LIMIT, 429: 80 - LIMIT}
+        by_worker = calls_by_worker(house)
+        assert set(by_worker) == {"1", "2"} and by_worker.total() == LIMIT
+
+        assert await burst(house, 20) == {429: 20}  # now each worker has seen the full window
+        redis_server.stop()  # and what it saw counts against its share
+        during = await burst(house, 20)
+        assert set(during) <= {200, 429} and during[200] <= 2
+        redis_server.start()
+
+        (policies / "gateway.yaml").write_text((policies / "gateway.yaml").read_text().replace(limited, ""))
+        parent.send_signal(signal.SIGHUP)
+        asked = len(upstream.seen)
+
+        async def stream() -> str:
+            async with house.client() as client:
+                answer = await client.post("/v1/chat/completions", json={**BODY, "stream": True})
+                return answer.text if answer.status_code == 200 else ""
+
+        while True:  # until both workers have read the new policies
+            if set(await burst(house, 12)) == {200}:
+                break
+            await asyncio.sleep(0.1)
+        asked = len(upstream.seen)
+        streams = [asyncio.create_task(stream()) for _ in range(8)]
+        await until(lambda: len(upstream.seen) == asked + 8, "the streams did not begin")
+        parent.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        assert parent.poll() is None
+        gate.set()
+        assert all(text.rstrip().endswith("data: [DONE]") for text in await asyncio.gather(*streams))
+        assert await asyncio.to_thread(parent.wait, 30) == 0
+
+
+async def test_a_killed_worker_loses_nothing_that_was_answered_and_comes_back(
+    tmp_path: Path, redis_server: RedisServer, houses: list[House]
+) -> None:
+    async with provider() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url})
+        house = House(tmp_path, policies, redis_server.url)
+        houses.append(house)
+        parent = await house.start(ingester=True)
+        receipts: set[str] = set()
+        statuses: Counter[int] = Counter()
+        over = False
+
+        async def load() -> None:
+            while not over:
+                with suppress(httpx.TransportError):  # the connections of the killed one break
+                    async with house.client() as client:
+                        for _ in range(5):
+                            answer = await client.post("/v1/chat/completions", json=BODY)
+                            statuses[answer.status_code] += 1
+                            receipts.add(answer.json()["id"])
+
+        working = [asyncio.create_task(load()) for _ in range(6)]
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            parent.send_signal(signal.SIGHUP)
+        assert set(statuses) == {200}
+        before = house.workers()
+        os.kill(before[0], signal.SIGKILL)
+        killed = time.monotonic()
+        await until(lambda: len(set(house.workers()) - set(before)) == 1, "no worker took its place")
+        assert time.monotonic() - killed < 10
+        taken = len(receipts)
+        await until(lambda: len(receipts) > taken + 50, "the other worker does not serve")
+        await until(lambda: house.serving() == 2, "the new worker does not serve", parent)
+        over = True
+        await asyncio.gather(*working)
+        assert set(statuses) == {200}
+        assert await asyncio.to_thread(house.stop) == [0, 0]
+    with sqlite3.connect(f"file:{house.home.database}?mode=ro", uri=True) as database:
+        ids = [row[0] for row in database.execute("select id from calls")]
+    assert len(ids) == len(set(ids)) and receipts <= set(ids), (
+        f"{len(receipts - set(ids))} answered calls are lost"
+    )
+
+
+async def test_workers_that_cannot_start_are_given_up(
+    tmp_path: Path, redis_server: RedisServer, houses: list[House]
+) -> None:
+    policies = write_policies(tmp_path / "p", {"first": "http://127.0.0.1:9"})
+    house = House(tmp_path, policies, redis_server.url)
+    houses.append(house)
+    (house.home.secrets / "spool.key").write_text("not a key")
+    with pytest.raises(AssertionError):
+        await house.start()
+    assert await asyncio.to_thread(house.processes[-1].wait, 60) == 1
+    told = house.log.read_text()
+    assert told.count("secrets/spool.key must be 32 bytes") >= 6 and "Traceback" not in told
