@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ import pytest
 from gateway_server import KEY, write_policies
 from redis_server import RedisServer
 from scripted import Line, provider, sse
-from worker_house import House, until
+from worker_house import ROOT, House, until
+
+from gateway.storage.home import Home
 
 BODY: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
 LIMIT = 40
@@ -149,15 +153,21 @@ async def test_a_killed_worker_loses_nothing_that_was_answered_and_comes_back(
     )
 
 
-async def test_workers_that_cannot_start_are_given_up(
-    tmp_path: Path, redis_server: RedisServer, houses: list[House]
-) -> None:
+def test_workers_that_cannot_start_are_given_up() -> None:
+    failing = [sys.executable, "-c", "print('the reason', flush=True); raise SystemExit(1)"]
+    parent = f"import sys; from gateway.workers import Workers; sys.exit(Workers(2, {failing!r}, 1.0).run())"
+    done = subprocess.run(
+        [sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and done.stdout.count("the reason") >= 6
+    assert "ended with status 1; it starts again" in done.stderr
+
+
+def test_a_malformed_spool_key_is_told_in_one_line(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "p", {"first": "http://127.0.0.1:9"})
-    house = House(tmp_path, policies, redis_server.url)
-    houses.append(house)
-    (house.home.secrets / "spool.key").write_text("not a key")
-    with pytest.raises(AssertionError):
-        await house.start()
-    assert await asyncio.to_thread(house.processes[-1].wait, 60) == 1
-    told = house.log.read_text()
-    assert told.count("secrets/spool.key must be 32 bytes") >= 6 and "Traceback" not in told
+    home = Home(tmp_path / "home").prepare()
+    (home.secrets / "spool.key").write_text("not a key")
+    command = [sys.executable, "-m", "gateway.server", "--policies", str(policies), "--home", str(home.root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "secrets/spool.key must be 32 bytes" in done.stderr.splitlines()[-1]
