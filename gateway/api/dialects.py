@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.api.background import Backgrounds
 from gateway.api.chat import ChatDialect, chat_routes
 from gateway.api.completions import CompletionsDialect, completion_routes
 from gateway.api.conversations import conversation_routes
@@ -18,18 +19,19 @@ from gateway.client_state import ClientStates
 from gateway.conversations import Conversations
 from gateway.live import Live
 from gateway.pipeline import Handler
+from gateway.sharing.bus import Bus
 from gateway.surface import Surface
 
 
 def dialect_routes(
-    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, surface: Surface
+    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, surface: Surface, bus: Bus
 ) -> list[Any]:
     return [
         *chat_routes(pipeline, live),
         *completion_routes(pipeline, live),
         *message_routes(pipeline, live, who),
         *gemini_routes(pipeline, live, who, surface),
-        *response_routes(pipeline, live, states, who),
+        *response_routes(pipeline, live, states, who, Backgrounds(live, states, bus)),
         *conversation_routes(live, Conversations(states), who),
     ]
 

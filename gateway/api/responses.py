@@ -6,24 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.types import ASGIApp
 
 from gateway import errors
+from gateway.api.background import Backgrounds, InBackground, Whole
+from gateway.api.files import number
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.stored import listed
 from gateway.api.stored_query import Query
 from gateway.client_state import ClientStates, ResponseState
-from gateway.context import Exchange, Principal
+from gateway.context import Principal
 from gateway.conversations import Conversations
 from gateway.live import Live
 from gateway.metering.estimate import PER_CHAR, characters, extras
 from gateway.pipeline import Handler
 from gateway.protocol.body import typed
-from gateway.protocol.chat import ChatRequest, Usage
-from gateway.protocol.responses import ResponsesRequest, chat_body
-from gateway.protocol.responses_answer import Asked, ResponseWriter, frames
+from gateway.protocol.chat import ChatRequest
+from gateway.protocol.responses import ResponsesRequest, chat_body, check_state
 from gateway.protocol.responses_items import with_ids
 
 Client = Request[Any, Any, Any]
@@ -39,8 +42,11 @@ _PARAMS = {
 class ResponsesDialect:
     endpoint, prefix = "responses", "resp_"
 
-    def __init__(self, live: Live, states: ClientStates, who: Authenticator) -> None:
-        self._live, self._states, self._who = live, states, who
+    def __init__(
+        self, live: Live, states: ClientStates, who: Authenticator, backgrounds: Backgrounds | None = None
+    ) -> None:
+        """``backgrounds`` makes responses in the background; where it is None none may be asked for."""
+        self._live, self._states, self._who, self._backgrounds = live, states, who, backgrounds
         self._conversations = Conversations(states)
 
     async def read(
@@ -48,6 +54,7 @@ class ResponsesDialect:
     ) -> Rendering:
         refuse_steering(data)
         request = typed(data, ResponsesRequest)
+        check_state(request)
         earlier: list[dict[str, Any]] = []
         if request.conversation_id is not None:
             principal = principal or self._who(headers)
@@ -55,8 +62,26 @@ class ResponsesDialect:
         elif request.previous_response_id is not None:
             principal = principal or self._who(headers)
             earlier = await self._earlier(principal, request.previous_response_id)
+        if request.background and self._backgrounds is not None:
+            principal = principal or self._who(headers)
+            return self._in_background(data, request, principal, earlier)
         body = chat_body(data, request, earlier)
         return ResponsesRendering(body, request, principal, self._live, self._states)
+
+    def _in_background(
+        self, data: dict[str, Any], request: ResponsesRequest, principal: Principal,
+        earlier: list[dict[str, Any]],
+    ) -> Rendering:  # fmt: skip
+        assert self._backgrounds is not None
+        if not request.kept:
+            raise errors.BadRequest(
+                "A response in the background has to be stored: how else would it be read? Leave 'store' out.",
+                param="store",
+                code="invalid_value",
+            )
+        body = chat_body(data, msgspec.structs.replace(request, background=None), earlier)
+        inner = ResponsesRendering(body, request, principal, self._live, self._states)
+        return InBackground(inner, principal, self._backgrounds)
 
     async def _earlier(self, principal: Principal, response_id: str) -> list[dict[str, Any]]:
         found = await self._states.conversation(principal.project, response_id)
@@ -78,65 +103,6 @@ class ResponsesDialect:
 
     def headers(self, request_id: str) -> dict[str, str]:
         return {}
-
-
-class ResponsesRendering(Rendering):
-    def __init__(
-        self,
-        body: dict[str, Any],
-        request: ResponsesRequest,
-        principal: Principal | None,
-        live: Live,
-        states: ClientStates,
-    ) -> None:
-        super().__init__(body)
-        self.principal = principal
-        self._asked, self._live, self._states = request, live, states
-        self._writer: ResponseWriter | None = None
-
-    def _written(self, exchange: Exchange) -> ResponseWriter:
-        if self._writer is None:
-            asked = Asked(exchange.call_id, exchange.received_at, exchange.request.model, self._asked)
-            self._writer = ResponseWriter(asked)
-        return self._writer
-
-    async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
-        response = self._written(exchange).whole(data, exchange.usage or Usage())
-        await self._keep(exchange, response)
-        return encode(response)
-
-    def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
-        return frames(self._written(exchange).chunk(data))
-
-    async def finish(self, exchange: Exchange) -> bytes:
-        writer = self._written(exchange)
-        events = writer.finish(exchange.usage or Usage())
-        await self._keep(exchange, writer.response)
-        return frames(events)
-
-    def failed(self, exchange: Exchange, error: errors.GatewayError) -> bytes:
-        return frames(self._written(exchange).failed(error))
-
-    async def _keep(self, exchange: Exchange, response: dict[str, Any]) -> None:
-        """The response can be read and continued before its last byte has left."""
-        principal, asked = exchange.principal, self._asked
-        if principal is None or not (asked.kept or asked.conversation_id):
-            return
-        if asked.kept:
-            self._states.keep(
-                ResponseState(
-                    id=exchange.call_id,
-                    project=principal.project,
-                    previous=asked.previous_response_id or "",
-                    input=asked.items,
-                    response=response,
-                )
-            )
-        if asked.conversation_id:
-            said = [*asked.items, *response["output"]]
-            await Conversations(self._states).continued(principal.project, asked.conversation_id, said)
-        if exchange.runtime.config.spool.ack == "durable":
-            await self._live.recorder.durable()
 
 
 def _renamed(param: str | None) -> str | None:
@@ -163,8 +129,10 @@ def page_of(items: list[dict[str, Any]], pairs: Sequence[tuple[str, str]]) -> di
     return listed(found[: asked.limit], has_more=len(found) > asked.limit)
 
 
-def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Authenticator) -> list[Any]:
-    dialect = ResponsesDialect(live, states, who)
+def response_routes(
+    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, backgrounds: Backgrounds
+) -> list[Any]:
+    dialect = ResponsesDialect(live, states, who, backgrounds)
     endpoint = Ingress(pipeline, live, dialect)
 
     async def named(request: Client) -> ResponseState:
@@ -189,28 +157,23 @@ def response_routes(pipeline: Handler, live: Live, states: ClientStates, who: Au
         return endpoint
 
     @get("/v1/responses/{response_id:str}")
-    async def retrieve_response(request: Client) -> Response[bytes]:
+    async def retrieve_response(request: Client) -> ASGIApp:
         found = await named(request)
-        if request.query_params.get("stream") == "true":
-            raise errors.BadRequest(
-                "Only responses made with 'background' can be streamed again, and this gateway makes none.",
-                param="stream",
-                code="unsupported_parameter",
-            )
-        return _json(found.response)
+        if request.query_params.get("stream") != "true":
+            return Whole(await backgrounds.now(found))
+        after = request.query_params.get("starting_after", "-1")
+        return backgrounds.stream(found, -1 if after == "-1" else number(after, "starting_after", 0, 10**9))
 
     @delete("/v1/responses/{response_id:str}", status_code=200)
     async def delete_response(request: Client) -> Response[bytes]:
         found = await named(request)
+        await backgrounds.drop(found)
         await states.delete(found.project, found.id)
         return _json({"id": found.id, "object": "response", "deleted": True})
 
     @post("/v1/responses/{response_id:str}/cancel", status_code=200)
     async def cancel_response(request: Client) -> Response[bytes]:
-        await named(request)
-        raise errors.BadRequest(
-            "Cannot cancel a synchronous response. Close the connection while it is being made instead."
-        )
+        return _json(await backgrounds.cancel(await named(request)))
 
     @get("/v1/responses/{response_id:str}/input_items")
     async def list_input_items(request: Client) -> Response[bytes]:

@@ -84,6 +84,16 @@ _EMPTY_INCLUDES = frozenset({
 })  # fmt: skip
 
 
+def check_state(request: ResponsesRequest) -> None:
+    """Raises BadRequest when a request continues two things at once."""
+    if request.conversation is not None and request.previous_response_id is not None:
+        raise BadRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of them.",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
+        )
+
+
 def chat_body(
     data: dict[str, Any], request: ResponsesRequest, earlier: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -135,12 +145,6 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
     if request.stream_options is not None and not request.stream:
         raise BadRequest(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-        )
-    if request.conversation is not None and request.previous_response_id is not None:
-        raise BadRequest(
-            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of them.",
-            param="previous_response_id",
-            code="mutually_exclusive_parameters",
         )
     goes_on = request.conversation is not None or request.previous_response_id is not None
     if not request.items and not goes_on and not request.instructions:

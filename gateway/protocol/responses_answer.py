@@ -37,7 +37,7 @@ class Asked(Struct, frozen=True):
             "object": "response",
             "created_at": int(self.created_at),
             "status": "in_progress",
-            "background": False,
+            "background": bool(asked.background),
             "conversation": {"id": asked.conversation_id} if asked.conversation_id is not None else None,
             "error": None,
             "incomplete_details": None,
@@ -86,6 +86,16 @@ class ResponseWriter:
         self.finish(usage)
         return self._response
 
+    def queued(self) -> list[Event]:
+        """The first events of a response that is made later."""
+        self._response["status"] = "queued"
+        return [self._lifecycle("response.created"), self._lifecycle("response.queued")]
+
+    def cancelled(self) -> list[Event]:
+        """The end of a response whose client thought better of it; what was said stands in its output."""
+        self._break_off("cancelled")
+        return [self._lifecycle("response.cancelled")]
+
     def chunk(self, data: dict[str, Any]) -> list[Event]:
         events = self._begin()
         return events + [event for step in self._blocks.feed(data) for event in self._events(step)]
@@ -108,15 +118,15 @@ class ResponseWriter:
     def failed(self, error: GatewayError) -> list[Event]:
         """The end of a response that broke off; what was said stands in its output."""
         events = self._begin()
+        self._break_off("failed")
+        self._response["error"] = {"code": error.code or "server_error", "message": error.message}
+        return [*events, self._lifecycle("response.failed")]
+
+    def _break_off(self, status: str) -> None:
         for item in self._items:
             if item.get("status") == "in_progress":
                 item["status"] = "incomplete"
-        self._response |= {
-            "status": "failed",
-            "error": {"code": error.code or "server_error", "message": error.message},
-            "output": self._items,
-        }
-        return [*events, self._lifecycle("response.failed")]
+        self._response |= {"status": status, "output": self._items}
 
     @property
     def response(self) -> dict[str, Any]:
@@ -128,7 +138,9 @@ class ResponseWriter:
         if self._begun:
             return []
         self._begun = True
-        return [self._lifecycle("response.created"), self._lifecycle("response.in_progress")]
+        first = [] if self._response["status"] == "queued" else [self._lifecycle("response.created")]
+        self._response["status"] = "in_progress"
+        return [*first, self._lifecycle("response.in_progress")]
 
     def _event(self, kind: str, **fields: Any) -> Event:
         number = self._sequence

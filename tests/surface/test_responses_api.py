@@ -232,7 +232,7 @@ async def test_items_become_turns(client: openai.AsyncOpenAI, upstream: Provider
 
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
-    ("background", {"background": True}),
+    ("store", {"background": True, "store": False}),
     ("previous_response_id", {"conversation": "conv_1", "previous_response_id": "resp_1"}),
     ("prompt", {"prompt": {"id": "pmpt_1"}}),
     ("truncation", {"truncation": "auto"}),
