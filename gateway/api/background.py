@@ -18,7 +18,7 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import send_whole, start_stream
+from gateway.api.http import send_whole
 from gateway.api.ingress import Rendering, encode
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.client_state import ClientStates, ResponseState
@@ -289,7 +289,13 @@ class _Followed:
         self._run, self._after = run, after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await start_stream(send, "req_" + secrets.token_hex(16), {})
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-request-id", f"req_{secrets.token_hex(16)}".encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with contextlib.aclosing(self._run.follow(self._after)) as events:  # type: ignore[type-var]
             async for event in events:
                 await send({"type": "http.response.body", "body": frames([event]), "more_body": True})
