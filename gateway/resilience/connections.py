@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import Unavailable
 from gateway.resilience.lane_cycle import LaneCycle
+from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
@@ -64,7 +64,7 @@ def _loopback(address: str) -> bool:
 Lane = Callable[[LaneCycle], Awaitable[None]]
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(StrictProtocol):
     """uvicorn has no deadline for request headers nor for a client that does not read its answer. Timers are armed
     only when a read has ended in the middle of something, so that an ordinary call needs none."""
 
@@ -77,7 +77,6 @@ class PatientProtocol(HttpToolsProtocol):
     _reading_due: asyncio.TimerHandle | None = None
     _admitted = ""
     _turned_away = False
-    _in_headers = False
     _unstarted: tuple[LaneCycle, Lane] | None = None
     _running: Any = None
     _idle_since = 0.0
@@ -102,7 +101,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._unstarted is not None:
             (cycle, lane), self._unstarted = self._unstarted, None
-            if not self.transport.is_closing():
+            if not self.refused and not self.transport.is_closing():
                 self._start_asgi_task(cycle, lane)
         if self._in_headers and self._headers_due is None:
             self._await_headers()
@@ -122,17 +121,15 @@ class PatientProtocol(HttpToolsProtocol):
             running.message_event.set()
 
     # ------------------------------------------------------------------ headers
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_headers = True
-
     def on_headers_complete(self) -> None:
-        self._in_headers = False
         self._disarm()
+        super().on_headers_complete()
+
+    def accepted(self) -> None:
         lane = self.lanes.get(self.url)
         plain = lane is not None and self.parser.get_method() == b"POST" and not self.parser.should_upgrade()
         if lane is None or not plain or self.parser.get_http_version() != "1.1":
-            super().on_headers_complete()
+            super().accepted()
             return
         before = self.cycle
         cycle = LaneCycle(
@@ -234,19 +231,16 @@ def protocol(bounds: Bounds) -> type[PatientProtocol]:
     return type("BoundProtocol", (PatientProtocol,), {"bounds": bounds, "doors": Doors()})
 
 
-def _raw(line: str, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-    return head.encode() + b"retry-after: 1\r\nconnection: close\r\n\r\n" + body
-
-
-_FULL = _raw(
+_FULL = raw_answer(
     "503 Service Unavailable",
     Unavailable(
         "The gateway has as many connections as it allows. Try again in a moment.",
         code="too_many_connections",
     ).body(),
+    b"retry-after: 1\r\n",
 )
-_SLOW = _raw(
+_SLOW = raw_answer(
     "408 Request Timeout",
     Unavailable("The request's headers arrived too slowly. Send it again.", code="request_timeout").body(),
+    b"retry-after: 1\r\n",
 )

@@ -45,7 +45,12 @@ class LaneCycle:
         self._expects_continue = expects_continue
         self._waiter: asyncio.Future[None] | None = None
         self._call: asyncio.Task[Any] | None = None
-        self._head = b""
+        self._head, self._begun = b"", False
+
+    @property
+    def response_started(self) -> bool:
+        """Whether bytes of a streamed answer are on their way."""
+        return self._begun and not self._head
 
     # ------------------------------------------------------------------ the protocol's side
     def set(self) -> None:
@@ -110,7 +115,7 @@ class LaneCycle:
             self._complete()
 
     async def begin(self, headers: Mapping[str, str]) -> None:
-        self._head = self._lines(200, headers, "transfer-encoding: chunked")
+        self._head, self._begun = self._lines(200, headers, "transfer-encoding: chunked"), True
 
     async def more(self, data: bytes) -> None:
         await self._writable()
