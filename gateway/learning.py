@@ -24,6 +24,8 @@ from gateway.stages.dispatch import ask_student
 from gateway.stages.route import student_provider
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, PairKind, PairRecord
+from gateway.structured.demand import enforcement
+from gateway.structured.wording import fitted
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung
@@ -183,7 +185,8 @@ class Learner:
         candidate = Candidate(provider=ref.provider, model=ref.model)
         runtime: Runtime = exchange.runtime
         with await self._enter(runtime, candidate):
-            answer, _ = await self._asker.whole(runtime, candidate, exchange.body, remaining=60.0)
+            body = fitted(exchange.body, enforcement(runtime, candidate))
+            answer, _ = await self._asker.whole(runtime, candidate, body, remaining=60.0)
         if answer.finish_reason != "stop":
             return None, None
         return answer.text, self._accountant.extra_cost(exchange, candidate, answer.usage)

@@ -20,7 +20,7 @@ def fitted(body: Mapping[str, Any], level: Enforcement) -> Mapping[str, Any]:
     changed: dict[str, Any] = {}
     dropped = ""
     if form == "json_schema" and level.schema in ("json", "prompt"):
-        schema = body["response_format"]["json_schema"]["schema"]
+        schema = (body["response_format"].get("json_schema") or {}).get("schema", {})
         changed["messages"] = _instructed(body["messages"], _with_schema(schema))
         if level.schema == "json":
             changed["response_format"] = {"type": "json_object"}

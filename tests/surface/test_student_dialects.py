@@ -43,11 +43,11 @@ async def label(line: Line) -> None:
     await line.answer(200, answer, {"x-understudy-cpu-ms": "2"})
 
 
-def install(home: Home) -> None:
+def install(home: Home, shape: str = SHAPE) -> None:
     migrate(home.database_url)
     writer = SqlWriter(write_engine(home.database_url))
     try:
-        student = Student(id="stu", project="default", task="sorting", fingerprint=SHAPE, version=1,
+        student = Student(id="stu", project="default", task="sorting", fingerprint=shape, version=1,
                           recipe="classifier", round=1, threshold=0.8)  # fmt: skip
         made = writer.execute(AddStudent(student, "data", {}, 1.0))
         for stage in (Stage.SHADOW, Stage.CANARY, Stage.LIVE):
