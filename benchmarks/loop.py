@@ -206,7 +206,7 @@ def _parsed() -> argparse.Namespace:
     if options.encoder is not None:
         options.encoder = options.encoder.resolve()
     if options.first is None:
-        options.first = max(50, round(options.capture * (0.25 if options.encoder else 0.5)))
+        options.first = min(options.capture, max(50, options.capture // 8))
     if options.rate is None:
         options.rate = 35.0 if options.encoder else 125.0  # an encoder's shadow answers must keep up
     if options.first < 50 or options.capture < options.first:

@@ -30,7 +30,7 @@ class Calibration(Struct, frozen=True):
 
     A call is answered when its confidence >= threshold. ``lower``: one-sided Clopper–Pearson bound of the
     agreement, at the confidence 1 − ``level`` at which the threshold was tested (level ≤ delta). ``tested``:
-    how many thresholds were looked at.
+    how many thresholds were looked at. ``provisional``: nothing is certified; see ``suggest_threshold``.
     """
 
     threshold: float | None
@@ -43,6 +43,7 @@ class Calibration(Struct, frozen=True):
     target: float
     delta: float
     min_answered: int
+    provisional: bool = False
 
 
 def choose_threshold(
@@ -85,6 +86,51 @@ def choose_threshold(
             lower=lower, level=level, tested=tested, target=target, delta=delta, min_answered=min_answered,
         )  # fmt: skip
     return _with_tested(best, tested)
+
+
+def suggest_threshold(
+    confidence: Sequence[float],
+    agree: Sequence[bool],
+    *,
+    target: float,
+    delta: float,
+    min_answered: int = 50,
+) -> Calibration:
+    """A threshold for a student that has too few calibration calls for a certified one.
+
+    The loosest that answers ``min_answered`` calls or more and whose *observed* agreement is at least half-way
+    from ``target`` to one. The half-way mark pays for having looked at all of them; no error rate is claimed,
+    so such a student rests on its gates alone. ``lower`` is the Clopper–Pearson bound at 1 − delta of this one
+    threshold. Raises as ``choose_threshold`` does.
+    """
+    _check(confidence, agree, target, delta, min_answered)
+    ranked = sorted(zip(confidence, agree, strict=True), key=lambda pair: -pair[0])
+    wanted, agreed, found = (1 + target) / 2, 0, (0, 0)
+    for answered, (sure, match) in enumerate(ranked, start=1):
+        agreed += bool(match)
+        ends_here = answered == len(ranked) or ranked[answered][0] < sure  # equal confidences go together
+        if ends_here and answered >= min_answered and agreed >= wanted * answered:
+            found = answered, agreed
+    answered, agreed = found
+    return Calibration(
+        threshold=float(ranked[answered - 1][0]) if answered else None, n=len(ranked), answered=answered,
+        agreed=agreed, lower=clopper_pearson_lower(agreed, answered, 1 - delta), level=0.0, tested=0,
+        target=target, delta=delta, min_answered=min_answered, provisional=True,
+    )  # fmt: skip
+
+
+def calibrate(
+    pairs: Sequence[tuple[float, bool]], *, target: float, delta: float, min_answered: int,
+    provisional: int | None,
+) -> Calibration:  # fmt: skip
+    """The certified threshold for (confidence, agreed) calls; where there is none and ``provisional`` allows it, the
+    suggested one that answers at least so many of them. Raises ValueError."""
+    confidence, agree = [one for one, _ in pairs], [one for _, one in pairs]
+    found = choose_threshold(confidence, agree, target=target, delta=delta, min_answered=min_answered)
+    if found.threshold is not None or provisional is None:
+        return found
+    suggested = suggest_threshold(confidence, agree, target=target, delta=delta, min_answered=provisional)
+    return found if suggested.threshold is None else suggested
 
 
 def _grid(negated: list[float], min_answered: int) -> list[tuple[int, float]]:

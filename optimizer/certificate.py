@@ -18,9 +18,9 @@ from math import isclose
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from optimizer.cascade import choose_threshold
+from optimizer.cascade import calibrate
 from optimizer.gates import GateResult, GateSettings, Outcome, Terms
 from optimizer.rollout import NEXT, Decision, Promote, Reject, Stage, Student, advance, screen
 from optimizer.stats.multiplicity import Multiplicity, divide
@@ -37,11 +37,16 @@ _STAGE_OF: dict[Kind, Stage] = {
 
 
 class Screening(Struct, frozen=True, tag="screening", forbid_unknown_fields=True):
-    """Evidence for candidate → shadow: (confidence, agreed) of each call, in the order of the split."""
+    """Evidence for candidate → shadow: (confidence, agreed) of each call, in the order of the split.
+
+    ``provisional``: the least answered calls of a threshold that is taken when none can be certified; left
+    out when the policies do not allow one.
+    """
 
     calibration: tuple[tuple[float, bool], ...]
     holdout: tuple[tuple[float, bool], ...]
     min_answered: Annotated[int, Meta(ge=1)] = 100
+    provisional: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
 
 
 class Log(Struct, frozen=True, tag="log", forbid_unknown_fields=True):
@@ -150,12 +155,12 @@ def _decide(draft: Certificate) -> tuple[float | None, Decision]:
     student = _student(draft)
     if isinstance(draft.evidence, Log):
         return draft.threshold, advance(student, draft.evidence.outcomes, draft.gates, draft.terms)
-    calibration = choose_threshold(
-        [confidence for confidence, _ in draft.evidence.calibration],
-        [agreed for _, agreed in draft.evidence.calibration],
+    calibration = calibrate(
+        draft.evidence.calibration,
         target=draft.terms.target,
         delta=draft.terms.delta,
         min_answered=draft.evidence.min_answered,
+        provisional=draft.evidence.provisional or None,
     )
     least = calibration.threshold
     holdout = draft.evidence.holdout

@@ -95,9 +95,9 @@ def screen(
 ) -> Decision:
     """May a fresh student answer copies of the traffic (it serves nobody yet)?
 
-    It needs a certified threshold, and the holdout's answered calls must not contradict the target: their
-    one-sided Clopper–Pearson upper bound at 1 − delta stays at or above it. Raises ValueError for a student
-    that is no candidate.
+    It needs a threshold, certified or, where the policies allow that, provisional, and the holdout's answered
+    calls must not contradict the target: their one-sided Clopper–Pearson upper bound at 1 − delta stays at or
+    above it. Raises ValueError for a student that is no candidate.
     """
     _expect(student, Stage.CANDIDATE)
     results = (_calibrated(calibration), _uncontradicted(holdout_agreed, holdout_answered, terms))
@@ -124,6 +124,13 @@ def _calibrated(calibration: Calibration) -> GateResult:
         )
         return GateResult(gate="calibration", verdict="fail", reason=reason, numbers=numbers)
     numbers["threshold"] = calibration.threshold
+    if calibration.provisional:
+        reason = (
+            f"no threshold can be certified on {calibration.n} calls; provisionally it answers at confidence "
+            f"{calibration.threshold:.4g} or above, where {calibration.agreed} of {calibration.answered} agree, and "
+            f"the gates alone have to prove it"
+        )
+        return GateResult(gate="calibration", verdict="pass", reason=reason, numbers=numbers)
     reason = (
         f"answers {calibration.answered} of {calibration.n} calibration calls at confidence "
         f"{calibration.threshold:.4g} or above; {calibration.agreed} agree: at least {calibration.lower:.2%}"

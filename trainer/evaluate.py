@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
-from optimizer.cascade import Calibration, choose_threshold
+from optimizer.cascade import Calibration, calibrate
 from optimizer.certificate import Screening
 from optimizer.gates import Terms
 from optimizer.scorers import Comparison, agrees
@@ -24,6 +24,7 @@ from trainer.recipes import SAME, Trained
 _TIMED_CALLS, _TIMED_GENERATIONS = 200, 20
 _LABELS_SHOWN = 50
 MIN_ANSWERED = 100
+PROVISIONAL_ANSWERED = 50
 
 
 class Exam(Struct, frozen=True):
@@ -41,10 +42,11 @@ class _Mark(Struct, frozen=True):
 
 
 def examine(
-    trained: Trained, version: Version, *, terms: Terms, comparison: Comparison
+    trained: Trained, version: Version, *, terms: Terms, comparison: Comparison, provisional: bool = False
 ) -> Exam:
     """Answers the raw calibration and holdout calls and compares with the teacher. A cross-fitted student's
-    calibration calls are those of its training part, each answered by a model that never saw its fold."""
+    calibration calls are those of its training part, each answered by a model that never saw its fold.
+    ``provisional``: a threshold that cannot be certified yet is allowed."""
     if trained.crossfit:
         calibration = _crossfitted(trained, version.part("train"), comparison)
     else:
@@ -54,13 +56,14 @@ def examine(
         calibration=tuple((mark.confidence, mark.agree) for mark in calibration),
         holdout=tuple((mark.confidence, mark.agree) for mark in holdout),
         min_answered=MIN_ANSWERED,
+        provisional=PROVISIONAL_ANSWERED if provisional else UNSET,
     )
-    chosen = choose_threshold(
-        [mark.confidence for mark in calibration],
-        [mark.agree for mark in calibration],
+    chosen = calibrate(
+        evidence.calibration,
         target=terms.target,
         delta=terms.delta,
-        min_answered=MIN_ANSWERED,
+        min_answered=evidence.min_answered,
+        provisional=evidence.provisional or None,
     )
     metrics = {
         "calibration": msgspec.to_builtins(chosen),

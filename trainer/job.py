@@ -69,7 +69,10 @@ def execute(lesson: Lesson) -> dict[str, Any]:
     artifact = _train(lesson, where, version)
     lesson.say(0.85, "examining", f"examining {where.student} on calls it never saw")
     terms, _ = levels(lesson.learn, where.round, where.earlier_promotions)
-    exam = examine(registry.as_trained(artifact), version, terms=terms, comparison=lesson.learn.comparison)
+    exam = examine(
+        registry.as_trained(artifact), version, terms=terms,
+        comparison=lesson.learn.comparison, provisional=lesson.learn.provisional,
+    )  # fmt: skip
     lesson.say(0.95, "registering", _summary(exam.metrics["holdout"]), {"holdout": exam.metrics["holdout"]})
     settled = registry.register(
         lesson.run, where, artifact, exam,

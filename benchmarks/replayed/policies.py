@@ -17,11 +17,11 @@ prices:
     simulated-teacher-large:
       {{input: 2.50, output: 10.00, as_of: "2026-06-21", source: "simulated, priced like gpt-4o"}}
 promotion:
-  shadow: {{sample: 1.0, gates: [{{type: agreement, margin: 0.05}}]}}
+  shadow: {{sample: 1.0, gates: [{{type: agreement, margin: 0.1}}]}}
   canary:
     share: 0.9
     reask_rate: 0.5
-    gates: [{{type: agreement, margin: 0.05}}, {{type: latency, max_p95_ms: 2000}}]
+    gates: [{{type: agreement, margin: 0.05}}, {{type: latency, max_p95_ms: 5000}}]
 policies:
   - {{name: cost_first, strategy: cascade}}
 tasks:
@@ -29,7 +29,7 @@ tasks:
     policy: cost_first
     teacher: {{provider: simulated, model: simulated-teacher-large, may_train_on_outputs: true}}
     capture: {{rate: 1.0, mask: false}}
-    watch: {{reask_rate: 0.02}}
+    watch: {{reask_rate: 0.02, max_p95_latency_ms: 5000}}
     learn: {learn}
 """
 
@@ -37,9 +37,17 @@ tasks:
 def write(
     folder: Path, *, teacher_url: str, first: int, capture: int, target: float, encoder: Path | None
 ) -> Path:
-    """``first`` captured calls make the first student, ``capture`` the second and last."""
+    """``first`` captured calls make the first student, ``capture`` the second and last.
+
+    A copy serves nobody, so shadow asks for less (85 % refuted) than the step from canary to live (90 %). The
+    teacher is a look-up: asking it twice to learn its ceiling would cost and say nothing.
+    """
     learn = {
         "calibration": "crossfit",
+        "provisional": True,
+        "delta": 0.1,
+        "ceiling_calls": 0,
+        "max_calls": capture,
         "approval": "automatic",
         "target": target,
         "min_calls": first,

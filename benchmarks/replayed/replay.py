@@ -49,6 +49,7 @@ class Replay:
     totals_then: Totals = field(default_factory=Totals)
     live_from: dict[str, int] = field(default_factory=dict)
     _stages: dict[str, str] = field(default_factory=dict)
+    _runs: int = 0
 
     async def go(self, rows: Sequence[Row]) -> None:
         """Sends every row once. Raises WalkFailed when the product stops."""
@@ -83,16 +84,18 @@ class Replay:
     # ------------------------------------------------------------ between bursts
     def _settle(self) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        expects_run = bool(self.due) and self.captured >= self.due[0]
         while True:
             self.check()
             with contextlib.suppress(httpx.HTTPError):
                 task = self.admin.task(TASK)
                 ingested = task.captured_calls >= self.captured
                 is_open = any(run.state in {"queued", "running"} for run in task.runs)
-                if expects_run and is_open:
+                proving = any(one.stage in {"shadow", "canary"} for one in task.students)
+                while self.due and len(task.runs) > self._runs:
                     self.due.pop(0)
-                    expects_run = False
+                    self._runs += 1
+                # no successor is trained while a student is being proven
+                expects_run = bool(self.due) and self.captured >= self.due[0] and not proving
                 if ingested and not is_open and not expects_run:
                     self._note(task.students)
                     return

@@ -93,6 +93,9 @@ class Learn(Node, frozen=True):
     calibration: Literal["split", "crossfit"] = "split"
     """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
     them too and chooses it from predictions by models that never saw the call."""
+    provisional: bool = False
+    """While the calls are too few to certify a threshold, a student may go into shadow with one that they only
+    suggest. It is then proven by the gates alone: target − margin with alpha, and no certified target."""
     encoder: str | None = None
     """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
     features: Literal["auto", "tfidf", "embedding", "both"] = "auto"

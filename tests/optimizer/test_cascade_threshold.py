@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.cascade import _grid, choose_threshold
+from optimizer.cascade import _grid, calibrate, choose_threshold, suggest_threshold
 from optimizer.stats.intervals import clopper_pearson_lower
 
 TARGET, DELTA = 0.95, 0.05
@@ -120,3 +120,29 @@ def test_bad_terms_are_refused() -> None:
         choose_threshold([], [], target=1.0, delta=DELTA)
     with pytest.raises(ValueError, match="min_answered"):
         choose_threshold([], [], target=TARGET, delta=DELTA, min_answered=0)
+
+
+def test_with_few_calls_a_threshold_is_suggested_and_says_that_it_is_not_certified() -> None:
+    pairs = [(1 - i / 400, i < 120 or i % 3 > 0) for i in range(400)]  # the 120 surest agree, then two of three
+    args = {"target": TARGET, "delta": 0.03, "min_answered": 100}
+    assert not calibrate(pairs, **args, provisional=50).provisional  # 0.95^100 is small enough to certify
+    few = [*pairs[:80], *((sure, False) for sure, _ in pairs[80:160])]
+    assert calibrate(few, **args, provisional=None).threshold is None
+    found = calibrate(few, **args, provisional=50)
+    assert found.provisional
+    assert found.level == 0
+    assert found.answered == 82  # 80 of 82 are 97.56 %, 80 of 83 are fewer than half-way from 95 % to 100 %
+    assert sum(sure >= (found.threshold or 0) for sure, _ in few) == found.answered
+
+
+def test_nothing_is_suggested_below_its_least_calls_or_agreement() -> None:
+    short, bad = [True] * 48 + [False] * 100, [False, *[True] * 30, False] * 10
+    for agree in (short, bad):
+        confidence = [1 - i / 1000 for i in range(len(agree))]
+        assert suggest_threshold(confidence, agree, target=TARGET, delta=DELTA).threshold is None
+
+
+def test_calls_of_equal_confidence_are_suggested_together() -> None:
+    confidence, agree = [0.9] * 60 + [0.8] * 60, [True] * 60 + [True, False] * 30
+    found = suggest_threshold(confidence, agree, target=TARGET, delta=DELTA)
+    assert (found.threshold, found.answered) == (0.9, 60)

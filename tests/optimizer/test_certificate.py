@@ -67,7 +67,13 @@ def screening() -> Certificate:
     return conclude(draft(kind="screening", evidence=evidence))
 
 
-GOOD = {"shadow": shadow(), "screening": screening()}
+def provisional() -> Certificate:
+    pairs = [(1 - i / 500, i < 70) for i in range(300)]
+    evidence = Screening(calibration=tuple(pairs), holdout=tuple(pairs[:40]), provisional=50)
+    return conclude(draft(kind="screening", evidence=evidence))
+
+
+GOOD = {"shadow": shadow(), "screening": screening(), "provisional": provisional()}
 
 
 @pytest.mark.parametrize("kind", sorted(GOOD))
@@ -217,3 +223,12 @@ def test_hiding_names_changes_no_verdict() -> None:
     ]
     terms = terms_of(0.95, 0.02, LEVELS)
     assert Agreement().judge(hidden(log, "salt"), terms) == Agreement().judge(log, terms)
+
+
+def test_a_provisional_threshold_says_so_and_needs_the_policies_leave() -> None:
+    granted = GOOD["provisional"]
+    assert "the gates alone have to prove it" in granted.results[0].reason
+    evidence = msgspec.structs.replace(granted.evidence, provisional=msgspec.UNSET)
+    refused = conclude(msgspec.structs.replace(granted, evidence=evidence))
+    assert (granted.verdict, refused.verdict) == ("promote", "reject")
+    assert b"provisional" not in to_json(GOOD["screening"])  # certificates from before keep their digest

@@ -189,3 +189,24 @@ def test_a_hostile_artifact_is_refused(artifact, harm, monkeypatch, tmp_path) ->
         load(folder)
     assert str(tmp_path) not in str(refusal.value)
     assert not Path("exploded").exists()
+
+
+def test_the_words_of_an_answer_teach_a_little() -> None:
+    """While calls are few, a call that names an answer is a little likelier to have it."""
+    answers = ("card_arrival", "exchangeRate", "PIN blocked")
+    words, about = ("arrival", "rate", "blocked"), ("now", "today", "why", "soon")
+    texts = [f"{word} {more}" for word in words for more in about]
+    pairs = [(text, answer) for text in texts for answer in answers]  # the words themselves tell nothing
+    named = learn(pairs)
+    mute = learn([(text, str(answers.index(answer))) for text, answer in pairs])
+    for word, answer in (("arrival", 0), ("rate", 1), ("blocked", 2)):
+        said = probabilities(named.parameters, [f"{word} now"])[0]
+        assert named.answers[int(said.argmax())] == answers[answer]
+        assert np.ptp(probabilities(mute.parameters, [f"{word} now"])[0]) < 1e-6
+
+
+def test_hints_are_no_calls() -> None:
+    rows = [Example(f"{word} {n}", f"{word}_case", fold=n % 5) for n in range(20) for word in ("lost", "late")]
+    _, student = train_first("auto", rows, seed=1, tick=lambda *_: None)
+    assert len(student.crossfit) == len(rows)
+    assert student.numbers["rows"] == len(rows)

@@ -140,3 +140,13 @@ def make_run():
         )  # fmt: skip
 
     return run
+
+
+def test_few_calls_suggest_a_threshold_where_the_policies_allow_it() -> None:
+    version = version_of(calls(90))
+    trained = learn(version)
+    strict = examine(trained, version, terms=TERMS, comparison="exact")
+    early = examine(trained, version, terms=TERMS, comparison="exact", provisional=True)
+    assert strict.calibration.threshold is None
+    assert early.calibration.threshold is not None
+    assert early.calibration.provisional

@@ -39,23 +39,25 @@ class Head:
 
 def fit_head(
     matrix: Any, labels: Labels, weight: Array, count: int, seed: int, tick: Callable[[float], None],
-    fold: Labels | None = None,
+    fold: Labels | None = None, *, hints: int = 0,
 ) -> Head:  # fmt: skip
     """Fits on a ``matrix`` (scipy CSR or dense) with one ``weight`` a row. ``count`` labels, numbered from 0;
     ``tick`` hears progress in [0, 1]. ``fold``: which rows are predicted together by a model without them.
 
-    A row of weight 0 teaches nothing and is predicted all the same; its label may be -1 (none of them).
+    A row of weight 0 teaches nothing and is predicted all the same; its label may be -1 (none of them). The last
+    ``hints`` rows are no calls: they teach every model, and nothing is judged or chosen by them.
     """
+    calls = len(labels) - hints
     teaches = weight > 0
     weights = np.where(teaches, weight, 0.0)
     weights[teaches] *= _row_weights(labels[teaches], count)
     if fold is None:
-        fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
+        fold = np.random.default_rng(seed).permutation(calls) % _FOLDS
     strengths = (10.0,) if len(labels) * count > _LARGE else _STRENGTHS
     best: tuple[float, float, float, Array] | None = None
     for done, strength in enumerate(strengths):
         logits = _out_of_fold(matrix, labels, count, weights, fold, strength)
-        seen = logits[teaches], labels[teaches]
+        seen = logits[teaches[:calls]], labels[:calls][teaches[:calls]]
         temperature = float(np.float32(_temperature(*seen)))  # as the artifact will hold it
         loss = _loss(*seen, temperature)
         if best is None or loss < best[0]:
@@ -93,10 +95,11 @@ def _row_weights(labels: Labels, count: int) -> Array:
 def _out_of_fold(
     matrix: Any, labels: Labels, count: int, weights: Array, fold: Labels, strength: float
 ) -> Array:
-    logits = np.zeros((len(labels), count))
+    logits = np.zeros((len(fold), count))
     for number in np.unique(fold):
-        held = fold == number
-        rest = ~held & (weights > 0)
+        held = np.flatnonzero(fold == number)
+        rest = weights > 0
+        rest[held] = False
         coefficients, bias = _fit(matrix[rest], labels[rest], count, weights[rest], strength)
         logits[held] = matrix[held] @ coefficients.T.astype(np.float64) + bias
     return logits
