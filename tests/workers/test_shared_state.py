@@ -4,6 +4,7 @@ process but the event loop."""
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,9 +20,13 @@ from redis_server import RedisServer
 from scripted import Behaviour, Line, Provider, provider, usual
 
 from gateway.cli import main
+from gateway.config import Config, UpstreamRules
+from gateway.providers import OpenAIProvider
+from gateway.providers.credentials import ProviderKey
 from gateway.routing.observations import Observations
 from gateway.sharing.link import Link
 from gateway.sharing.redis_bus import RedisBus
+from gateway.sharing.shares import share_of
 from gateway.storage.home import Home
 from gateway.storage.spool_format import load_cipher
 from optimizer.routing.plan import Candidate
@@ -73,6 +78,20 @@ async def until(true: Callable[[], bool], what: str) -> None:
     while not true():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.01)
+
+
+async def shared_again(upstream: Provider, here: httpx.AsyncClient, there: httpx.AsyncClient) -> None:
+    """Returns when one asks for the other and one reads what the other keeps."""
+    end = time.monotonic() + 20
+    while True:
+        before, text = len(upstream.seen), f"{time.monotonic()}"
+        made = (await ask(here, text)).json()["id"]
+        found = await there.get(f"/v1/chat/completions/{made}")
+        await ask(there, text)
+        if len(upstream.seen) == before + 1 and found.status_code == 200:
+            return
+        assert time.monotonic() < end, "nothing is shared again after Redis came back"
+        await asyncio.sleep(0.1)
 
 
 async def ask(client: httpx.AsyncClient, text: str = "hi", **more: Any) -> httpx.Response:
@@ -306,19 +325,38 @@ async def test_without_redis_everything_is_a_miss_and_nothing_an_error(
             assert (await here.get(f"/v1/chat/completions/{made[-2]}")).status_code == 200  # its own
             assert (await here.get("/metrics")).status_code == 200
             redis_server.start()
+            await shared_again(upstream, here, there)
 
-            async def shared() -> bool:
-                fresh = (await ask(here, f"{time.monotonic()}")).json()["id"]
-                return (await there.get(f"/v1/chat/completions/{fresh}")).status_code == 200
 
-            end = time.monotonic() + 15
-            while not await shared():
-                assert time.monotonic() < end, "nothing is shared again after Redis came back"
-                await asyncio.sleep(0.1)
-            before = len(upstream.seen)
-            await ask(here, "afterwards")
-            await ask(there, "afterwards")
-            assert len(upstream.seen) == before + 1
+async def test_a_hung_redis_delays_nothing_for_long(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 0.2)
+    async with scripted() as upstream:
+        policies = write_policies(tmp_path / "p", {"first": upstream.url}, gateway=CACHED)
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as (here, there):
+            await ask(here)
+            redis_server.signal(signal.SIGSTOP)
+            for number in range(10):
+                assert (await ask((here, there)[number % 2], f"{number}")).status_code == 200
+            assert len(upstream.seen) == 11
+            redis_server.signal(signal.SIGCONT)
+            await shared_again(upstream, here, there)
+
+
+def test_what_nobody_counts_together_is_divided() -> None:
+    keys: list[str | ProviderKey] = ["plain", ProviderKey("limited", requests_per_minute=9)]
+    whole = Config(
+        providers={"a": OpenAIProvider(api_keys=keys), "b": OpenAIProvider(api_key="one")},
+        upstreams={"a": UpstreamRules(max_concurrent=10, max_queue=0)},
+    )
+    part = share_of(whole, 4)
+    assert (part.upstreams["a"].max_concurrent, part.upstreams["a"].max_queue) == (3, 0)
+    assert part.upstreams["b"].max_concurrent == 128 and part.server.max_connections == 250
+    assert part.providers["a"] == OpenAIProvider(
+        api_keys=["plain", ProviderKey("limited", requests_per_minute=3)]
+    )
+    assert part.providers["b"] is whole.providers["b"] and share_of(whole, 1) is whole
 
 
 @pytest.mark.parametrize("workers", ["2", "64"])
