@@ -10,6 +10,7 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import Message, Scope
 
 from gateway import errors
 from gateway.api.line import Line
@@ -38,12 +39,21 @@ def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes,
             HTTPException: _framework,
             Exception: _unknown,
         },
+        before_send=[_name],
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
     app.lanes = lanes
     return app
+
+
+async def _name(message: Message, scope: Scope) -> None:
+    """Every answer has a request id, those too that are no call."""
+    if message["type"] == "http.response.start":
+        headers = message["headers"] = list(message["headers"])
+        if not any(name.lower() == b"x-request-id" for name, _ in headers):
+            headers.append((b"x-request-id", f"req_{secrets.token_hex(16)}".encode()))
 
 
 def _respond(error: errors.GatewayError) -> Response[bytes]:
