@@ -187,16 +187,16 @@ class Blocks:
         reasoning = next((delta[name] for name in _REASONING if isinstance(delta.get(name), str)), "")
         if reasoning:
             yield _Piece(("reasoning", 0), reasoning)
-        content, notes = delta.get("content"), _dicts(delta.get("annotations"))
+        content, notes = delta.get("content"), dicts(delta.get("annotations"))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
-            logprobs = _dicts(found.get("content")) if isinstance(found, dict) else []
+            logprobs = dicts(found.get("content")) if isinstance(found, dict) else []
             yield _Piece(
                 ("text", 0), content if isinstance(content, str) else "", logprobs=logprobs, annotations=notes
             )
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield _Piece(("refusal", 0), delta["refusal"])
-        for at, call in enumerate(_dicts(delta.get("tool_calls"))):
+        for at, call in enumerate(dicts(delta.get("tool_calls"))):
             yield self._call(call, at)
 
     def _call(self, call: dict[str, Any], at: int) -> _Piece:
@@ -217,7 +217,7 @@ class Blocks:
 
 def choice_at(data: dict[str, Any], index: int = 0) -> dict[str, Any] | None:
     """One choice of a chunk or a completion; one without an index is the first."""
-    for choice in _dicts(data.get("choices")):
+    for choice in dicts(data.get("choices")):
         if (choice.get("index") or 0) == index:
             return choice
     return None
@@ -228,7 +228,7 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
     reasoning = {name: message[name] for name in _REASONING if message.get(name)}
-    calls = [{**call, "index": at} for at, call in enumerate(_dicts(message.get("tool_calls")))]
+    calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
     spoken = {"content": message.get("content"), "annotations": message.get("annotations")}
     others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
     for delta in (reasoning, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
@@ -237,5 +237,6 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     yield {"choices": [{"index": index, "delta": {}, **last}]}
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The maps of a list; junk is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

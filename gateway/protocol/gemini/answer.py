@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.protocol.blocks import Block, Blocks, Close, More, Step, as_chunks, choice_at
+from gateway.protocol.blocks import Block, Blocks, Close, More, Step, as_chunks, choice_at, dicts
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.request import PARAMS
 from gateway.protocol.gemini.shapes import signature_of
@@ -83,7 +83,7 @@ class _Candidate:
         delta = (choice_at(chunk, index) or {}).get("delta")
         if isinstance(delta, dict):
             self._signature = signature_of(delta) or self._signature
-            parts += [_image(one) for one in delta.get("images") or [] if isinstance(one, dict)]
+            parts += [_image(one) for one in dicts(delta.get("images"))]
         return parts
 
     def _parts(self, step: Step) -> list[dict[str, Any]]:
@@ -113,9 +113,7 @@ class _Candidate:
         }
         if self._logprobs:
             told["logprobsResult"] = _logprobs(self._logprobs)
-            told["avgLogprobs"] = sum(one.get("logprob") or 0.0 for one in self._logprobs) / len(
-                self._logprobs
-            )
+            told["avgLogprobs"] = _mean([one.get("logprob") for one in self._logprobs])
         grounding = _grounding(self._sources, "".join(self._texts))
         return told | ({"groundingMetadata": grounding} if grounding else {})
 
@@ -158,8 +156,7 @@ def error_payload(error: GatewayError) -> dict[str, Any]:
 
 
 def _indexes(data: dict[str, Any]) -> list[int]:
-    choices = data.get("choices")
-    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    found = dicts(data.get("choices"))
     return sorted({one["index"] if isinstance(one.get("index"), int) else 0 for one in found})
 
 
@@ -186,10 +183,15 @@ def _logprobs(tokens: list[dict[str, Any]]) -> dict[str, Any]:
         return {"token": one.get("token"), "logProbability": one.get("logprob")}
 
     found: dict[str, Any] = {"chosenCandidates": [told(one) for one in tokens]}
-    beside = [[told(other) for other in one.get("top_logprobs") or []] for one in tokens]
+    beside = [[told(other) for other in dicts(one.get("top_logprobs"))] for one in tokens]
     if any(beside):
         found["topCandidates"] = [{"candidates": others} for others in beside]
     return found
+
+
+def _mean(values: list[Any]) -> float | None:
+    known = [value for value in values if isinstance(value, int | float)]
+    return sum(known) / len(known) if known else None
 
 
 def _grounding(annotations: list[dict[str, Any]], text: str) -> dict[str, Any]:
