@@ -47,6 +47,7 @@ class StrictProtocol(HttpToolsProtocol):
     refused = False
     """Nothing more is read from this connection."""
     _arrived = _head_bytes = _framing = 0
+    _known_host = b""
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
@@ -118,8 +119,10 @@ class StrictProtocol(HttpToolsProtocol):
             return BadRequest("Speak HTTP/1.1.", status=505)
         if hosts > 1 or (not hosts and version == "1.1"):
             return BadRequest("A request needs exactly one Host header.")
-        if hosts and _HOST.fullmatch(headers[names.index(b"host")][1]) is None:
-            return BadRequest("The Host header is no host name.")
+        if hosts and (host := headers[names.index(b"host")][1]) != self._known_host:
+            if _HOST.fullmatch(host) is None:
+                return BadRequest("The Host header is no host name.")
+            self._known_host = host
         if names.count(b"authorization") > 1 or names.count(b"x-api-key") > 1:
             return BadRequest("A request may carry one key only.")
         if b"transfer-encoding" in names and headers[names.index(b"transfer-encoding")][1].lower() != b"chunked":
