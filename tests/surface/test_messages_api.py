@@ -9,7 +9,7 @@ import anthropic
 import httpx
 import pytest
 from gateway_server import KEY, Gateway
-from scripted import Line, Provider
+from scripted import COMPLETION, Line, Provider
 from surface_helpers import INTERLEAVED, PARALLEL, WEATHER, call, say, stream
 
 from gateway.storage.records import CallRecord
@@ -260,3 +260,13 @@ async def test_json_schema_reaches_the_provider(claude: anthropic.AsyncAnthropic
     sent = upstream.seen[0].body
     assert sent["reasoning_effort"] == "high"
     assert sent["response_format"]["json_schema"]["schema"] == WEATHER
+
+
+async def test_what_was_written_to_a_cache_stands_beside_the_input(
+    claude: anthropic.AsyncAnthropic, upstream: Provider
+) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 30, "cache_write_tokens": 20}}
+    upstream.behave = lambda line: line.answer(200, {**COMPLETION, "usage": usage})
+    ask: Any = [{"role": "user", "content": "hi"}]
+    told = (await claude.messages.create(model="triage", max_tokens=9, messages=ask)).usage
+    assert (told.input_tokens, told.cache_read_input_tokens, told.cache_creation_input_tokens) == (50, 30, 20)
