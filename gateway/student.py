@@ -11,19 +11,19 @@ from gateway.masking import mask, unmask
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.assemble import split
 from gateway.protocol.chat import last_user_text
-from gateway.providers.classifier import CPU_HEADER, confidence_of
+from gateway.providers.classifier import CPU_HEADER, ENGINE_HEADER, confidence_of
 from gateway.providers.codec import AttemptFailed
 from optimizer.routing.attempts import Failure
 from optimizer.routing.plan import Rung
 
 
 class StudentReply:
-    """What a student said: text with the client's own values back in it, probability, CPU milliseconds."""
+    """What a student said: text with the client's own values back in it, probability, milliseconds of ``engine``."""
 
-    __slots__ = ("confidence", "cpu_ms", "text")
+    __slots__ = ("confidence", "cpu_ms", "engine", "text")
 
-    def __init__(self, text: str, confidence: float, cpu_ms: float) -> None:
-        self.text, self.confidence, self.cpu_ms = text, confidence, cpu_ms
+    def __init__(self, text: str, confidence: float, cpu_ms: float, engine: str) -> None:
+        self.text, self.confidence, self.cpu_ms, self.engine = text, confidence, cpu_ms, engine
 
 
 async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining: float) -> StudentReply:
@@ -43,7 +43,8 @@ async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining
         cpu_ms = float(headers.get(CPU_HEADER, "0"))
     except ValueError:
         cpu_ms = 0.0
-    return StudentReply(unmask(answer.text, masked.values), confidence, cpu_ms)
+    engine = headers.get(ENGINE_HEADER, "classifier")
+    return StudentReply(unmask(answer.text, masked.values), confidence, cpu_ms, engine)
 
 
 def answer_of(exchange: Exchange, text: str) -> Answer:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway import admin_key
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
+from gateway.commands.engines import engine_parts
 from gateway.config import Config
 from gateway.policy.checks import bind_problem
 from gateway.providers import ClassifierProvider
@@ -78,7 +79,12 @@ def up(options: Namespace) -> int:
 
 
 def tree(
-    config: Config, home: Home, policies: Path, host: str, port: int, env: Mapping[str, str],
+    config: Config,
+    home: Home,
+    policies: Path,
+    host: str,
+    port: int,
+    env: Mapping[str, str],
     workers: int = 1,
 ) -> tuple[Part, ...]:
     """The parts in the order of their start: the ingester first, because it migrates the database."""
@@ -95,15 +101,7 @@ def tree(
             env=shared,
         )
     ]
-    if config.engines.classifier.enabled:
-        engine = Part(
-            name="engine",
-            command=_module("trainer.engines.classifier", *places),
-            ready=lambda: answers_on(home.engine_socket),
-            stop_order=3,
-            env={**shared, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        parts.append(engine)
+    parts += engine_parts(config, home, shared)
     gateway = Part(
         name="gateway",
         command=_gateway(workers, config, rules, host, port),

@@ -36,7 +36,9 @@ from gateway.config.serving import (
     Spool,
     Structured,
     Timeouts,
+    TransformersEngine,
     UpstreamRules,
+    VllmEngine,
 )
 from gateway.config.tasks import Defaults, Policy, Rule, Task
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
@@ -85,7 +87,9 @@ __all__ = [
     "Task",
     "Teacher",
     "Timeouts",
+    "TransformersEngine",
     "UpstreamRules",
+    "VllmEngine",
     "Watch",
     "YamlKey",
 ]

@@ -97,8 +97,36 @@ class ClassifierEngine(Node, frozen=True):
     usd_per_cpu_hour: Annotated[float, Meta(ge=0)] = 0.05
 
 
+class VllmEngine(Node, frozen=True):
+    """vLLM, for adapters of one ``base``, in an environment of its own whose interpreter is ``python``.
+    ``usd_per_hour`` prices a student's answers by their share of the engine's time."""
+
+    base: str
+    python: str
+    max_adapters: Annotated[int, Meta(ge=1, le=256)] = 8
+    max_rank: Annotated[int, Meta(ge=1, le=512)] = 64
+    max_length: Annotated[int, Meta(ge=64)] = 2048
+    usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+    arguments: list[str] = []
+    """Passed on to vLLM as they are."""
+
+
+class TransformersEngine(Node, frozen=True):
+    """Language models on this machine without vLLM, weights merged; at most ``max_students`` in memory."""
+
+    max_students: Annotated[int, Meta(ge=1, le=64)] = 2
+    usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Engines(Node, frozen=True):
     classifier: ClassifierEngine = field(default_factory=ClassifierEngine)
+    vllm: VllmEngine | None = None
+    transformers: TransformersEngine | None = None
+
+    def usd_per_hour(self, engine: str) -> float:
+        """What an hour of an engine's time costs; that of the built-in engine is CPU time."""
+        found = {"vllm": self.vllm, "transformers": self.transformers}.get(engine)
+        return self.classifier.usd_per_cpu_hour if found is None else found.usd_per_hour
 
 
 class Spool(Node, frozen=True):

@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.providers.openai import OpenAICodec, Profile
 
 CPU_HEADER = "x-understudy-cpu-ms"
+ENGINE_HEADER = "x-understudy-engine"
 
 
 class ClassifierProvider(Struct, frozen=True, tag="classifier", tag_field="type", forbid_unknown_fields=True):

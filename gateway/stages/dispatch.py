@@ -101,7 +101,7 @@ class Dispatch:
         took = _note(exchange, rung, began, outcome, 200, found.confidence)
         exchange.student_ms = took
         self._observe(rung.student, True, took)
-        rate = exchange.runtime.config.engines.classifier.usd_per_cpu_hour
+        rate = exchange.runtime.config.engines.usd_per_hour(found.engine)
         exchange.student_cost_usd = found.cpu_ms / 3_600_000 * rate
         if not sure:
             return None

@@ -79,6 +79,14 @@ class Home:
     def engine_socket(self) -> Path:
         return self._socket("engine.sock")
 
+    @property
+    def vllm_socket(self) -> Path:
+        return self._socket("vllm.sock")
+
+    @property
+    def transformers_socket(self) -> Path:
+        return self._socket("transformers.sock")
+
     def _socket(self, name: str) -> Path:
         path = self.root / name
         if len(str(path)) <= _LONGEST_SOCKET:

@@ -9,10 +9,12 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.cli import main
 from gateway.commands import start
+from gateway.config import Engines, TransformersEngine, VllmEngine
 from gateway.keys import digest_of, well_formed
 from gateway.storage.commands import EnqueueRun
 from gateway.storage.home import Home
@@ -20,7 +22,19 @@ from gateway.storage.sql_reader import open_reader
 from gateway.storage.writers import open_writer
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "serve", "ingest", "trainer", "engine", "check", "keys", "runs", "demo", "migrate", "verify"]
+COMMANDS = [
+    "up",
+    "serve",
+    "ingest",
+    "trainer",
+    "engine",
+    "check",
+    "keys",
+    "runs",
+    "demo",
+    "migrate",
+    "verify",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +116,24 @@ def test_the_tree_starts_the_ingester_first_and_stops_it_last(tmp_path: Path) ->
     stopped = sorted(parts, key=lambda part: part.stop_order)
     assert [part.name for part in stopped] == ["gateway", "trainer", "engine", "ingester"]
     assert {part.name: part.nice for part in parts}["trainer"] == 19
+
+
+def test_engines_for_language_models_join_the_tree(tmp_path: Path) -> None:
+    loaded = start.read_policies(ROOT / "policies")
+    assert loaded is not None
+    engines = Engines(
+        vllm=VllmEngine(base="/models/small", python="/opt/vllm/bin/python", arguments=["--enforce-eager"]),
+        transformers=TransformersEngine(max_students=3),
+    )
+    config = msgspec.structs.replace(loaded.config, engines=engines)
+    parts = {
+        one.name: one for one in start.tree(config, Home(tmp_path), ROOT / "policies", "127.0.0.1", 8080, {})
+    }
+    assert list(parts) == ["ingester", "engine", "vllm", "transformers", "gateway", "trainer"]
+    assert parts["vllm"].ready is None, "a minute of starting must not keep the gateway waiting"
+    assert parts["vllm"].command[-2:] == ("--", "--enforce-eager")
+    assert "--vllm-base" in parts["engine"].command
+    assert engines.usd_per_hour("classifier") == engines.classifier.usd_per_cpu_hour
 
 
 # ---------------------------------------------------------------- keys
@@ -186,7 +218,9 @@ def test_unlimited_only_when_said_so() -> None:
 )  # fmt: skip
 def test_options_that_make_no_sense(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create", "--name", "x", *wrong]) == 1
-    assert re.search(r"understudy: --(rpm|expires|scopes|project|tpm|budget-usd-day)", capsys.readouterr().err)
+    assert re.search(
+        r"understudy: --(rpm|expires|scopes|project|tpm|budget-usd-day)", capsys.readouterr().err
+    )
 
 
 def test_migrate_can_run_twice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +234,9 @@ def test_runs_are_listed_read_and_cancelled(capsys: pytest.CaptureFixture[str]) 
     assert main(["runs", "list"]) == 0
     assert "There are no runs" in capsys.readouterr().out
     writer = open_writer(Home.from_env().prepare())
-    run = writer.execute(EnqueueRun(kind="train", project="p", task="t", fingerprint="f", params={}, at=time.time()))
+    run = writer.execute(
+        EnqueueRun(kind="train", project="p", task="t", fingerprint="f", params={}, at=time.time())
+    )
     writer.close()
     assert main(["runs", "cancel", run.id]) == 0
     assert f"Cancelled: {run.id}" in capsys.readouterr().out

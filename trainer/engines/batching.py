@@ -21,11 +21,12 @@ from trainer.predictor import Ranked, answer
 @dataclass(frozen=True, slots=True)
 class Reply:
     """``top``: the five likeliest answers with their probabilities, best first. ``cpu_ms``: this question's
-    share of the CPU time its batch took."""
+    share of the CPU time its batch took, or of the time its engine was busy. ``engine``: whose time that was."""
 
     top: tuple[tuple[str, float], ...]
     cpu_ms: float
     digest: str
+    engine: str = "classifier"
 
 
 @dataclass(slots=True)

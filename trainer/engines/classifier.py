@@ -1,4 +1,4 @@
-"""The built-in engine: serves classifier students over the OpenAI protocol on a unix socket.
+"""The built-in engine: serves students over the OpenAI protocol on a unix socket.
 
     python -m trainer.engines.classifier --home DIR [--batch-window-ms 1] [--max-batch 64]
 
@@ -8,46 +8,30 @@
     POST /v1/students/unload    {"student": id}
     GET  /healthz
 
-Students are loaded on demand and verified before they serve. Masking is the caller's work.
+Classifiers and extractors are computed here; language models are asked of vLLM or of the transformers server behind
+it. Students are loaded on demand and verified before they serve. Masking is the caller's work.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
-import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import uvicorn
 from msgspec import Struct
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from gateway.errors import BadRequest, GatewayError, Internal, MethodNotAllowed, NotFound, TooLarge
+from gateway.errors import BadRequest
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, last_user_text
 from gateway.storage.home import Home
 from trainer.engines import wire
+from trainer.engines.asgi import Application, Response, serve_on
+from trainer.engines.backend import Backend
 from trainer.engines.batching import Students
-
-MAX_BODY = 16 * 1024 * 1024
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-
-class Response(Struct, frozen=True):
-    body: bytes
-    status: int = 200
-    content_type: bytes = b"application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+from trainer.engines.generators import Generators
 
 
 class _Named(Struct, frozen=True):
@@ -55,41 +39,31 @@ class _Named(Struct, frozen=True):
 
 
 class Engine:
-    """The ASGI application: unpack, ask the students, pack."""
+    """Unpacks, asks the students, packs."""
 
-    def __init__(self, students: Students) -> None:
-        self._students = students
-        self._routes: dict[str, tuple[str, Callable[[bytes], Awaitable[Response]]]] = {
+    def __init__(self, students: Students, generators: Generators) -> None:
+        self._students, self._generators = students, generators
+
+    def application(self) -> Application:
+        return Application({
             "/v1/chat/completions": ("POST", self._complete),
             "/v1/models": ("GET", self._models),
             "/v1/students/load": ("POST", self._load),
             "/v1/students/unload": ("POST", self._unload),
             "/healthz": ("GET", self._health),
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await self._handler(scope)(await _body(receive))
-        except GatewayError as problem:
-            response = Response(problem.body(), status=problem.status)
-        except Exception as problem:  # the boundary: nothing inside leaks, the loop goes on
-            response = Response(Internal(repr(problem)).body(), status=500)
-        await _send(send, response)
-
-    def _handler(self, scope: Scope) -> Callable[[bytes], Awaitable[Response]]:
-        if scope["path"] not in self._routes:
-            raise NotFound("This engine has no such path.")
-        method, handler = self._routes[scope["path"]]
-        if scope["method"] != method:
-            raise MethodNotAllowed(f"Use {method} for this path.")
-        return handler
+        })  # fmt: skip
 
     async def _complete(self, body: bytes) -> Response:
         request = typed(decode_object(body), ChatRequest)
         if request.n is not None and request.n > 1:
-            raise BadRequest("A classifier student gives one answer: n must be 1.", param="n")
-        reply = await self._students.ask(request.model, last_user_text(request.messages))
-        headers = ((b"x-understudy-cpu-ms", b"%.4f" % reply.cpu_ms),)
+            raise BadRequest("A student gives one answer: n must be 1.", param="n")
+        generative = self._generators.is_generative(request.model)
+        answerer = self._generators if generative else self._students
+        reply = await answerer.ask(request.model, last_user_text(request.messages))
+        headers = (
+            (b"x-understudy-cpu-ms", b"%.4f" % reply.cpu_ms),
+            (b"x-understudy-engine", reply.engine.encode()),
+        )
         if request.streamed:
             text = b"".join(wire.events(request, reply, time.time()))
             return Response(text, content_type=b"text/event-stream; charset=utf-8", headers=headers)
@@ -100,96 +74,48 @@ class Engine:
 
     async def _load(self, body: bytes) -> Response:
         student = typed(decode_object(body), _Named).student
-        await self._students.load(student)
+        if self._generators.is_generative(student):
+            await self._generators.load(student)
+        else:
+            await self._students.load(student)
         return Response(msgspec.json.encode({"student": student, "loaded": True}))
 
     async def _unload(self, body: bytes) -> Response:
         student = typed(decode_object(body), _Named).student
-        was_loaded = self._students.unload(student)
+        was_loaded = self._students.unload(student) or await self._generators.unload(student)
         return Response(msgspec.json.encode({"student": student, "loaded": False, "was_loaded": was_loaded}))
 
     async def _health(self, _: bytes) -> Response:
-        return Response(msgspec.json.encode({"status": "ok", "students_loaded": self._students.count()}))
+        return Response(
+            msgspec.json.encode(
+                {
+                    "status": "ok",
+                    "students_loaded": self._students.count(),
+                    "backends": await self._generators.health(),
+                }
+            )
+        )
 
 
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The request ended before its body did.")
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY:
-            raise TooLarge(f"The body is larger than {MAX_BODY} bytes.")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-async def _send(send: Send, response: Response) -> None:
-    headers: Headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", b"%d" % len(response.body)),
-        *response.headers,
-    ]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal ends :meth:`serve` normally, so that the socket is removed afterwards."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, setattr, self, "should_exit", True)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening socket only its owner may use; one left by a killed engine is removed. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(1024)
-    return listener
-
-
-async def serve(home: Home, *, batch_window_ms: float, max_batch: int, capacity: int) -> None:
+async def serve(
+    home: Home, *, batch_window_ms: float, max_batch: int, capacity: int, vllm_base: str = "", vllm_adapters: int = 8,
+    local_students: int = 0,
+) -> None:  # fmt: skip
     """Serves until SIGTERM or SIGINT; then finishes what was asked and removes the socket."""
     students = Students(
         home.artifacts, window_s=batch_window_ms / 1000.0, max_batch=max_batch, capacity=capacity
     )
-    listener = listen(home.engine_socket)
-    inode = home.engine_socket.stat().st_ino
-    config = uvicorn.Config(
-        Engine(students),
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
+    generators = Generators(
+        home.artifacts,
+        vllm=Backend("vllm", home.vllm_socket, vllm_adapters) if vllm_base else None,
+        vllm_base=vllm_base,
+        local=Backend("transformers", home.transformers_socket, local_students) if local_students else None,
     )
     try:
-        await _Server(config).serve(sockets=[listener])
+        await serve_on(home.engine_socket, Engine(students, generators).application())
     finally:
         students.close()
-        listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            if home.engine_socket.stat().st_ino == inode:  # a newer engine may have taken the name
-                home.engine_socket.unlink()
+        await generators.close()
 
 
 def main() -> None:
@@ -198,6 +124,11 @@ def main() -> None:
     parser.add_argument("--batch-window-ms", type=float, default=1.0)
     parser.add_argument("--max-batch", type=int, default=64)
     parser.add_argument("--max-students", type=int, default=32, help="students kept in memory")
+    parser.add_argument("--vllm-base", default="", help="the base vLLM serves adapters of")
+    parser.add_argument("--vllm-adapters", type=int, default=8, help="adapters vLLM holds at a time")
+    parser.add_argument(
+        "--transformers-students", type=int, default=0, help="students of the transformers server"
+    )
     options = parser.parse_args()
     home = Home(options.home.resolve()) if options.home else Home.from_env()
     home.prepare()
@@ -208,6 +139,9 @@ def main() -> None:
             batch_window_ms=options.batch_window_ms,
             max_batch=options.max_batch,
             capacity=options.max_students,
+            vllm_base=options.vllm_base,
+            vllm_adapters=options.vllm_adapters,
+            local_students=options.transformers_students,
         )
     )
 

@@ -34,14 +34,20 @@ def speak(speaker: Speaker, texts: Sequence[str], longest: int, *, sample: bool 
     found: dict[int, Utterance] = {}
     for start in range(0, len(order), _TOGETHER):
         these = order[start : start + _TOGETHER]
-        said = _batch(speaker, [texts[number] for number in these], longest, sample)
+        said = _write_on(speaker, [speaker.prompt(texts[number]) for number in these], longest, sample=sample)
         found |= dict(zip(these, said, strict=True))
     return [found[number] for number in range(len(texts))]
 
 
-def _batch(speaker: Speaker, texts: Sequence[str], longest: int, sample: bool) -> list[Utterance]:
+def continue_prompts(speaker: Speaker, prompts: Sequence[str], longest: int) -> list[Utterance]:
+    """What the model writes behind each prompt, which has its frame already; the likeliest token each time."""
+    rows = [speaker.tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    return _write_on(speaker, rows, longest, sample=False)
+
+
+def _write_on(speaker: Speaker, rows: Sequence[Sequence[int]], longest: int, *, sample: bool) -> list[Utterance]:
     tokenizer = speaker.tokenizer
-    tokens, mask = padded([speaker.prompt(text) for text in texts], tokenizer.pad_token_id)
+    tokens, mask = padded(rows, tokenizer.pad_token_id)
     training = speaker.model.training
     speaker.model.eval()
     with torch.no_grad(), quiet(), speaker.autocast():
