@@ -81,7 +81,10 @@ def inside_hosts(config: Config) -> frozenset[str]:
     found: set[str] = set()
     for name, rules in config.upstreams.items():
         if rules.private_addresses:
-            urls = [getattr(config.providers.get(name), "base_url", ""), rules.health.url if rules.health else ""]
+            urls = [
+                getattr(config.providers.get(name), "base_url", ""),
+                rules.health.url if rules.health else "",
+            ]
             found |= {(urlsplit(url).hostname or "").rstrip(".").lower() for url in urls if url}
     return frozenset(found - {""})
 

@@ -123,9 +123,13 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "understudy replay --task support-triage --policy careful --days 7 --json",
     )  # fmt: skip
     replay.add_argument("--task", required=True, metavar="NAME", help="whose calls")
-    replay.add_argument("--policy", default="", metavar="NAME", help="instead of the task's own policy and rules")
+    replay.add_argument(
+        "--policy", default="", metavar="NAME", help="instead of the task's own policy and rules"
+    )
     replay.add_argument("--days", type=float, default=30.0, metavar="N", help="how far back (default: 30)")
-    replay.add_argument("--limit", type=int, default=20_000, metavar="N", help="newest calls (default: 20000)")
+    replay.add_argument(
+        "--limit", type=int, default=20_000, metavar="N", help="newest calls (default: 20000)"
+    )
     replay.add_argument("--json", action="store_true", help="everything, as JSON")
     verify = _add(
         commands, "verify", "recompute a student's certificate and check its signature", ("verify", "verify"),

@@ -88,6 +88,9 @@ class Exchange:
     cost_usd: float | None = None
     teacher_cost_usd: float | None = None
     response_headers: dict[str, str] = field(default_factory=dict)
+    # record
+    shown: bytes = b""
+    """The whole answer as it was captured, under this call's id and the client's model; b"" when it was not."""
 
     def agree(self) -> None:
         self.agreed = True

@@ -6,14 +6,15 @@ A new Runtime is built whenever the policies or the database's snapshot change, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.config import Config, Policy, Task
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
-from gateway.routing.ways import TaskWays, aliases_of, listed, ways_of
+from gateway.routing.ways import TaskWays, Way, aliases_of, listed, ways_of
 from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
+from optimizer.routing.choose import Decision
 from optimizer.routing.plan import Candidate
 
 
@@ -42,6 +43,9 @@ class Runtime:
     aliases: Mapping[str, str]
     key_names: Mapping[str, str]
     """By key id, for rules that name a key."""
+
+    settled: dict[str, tuple[Way, Decision]] = field(default_factory=dict)
+    """What routing always decides, by task; filled on first use, gone with this view."""
 
 
 def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -> Runtime:

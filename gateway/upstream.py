@@ -22,6 +22,7 @@ from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 
 LARGEST_ANSWER = 32 * 1024 * 1024
+_MOST_WRITTEN = 256
 
 
 class StreamedRequest(UpstreamRequest, frozen=True, kw_only=True):
@@ -126,6 +127,7 @@ class Upstream:
         self._tls = tls if tls is not None else ssl.create_default_context()
         self._resolver, self._inside = resolver, inside
         self._names: Checked | None = None
+        self._written: dict[int, tuple[dict[str, str], bytes]] = {}
         self._pool: http1.Pool | None = None
         self._rare: aiohttp.ClientSession | None = None
 
@@ -143,7 +145,7 @@ class Upstream:
             now = time.monotonic()
             answer = await self._lean().post(
                 http1.destination(request.url, request.socket),
-                http1.header_lines(request.headers),
+                self._lines(request.headers),
                 request.body,
                 connect_until=now + min(self._timeouts.connect, remaining),
                 until=now + first_byte,
@@ -153,6 +155,15 @@ class Upstream:
             raise _timeout(name, "to connect or to send its first byte") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise _unreachable(name, problem) from None
+
+    def _lines(self, headers: dict[str, str]) -> bytes:
+        """``headers`` as they go on the wire; most codecs send the same ones with every request."""
+        known = self._written.get(id(headers))
+        if known is None or known[0] is not headers:
+            if len(self._written) >= _MOST_WRITTEN:
+                self._written.clear()
+            known = self._written[id(headers)] = headers, http1.header_lines(headers)
+        return known[1]
 
     async def _send_streamed(
         self, request: StreamedRequest, first_byte: float, remaining: float

@@ -41,7 +41,7 @@ class ChatRendering(Rendering):
         self._last: dict[str, Any] = {}
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
-        return encode(data)
+        return exchange.shown or encode(data)
 
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         data["id"], data["model"] = exchange.call_id, exchange.request.model

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -110,7 +110,7 @@ class Ingress:
 
     async def serve(self, line: Line) -> None:
         """Reads, answers and ends one call."""
-        started, request_id = time.monotonic(), "req_" + secrets.token_hex(16)
+        started, request_id = time.monotonic(), "req_" + new_id()
         call: _Call | None = None
         drain, here = self._live.drain, asyncio.current_task()
         assert here is not None
@@ -162,7 +162,7 @@ class Ingress:
         request = typed(rendering.body, ChatRequest)
         check(rendering.body, request)
         return Exchange(
-            call_id=dialect.prefix + secrets.token_hex(16),
+            call_id=dialect.prefix + new_id(),
             request_id=request_id,
             received_at=time.time(),
             started=started,
@@ -186,6 +186,11 @@ class Ingress:
         headers = call.headers() if call else dialect.headers(request_id)
         fixed = {"content-type": "application/json", "x-request-id": request_id}
         await line.whole(status, fixed | headers | error.headers, body)
+
+
+def new_id() -> str:
+    """Thirty-two hex digits that nobody can guess."""
+    return os.urandom(16).hex()
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -240,8 +245,6 @@ def refuse_steering(data: dict[str, Any]) -> None:
                 param=name,
                 code="unsupported_parameter",
             )
-
-
 
 
 def told(exchange: Exchange) -> dict[str, str]:
@@ -323,7 +326,7 @@ class _Call:
         data = answer.data
         data["id"], data["model"] = exchange.call_id, exchange.request.model
         if data.get("usage") is None and exchange.usage is not None:
-            data["usage"] = usage_to_wire(exchange.usage)
+            data["usage"], exchange.shown = usage_to_wire(exchange.usage), b""
         body = await self._rendering.whole(exchange, data)
         headers = self.headers()
         busy = time.monotonic() - exchange.started - exchange.upstream_seconds

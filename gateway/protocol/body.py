@@ -32,7 +32,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("The body must be one JSON object.")
     # A cheap count of `":` never misses a key and may see more inside strings; only then look closely.
-    if len(_KEY.findall(body)) != _count_keys(value, 0):
+    if len(_KEY.findall(body)) != _count_keys(value):
         _refuse_duplicates(body)
     return value
 
@@ -43,14 +43,21 @@ def _reason(problem: Exception) -> str:
     return str(problem).removeprefix("JSON is malformed: ")
 
 
-def _count_keys(value: Any, depth: int) -> int:
-    if depth > 100:
-        raise BadRequest("The JSON body is nested too deeply. Send at most 100 levels.")
-    if type(value) is dict:
-        return len(value) + sum(_count_keys(item, depth + 1) for item in value.values())
-    if type(value) is list:
-        return sum(_count_keys(item, depth + 1) for item in value)
-    return 0
+def _count_keys(value: Any) -> int:
+    """Level by level: a call per value would cost more than decoding did."""
+    keys = depth = 0
+    level: list[Any] = [value]
+    while level:
+        if depth > 100:
+            raise BadRequest("The JSON body is nested too deeply. Send at most 100 levels.")
+        below: list[Any] = []
+        for one in level:
+            if type(one) is dict:
+                keys += len(one)
+            items = one.values() if type(one) is dict else one
+            below += [item for item in items if type(item) is dict or type(item) is list]
+        level, depth = below, depth + 1
+    return keys
 
 
 def _refuse_duplicates(body: bytes) -> None:

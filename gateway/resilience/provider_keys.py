@@ -197,14 +197,22 @@ class ProviderKeys:
         state.refused = failure.kind == "credentials"
         state.rests_until = max(state.rests_until, self._clock() + rest)
         why = "the provider refused it" if state.refused else "the provider limits it"
-        _log.warning("provider '%s': key %d (%s) rests for %.0f s: %s", provider, key.index, key.hint, rest, why)
+        _log.warning(
+            "provider '%s': key %d (%s) rests for %.0f s: %s", provider, key.index, key.hint, rest, why
+        )
 
     def _exhausted(
-        self, provider: str, keys: Sequence[KeyedCodec], states: Sequence[KeyState], last: AttemptFailed | None
+        self,
+        provider: str,
+        keys: Sequence[KeyedCodec],
+        states: Sequence[KeyState],
+        last: AttemptFailed | None,
     ) -> AttemptFailed:
         """No key is left. Only when one of them will do again is the client told to wait; none of this is its fault."""
         now = self._clock()
-        waits = [free_in(key, state, now) for key, state in zip(keys, states, strict=True) if not state.refused]
+        waits = [
+            free_in(key, state, now) for key, state in zip(keys, states, strict=True) if not state.refused
+        ]
         if not waits:
             return last or failed(
                 "credentials",

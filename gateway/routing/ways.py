@@ -32,6 +32,13 @@ class Way:
     timed: bool
     judged: bool
 
+    @property
+    def settled(self) -> bool:
+        """Whether every call without a student in its way is decided alike, whoever asks and whenever."""
+        looks = self.costed or self.timed or self.judged
+        plain = isinstance(self.strategy, Ordered | Cascade)
+        return plain and not looks and self.policy.objective is None and not self.policy.sticky
+
 
 @dataclass(frozen=True, slots=True)
 class TaskWays:

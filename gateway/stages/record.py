@@ -95,36 +95,40 @@ class Record:
         if exchange.principal is None:
             return  # nobody's call: a wrong key is counted by the metrics, not by the ledger
         self._accountant.settle(exchange, text)
-        record = record_of(exchange, status, http_status, code, now=time.monotonic())
-        if answer is not None and status == "ok":
-            record = self._with_text(exchange, record, answer)
+        capture = self._capture(exchange, answer) if answer is not None and status == "ok" else None
+        record = record_of(exchange, status, http_status, code, now=time.monotonic(), text=capture)
         self._recorder.append(record)
         if record.text is not None:
             self._recent.remember(record)
         for observer in self._observers:
             observer.finished(exchange, record, text)
 
-    def _with_text(self, exchange: Exchange, record: CallRecord, answer: dict[str, Any]) -> CallRecord:
-        """Adds the capture when the task opted in or the client said ``store: true``."""
+    def _capture(self, exchange: Exchange, answer: dict[str, Any]) -> CallText | None:
+        """The call's text when the task opted in or the client said ``store: true``."""
         task, store = exchange.task, exchange.request.store
         capture = task.capture if task is not None else None
         captured = capture is not None and store is not False and self._rng.random() < capture.rate
         if not captured and not store:
-            return record
-        shown = {**answer, "id": exchange.call_id, "model": exchange.request.model}
-        text = CallText(
+            return None
+        exchange.shown = _encode({**answer, "id": exchange.call_id, "model": exchange.request.model})
+        return CallText(
             request=_encode(exchange.body),
-            answer=_encode(shown),
+            answer=exchange.shown,
             visible=True,
             trainable=captured and task is not None and task.learn is not None,
             mask=capture.mask if capture is not None else True,
             retention_days=capture.retention_days if capture is not None else 30,
         )
-        return msgspec.structs.replace(record, text=text)
 
 
 def record_of(
-    exchange: Exchange, status: CallStatus, http_status: int, code: str, *, now: float
+    exchange: Exchange,
+    status: CallStatus,
+    http_status: int,
+    code: str,
+    *,
+    now: float,
+    text: CallText | None = None,
 ) -> CallRecord:
     """The ledger line of an exchange. ``now`` is monotonic."""
     principal, rung, plan, usage = exchange.principal, exchange.answered_by, exchange.plan, exchange.usage
@@ -166,6 +170,7 @@ def record_of(
         config_digest=exchange.runtime.config.digest,
         verdicts=exchange.verdicts,
         metadata=exchange.request.metadata or {},
+        text=text,
         endpoint=exchange.endpoint,
         batch=exchange.batch,
         drawn=plan.rungs[0].candidate.name if plan and plan.rungs else "",

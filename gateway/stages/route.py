@@ -18,6 +18,7 @@ from gateway.routing.needs import needs_of
 from gateway.routing.observations import Observations
 from gateway.routing.ways import SWITCHED_OFF, Way
 from gateway.runtime import Runtime
+from optimizer.rollout import Student
 from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.facts import Considered, Facts, Needs, View
@@ -72,10 +73,32 @@ def routed(exchange: Exchange, rng: random.Random, observations: Observations) -
             if not failed[-1]:
                 way = other
                 break
+    project = exchange.principal.project if exchange.principal else ""
+    students = exchange.runtime.students.get((project, task.name, exchange.fingerprint), ())
+    if way.settled and not students:
+        decision = _settled(exchange.runtime, task, way)
+        return Routed(decision, way.policy.name, tuple(failed), (max(0, tokens[0]), max(0, tokens[1])))
     if tokens[0] < 0 and (way.costed or way.judged):
         tokens = observations.estimator.tokens(task.name, exchange.request)
-    decision = decide(_situation(exchange, task, way, tokens, rng, observations))
+    decision = decide(_situation(exchange, task, way, tokens, students, rng, observations))
     return Routed(decision, way.policy.name, tuple(failed), (max(0, tokens[0]), max(0, tokens[1])))
+
+
+def _settled(runtime: Runtime, task: Task, way: Way) -> Decision:
+    """The decision that is the same for every call of a way without students, made once per configuration."""
+    found = runtime.settled.get(task.name)
+    if found is None or found[0] is not way:
+        found = runtime.settled[task.name] = way, decide(
+            Situation(
+                candidates=way.candidates, strategy=way.strategy, teacher=_teacher(task), facts=way.known,
+                constraints=way.policy.constraints,
+            )
+        )  # fmt: skip
+    return found[1]
+
+
+def _teacher(task: Task) -> Candidate | None:
+    return Candidate(provider=task.teacher.provider, model=task.teacher.model) if task.teacher else None
 
 
 def _situation(
@@ -83,13 +106,12 @@ def _situation(
     task: Task,
     way: Way,
     tokens: tuple[int, int],
+    students: tuple[Student, ...],
     rng: random.Random,
     observations: Observations,
 ) -> Situation:
     runtime = exchange.runtime
-    teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model) if task.teacher else None
-    project = exchange.principal.project if exchange.principal else ""
-    students = runtime.students.get((project, task.name, exchange.fingerprint), ())
+    teacher = _teacher(task)
     student, canary_share = standing(students), runtime.config.promotion.canary.share
     rivals = challenged(students)
     if rivals is None:

@@ -34,7 +34,7 @@ class RecentCalls:
     """
 
     def __init__(self, max_calls: int = 2000, max_bytes: int = 64 * 1024 * 1024) -> None:
-        self._calls: OrderedDict[_Place, CallRecord | StoredCompletion] = OrderedDict()
+        self._calls: OrderedDict[_Place, tuple[CallRecord | StoredCompletion, int]] = OrderedDict()
         self._metadata: OrderedDict[_Place, dict[str, str]] = OrderedDict()
         self._deleted: OrderedDict[_Place, None] = OrderedDict()
         self._max_calls = max_calls
@@ -70,7 +70,7 @@ class RecentCalls:
         if place in self._deleted:
             return DELETED
         found = self._calls.get(place)
-        return None if found is None else self.as_now(_stored(found))
+        return None if found is None else self.as_now(_stored(found[0]))
 
     def as_now(self, completion: StoredCompletion) -> StoredCompletion:
         """A completion with the metadata that was last set here."""
@@ -83,7 +83,9 @@ class RecentCalls:
 
     def list(self, project: str) -> list[StoredCompletion]:
         """The project's completions, oldest first."""
-        found = [self.as_now(_stored(one)) for (owner, _), one in self._calls.items() if owner == project]
+        found = [
+            self.as_now(_stored(one)) for (owner, _), (one, _) in self._calls.items() if owner == project
+        ]
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
     def __len__(self) -> int:
@@ -93,15 +95,16 @@ class RecentCalls:
         if place in self._deleted:
             return
         self._drop(place)
-        self._calls[place] = call
-        self._bytes += _size(call)
+        size = _size(call)
+        self._calls[place] = call, size
+        self._bytes += size
         while self._calls and (len(self._calls) > self._max_calls or self._bytes > self._max_bytes):
-            self._drop(next(iter(self._calls)))
+            self._bytes -= self._calls.popitem(last=False)[1][1]
 
     def _drop(self, place: _Place) -> None:
         gone = self._calls.pop(place, None)
         if gone is not None:
-            self._bytes -= _size(gone)
+            self._bytes -= gone[1]
 
 
 def _stored(call: CallRecord | StoredCompletion) -> StoredCompletion:

@@ -29,6 +29,7 @@ NONCE = 12
 _MAGIC = b"USPOOL1\n"
 _MARKER = b"\xf5R\xa9c"
 _HEAD = struct.Struct(">4sIQI")
+_COUNTED = struct.Struct(">IQ")
 _LONGEST = 600 * 1024 * 1024  # no record is longer: a larger length is damage
 _LEAST = NONCE + 16  # nonce and GCM tag around an empty record
 
@@ -102,11 +103,12 @@ def check_header(data: bytes, cipher: SpoolCipher, name: str) -> bool:
 
 def frame(seq: int, body: bytes) -> bytes:
     """The frame of a sealed record."""
-    return _HEAD.pack(_MARKER, len(body), seq, _checksum(len(body), seq, body)) + body
+    counted = _COUNTED.pack(len(body), seq)
+    return b"%b%b%b%b" % (_MARKER, counted, zlib.crc32(body, zlib.crc32(counted)).to_bytes(4, "big"), body)
 
 
 def _checksum(length: int, seq: int, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(struct.pack(">IQ", length, seq)))
+    return zlib.crc32(body, zlib.crc32(_COUNTED.pack(length, seq)))
 
 
 def frame_at(data: bytes, start: int) -> Frame | Gap:

@@ -24,7 +24,9 @@ class KeyGauges(Collector):
             "understudy_provider_key_calls", "Requests by provider key (its place in the policies).",
             labels=[*labels, "outcome"],
         )  # fmt: skip
-        active = GaugeMetricFamily("understudy_provider_key_active", "Calls in flight by provider key.", labels=labels)
+        active = GaugeMetricFamily(
+            "understudy_provider_key_active", "Calls in flight by provider key.", labels=labels
+        )
         resting = GaugeMetricFamily(
             "understudy_provider_key_resting", "1 while a provider key is not used.", labels=labels
         )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from typing import TypeVar, cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.context import Exchange
 from gateway.control import Control
 from gateway.storage.records import CallRecord, PairRecord
+from gateway.telemetry.tallies import Counter, Histogram
 
-M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
@@ -24,7 +23,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._children: dict[tuple[object, tuple[str, ...]], object] = {}
         by = ("task", "party")
         self._calls = Counter("understudy_calls", "Finished calls.", (*by, "status"), registry=registry)
         self._latency = Histogram(
@@ -65,35 +63,29 @@ class Metrics:
         task = task_label(exchange, record)
         rung = exchange.answered_by
         party = rung.role if rung is not None else "none"
-        self._one(self._calls, task, party, record.status).inc()
-        self._one(self._latency, task, party).observe(record.latency_ms / 1000)
-        self._overhead.observe(record.overhead_ms / 1000)
+        self._calls.labels(task, party, record.status).inc()
+        self._latency.labels(task, party).observe(record.latency_ms / 1000)
+        self._overhead.labels().observe(record.overhead_ms / 1000)
         if exchange.cache:
             self._cache.labels(exchange.cache).inc()
-        if any(attempt.outcome == "escalated" for attempt in record.attempts):
-            self._escalations.labels(task).inc()
+        for attempt in record.attempts:
+            if attempt.outcome == "escalated":
+                self._escalations.labels(task).inc()
+                break
         if rung is None:
             return
-        self._one(self._tokens, task, party, "input").inc(record.prompt_tokens)
-        self._one(self._tokens, task, party, "output").inc(record.completion_tokens)
+        self._tokens.labels(task, party, "input").inc(record.prompt_tokens)
+        self._tokens.labels(task, party, "output").inc(record.completion_tokens)
         self._count_money(task, party, record)
 
     def _count_money(self, task: str, party: str, record: CallRecord) -> None:
         if record.cost_usd is None:
             self._unpriced.labels(task, party).inc()
             return
-        self._one(self._cost, task, party).inc(record.cost_usd)
+        self._cost.labels(task, party).inc(record.cost_usd)
         if party == "student" and record.teacher_cost_usd is not None:
             # A counter only grows: a student that costs more than its teacher saves nothing.
             self._saved.labels(task).inc(max(0.0, record.teacher_cost_usd - record.cost_usd))
-
-    def _one(self, metric: M, *values: str) -> M:
-        """A metric's child for these label values; the library's own look-up locks and builds a tuple each time."""
-        key = (metric, values)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*values)
-        return cast(M, child)
 
     def pair(self, pair: object) -> None:
         """A student's and a teacher's answer were compared."""
