@@ -40,6 +40,30 @@ ANSWER = json.dumps({
                  "logprobs": None, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 200, "completion_tokens": 150, "total_tokens": 350},
 }).encode()  # fmt: skip
+EVENTS = 200
+"""Events of a streamed answer that carry text; an opening, a closing and a usage event stand around them."""
+
+
+def _streamed() -> bytes:
+    """A streamed answer as a provider sends it: each event in an HTTP chunk of its own."""
+
+    def event(delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
+        choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        data = {
+            "id": "chatcmpl-x", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "service_tier": "default", "system_fingerprint": "fp_1", "choices": choices, "usage": None, **more,
+        }  # fmt: skip
+        return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
+
+    usage = {"prompt_tokens": 200, "completion_tokens": EVENTS, "total_tokens": 200 + EVENTS}
+    events = [event({"role": "assistant", "content": ""})]
+    events += [event({"content": f" word{number}"}) for number in range(EVENTS)]
+    events += [event({}, "stop"), event({}, choices=[], usage=usage), b"data: [DONE]\n\n"]
+    body = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in events) + b"0\r\n\r\n"
+    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + body
+
+
+_STREAM = _streamed()
 _HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
 
 
@@ -58,8 +82,9 @@ class _Canned(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
-            self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(_HEAD + ANSWER)  # type: ignore[attr-defined]
+            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            wants_stream = b'"stream": true' in body or b'"stream":true' in body
+            self._transport.write(_STREAM if wants_stream else _HEAD + ANSWER)  # type: ignore[attr-defined]
 
 
 async def _canned(port: int) -> None:

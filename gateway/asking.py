@@ -57,11 +57,19 @@ class UpstreamStream:
         self._next += 1
         return chunk
 
+    def arrived(self) -> list[Chunk]:
+        """What came together with the last chunk."""
+        chunks = self._ready[self._next :]
+        self._next += len(chunks)
+        return chunks
+
     async def _fill(self) -> None:
         """Reads until there is a chunk or the end. Raises AttemptFailed."""
         self._ready, self._next = [], 0
         try:
             while not self._ready and not self._ended:
+                if self._decoder.problem is not None:
+                    raise self._decoder.problem
                 if self._decoder.done:
                     await self._drain()
                     return

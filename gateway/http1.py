@@ -167,9 +167,13 @@ class Connection(asyncio.Protocol):
                 return b""
             self._check()
             await self._wait(until)
-        data = self._pieces.popleft()
-        self._buffered -= len(data)
-        if self._paused and self._buffered < _HIGH_WATER // 2 and self._transport is not None:
+        if len(self._pieces) == 1:
+            data = self._pieces.popleft()
+        else:  # what has arrived together is looked at together
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return data

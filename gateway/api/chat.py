@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from litestar import Request, post
@@ -14,6 +14,7 @@ from gateway.api.line import Line
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
+from gateway.protocol.answer import Chunk, Pattern
 from gateway.protocol.chat import Usage, usage_to_wire
 from gateway.protocol.sse import DONE, frame
 
@@ -39,6 +40,8 @@ class ChatRendering(Rendering):
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(body)
         self._last: dict[str, Any] = {}
+        self._pattern: Pattern | None = None
+        self._before = self._after = b""
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         return exchange.shown or encode(data)
@@ -53,6 +56,26 @@ class ChatRendering(Rendering):
         else:
             data.pop("usage", None)
         return frame(encode(data))
+
+    def frames(self, exchange: Exchange, chunks: Sequence[Chunk]) -> bytes:
+        """Plain chunks are written once per stream; of each only its text is filled in, as the provider wrote it."""
+        parts: list[bytes] = []
+        for chunk in chunks:
+            if chunk.pattern is None:
+                parts.append(self.chunk(exchange, chunk.data))
+                continue
+            if chunk.pattern is not self._pattern:
+                self._pattern = chunk.pattern
+                self._before, self._after = self._written(exchange, chunk.pattern)
+            parts += (self._before, chunk.literal, self._after)
+        return b"".join(parts)
+
+    def _written(self, exchange: Exchange, pattern: Pattern) -> tuple[bytes, bytes]:
+        """The frame of a plain chunk, cut where its text belongs."""
+        choice = {**pattern.data["choices"][0], "delta": {"content": ""}}
+        frame_of = self.chunk(exchange, {**pattern.data, "choices": [choice]})
+        before, empty, after = frame_of.rpartition(b'"delta":{"content":""}')
+        return before + empty[:-2], empty[-2:] + after
 
     async def finish(self, exchange: Exchange) -> bytes:
         if not exchange.request.wants_usage:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from gateway.api.pulse import COMMENT, Pulse
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
-from gateway.protocol.answer import Answer, ChunkStream, WholeAnswer
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arrived
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
 from gateway.resilience.drain import stopping
@@ -68,6 +68,10 @@ class Rendering:
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         """The frames that one chat chunk becomes; empty when it says nothing new."""
         raise errors.Internal("this dialect writes no streams")
+
+    def frames(self, exchange: Exchange, chunks: Sequence[Chunk]) -> bytes:
+        """The frames of chunks that arrived together."""
+        return b"".join([self.chunk(exchange, one.data) for one in chunks])
 
     async def finish(self, exchange: Exchange) -> bytes:
         """Frames after the last chunk; the call is recorded by now."""
@@ -340,7 +344,7 @@ class _Call:
         exchange, line, rendering, pulse = self._exchange, self._line, self._rendering, self._pulse
         begun = False
         async for chunk in stream:
-            frames = rendering.chunk(exchange, chunk.data)
+            frames = rendering.frames(exchange, [chunk, *arrived(stream)])
             if not frames:
                 continue
             if pulse is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -10,13 +10,26 @@ from msgspec import Struct
 from gateway.protocol.chat import Usage
 
 
+class Pattern(Struct, frozen=True, eq=False):
+    """What the plain chunks of one stream have in common: ``data`` is one of them, and all are alike but for the text
+    they add to the first choice. Known by identity."""
+
+    data: dict[str, Any]
+
+
 class Chunk(Struct, frozen=True):
-    """One piece of a streamed answer: the JSON that goes out, and what stages look at."""
+    """One piece of a streamed answer: the JSON that goes out, and what stages look at.
+
+    ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literal`` is that
+    text as the provider wrote it, a JSON string without its quotes.
+    """
 
     data: dict[str, Any]
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
+    pattern: Pattern | None = None
+    literal: bytes = b""
 
 
 class WholeAnswer(Struct, frozen=True):
@@ -33,6 +46,13 @@ class ChunkStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Chunk]: ...
     async def aclose(self) -> None: ...
+
+
+def arrived(stream: object) -> list[Chunk]:
+    """The chunks behind the last one that can be had without waiting; they are taken. Streams that look at every
+    chunk by itself have no ``arrived`` and give none."""
+    take: Callable[[], list[Chunk]] | None = getattr(stream, "arrived", None)
+    return take() if take is not None else []
 
 
 Answer = WholeAnswer | ChunkStream

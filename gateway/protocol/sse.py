@@ -53,14 +53,30 @@ class EventParser:
                 return []
             self._fresh = False
             buffer = buffer.removeprefix(_BOM)
-        lines = buffer.splitlines(keepends=True)
+        events: list[Event] = []
         self._rest = b""
+        if not self._data and not self._name and len(buffer) <= LARGEST_EVENT and b"\r" not in buffer:
+            events, buffer = self._usual(buffer)
+        lines = buffer.splitlines(keepends=True)
         if lines and lines[-1][-1:] not in (b"\n", b"\r"):
             self._rest = lines.pop()
             self._check(len(self._rest))
         elif lines and lines[-1][-1:] == b"\r":
             self._skip_lf = True
-        return self._dispatch(lines)
+        return events + self._dispatch(lines) if lines else events
+
+    def _usual(self, buffer: bytes) -> tuple[list[Event], bytes]:
+        """The complete events of ``buffer`` and what is left of it, quickly where an event is one line of data."""
+        end = buffer.rfind(b"\n\n")
+        if end < 0:
+            return [], buffer
+        events: list[Event] = []
+        for part in buffer[:end].split(b"\n\n"):
+            if part.startswith(b"data: ") and b"\n" not in part:
+                events.append(Event(part[6:]))
+            else:
+                events += self._dispatch([*part.splitlines(keepends=True), b"\n", b"\n"])
+        return events, buffer[end + 2 :]
 
     def _dispatch(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []

@@ -23,6 +23,7 @@ from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
+from gateway.providers.steps import Steps
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
 from gateway.providers.translate_request import Reader
 
@@ -139,10 +140,11 @@ class BedrockCodec:
         return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED
 
 
-class BedrockStream:
+class BedrockStream(Steps):
     """ConverseStream's messages as OpenAI's chunks, wherever the bytes were cut. ``metadata`` is the last one."""
 
     def __init__(self, provider: str) -> None:
+        super().__init__()
         self._provider = provider
         self._messages = MessageParser()
         self._writer = Writer()
@@ -150,23 +152,16 @@ class BedrockStream:
         self._calls: dict[Any, int] = {}
         self._silent: set[int] = set()
         self._thoughts: dict[Any, dict[str, Any]] = {}
-        self.done = False
 
     def feed(self, data: bytes) -> list[Chunk]:
         try:
             messages = self._messages.feed(data)
         except BrokenMessage:
             raise nonsense(self._provider, "bytes that are no event stream") from None
-        chunks: list[Chunk] = []
-        for message in messages:
-            if self.done:
-                break
-            chunks += self._message(message)
-        return chunks
+        return self.steps(messages, self._message)
 
     def finish(self) -> list[Chunk]:
-        if not self.done:
-            raise nonsense(self._provider, "a stream that was cut before its end")
+        self.ended(self._provider)
         return []
 
     def _message(self, message: Message) -> list[Chunk]:

@@ -61,6 +61,10 @@ class StreamDecoder(Protocol):
     def done(self) -> bool:
         """Whether the provider's own end mark has been seen."""
 
+    @property
+    def problem(self) -> AttemptFailed | None:
+        """What ``feed`` would have raised, had there not been chunks before it; nothing comes after it."""
+
     def finish(self) -> list[Chunk]:
         """Called at the end of the body: the chunks that only the end brings, for dialects without an end mark.
         Raises AttemptFailed when the stream was cut."""

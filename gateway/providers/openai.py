@@ -15,10 +15,12 @@ from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.gemini.shapes import HINTS
-from gateway.protocol.sse import EventParser, EventTooLarge
+from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, nonsense, object_in, refusal
+from gateway.providers.plain_chunks import PlainChunks
+from gateway.providers.steps import Steps
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -118,33 +120,34 @@ class OpenAICodec:
         return nonsense(self._name, what)
 
 
-class OpenAIStream:
+class OpenAIStream(Steps):
     """Decodes a streamed answer wherever its bytes were cut."""
 
     def __init__(self, codec: OpenAICodec) -> None:
+        super().__init__()
         self._codec = codec
         self._events = EventParser()
-        self.done = False
+        self._plain = PlainChunks()
 
     def feed(self, data: bytes) -> list[Chunk]:
         try:
             events = self._events.feed(data)
         except EventTooLarge:
             raise self._codec._nonsense("a stream event larger than 4 MiB") from None
-        chunks: list[Chunk] = []
-        for event in events:
-            if self.done:
-                break
-            if event.data.strip() == b"[DONE]":
-                self.done = True
-            elif event.data:
-                chunks.append(self._chunk(event.data))
-        return chunks
+        return self.steps(events, self._step)
 
     def finish(self) -> list[Chunk]:
-        if not self.done:
-            raise self._codec._nonsense("a stream that was cut before its end")
+        self.ended(self._codec._name)
         return []
+
+    def _step(self, event: Event) -> list[Chunk]:
+        payload = event.data
+        if (plain := self._plain.read(payload)) is not None:
+            return [plain]
+        if payload.strip() == b"[DONE]":
+            self.done = True
+            return []
+        return [self._plain.learnt(payload, self._chunk(payload))] if payload else []
 
     def _chunk(self, payload: bytes) -> Chunk:
         data = self._codec._object(payload)

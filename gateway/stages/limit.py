@@ -18,6 +18,7 @@ from gateway.metering.estimate import Estimator
 from gateway.metering.limits import rate_headers, wire_duration
 from gateway.money.accounting import price_for
 from gateway.pipeline import Handler
+from gateway.protocol.answer import arrived
 from gateway.providers import ClassifierProvider
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve, task_of
@@ -223,6 +224,9 @@ class _Counted:
         except BaseException:
             self._release()
             raise
+
+    def arrived(self) -> list[Chunk]:
+        return arrived(self._inner)
 
     async def aclose(self) -> None:
         self._release()

@@ -18,7 +18,7 @@ from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
-from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived
 from gateway.protocol.assemble import assemble
 from gateway.providers.codec import AttemptFailed
 from gateway.storage.protocols import Recorder
@@ -185,6 +185,8 @@ class RecordedStream:
         self._chunks = aiter(inner)
         self._seen: list[dict[str, Any]] = []
         self._text: list[str] = []
+        self._run_of: Pattern | None = None
+        self._run: list[str] = []
         self._keep = exchange.request.store is True or bool(exchange.task and exchange.task.capture)
         self._over = False
 
@@ -208,18 +210,42 @@ class RecordedStream:
             raise
         if exchange.first_byte_at is None:
             exchange.first_byte_at = time.monotonic()
+        self._note(chunk)
+        return chunk
+
+    def arrived(self) -> list[Chunk]:
+        chunks = arrived(self._inner)
+        for chunk in chunks:
+            self._note(chunk)
+        return chunks
+
+    def _note(self, chunk: Chunk) -> None:
         if chunk.usage is not None:
-            exchange.usage = chunk.usage
-        if self._keep:
-            self._seen.append(chunk.data)
+            self._exchange.usage = chunk.usage
         if chunk.text:
             self._text.append(chunk.text)
-        return chunk
+        if not self._keep:
+            return
+        if chunk.pattern is not None and chunk.pattern is self._run_of:
+            self._run.append(chunk.text)  # a chunk of many that are alike: one assembly for all of them
+            return
+        self._end_run()
+        if chunk.pattern is not None:
+            self._run_of, self._run = chunk.pattern, [chunk.text]
+        else:
+            self._seen.append(chunk.data)
+
+    def _end_run(self) -> None:
+        if self._run_of is not None:
+            choice = {"index": 0, "delta": {"content": "".join(self._run)}}
+            self._seen.append({**self._run_of.data, "choices": [choice]})
+            self._run_of = None
 
     async def _end(self, status: CallStatus, http_status: int, code: str) -> None:
         if self._over:
             return
         self._over = True
+        self._end_run()
         answer = assemble(self._seen) if self._keep and status == "ok" else {}
         await self._record.finish(self._exchange, status, http_status, code, answer, "".join(self._text))
         await self._inner.aclose()
