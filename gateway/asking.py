@@ -35,6 +35,8 @@ class UpstreamStream:
     async def prime(self) -> None:
         """Waits for the first chunk, so that a failure before it can still go to another candidate."""
         await self._fill()
+        if self._decoder.problem is not None:
+            raise self._decoder.problem  # what came with it was not passed on yet
         if not self._ready:
             raise failed("failed", errors.UpstreamFailed("The provider sent an empty stream."))
 

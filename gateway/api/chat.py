@@ -74,8 +74,8 @@ class ChatRendering(Rendering):
         """The frame of a plain chunk, cut where its text belongs."""
         choice = {**pattern.data["choices"][0], "delta": {"content": ""}}
         frame_of = self.chunk(exchange, {**pattern.data, "choices": [choice]})
-        before, empty, after = frame_of.rpartition(b'"delta":{"content":""}')
-        return before + empty[:-2], empty[-2:] + after
+        before, _, after = frame_of.rpartition(b'"delta":{"content":""}')
+        return before + b'"delta":{"content":', b"}" + after
 
     async def finish(self, exchange: Exchange) -> bytes:
         if not exchange.request.wants_usage:

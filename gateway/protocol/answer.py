@@ -17,11 +17,11 @@ class Pattern(Struct, frozen=True, eq=False):
     data: dict[str, Any]
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(Struct, frozen=True, gc=False):
     """One piece of a streamed answer: the JSON that goes out, and what stages look at.
 
     ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literal`` is that
-    text as the provider wrote it, a JSON string without its quotes.
+    text as the provider wrote it, a JSON string in its quotes.
     """
 
     data: dict[str, Any]

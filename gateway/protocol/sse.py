@@ -9,7 +9,7 @@ DONE = b"data: [DONE]\n\n"
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One dispatched event: its data lines joined by newlines."""
 
     data: bytes
@@ -70,8 +70,12 @@ class EventParser:
         end = buffer.rfind(b"\n\n")
         if end < 0:
             return [], buffer
+        region = buffer[:end]
+        lines = region[6:].split(b"\n\ndata: ")
+        if region.startswith(b"data: ") and region.count(b"\n") == 2 * (len(lines) - 1):
+            return [Event(line) for line in lines], buffer[end + 2 :]
         events: list[Event] = []
-        for part in buffer[:end].split(b"\n\n"):
+        for part in region.split(b"\n\n"):
             if part.startswith(b"data: ") and b"\n" not in part:
                 events.append(Event(part[6:]))
             else:
