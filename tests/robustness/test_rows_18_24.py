@@ -46,6 +46,8 @@ async def test_row_18_a_cut_stream_ends_in_an_error_event(
 class _Bytes:
     """A reply whose body is cut at one byte."""
 
+    lease = None
+
     def __init__(self, raw: bytes) -> None:
         self._parts = [raw, b""]
 
