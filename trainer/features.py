@@ -72,25 +72,51 @@ class Vocabulary:
         return len(self.words) + len(self.characters)
 
 
-def learn_vocabulary(texts: Sequence[str]) -> tuple[Vocabulary, Floats]:
+def learn_vocabulary(
+    texts: Sequence[str], sources: Sequence[int] | None = None
+) -> tuple[Vocabulary, Floats]:
     """The vocabulary of ``texts`` and its inverse document frequencies, shape (size,). Terms seen in one text
     only are left out; of the rest the most frequent are kept, ties by spelling, so the result is the same on
-    every machine."""
-    words, word_frequency = _most_frequent((word_terms(text) for text in texts), MAX_WORDS)
+    every machine. ``sources`` (who sent each text): terms that only one of them uses are left out too, so that
+    nobody plants a word of his own that decides the answer."""
+    words, word_frequency = _most_frequent((word_terms(text) for text in texts), MAX_WORDS, sources)
     characters, character_frequency = _most_frequent(
-        (character_terms(text) for text in texts), MAX_CHARACTERS
+        (character_terms(text) for text in texts), MAX_CHARACTERS, sources
     )
     frequency = np.array([*word_frequency, *character_frequency], dtype=np.float64)
     idf = np.log((1.0 + len(texts)) / (1.0 + frequency)) + 1.0
     return Vocabulary.of(words, characters), idf.astype(np.float32)
 
 
-def _most_frequent(documents: Iterable[list[str]], limit: int) -> tuple[list[str], list[int]]:
+def in_common(texts: Sequence[str], sources: Sequence[int]) -> list[str]:
+    """The texts without the words that only one of the ``sources`` uses. Leaving such a word out of the vocabulary
+    is not enough: the characters it is made of are everybody's."""
+    first: dict[str, int] = {}
+    shared: set[str] = set()
+    for text, who in zip(texts, sources, strict=True):
+        shared.update(word for word in set(_words(text)) if first.setdefault(word, who) != who)
+
+    def kept(match: re.Match[str]) -> str:
+        return match[0] if match[0].casefold()[:_LONGEST_WORD] in shared else ""
+
+    return [_WORD.sub(kept, text[:MAX_TEXT]) for text in texts]
+
+
+def _most_frequent(
+    documents: Iterable[list[str]], limit: int, sources: Sequence[int] | None
+) -> tuple[list[str], list[int]]:
     seen: Counter[str] = Counter()
-    for terms in documents:
-        seen.update(set(terms))
+    first: dict[str, int] = {}
+    shared: set[str] = set()
+    for number, terms in enumerate(documents):
+        own = set(terms)
+        seen.update(own)
+        if sources is not None:
+            who = sources[number]
+            shared.update(term for term in own if first.setdefault(term, who) != who)
     ranked = sorted(
-        (term for term, count in seen.items() if count >= 2), key=lambda term: (-seen[term], term)
+        (term for term, count in seen.items() if count >= 2 and (sources is None or term in shared)),
+        key=lambda term: (-seen[term], term),
     )
     kept = sorted(ranked[:limit])
     return kept, [seen[term] for term in kept]

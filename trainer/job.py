@@ -149,7 +149,7 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
     if before is not None:
         return before
     examples = [
-        Example(text=row.text, answer=row.answer, tokens=row.tokens, weight=row.weight, fold=row.fold)
+        Example(row.text, row.answer, row.tokens, row.weight, row.fold, row.source)
         for row in version.part("train")
     ]
     lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 from msgspec import Struct
 
@@ -114,11 +114,15 @@ def _bag_of_words(call: TrainingCall) -> Hashable:
     return frozenset(Counter(_WORD.findall(call.text.casefold())).items()) or call.text
 
 
+def enough(principals: Collection[Hashable], share: float) -> bool:
+    """Whether a cap at ``share`` means something: twice as many principals as would fill the whole."""
+    return len(principals) >= 2 / share
+
+
 def _share_capped(
     name: str, calls: Calls, principal: Callable[[TrainingCall], Hashable], share: float
 ) -> tuple[Calls, Step]:
-    """In force once there are twice as many principals as the share would need."""
-    if len({principal(call) for call in calls}) < 2 / share:
+    if not enough({principal(call) for call in calls}, share):
         return calls, Step(name, len(calls), len(calls), in_force=False)
     kept, over = _capped(calls, principal, max(1, math.floor(share * len(calls))))
     return kept, Step(name, len(calls), len(kept), found=over)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.storage.values import TrainingCall
-from trainer.datasets.curate import Step, curate
+from trainer.datasets.curate import KEY_SHARE, Step, curate, enough
 from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
 ROWS, CARD = "rows.jsonl", "card.json"
@@ -26,7 +26,8 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     """One row. ``call`` is the SHA-256 of the call's id, so a row can be found again but names nobody.
 
     In a cross-fitted dataset each training row has a ``fold``, and a row of weight 0 is raw traffic that
-    curation left out of the lesson: it helps to choose the threshold all the same."""
+    curation left out of the lesson: it helps to choose the threshold all the same. ``source`` numbers the keys, once
+    there are enough of them: a word that a single key uses is no feature (docs/students.md)."""
 
     call: str
     part: Part
@@ -35,6 +36,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int
     weight: float
     fold: int | None = None
+    source: int | None = None
 
     @property
     def calibrates(self) -> bool:
@@ -85,6 +87,10 @@ def assemble(
         folds = {_name(call): fold_of(project, task, call.group) for call in raw_training}
         rows = _crossfitted(rows, raw_training, folds, fresh_since)
     used = [call for part in PARTS for call in parts[part]]
+    keys = {key: number for number, key in enumerate(sorted({call.key_id for call in calls}))}
+    if known := enough(keys, KEY_SHARE):
+        senders = {_name(call): keys[call.key_id] for call in calls}
+        rows = tuple(msgspec.structs.replace(row, source=senders[row.call]) for row in rows)
     card = {
         "project": project,
         "task": task,
@@ -95,7 +101,7 @@ def assemble(
         "calibration": "crossfit" if crossfit else "split",
         "rows": {part: len(parts[part]) for part in PARTS},
         "steps": msgspec.to_builtins(steps),
-        "principal_caps_in_force": _caps_in_force(steps),
+        "principal_caps_in_force": _caps_in_force(steps) | {"words_of_one_key": known},
         "sources": {"keys": len({call.key_id for call in used}), "end_users": len({_user(c) for c in used})},
         "captured_from": min((call.created_at for call in used), default=None),
         "captured_to": max((call.created_at for call in used), default=None),

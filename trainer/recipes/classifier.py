@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 
 from trainer.artifact import MAX_ANSWERS, Parameters
 from trainer.encoder import Encoder, EncoderRefused, load
-from trainer.features import EMBEDDING_SCALE, Floats, Vocabulary, features, learn_vocabulary
-from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
+from trainer.features import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary
+from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.linear import Array, Labels, fit_head
 
 FeatureKind = Literal["auto", "tfidf", "embedding", "both"]
@@ -46,18 +46,22 @@ class _Classifier:
         number = {answer: column for column, answer in enumerate(answers)}
         known = [example for example in examples if example.answer in number and example.weight > 0]
         tick(0.05, f"learning the words of {len(known)} texts")
-        vocabulary, idf, encoder = self._looks_at([example.text for example in known])
+        vocabulary, idf, encoder = self._looks_at(known)
         crossfitted = bool(examples) and all(example.fold is not None for example in examples)
         rows = examples if crossfitted else known
         hints = _hints(answers)
-        matrix = _matrix([*(example.text for example in rows), *hints.values()], vocabulary, idf, encoder)
+        texts, sources = [example.text for example in rows], sources_of(rows)
+        matrix = _matrix([*texts, *hints.values()], vocabulary, idf, encoder)
+        taught = None
+        if sources is not None:
+            taught = _matrix([*in_common(texts, sources), *hints.values()], vocabulary, idf, encoder)
         said = [*(example.answer for example in rows), *hints]
         labels: Labels = np.array([number.get(answer, -1) for answer in said], dtype=np.int64)
         tick(0.2, f"fitting {len(answers)} answers on {len(known)} texts")
         head = fit_head(
             matrix, labels, _weights(rows, labels), len(answers), seed,
             lambda done: tick(0.2 + 0.8 * done, "fitting"),
-            np.array([example.fold for example in rows]) if crossfitted else None, hints=len(hints),
+            np.array([example.fold for example in rows]) if crossfitted else None, hints=len(hints), taught=taught,
         )  # fmt: skip
         hits = head.out_of_fold.argmax(axis=1) == labels[: len(rows)]
         return Trained(
@@ -75,7 +79,7 @@ class _Classifier:
             crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
         )
 
-    def _looks_at(self, texts: Sequence[str]) -> tuple[Vocabulary, Floats, Encoder | None]:
+    def _looks_at(self, known: Sequence[Example]) -> tuple[Vocabulary, Floats, Encoder | None]:
         """The terms and the encoder that make the features. Raises CannotLearn when there is nothing."""
         kind = self._settings.features
         encoder = None
@@ -88,7 +92,7 @@ class _Classifier:
             raise CannotLearn(f"features: {kind} needs an encoder")
         if kind == "embedding":
             return Vocabulary.of([], []), np.zeros(0, dtype=np.float32), encoder
-        vocabulary, idf = learn_vocabulary(texts)
+        vocabulary, idf = learn_vocabulary([one.text for one in known], sources_of(known))
         if vocabulary.size == 0 and encoder is None:
             raise CannotLearn("the inputs share no words to learn from")
         return vocabulary, idf, encoder

@@ -22,7 +22,8 @@ class Example(Struct, frozen=True):
     """One input with the teacher's answer, verbatim. ``tokens`` is the answer's length.
 
     ``weight`` 0: it teaches nothing, but is asked like all others when the student is cross-fitted. ``fold``:
-    its part in cross-fitting, equal for near-identical inputs; None leaves it to chance.
+    its part in cross-fitting, equal for near-identical inputs; None leaves it to chance. ``source``: a number for
+    the key that sent it, None when there are too few keys to tell one's habits from everybody's.
     """
 
     text: str
@@ -30,10 +31,17 @@ class Example(Struct, frozen=True):
     tokens: int = 1
     weight: float = 1.0
     fold: int | None = None
+    source: int | None = None
     rejected: tuple[str, ...] = ()
     """Answers that were found worse than ``answer``."""
     teacher: tuple[Alternatives, ...] = ()
     """What the teacher thought of each token of its answer, where that was captured."""
+
+
+def sources_of(examples: Sequence[Example]) -> list[int] | None:
+    """Who sent each example; None when that is not known of all of them."""
+    known = [example.source for example in examples if example.source is not None]
+    return known if len(known) == len(examples) else None
 
 
 class CannotLearn(Exception):

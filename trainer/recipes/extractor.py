@@ -14,7 +14,7 @@ from trainer.extraction import Closed, Extraction
 from trainer.features import Floats, learn_vocabulary
 from trainer.layout import Layout, NoLayout, learn_layout
 from trainer.recipes.classifier import sparse_rows
-from trainer.recipes.example import DIFFERS, SAME, CannotLearn, Example, Recipe, Tick, Trained
+from trainer.recipes.example import DIFFERS, SAME, CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.linear import Array, Head, Labels, fit_head
 from trainer.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
 
@@ -54,7 +54,7 @@ class _Extractor:
         rows = list(examples) if crossfitted else known
         fold: Labels | None = np.array([example.fold for example in rows]) if crossfitted else None
         tick(0.1, f"finding {len(layout.tags)} kinds of spans in {len(rows)} texts")
-        vocabulary, idf = learn_vocabulary([example.text for example in known])
+        vocabulary, idf = learn_vocabulary([example.text for example in known], sources_of(known))
         matrix = sparse_rows([example.text for example in rows], vocabulary, idf)
         heads = _heads(
             layout, matrix, rows, fold, seed, lambda done: tick(0.1 + 0.3 * done, "fitting labels")

@@ -39,14 +39,16 @@ class Head:
 
 def fit_head(
     matrix: Any, labels: Labels, weight: Array, count: int, seed: int, tick: Callable[[float], None],
-    fold: Labels | None = None, *, hints: int = 0,
+    fold: Labels | None = None, *, hints: int = 0, taught: Any = None,
 ) -> Head:  # fmt: skip
     """Fits on a ``matrix`` (scipy CSR or dense) with one ``weight`` a row. ``count`` labels, numbered from 0;
     ``tick`` hears progress in [0, 1]. ``fold``: which rows are predicted together by a model without them.
 
     A row of weight 0 teaches nothing and is predicted all the same; its label may be -1 (none of them). The last
-    ``hints`` rows are no calls: they teach every model, and nothing is judged or chosen by them.
+    ``hints`` rows are no calls: they teach every model, and nothing is judged or chosen by them. ``taught``: the
+    rows as models are fitted on them, when that is not how they are asked.
     """
+    taught = matrix if taught is None else taught
     calls = len(labels) - hints
     teaches = weight > 0
     weights = np.where(teaches, weight, 0.0)
@@ -56,7 +58,7 @@ def fit_head(
     strengths = (10.0,) if len(labels) * count > _LARGE else _STRENGTHS
     best: tuple[float, float, float, Array] | None = None
     for done, strength in enumerate(strengths):
-        logits = _out_of_fold(matrix, labels, count, weights, fold, strength)
+        logits = _out_of_fold((taught, matrix), labels, count, weights, fold, strength)
         seen = logits[teaches[:calls]], labels[:calls][teaches[:calls]]
         temperature = float(np.float32(_temperature(*seen)))  # as the artifact will hold it
         loss = _loss(*seen, temperature)
@@ -65,7 +67,7 @@ def fit_head(
         tick((done + 1) / (len(strengths) + 1))
     assert best is not None
     _, strength, temperature, logits = best
-    coefficients, bias = _fit(matrix[teaches], labels[teaches], count, weights[teaches], strength)
+    coefficients, bias = _fit(taught[teaches], labels[teaches], count, weights[teaches], strength)
     tick(1.0)
     return Head(
         coefficients=coefficients.T.astype(np.float32),
@@ -93,15 +95,16 @@ def _row_weights(labels: Labels, count: int) -> Array:
 
 
 def _out_of_fold(
-    matrix: Any, labels: Labels, count: int, weights: Array, fold: Labels, strength: float
+    matrices: tuple[Any, Any], labels: Labels, count: int, weights: Array, fold: Labels, strength: float
 ) -> Array:
+    taught, asked = matrices
     logits = np.zeros((len(fold), count))
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
         rest = weights > 0
         rest[held] = False
-        coefficients, bias = _fit(matrix[rest], labels[rest], count, weights[rest], strength)
-        logits[held] = matrix[held] @ coefficients.T.astype(np.float64) + bias
+        coefficients, bias = _fit(taught[rest], labels[rest], count, weights[rest], strength)
+        logits[held] = asked[held] @ coefficients.T.astype(np.float64) + bias
     return logits
 
 
