@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-
 from gateway.storage.engine import serialise_writes, write_engine
 
 
@@ -16,6 +13,9 @@ def migrate(url: str) -> None:
     On SQLite the caller must be the database's writer (it holds ``writer.lock``). Raises
     ``sqlalchemy.exc.SQLAlchemyError`` when the database is away.
     """
+    from alembic import command  # twelve megabytes that a gateway beside an ingester never needs
+    from alembic.config import Config
+
     engine = write_engine(url)
     try:
         with engine.begin() as connection:
