@@ -98,6 +98,11 @@ class Record:
         capture = self._capture(exchange, answer) if answer is not None and status == "ok" else None
         record = record_of(exchange, status, http_status, code, now=time.monotonic(), text=capture)
         self._recorder.append(record)
+        # What only counts need not hold up the answer. The loop keeps the order of what it is given, so all of it is
+        # done before anything that the client sends after its answer.
+        asyncio.get_running_loop().call_soon(self._tell, exchange, record, text)
+
+    def _tell(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         if record.text is not None:
             self._recent.remember(record)
         for observer in self._observers:
