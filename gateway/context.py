@@ -72,6 +72,8 @@ class Exchange:
     student_ms: float = 0.0
     student_text: str = ""
     student_cost_usd: float | None = None
+    thoughts: list[Any] = field(default_factory=list)
+    """The teacher's log-probabilities, token by token, where the capture asked for them."""
     upstream_seconds: float = 0.0
     first_byte_at: float | None = None
     agreed: bool = False

@@ -120,6 +120,8 @@ def _dataset(lesson: Lesson) -> Version:
         masked=lesson.task.capture.mask if lesson.task.capture else False,
         fresh_since=float(run.params.get("fresh_since") or 0.0),
         crossfit=lesson.learn.calibration == "crossfit",
+        thoughts="distill" in lesson.learn.recipes,
+        rejected=_rejected(lesson) if "dpo" in lesson.learn.recipes else {},
     )
     write(version, home.datasets)
     lesson.writer.execute(
@@ -141,6 +143,16 @@ def _dataset(lesson: Lesson) -> Version:
     return version
 
 
+def _rejected(lesson: Lesson) -> dict[str, tuple[str, ...]]:
+    """By call: what students in shadow answered where the teacher answered something else. The teacher's answer is
+    preferred; what a student once got wrong is what its successor most needs to hear."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in lesson.reader.pairs(task=lesson.run.task, kinds=("shadow",)):
+        if not pair.agree and pair.student_text:
+            found[pair.call_id] = (*found.get(pair.call_id, ()), pair.student_text)
+    return found
+
+
 def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
     """The student's artifact: the one an earlier attempt finished, else freshly trained."""
     folder = lesson.home.artifacts / where.student
@@ -149,7 +161,16 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
     if before is not None:
         return before
     examples = [
-        Example(row.text, row.answer, row.tokens, row.weight, row.fold, row.source)
+        Example(
+            text=row.text,
+            answer=row.answer,
+            tokens=row.tokens,
+            weight=row.weight,
+            fold=row.fold,
+            source=row.source,
+            rejected=row.rejected,
+            teacher=row.logprobs,
+        )
         for row in version.part("train")
     ]
     lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")

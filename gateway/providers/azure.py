@@ -26,6 +26,7 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
     deployment's name. Without ``api_version`` the v1 API is used, which needs none. ``api_key`` is the
     resource's key; an Entra token goes into ``headers`` instead (``authorization: Bearer …``)."""
 
+    gives_logprobs: ClassVar[bool] = True
     base_url: str
     profile: ClassVar[str] = "azure"
     api_key: str = ""

@@ -40,6 +40,7 @@ _BROKEN = frozenset(
 class GeminiProvider(Struct, frozen=True, tag="gemini", tag_field="type", forbid_unknown_fields=True):
     """``models`` says what models can do before ``capabilities.yaml`` is asked."""
 
+    gives_logprobs: ClassVar[bool] = True
     profile: ClassVar[str] = "gemini"
     api_key: str = ""
     api_keys: ApiKeys = []

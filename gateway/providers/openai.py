@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import yaml
@@ -47,6 +47,7 @@ def profiles() -> dict[str, Profile]:
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
     """``profile`` names a compatible vendor in ``profiles.yaml``; ``base_url`` overrides the vendor's."""
 
+    gives_logprobs: ClassVar[bool] = True
     api_key: str = ""
     api_keys: ApiKeys = []
     base_url: str = ""

@@ -18,6 +18,7 @@ from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
 from gateway.stages.structure import Structure
+from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
 from gateway.student import answer_of, ask_student
 from optimizer.routing.attempts import (
@@ -52,6 +53,7 @@ class Dispatch:
         structure: Structure | None = None,
     ) -> None:
         self._asker, self._observe, self._rng = asker, observe, rng
+        self._thoughts = Thoughts()
         self._gate = gate if gate is not None else Gate()
         self._breakers, self._hedging = self._gate.breakers, Hedging()
         self._structure = structure if structure is not None else Structure()
@@ -66,7 +68,7 @@ class Dispatch:
                 answer = await self._student(exchange, rung)
                 if answer is not None:
                     return answer
-        return await self._walk(exchange, rungs)
+        return hushed(exchange, await self._walk(exchange, rungs))
 
     # ------------------------------------------------------------------ the student
     async def _student(self, exchange: Exchange, rung: Rung) -> Answer | None:
@@ -231,10 +233,15 @@ class Dispatch:
         return answer
 
     async def _ask(self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool) -> _Asked:
-        runtime, candidate, remaining = exchange.runtime, rung.candidate, _remaining(exchange)
-        if whole:
-            return (await self._asker.whole(runtime, candidate, body, remaining=remaining))[0]
-        return await self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
+        runtime, candidate = exchange.runtime, rung.candidate
+
+        async def send(body: Mapping[str, Any]) -> _Asked:
+            remaining = _remaining(exchange)
+            if whole:
+                return (await self._asker.whole(runtime, candidate, body, remaining=remaining))[0]
+            return await self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
+
+        return await self._thoughts.ask(exchange, rung, body, send)
 
 
 def _remaining(exchange: Exchange) -> float:

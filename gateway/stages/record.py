@@ -21,6 +21,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived
 from gateway.protocol.assemble import assemble
 from gateway.providers.codec import AttemptFailed
+from gateway.stages.thoughts import told
 from gateway.storage.protocols import Recorder
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import CallRecord, CallStatus, CallText
@@ -115,10 +116,11 @@ class Record:
         captured = capture is not None and store is not False and self._rng.random() < capture.rate
         if not captured and not store:
             return None
-        exchange.shown = _encode({**answer, "id": exchange.call_id, "model": exchange.request.model})
+        shown = {**answer, "id": exchange.call_id, "model": exchange.request.model}
+        exchange.shown = _encode(shown)
         return CallText(
             request=_encode(exchange.body),
-            answer=exchange.shown,
+            answer=_encode(told(exchange, shown)) if exchange.thoughts and captured else exchange.shown,
             visible=True,
             trainable=captured and task is not None and task.learn is not None,
             mask=capture.mask if capture is not None else True,

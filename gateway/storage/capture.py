@@ -22,7 +22,10 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
     asked = last_user_text(_messages(request))
     answered, finish_reason = _first_choice(answer)
     if text.mask:
+        plain = asked, answered
         asked, answered = mask_together(asked, answered)
+        if plain != (asked, answered):
+            answer = _without_logprobs(answer)  # their tokens hold in pieces what was masked as a whole
         document = mask_value({"request": request, "answer": answer}, Masker())
         request, answer = document["request"], document["answer"]
     lesson = text.trainable and record.status == "ok" and not record.student
@@ -36,6 +39,14 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
         "visible": text.visible, "trainable": text.trainable, "lesson": lesson,
         "expires_at": record.created_at + text.retention_days * _DAY_S, "erased_at": None, "tombstone": "",
     }  # fmt: skip
+
+
+def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    if not isinstance(choices, list):
+        return answer
+    silent = [{**one, "logprobs": None} if isinstance(one, dict) and one.get("logprobs") else one for one in choices]
+    return {**answer, "choices": silent}
 
 
 def mask_together(asked: str, answered: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.storage.tables import PAIRS
+from gateway.storage.thoughts import thoughts_in
 from gateway.storage.values import (
     Dataset,
     JournalEntry,
@@ -116,4 +117,5 @@ def lesson_of(row: Row) -> TrainingCall:
         finish_reason=row["finish_reason"],
         completion_tokens=row["completion_tokens"],
         metadata=_decode(row["metadata_json"]),
+        logprobs=thoughts_in(row["answer"]),
     )

@@ -104,6 +104,13 @@ class Dataset(Struct, frozen=True):
     card: dict[str, Any]
 
 
+class TokenThought(Struct, frozen=True):
+    """One token of an answer, as bytes, and the likeliest tokens there with their log-probabilities."""
+
+    token: bytes
+    top: tuple[tuple[bytes, float], ...]
+
+
 class TrainingCall(Struct, frozen=True):
     """One captured call as the trainer reads it: masked input, the teacher's answer, its group."""
 
@@ -118,6 +125,8 @@ class TrainingCall(Struct, frozen=True):
     finish_reason: str
     completion_tokens: int
     metadata: dict[str, str]
+    logprobs: tuple[TokenThought, ...] = ()
+    """What the teacher thought of each token it wrote, where that was captured."""
 
 
 class Pair(Struct, frozen=True):

@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import pytest
 
+from gateway.storage.values import TokenThought
 from trainer.generative import Isotonic, fit_isotonic, raw_score
-from trainer.training.sparse import Alternatives, SparseTarget, aligned
+from trainer.training.sparse import SparseTarget, aligned
 
 TEACHER = [0.42, 0.25, 0.13, 0.09, 0.06, 0.03, 0.02]
 STUDENT = [0.10, 0.30, 0.05, 0.20, 0.05, 0.25, 0.05]
@@ -53,11 +54,11 @@ def test_alignment_by_bytes() -> None:
     words = {1: b"the ", 2: b"ans", 3: b"wer", 4: "é".encode()[:1], 5: "é".encode()[1:], 9: b""}
     numbers = {name: number for number, name in words.items() if name}
     teacher = [
-        Alternatives(
+        TokenThought(
             b"the ", ((b"the ", math.log(0.7)), (b"ans", math.log(0.2)), (b"unheard", math.log(0.1)))
         ),
-        Alternatives(b"answer", ((b"answer", 0.0),)),
-        Alternatives("é".encode(), (("é".encode(), 0.0),)),
+        TokenThought(b"answer", ((b"answer", 0.0),)),
+        TokenThought("é".encode(), (("é".encode(), 0.0),)),
     ]
     found = aligned([1, 2, 3, 4, 5, 9], teacher, words.__getitem__, numbers.get, 9)
     first = found[0]

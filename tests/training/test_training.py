@@ -180,17 +180,17 @@ def _as_base(artifact, tmp_path: Path) -> Path:
 
 
 def test_distilling_from_captured_alternatives(torch, base, tmp_path) -> None:
+    from gateway.storage.values import TokenThought
     from trainer import bases
     from trainer.training.alphabet import Alphabet
     from trainer.training.models import load as load_model
-    from trainer.training.sparse import Alternatives
 
     speaker = load_model(bases.check(base))
     alphabet = Alphabet(speaker.tokenizer)
 
     def heard(example: Example) -> Example:
         tokens = [alphabet.bytes_of(token) for token in speaker.answer(example.answer)[:-1]]
-        teacher = tuple(Alternatives(one, ((one, -0.05), (b"e", -4.0))) for one in tokens)
+        teacher = tuple(TokenThought(one, ((one, -0.05), (b"e", -4.0))) for one in tokens)
         return msgspec.structs.replace(example, teacher=teacher)
 
     assert (

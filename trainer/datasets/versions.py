@@ -6,14 +6,15 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from gateway.storage.values import TrainingCall
+from gateway.storage.values import TokenThought, TrainingCall
 from trainer.datasets.curate import KEY_SHARE, Step, curate, enough
 from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
@@ -22,7 +23,7 @@ STALE_WEIGHT = 0.25
 """What a training row counts that is older than the change a retrain answers (``fresh_since``)."""
 
 
-class Row(Struct, frozen=True, forbid_unknown_fields=True):
+class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One row. ``call`` is the SHA-256 of the call's id, so a row can be found again but names nobody.
 
     In a cross-fitted dataset each training row has a ``fold``, and a row of weight 0 is raw traffic that
@@ -37,6 +38,9 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     weight: float
     fold: int | None = None
     source: int | None = None
+    logprobs: tuple[TokenThought, ...] = ()
+    rejected: tuple[str, ...] = ()
+    """Answers to the same input that lost against ``answer``."""
 
     @property
     def calibrates(self) -> bool:
@@ -67,13 +71,16 @@ def assemble(
     masked: bool,
     fresh_since: float = 0.0,
     crossfit: bool = False,
+    thoughts: bool = False,
+    rejected: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Version:
     """Splits, curates the training part and describes the result. Pure.
 
     ``fresh_since`` (unix seconds) is the demotion a retrain answers: calibration and holdout then hold only
     calls from after it, because the student must agree with the teacher as it is now; older training rows
     stay with less weight. ``crossfit``: no calibration part; the training part calibrates itself, and holds the
-    fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic.
+    fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic. ``thoughts``:
+    training rows keep the teacher's log-probabilities; ``rejected``: and the answers that lost, by call id.
     """
     parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
     for call in calls:
@@ -83,6 +90,7 @@ def assemble(
     raw_training = parts["train"]
     parts["train"], steps = curate(raw_training)
     rows = tuple(_row(call, part, fresh_since) for part in PARTS for call in parts[part])
+    rows = _with_more(rows, parts["train"], thoughts, rejected)
     if crossfit:
         folds = {_name(call): fold_of(project, task, call.group) for call in raw_training}
         rows = _crossfitted(rows, raw_training, folds, fresh_since)
@@ -110,6 +118,24 @@ def assemble(
         "lineage": {"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
     }
     return Version(digest=hashlib.sha256(_encode(rows)).hexdigest(), rows=rows, card=card)
+
+
+def _with_more(
+    rows: Sequence[Row],
+    taught: Sequence[TrainingCall],
+    thoughts: bool,
+    rejected: Mapping[str, tuple[str, ...]],
+) -> tuple[Row, ...]:
+    """The rows, those of the training part with what language models learn from beside the answer."""
+    known = {_name(call): call for call in taught}
+
+    def more(row: Row, call: TrainingCall) -> Row:
+        lost = tuple(sorted(set(rejected.get(call.call_id, ())) - {call.answer}))
+        return msgspec.structs.replace(row, logprobs=call.logprobs if thoughts else (), rejected=lost)
+
+    return tuple(
+        more(row, known[row.call]) if row.part == "train" and row.call in known else row for row in rows
+    )
 
 
 def _crossfitted(

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.storage.values import TokenThought
 from trainer.artifact import Parameters
 from trainer.extraction import Extraction
 from trainer.generative import Generative
-from trainer.training.sparse import Alternatives
 
 SAME, DIFFERS = -1, -2
 Tick = Callable[[float, str], None]
@@ -34,7 +34,7 @@ class Example(Struct, frozen=True):
     source: int | None = None
     rejected: tuple[str, ...] = ()
     """Answers that were found worse than ``answer``."""
-    teacher: tuple[Alternatives, ...] = ()
+    teacher: tuple[TokenThought, ...] = ()
     """What the teacher thought of each token of its answer, where that was captured."""
 
 

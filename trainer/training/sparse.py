@@ -17,12 +17,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-
-class Alternatives(Struct, frozen=True):
-    """One token of a teacher's answer, as bytes, and the likeliest tokens there with their log-probabilities."""
-
-    token: bytes
-    top: tuple[tuple[bytes, float], ...]
+from gateway.storage.values import TokenThought
 
 
 class SparseTarget(Struct, frozen=True):
@@ -46,7 +41,7 @@ class SparseTarget(Struct, frozen=True):
 
 def aligned(
     answer: Sequence[int],
-    teacher: Sequence[Alternatives],
+    teacher: Sequence[TokenThought],
     bytes_of: Callable[[int], bytes],
     token_of: Callable[[bytes], int | None],
     end: int,
