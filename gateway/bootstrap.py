@@ -118,7 +118,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
     states, who = ClientStates(parts.live, load_cipher(home), bus=sharing.bus), partial(_authenticator, parts.live)
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
-    data = DataSide(home, parts.live, surface, parts.record, lines, who)
+    data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     app = build_app(
         _routes(parts, pipeline, data, states), _lifespan(parts, data), chat_lane(pipeline, parts.live)
     )

@@ -15,6 +15,7 @@ from gateway.api.files import file_routes
 from gateway.api.http import Authenticator
 from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
+from gateway.api.realtime import realtime_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.batches import BatchRunner, Once
 from gateway.live import Live
@@ -24,6 +25,7 @@ from gateway.storage.files import FileStore
 from gateway.storage.home import Home
 from gateway.storage.writers import open_writer
 from gateway.surface import Surface
+from gateway.upstream import Upstream
 
 _SWEEP_S = 60.0
 
@@ -33,7 +35,7 @@ class DataSide:
     pipeline, by path. ``who`` gives the authenticator of a scope."""
 
     def __init__(
-        self, home: Home, live: Live, surface: Surface, record: Record,
+        self, home: Home, live: Live, surface: Surface, upstream: Upstream, record: Record,
         lines: Mapping[str, Once], who: Callable[[str], Authenticator],
     ) -> None:  # fmt: skip
         self.surface = surface
@@ -52,6 +54,7 @@ class DataSide:
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
             *pass_through_routes(surface, live, self._store, who("inference")),
+            *realtime_routes(surface, upstream, live),
             *file_routes(live, self._store, who("data")),
             *batch_routes(batches, who("inference")),
         ]

@@ -20,7 +20,7 @@ from gateway.bootstrap import build
 from gateway.config import Server
 from gateway.policy.checks import bind_problem
 from gateway.policy.files import PolicyError, read
-from gateway.resilience.connections import Bounds, PatientProtocol, protocol
+from gateway.resilience.connections import Bounds, PatientProtocol, protocol, websocket_protocol
 from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
 from gateway.storage.spool_format import SpoolKeyError
@@ -106,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         port=port,
         loop="uvloop",
         http=protocol(bounds_of(server, files)),
-        ws="none",
+        ws=websocket_protocol,  # type: ignore[arg-type]  # called with keywords, as a class would be
+        ws_max_size=server.max_body_bytes,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -48,6 +48,13 @@ class Piece(Chunk, frozen=True):
     """Bytes of an answer that is passed on as it is."""
 
     raw: bytes = b""
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """An answer that keeps its place in the provider's lane until it is over."""
+
+    def on_end(self, tell: Callable[[bool], None]) -> None: ...
 
 
 class PassedStream:
@@ -137,7 +144,7 @@ class Surface:
             )  # fmt: skip
             with passage:
                 answer = await ask(exchange, rung)
-                if isinstance(answer, PassedStream):
+                if isinstance(answer, Lasting):
                     passage.until_end(answer)
             outcome, status = "ok", 200
         except AttemptFailed as problem:
@@ -153,6 +160,10 @@ class Surface:
             ))  # fmt: skip
         exchange.answered_by = rung
         return answer
+
+    def codec(self, runtime: Runtime, provider: str) -> Codec:
+        """How a provider is spoken to, with the best of its keys."""
+        return self._keys.codec(runtime, provider)
 
     async def send(self, exchange: Exchange, rung: Rung, encode: Encode) -> Reply:
         """A 200 whose headers have arrived. Raises AttemptFailed; the caller closes the reply."""

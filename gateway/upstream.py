@@ -23,6 +23,7 @@ from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 
 LARGEST_ANSWER = 32 * 1024 * 1024
 _MOST_WRITTEN = 256
+_HEARTBEAT_S = 20.0
 
 
 class StreamedRequest(UpstreamRequest, frozen=True, kw_only=True):
@@ -178,6 +179,26 @@ class Upstream:
             return await self._session().post(
                 request.url, data=request.pieces(), headers=request.headers, **options
             )
+
+    async def websocket(
+        self, url: str, headers: dict[str, str], *, name: str, remaining: float
+    ) -> aiohttp.ClientWebSocketResponse:
+        """An open WebSocket. Raises AttemptFailed, and aiohttp.WSServerHandshakeError when it was refused."""
+        first_byte = min(self._timeouts.first_byte, remaining)
+        if first_byte <= 0:
+            raise _timeout(name, "before it was asked: the deadline had passed")
+        try:
+            check_literal(url)
+            async with asyncio.timeout(first_byte):
+                return await self._session().ws_connect(
+                    url, headers=headers, max_msg_size=LARGEST_ANSWER, heartbeat=_HEARTBEAT_S
+                )
+        except aiohttp.WSServerHandshakeError:
+            raise
+        except TimeoutError:
+            raise _timeout(name, "to open a session") from None
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise _unreachable(name, problem) from None
 
     def _lean(self) -> http1.Pool:
         if self._pool is None:

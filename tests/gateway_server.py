@@ -12,7 +12,7 @@ import uvicorn
 from litestar import Litestar
 
 from gateway.bootstrap import build
-from gateway.resilience.connections import protocol
+from gateway.resilience.connections import protocol, websocket_protocol
 from gateway.server import DrainingServer, bounds_of
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
@@ -74,7 +74,7 @@ async def gateway(tmp: Path, policies: Path, **env: str) -> AsyncIterator[Gatewa
     home = Home(tmp / "home").prepare()
     await asyncio.to_thread(migrate, home.database_url)
     app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN, **env})
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws="none", log_config=None,
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws=websocket_protocol, log_config=None,
                             access_log=False, server_header=False, proxy_headers=False)  # fmt: skip
     server = DrainingServer(config, app.state.drain, settings.server.shutdown_s)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -74,9 +74,10 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     """US dollars of one call; None when the usage or the price is unknown.
 
     Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
-    tokens are inside ``usage.completion`` and cost what output costs.
+    tokens are inside ``usage.completion`` and cost what output costs. Sound has prices of its own, which the tables
+    do not hold: a session with sound has no known cost.
     """
-    if usage is None or price is None:
+    if usage is None or price is None or usage.audio:
         return None
     cached = min(usage.cached, usage.prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input

@@ -82,6 +82,8 @@ class Usage(Struct, frozen=True):
     reasoning: int = 0
     estimated: bool = False
     written: int = 0
+    audio: int = 0
+    """Tokens of sound, on either side: they have prices of their own."""
 
     @property
     def total(self) -> int:

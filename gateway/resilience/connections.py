@@ -15,6 +15,7 @@ from gateway.errors import Unavailable
 from gateway.resilience.lane_cycle import LaneCycle
 from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
+WEBSOCKET_PATH = b"/v1/realtime"
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
 
@@ -147,6 +148,22 @@ class PatientProtocol(StrictProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
+    # ------------------------------------------------------------------ a WebSocket
+    def _should_upgrade_to_ws(self) -> bool:
+        """Only where one is spoken; elsewhere the offer is ignored."""
+        return self.ws_protocol_class is not None and self.url.partition(b"?")[0] == WEBSOCKET_PATH
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection goes on under another protocol, and counts until that one has lost it."""
+        self._disarm()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        super().handle_websocket_upgrade()
+        address, self._admitted = self._admitted, ""
+        successor: Any = self.transport.get_protocol()
+        successor.when_lost = lambda: self.doors.leave(address)
+
     def _default_lines(self) -> str:
         """uvicorn's own headers (the date), written out once per change."""
         known = PatientProtocol._defaults
@@ -224,6 +241,20 @@ class PatientProtocol(StrictProtocol):
         if self._reading_due is not None:
             self._reading_due.cancel()
             self._reading_due = None
+
+
+def websocket_protocol(**settings: Any) -> asyncio.Protocol:
+    """uvicorn's WebSocket protocol, imported by the first client that wants one."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    class Counted(WebSocketsSansIOProtocol):
+        when_lost: Callable[[], None] = staticmethod(lambda: None)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.when_lost()
+
+    return Counted(**settings)
 
 
 def protocol(bounds: Bounds) -> type[PatientProtocol]:

@@ -138,6 +138,14 @@ class ProviderKeys:
         codec = runtime.codecs[provider]
         return codec, await self._upstream.send(encode(codec), name=provider, remaining=remaining)
 
+    def codec(self, runtime: Runtime, provider: str) -> Codec:
+        """The codec with the key that is best now, for what holds no lease: a session that lasts."""
+        keys = runtime.keyed.get(provider)
+        if keys is None:
+            return runtime.codecs[provider]
+        states = [self._states.setdefault(key.id, KeyState()) for key in keys]
+        return keys[choose(keys, states, (), self._clock()) or 0].codec
+
     async def _spill(
         self, provider: str, keys: Sequence[KeyedCodec], encode: Encode, remaining: float
     ) -> tuple[Codec, Reply]:

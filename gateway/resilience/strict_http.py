@@ -93,7 +93,8 @@ class StrictProtocol(HttpToolsProtocol):
             raise Refused(error)
         self.accepted()
         self._framing = 0
-        self.headers = _Trailers()
+        if not self.parser.should_upgrade():
+            self.headers = _Trailers()
 
     def accepted(self) -> None:
         """The headers are here and mean one thing."""

@@ -1,0 +1,281 @@
+"""/v1/realtime: a WebSocket relayed to a provider that speaks OpenAI, in both directions.
+
+The session passes the stages that every call passes (record, key, limits, who serves it) before the client is let in,
+so a refusal is an ordinary HTTP answer. What is said inside is not read, but for the usage that the provider tells
+after each response; a task with guardrails is therefore refused here rather than left unguarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import aiohttp
+import msgspec
+from litestar import WebSocket, websocket
+
+from gateway import errors
+from gateway.api.http import headers_of
+from gateway.api.ingress import told
+from gateway.api.surface import new_exchange
+from gateway.context import Exchange
+from gateway.live import Live
+from gateway.protocol.answer import Chunk, ChunkStream
+from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.stages.guard import guards_for
+from gateway.surface import Surface, address, usage_of
+from gateway.upstream import Upstream
+from optimizer.routing.plan import Rung
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+PATH = "/v1/realtime"
+_KEY_PROTOCOL = "openai-insecure-api-key."
+_BETA_PROTOCOL = "openai-beta."
+_SPOKEN = "realtime"
+_LONGEST_S = 3600.0
+"""Sessions end after an hour, as OpenAI's own do."""
+_IDLE_S = 900.0
+_USAGE_MARK = '"response.done"'
+_USAGE_LARGEST = 4 * 1024 * 1024
+
+
+class Said(Chunk, frozen=True):
+    """One message of the provider, as it came."""
+
+    message: str | bytes = ""
+
+
+class Session:
+    """The provider's side as a stream of messages. Its usage grows with every response; closing is idempotent."""
+
+    def __init__(self, exchange: Exchange, upstream: aiohttp.ClientWebSocketResponse) -> None:
+        self._exchange, self.upstream = exchange, upstream
+        self._tell: Callable[[bool], None] | None = None
+        exchange.usage = Usage()
+
+    def on_end(self, tell: Callable[[bool], None]) -> None:
+        """``tell`` is called once, at the end, with whether it was a good one."""
+        self._tell = tell
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        async for message in self.upstream:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                self._count(message.data)
+                yield Said(data={}, message=message.data)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                yield Said(data={}, message=message.data)
+        await self.aclose()
+
+    def _count(self, text: str) -> None:
+        """Adds what a finished response cost. Sound has a price of its own that the tables do not know."""
+        if _USAGE_MARK not in text or len(text) > _USAGE_LARGEST:
+            return
+        try:
+            event = msgspec.json.decode(text)
+            usage = event["response"]["usage"]
+            audio = sum(_audio(usage, name) for name in ("input_token_details", "output_token_details"))
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+            return
+        wire = {**usage, "input_tokens_details": usage.get("input_token_details")}
+        more, now = usage_from_wire(usage_of(wire)), self._exchange.usage
+        if event.get("type") == "response.done" and more is not None and now is not None:
+            self._exchange.usage = Usage(
+                prompt=now.prompt + more.prompt,
+                completion=now.completion + more.completion,
+                cached=now.cached + more.cached,
+                audio=now.audio + audio,
+            )
+
+    async def aclose(self) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(True)
+        if not self.upstream.closed:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self.upstream.close(), 1.0)
+
+
+def _audio(usage: Mapping[str, Any], name: str) -> int:
+    details = usage.get(name)
+    found = details.get("audio_tokens") if isinstance(details, dict) else 0
+    return found if isinstance(found, int) else 0
+
+
+class Realtime:
+    def __init__(self, surface: Surface, upstream: Upstream, live: Live) -> None:
+        self._surface, self._upstream, self._live = surface, upstream, live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
+        request_id, exchange = "req_" + secrets.token_hex(16), None
+        opened: list[Session] = []
+
+        async def ask(exchange: Exchange, rung: Rung) -> Session:
+            opened.append(await self._open(exchange, rung))
+            return opened[-1]
+
+        try:
+            exchange = self._exchange(scope, request_id)
+            stream = await self._surface.run(exchange, ask)
+        except errors.GatewayError as error:
+            await _refuse(send, error, request_id, told(exchange) if exchange is not None else {})
+            return
+        await self._relay(exchange, stream, opened[-1], scope, receive, send)  # type: ignore[arg-type]
+
+    def _exchange(self, scope: Scope, request_id: str) -> Exchange:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        model = (query.get("model") or [""])[0]
+        if not model:
+            raise errors.BadRequest("Name a model: /v1/realtime?model=...", param="model")
+        headers = {**headers_of(scope), **_key_of(scope)}  # type: ignore[arg-type]
+        runtime = self._live.runtime()
+        if guards_for(runtime, model):
+            raise errors.BadRequest(
+                f"'{model}' has guardrails, and they cannot look into a realtime session. Ask for it over "
+                "/v1/chat/completions or /v1/responses, or let the gateway's operator lift them for this task.",
+                param="model", code="guardrails_cannot_apply",
+            )  # fmt: skip
+        exchange = new_exchange(
+            self._live, headers, endpoint="realtime", model=model, text="", body={"model": model},
+            request_id=request_id, started=time.monotonic(),
+        )  # fmt: skip
+        return exchange
+
+    async def _open(self, exchange: Exchange, rung: Rung) -> Session:
+        """Raises AttemptFailed when the provider does not open a session."""
+        name, codec = rung.candidate.provider, self._surface.codec(exchange.runtime, rung.candidate.provider)
+        url, headers = address(codec, "/realtime", rung.candidate.model)
+        base, _, more = url.partition("?")
+        url = f"ws{base.removeprefix('http')}?model={quote(rung.candidate.model, safe='')}{'&' + more if more else ''}"
+        kept = {
+            key: value for key, value in headers.items() if key not in ("content-type", "accept-encoding")
+        }
+        beta = exchange.headers.get("openai-beta")
+        if beta:
+            kept["openai-beta"] = beta
+        remaining = exchange.deadline - time.monotonic()
+        try:
+            opened = await self._upstream.websocket(url, kept, name=name, remaining=remaining)
+        except aiohttp.WSServerHandshakeError as problem:
+            raise codec.refuse(problem.status, dict(problem.headers or {}), b"", now=time.time()) from None
+        return Session(exchange, opened)
+
+    async def _relay(
+        self,
+        exchange: Exchange,
+        stream: ChunkStream,
+        session: Session,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Until one side leaves, nobody has said anything for a quarter of an hour, or the hour is over."""
+        offered = scope.get("subprotocols") or []
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in told(exchange).items()]
+        await send({
+            "type": "websocket.accept", "subprotocol": _SPOKEN if _SPOKEN in offered else None, "headers": headers,
+        })  # fmt: skip
+        heard = [time.monotonic()]
+        up = asyncio.create_task(_upwards(session, receive, heard))
+        down = asyncio.create_task(_downwards(stream, send, heard))
+        code = 1000
+        try:
+            await _first_end((up, down), heard)
+            if not down.done():  # the client has left, or nobody spoke for too long: an ordinary end
+                await session.aclose()
+                await asyncio.wait((down,), timeout=1.0)
+            problem = down.exception() if down.done() and not down.cancelled() else None
+            if isinstance(problem, errors.GatewayError):
+                code = 1011
+                with contextlib.suppress(Exception):
+                    await send({"type": "websocket.send", "text": _event(problem)})
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            await asyncio.shield(stream.aclose())
+            left = up.done() and not up.cancelled() and up.exception() is None
+            if not left:
+                with contextlib.suppress(Exception):
+                    await send({"type": "websocket.close", "code": session.upstream.close_code or code})
+
+
+async def _upwards(session: Session, receive: Receive, heard: list[float]) -> None:
+    """Client to provider. Returns when the client has left."""
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        heard[0] = time.monotonic()
+        text = message.get("text")
+        if text is not None:
+            await session.upstream.send_str(text)
+        else:
+            await session.upstream.send_bytes(message.get("bytes") or b"")
+
+
+async def _downwards(stream: ChunkStream, send: Send, heard: list[float]) -> None:
+    async for chunk in stream:
+        heard[0] = time.monotonic()
+        said = chunk.message if isinstance(chunk, Said) else ""
+        kind = "text" if isinstance(said, str) else "bytes"
+        await send({"type": "websocket.send", kind: said})
+
+
+async def _first_end(tasks: tuple[asyncio.Task[None], ...], heard: list[float]) -> None:
+    end = time.monotonic() + _LONGEST_S
+    while (left := min(end, heard[0] + _IDLE_S) - time.monotonic()) > 0:
+        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if done:
+            return
+
+
+def _key_of(scope: Scope) -> dict[str, str]:
+    """A browser cannot set headers: its key travels as a subprotocol, which goes no further."""
+    found = {}
+    for offered in scope.get("subprotocols") or []:
+        if offered.startswith(_KEY_PROTOCOL):
+            found["authorization"] = f"Bearer {offered.removeprefix(_KEY_PROTOCOL)}"
+        elif offered.startswith(_BETA_PROTOCOL):
+            found["openai-beta"] = offered.removeprefix(_BETA_PROTOCOL).replace("-", "=", 1)
+    return found
+
+
+async def _refuse(
+    send: Send, error: errors.GatewayError, request_id: str, headers: Mapping[str, str]
+) -> None:
+    """Instead of a WebSocket, an ordinary answer in OpenAI's shape."""
+    lines = {"content-type": "application/json", "x-request-id": request_id, **headers, **error.headers}
+    start = {
+        "type": "websocket.http.response.start", "status": error.status,
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()],
+    }  # fmt: skip
+    body = {"type": "websocket.http.response.body", "body": error.body(), "more_body": False}
+    await send(start)
+    await send(body)
+
+
+def _event(error: errors.GatewayError) -> str:
+    """An error as realtime clients know it."""
+    return msgspec.json.encode({
+        "type": "error", "event_id": "event_" + secrets.token_hex(10), **msgspec.json.decode(error.body()),
+    }).decode()  # fmt: skip
+
+
+def realtime_routes(surface: Surface, upstream: Upstream, live: Live) -> list[Any]:
+    relay = Realtime(surface, upstream, live)
+
+    @websocket(PATH)
+    async def realtime(socket: WebSocket[Any, Any, Any]) -> None:
+        await relay(socket.scope, socket.receive, socket.send)
+
+    return [realtime]
