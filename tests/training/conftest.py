@@ -26,6 +26,6 @@ def torch():
 
 @pytest.fixture(scope="session")
 def base(torch, tmp_path_factory) -> Path:
-    from tiny_model import make_base
+    from trainer.training.blank import make
 
-    return make_base(tmp_path_factory.mktemp("base") / "tiny")
+    return make(tmp_path_factory.mktemp("base") / "tiny")

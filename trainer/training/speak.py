@@ -45,7 +45,9 @@ def continue_prompts(speaker: Speaker, prompts: Sequence[str], longest: int) -> 
     return _write_on(speaker, rows, longest, sample=False)
 
 
-def _write_on(speaker: Speaker, rows: Sequence[Sequence[int]], longest: int, *, sample: bool) -> list[Utterance]:
+def _write_on(
+    speaker: Speaker, rows: Sequence[Sequence[int]], longest: int, *, sample: bool
+) -> list[Utterance]:
     tokenizer = speaker.tokenizer
     tokens, mask = padded(rows, tokenizer.pad_token_id)
     training = speaker.model.training

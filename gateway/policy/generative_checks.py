@@ -1,0 +1,55 @@
+"""Checks of tasks that may train a language model: what it is made from, what it learns from, who will serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from gateway.config import Config, Learn
+from gateway.policy.reading import Path, Problem
+
+_GENERATIVE = ("sft", "distill", "dpo")
+
+
+class View(Protocol):
+    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
+
+    @property
+    def config(self) -> Config: ...
+    def clean(self, section: str) -> Iterator[tuple[Path, Any]]: ...
+    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
+
+
+def generative(view: View) -> Iterator[Problem]:
+    """What a training would only find out hours later."""
+    for path, task in view.clean("tasks"):
+        if task.learn is None:
+            continue
+        here = (*path, "learn")
+        named = [one for one in _GENERATIVE if one in task.learn.recipes]
+        if named and task.learn.generative is None:
+            hint = "Add 'generative: {base: /path/of/a/model}'."
+            yield view.problem((*here, "recipes"), f"'{named[0]}' needs a base model to train.", hint)
+        if task.learn.generative is not None:
+            logprobs = task.capture.logprobs if task.capture is not None else 0
+            yield from _lessons(view, here, task.learn, named, logprobs)
+
+
+def _lessons(view: View, here: Path, learn: Learn, named: list[str], logprobs: int) -> Iterator[Problem]:
+    plan = learn.generative
+    assert plan is not None
+    if named and learn.calibration == "crossfit":
+        yield view.problem(
+            (*here, "calibration"), "a language model is not cross-fitted.", "Use 'calibration: split'."
+        )
+    if "distill" in named and not plan.distillation.teacher and not logprobs:
+        hint = "Set capture.logprobs (up to 20), or generative.distillation.teacher to a local model."
+        yield view.problem((*here, "recipes"), "'distill' has no teacher whose tokens it could see.", hint)
+    if plan.distillation.on_policy and not plan.distillation.teacher:
+        hint = "Set generative.distillation.teacher to a local model, or leave on_policy out."
+        path = (*here, "generative", "distillation", "on_policy")
+        yield view.problem(path, "only a local teacher can score what the student writes itself.", hint)
+    engines = view.config.engines
+    if engines.vllm is None and engines.transformers is None:
+        hint = "Add 'engines: {transformers: {}}' to gateway.yaml, or 'engines: {vllm: {base, python}}'."
+        yield view.problem((*here, "generative"), "no engine could serve a language model.", hint)
