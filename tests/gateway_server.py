@@ -57,11 +57,11 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
         for name in provider_urls
     )
     candidates = ", ".join(f"{{provider: {name}, model: m}}" for name in provider_urls)
+    timeouts = "" if "timeouts:" in gateway else "timeouts: {connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}\n"
     (folder / "gateway.yaml").write_text(
         f"providers:\n{providers}\nprices:\n{prices}\n"
         f"keys: [{{name: tests, key: {KEY}, project: default}}]\n"
-        "timeouts: {connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}\n"
-        f"retries: {{attempts: 3, base_s: 0.01, cap_s: 0.05}}\n{gateway}\n"
+        f"{timeouts}retries: {{attempts: 3, base_s: 0.01, cap_s: 0.05}}\n{gateway}\n"
     )
     (folder / "routing.yaml").write_text(
         f"tasks:\n  - name: triage\n    candidates: [{candidates}]\n    capture: {{rate: 1.0}}\n{extra}"

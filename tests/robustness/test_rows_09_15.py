@@ -49,18 +49,21 @@ async def _times(client: httpx.AsyncClient, model: str) -> list[float]:
 async def test_row_10_overload_is_shed_quickly_and_health_still_answers(
     start: Start, first: Provider
 ) -> None:
-    async def slow(line: Line) -> None:
-        await asyncio.sleep(0.3)
+    relief = asyncio.Event()
+
+    async def stuck(line: Line) -> None:
+        await relief.wait()
         await line.answer()
 
-    first.behave = slow
-    async with start({"first": first.url}, settings=LANES.format(4, 4)) as (_, client):
+    first.behave = stuck
+    patience = LANES.format(4, 4) + "\ntimeouts: {connect: 5, first_byte: 30, total: 60}"
+    async with start({"first": first.url}, settings=patience) as (_, client):
         await asyncio.gather(*[client.get("/healthz") for _ in range(30)])  # connections are open
         crowd = [asyncio.create_task(_timed(client)) for _ in range(30)]
-        await asyncio.sleep(0.1)
-        began = time.monotonic()
+        while sum(task.done() for task in crowd) < 22:  # what finds no place is told so while the others wait
+            await asyncio.sleep(0.005)
         assert (await client.get("/healthz")).status_code == 200
-        assert time.monotonic() - began < 0.2
+        relief.set()
         done = await asyncio.gather(*crowd)
     served = [one for one, _ in done if one.status_code == 200]
     shed = [(one, took) for one, took in done if one.status_code == 503]

@@ -30,7 +30,7 @@ TASK = """  - name: sorting
     candidates: [{provider: first, model: m}]
     teacher: {provider: first, model: m, may_train_on_outputs: true}
     capture: {rate: 1.0}
-    learn: {}
+    learn: {ceiling_rate: 0}
     watch: {reask_rate: 1.0e-12}  # no random re-ask reaches the teacher here
 """
 SHAPE = fingerprint(ChatRequest(model="sorting", messages=[Message(role="user", content="x")]))
