@@ -142,14 +142,16 @@ http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}
             yield True
 
 
-async def ready(url: str, headers: dict[str, str] | None = None) -> None:
+async def ready(
+    url: str, headers: dict[str, str] | None = None, body: dict[str, Any] | None = None
+) -> None:
     """Waits until ``url`` answers a call. Raises SystemExit after a minute."""
     until = time.monotonic() + 60
     auth = {"authorization": f"Bearer {KEY}"}
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until:
             try:
-                async with session.post(url, json=BODY, headers=headers or auth) as answer:
+                async with session.post(url, json=body or BODY, headers=headers or auth) as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientError:
