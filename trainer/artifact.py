@@ -22,9 +22,9 @@ import numpy as np
 import safetensors.numpy
 from msgspec import Meta, Struct
 
+from gateway.encoder import Encoder, EncoderRefused
+from gateway.encoder import load as load_encoder
 from trainer.bases import BaseRefused, check_files, hash_of
-from trainer.encoder import Encoder, EncoderRefused
-from trainer.encoder import load as load_encoder
 from trainer.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
 from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
 from trainer.generative import Generation, Generative

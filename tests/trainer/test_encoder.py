@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from trainer import encoder as encoders
+from gateway import encoder as encoders
+from gateway.encoder import EncoderRefused
 from trainer.artifact import ArtifactRefused, load
-from trainer.encoder import EncoderRefused
 from trainer.predictor import probabilities
 from trainer.recipes import CannotLearn, Example, train_first
 from trainer.registry import store

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
+from gateway.encoder import Encoder, EncoderRefused, load
 from trainer.artifact import MAX_ANSWERS, Parameters
-from trainer.encoder import Encoder, EncoderRefused, load
 from trainer.features import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.linear import Array, Labels, fit_head

@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 from msgspec import Struct
 
-from trainer.features import Floats
+Floats = npt.NDArray[np.float32]
 
 CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _MAX_BYTES = {CONFIG: 1 << 20, MODEL: 2 << 30, TOKENIZER: 64 << 20}
