@@ -142,9 +142,7 @@ http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}
             yield True
 
 
-async def ready(
-    url: str, headers: dict[str, str] | None = None, body: dict[str, Any] | None = None
-) -> None:
+async def ready(url: str, headers: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> None:
     """Waits until ``url`` answers a call. Raises SystemExit after a minute."""
     until = time.monotonic() + 60
     auth = {"authorization": f"Bearer {KEY}"}

@@ -19,6 +19,8 @@ import aiohttp
 from benchmarks.overhead import BODY
 from benchmarks.peers.ways import LOAD_CPU, Way
 
+_UNCOUNTED = 3
+"""The first tokens of a run are those of fresh connections."""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -84,18 +86,22 @@ end
 """
 
 
-async def first_token(way: Way, calls: int) -> list[float]:
-    """Milliseconds from sending a request to the first byte of its stream's body, one call after the other."""
+async def first_token(way: Way, calls: int, seconds: float = 4.0) -> list[float]:
+    """Milliseconds from sending a request to the first byte of its stream's body, one call after the other; fewer
+    than ``calls`` when ``seconds`` have passed before."""
     body = json.dumps({**BODY, "model": way.model, "stream": True}).encode()
     headers, found = {**way.headers, "content-type": "application/json"}, []
     async with aiohttp.ClientSession(headers=headers) as session:
-        for number in range(calls + 20):
+        until = time.perf_counter() + seconds
+        for number in range(calls + _UNCOUNTED):
             began = time.perf_counter()
+            if began > until and found:
+                break
             async with session.post(way.url, data=body) as answer:
                 await answer.content.readany()
                 took = time.perf_counter() - began
                 await answer.read()
-            if number >= 20:
+            if number >= _UNCOUNTED:
                 found.append(took * 1000)
     return found
 
