@@ -90,7 +90,8 @@ async def first_token(way: Way, calls: int, seconds: float = 4.0) -> list[float]
     """Milliseconds from sending a request to the first byte of its stream's body, one call after the other; fewer
     than ``calls`` when ``seconds`` have passed before."""
     body = json.dumps({**BODY, "model": way.model, "stream": True}).encode()
-    headers, found = {**way.headers, "content-type": "application/json"}, []
+    headers = {**way.headers, "content-type": "application/json"}
+    found: list[float] = []
     async with aiohttp.ClientSession(headers=headers) as session:
         until = time.perf_counter() + seconds
         for number in range(calls + _UNCOUNTED):
