@@ -25,7 +25,7 @@ from benchmarks.walk.processes import WalkFailed
 SYSTEM = "Answer with the label or the JSON value for the user's text, and with nothing else."
 BURST = 25
 _CLIENTS = 4
-_PATIENCE_S = 900.0
+_PATIENCE_S, _COPIES_S = 900.0, 5.0
 
 
 @dataclass(slots=True)
@@ -59,6 +59,7 @@ class Replay:
                 began = time.monotonic()
                 await self._burst(session, rows[start : start + BURST])
                 await asyncio.to_thread(self._settle)
+                await asyncio.to_thread(self._copies)
                 await asyncio.sleep(max(0.0, BURST / self.rate - (time.monotonic() - began)))
 
     async def _burst(self, session: aiohttp.ClientSession, rows: Sequence[Row]) -> None:
@@ -102,6 +103,19 @@ class Replay:
             if time.monotonic() > deadline:
                 raise WalkFailed("The product did not settle between two bursts of the replay.")
             time.sleep(0.05)
+
+    def _copies(self) -> None:
+        """Lets a shadow student finish the copies of the last burst: an encoder on a busy machine takes longer over
+        them than the burst took, and the product drops what it cannot keep up with."""
+        seen, deadline = -1, time.monotonic() + _COPIES_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                shadow = [one for one in self.admin.task(TASK).students if one.stage == "shadow"]
+                pairs = sum(one.evidence.n for one in shadow)
+                if not shadow or pairs == seen:
+                    return
+                seen = pairs
+            time.sleep(0.5)
 
     def _note(self, students: Sequence[object]) -> None:
         for student in students:

@@ -147,7 +147,7 @@ class _Tagger:
         if len(present) < 2:
             bias[0] = 0.0
         else:
-            model = LogisticRegression(C=self._strength, tol=1e-2, max_iter=60)
+            model = LogisticRegression(C=self._strength, tol=1e-4, max_iter=150)
             with _unfinished_is_fine():
                 model.fit(self._matrix[use], self._tags[use], sample_weight=self._weight[use])
             if len(present) == 2:
@@ -185,7 +185,7 @@ class _Tagger:
 
 
 def _unfinished_is_fine() -> Any:
-    """The tagger stops after 60 steps: the last digits of a likelihood do not change a tag."""
+    """The tagger stops after 150 steps: the last digits of a likelihood do not change a tag."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

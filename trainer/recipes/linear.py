@@ -119,7 +119,7 @@ def _fit(matrix: Any, labels: Labels, count: int, weights: Array, strength: floa
     if len(present) == 1:
         bias[present] = 0.0
         return coefficients, bias
-    model = LogisticRegression(C=strength, tol=1e-3, max_iter=300)
+    model = LogisticRegression(C=strength, tol=1e-4, max_iter=300)
     model.fit(matrix, labels, sample_weight=weights)
     if len(present) == 2:  # scikit-learn keeps one row for two classes: the log-odds of the second
         coefficients[present[1]], bias[present[1]], bias[present[0]] = (
