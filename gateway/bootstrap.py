@@ -116,7 +116,10 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
-    states, who = ClientStates(parts.live, load_cipher(home), bus=sharing.bus), partial(_authenticator, parts.live)
+    states, who = (
+        ClientStates(parts.live, load_cipher(home), bus=sharing.bus),
+        partial(_authenticator, parts.live),
+    )
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     app = build_app(

@@ -60,7 +60,8 @@ def _process_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "serve",
         "the gateway alone",
         ("start", "serve"),
-        "understudy serve --host 127.0.0.1 --port 8081", "understudy serve --workers 4",
+        "understudy serve --host 127.0.0.1 --port 8081",
+        "understudy serve --workers 4",
     )
     _address(serve)
     _add(

@@ -15,7 +15,7 @@ from gateway.runtime import Runtime
 from gateway.storage.records import Attempt
 from optimizer.routing.plan import Candidate, Plan, Rung
 
-__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Principal", "WholeAnswer"]
+__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Principal", "WholeAnswer"]
 
 
 class Principal(Struct, frozen=True):
@@ -30,6 +30,16 @@ class Principal(Struct, frozen=True):
     concurrency: int | None = None
     budget_usd_day: float | None = None
     budget_usd_month: float | None = None
+
+
+class Finding(Struct, frozen=True):
+    """What a guardrail said about a text of a call. ``sample``: the text's beginning, masked; "" when it failed."""
+
+    guardrail: str
+    action: str
+    place: str
+    shadow: bool
+    sample: str
 
 
 @dataclass(slots=True)
@@ -82,6 +92,8 @@ class Exchange:
     """Answers that were paid for and thrown away: (who gave it, what it used)."""
     # guard
     verdicts: list[str] = field(default_factory=list)
+    """``guardrail:action``, and ``:shadow`` where nothing was done about it."""
+    findings: list[Finding] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)
     # cache
     cache: str = ""  # hit | miss | ""

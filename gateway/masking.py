@@ -21,7 +21,7 @@ from gateway.phones import phones
 
 Span = tuple[int, int]
 KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
-_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_[0-9]{{1,6}}\]")
+_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,6}\]")
 
 
 class Masked(Struct, frozen=True):
@@ -76,12 +76,13 @@ class Masker:
         pieces: list[str] = []
         at = 0
         for start, end, kind in found:
-            pieces += (text[at:start], self._placeholder(kind, text[start:end]))
+            pieces += (text[at:start], self.placeholder(kind, text[start:end]))
             at = end
         pieces.append(text[at:])
         return "".join(pieces)
 
-    def _placeholder(self, kind: str, value: str) -> str:
+    def placeholder(self, kind: str, value: str) -> str:
+        """What stands for ``value``; the same each time. ``kind``: capitals, digits and underscores."""
         known = self._placeholders.get((kind, value))
         if known is not None:
             return known

@@ -20,7 +20,6 @@ from gateway import errors
 from gateway.config import Surface as SurfaceSettings
 from gateway.context import Answer, Exchange
 from gateway.errors import GatewayError
-from gateway.masking import Masker, mask_value, texts_of
 from gateway.pipeline import Handler, Stage, fold
 from gateway.protocol.answer import Chunk
 from gateway.providers import ClassifierProvider
@@ -30,8 +29,7 @@ from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, ProviderKeys
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
-from gateway.stages.guard import guards_for
-from gateway.stages.guard_stream import blocked, guard_failed
+from gateway.stages.guard_request import closed, guards_for, masked_prose
 from gateway.storage.records import Attempt
 from gateway.upstream import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
@@ -184,31 +182,16 @@ class GuardTexts:
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         if exchange.runtime.config.guardrails:
-            try:
-                guard_texts(exchange)
-            except GatewayError:
-                raise
-            except Exception as problem:
-                exchange.verdicts.append("error:block")
-                raise guard_failed(problem) from problem
+            closed(exchange, lambda: guard_texts(exchange))
         return await inner(exchange)
 
 
 def guard_texts(exchange: Exchange) -> None:
     prose = {name: value for name, value in exchange.body.items() if name in PROSE}
-    texts, to_mask = texts_of(prose), False
-    for name, guard in guards_for(exchange.runtime, exchange.request.model).items():
-        actions = {guard.check(text, "in").action for text in texts} - {"allow"}
-        if "block" in actions:
-            exchange.verdicts.append(f"{name}:block")
-            raise blocked(name, "in")
-        if "flag" in actions:
-            exchange.verdicts.append(f"{name}:flag")
-        if "mask" in actions:
-            exchange.verdicts.append(f"{name}:mask")
-            to_mask = True
-    if to_mask:
-        exchange.body = {**exchange.body, **mask_value(prose, Masker())}
+    masked = masked_prose(exchange, guards_for(exchange), prose)
+    if masked is not None:
+        exchange.body = {**exchange.body, **masked}
+        exchange.placeholders = {}  # what comes back is no text with placeholders
 
 
 class Place:

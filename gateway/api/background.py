@@ -134,9 +134,7 @@ class Backgrounds:
             inner.remember(exchange.call_id, principal.project, writer.response)
         run.add(events, over=True)
 
-    async def _ask(
-        self, run: Run, pipeline: Handler, exchange: Exchange, inner: ResponsesRendering
-    ) -> None:
+    async def _ask(self, run: Run, pipeline: Handler, exchange: Exchange, inner: ResponsesRendering) -> None:
         writer, answer = inner.written(exchange), await pipeline(exchange)
         if isinstance(answer, WholeAnswer):
             for data in as_chunks(answer.data):
@@ -237,6 +235,7 @@ class InBackground(Rendering):
             deadline=exchange.started + timeouts.total,
             attempts=[],
             verdicts=[],
+            findings=[],
             placeholders={},
             response_headers={},
         )

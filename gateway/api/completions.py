@@ -93,6 +93,7 @@ def _one_of(parent: Exchange, body: dict[str, Any], at: int) -> Exchange:
         request=msgspec.convert(body, ChatRequest),
         attempts=[],
         verdicts=[],
+        findings=[],
         placeholders={},
         response_headers={},
     )

@@ -1,27 +1,31 @@
-"""Phrases that must not pass in either direction."""
+"""Phrases that must not pass, or not unchanged, in either direction."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from functools import lru_cache
+from typing import Literal
 
-from msgspec import Struct
+from gateway.guardrails.guardrail import Guardrail
+from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Scope, Verdict
 
-from gateway.guardrails.verdict import ALLOW, BLOCK, WAIT, Direction, Scope, Verdict
 
-
-class Blocklist(Struct, frozen=True, tag="blocklist", tag_field="type", forbid_unknown_fields=True):
+class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
     """``phrases`` are compared without regard to case or spacing.
 
     They match whole words ("art" is not in "chart"); any run of white space stands for a space, invisible
     characters count for nothing, and compatibility forms (full width, ligatures) are the plain character.
+    ``rewrite`` puts ``replacement`` in a phrase's place. It sees case and spacing, and stops a text in which a phrase
+    shows only once other disguises are off: what to cut out of that one nobody can tell.
     """
 
     phrases: list[str]
+    action: Literal["block", "flag", "rewrite"] = "block"
+    replacement: str = "***"
 
     def check(self, text: str, direction: Direction, *, final: bool = True) -> Verdict:
-        """Blocks ``text`` in both directions. Unless ``final``, a phrase at its very end may still
+        """Judges ``text`` in both directions. Unless ``final``, a phrase at its very end may still
         turn out to be part of a longer word: wait."""
         pattern = _pattern(tuple(self.phrases))
         if pattern is None:
@@ -30,13 +34,24 @@ class Blocklist(Struct, frozen=True, tag="blocklist", tag_field="type", forbid_u
         verdict = ALLOW
         for found in pattern.finditer(folded):
             if final or found.end() < len(folded):
-                return BLOCK
+                return self._found(text, folded, pattern)
             verdict = WAIT
         return verdict
+
+    def _found(self, text: str, folded: str, pattern: re.Pattern[str]) -> Verdict:
+        if self.action != "rewrite":
+            return BLOCK if self.action == "block" else FLAG
+        if len(folded) != len(text):  # folding moved the places
+            return BLOCK
+        return Verdict("rewrite", tuple((*one.span(), self.replacement) for one in pattern.finditer(folded)))
 
     @property
     def scope(self) -> Scope:
         return "all"
+
+    @property
+    def changes_answers(self) -> bool:
+        return self.action == "rewrite"
 
     @property
     def reach(self) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import Struct
-
+from gateway.guardrails.guardrail import Guardrail
 from gateway.guardrails.injection_rules import matches, structure
 from gateway.guardrails.plain import hidden, plain, variants
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Scope, Verdict
@@ -15,7 +14,7 @@ _HIDDEN = 2.0  # who encodes an instruction does not want it to be seen
 _REMEMBERED = 4096  # characters: longer texts are judged afresh, so that the cache stays small
 
 
-class Injection(Struct, frozen=True, tag="injection", tag_field="type", forbid_unknown_fields=True):
+class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
     """``action``: block, or flag (recorded on the call, which goes on). ``threshold``: rules' weights that sum
     up to it are an attack; lower catches more and errs more. What the operator writes (system and developer
     messages) is not read: it may well tell a model whom to play."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
-
+from gateway.guardrails.guardrail import Guardrail
 from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, Direction, Scope, Verdict
 from gateway.masking import find
 
 
-class Pii(Struct, frozen=True, tag="pii", tag_field="type", forbid_unknown_fields=True):
+class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
     """``action``: mask (the provider sees placeholders, the client gets its own values back) or block."""
 
     action: Literal["mask", "block"] = "mask"

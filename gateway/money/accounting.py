@@ -76,7 +76,9 @@ class Accountant:
         """Fills ``usage``, ``cost_usd`` and ``teacher_cost_usd``; None stays None when a price is unknown."""
         self._settle_answer(exchange, answer_text)
         if exchange.discarded:
-            spent = [cost(usage, price_for(exchange.runtime.config, one)) for one, usage in exchange.discarded]
+            spent = [
+                cost(usage, price_for(exchange.runtime.config, one)) for one, usage in exchange.discarded
+            ]
             spent.append(exchange.cost_usd if exchange.answered_by is not None else 0.0)
             known = [one for one in spent if one is not None]
             exchange.cost_usd = sum(known) if len(known) == len(spent) else None

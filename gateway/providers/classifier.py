@@ -22,7 +22,9 @@ class ClassifierProvider(Struct, frozen=True, tag="classifier", tag_field="type"
 
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
         headers = {"content-type": "application/json"}
-        profile = Profile("", structured="strict", json_mode="strict", strict_tools="strict")  # checked elsewhere
+        profile = Profile(
+            "", structured="strict", json_mode="strict", strict_tools="strict"
+        )  # checked elsewhere
         url = "http://engine/v1/chat/completions"
         return OpenAICodec(name, url, headers, profile, socket=self.socket or engine_socket)
 

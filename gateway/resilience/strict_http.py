@@ -113,7 +113,10 @@ class StrictProtocol(HttpToolsProtocol):
         names = [name for name, _ in headers]
         if len(names) > MOST_FIELDS:
             return _too_long()
-        if self._head_bytes > LONGEST_HEAD and sum(len(one) + len(two) + 4 for one, two in headers) > LONGEST_HEAD:
+        if (
+            self._head_bytes > LONGEST_HEAD
+            and sum(len(one) + len(two) + 4 for one, two in headers) > LONGEST_HEAD
+        ):
             return _too_long()
         version, hosts = self.parser.get_http_version(), names.count(b"host")
         if version not in ("1.1", "1.0"):
@@ -126,7 +129,10 @@ class StrictProtocol(HttpToolsProtocol):
             self._known_host = host
         if names.count(b"authorization") > 1 or names.count(b"x-api-key") > 1:
             return BadRequest("A request may carry one key only.")
-        if b"transfer-encoding" in names and headers[names.index(b"transfer-encoding")][1].lower() != b"chunked":
+        if (
+            b"transfer-encoding" in names
+            and headers[names.index(b"transfer-encoding")][1].lower() != b"chunked"
+        ):
             return BadRequest("The only transfer encoding that is understood is 'chunked'.", status=501)
         return None
 
@@ -151,7 +157,9 @@ class StrictProtocol(HttpToolsProtocol):
         if self.refused or self.transport.is_closing():
             return
         self.refused = True
-        error = self._refusal or BadRequest("This is not a well-formed HTTP request.", code="malformed_request")
+        error = self._refusal or BadRequest(
+            "This is not a well-formed HTTP request.", code="malformed_request"
+        )
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True

@@ -239,7 +239,9 @@ class Dispatch:
             remaining = _remaining(exchange)
             if whole:
                 return (await self._asker.whole(runtime, candidate, body, remaining=remaining))[0]
-            return await self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
+            return await self._asker.stream(
+                runtime, candidate, body, remaining=remaining, agreed=exchange.agree
+            )
 
         return await self._thoughts.ask(exchange, rung, body, send)
 

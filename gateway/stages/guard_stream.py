@@ -1,4 +1,4 @@
-"""Guarding a stream: every text of a delta is one channel, judged in a sliding window and unmasked."""
+"""Guarding a stream: every text of a delta is one channel, judged in a sliding window, changed and unmasked."""
 
 from __future__ import annotations
 
@@ -8,36 +8,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
-from gateway.errors import BadRequest, GatewayError, Unavailable
-from gateway.guardrails import GuardrailSettings
-from gateway.guardrails.verdict import Direction
-from gateway.masking import Unmasker
+from gateway.errors import GatewayError
+from gateway.guardrails import Place
+from gateway.guardrails.verdict import Verdict
+from gateway.masking import Masker, Unmasker
 from gateway.protocol.assemble import chunk_text
+from gateway.stages.guard_changes import Changer
+from gateway.stages.guard_request import Guards, blocked, guard_failed, judged, note
+from gateway.stages.guard_texts import concerns
 
-Guards = Mapping[str, GuardrailSettings]
 Channel = tuple[int, str, int]  # choice, field, tool call
 _JSON_FIELDS = frozenset({"tool_calls", "function_call"})
+_TOOL_FIELDS = _JSON_FIELDS | {"custom"}
 _CUT_WORD = re.compile(r"^\w+")
-
-
-def blocked(name: str, direction: Direction) -> BadRequest:
-    """The refusal; it names the guardrail and never the text."""
-    what = "request" if direction == "in" else "answer"
-    return BadRequest(f"The {what} was blocked by the guardrail '{name}'.", code="guardrail_blocked")
-
-
-def guard_failed(problem: Exception) -> Unavailable:
-    """Fails closed: whatever goes wrong in a guardrail, the text does not pass."""
-    return Unavailable(
-        "A guardrail failed, and nothing passes unchecked. Try again later.",
-        code="guardrail_failed",
-        detail=repr(problem),
-    )
 
 
 def is_json(channel: Channel, content_is_json: bool) -> bool:
     """Whether a channel's text is JSON, so that values put into it have to be escaped."""
     return channel[1] in _JSON_FIELDS or (content_is_json and channel[1] == "content")
+
+
+def place_of(channel: Channel) -> Place:
+    return "tool_arguments" if channel[1] in _TOOL_FIELDS else "output"
 
 
 def map_delta(choice: int, delta: Mapping[str, Any], change: Callable[[Channel, str], str]) -> dict[str, Any]:
@@ -88,6 +80,14 @@ class GuardedStream:
         self._content_is_json = content_is_json
         self._windows: dict[Channel, str] = {}
         self._unmaskers: dict[Channel, Unmasker] = {}
+        self._changing = {
+            name: guard for name, guard in self._guards.items() if guard.changes_answers and not guard.shadow
+        }
+        self._changers: dict[Channel, Changer] = {}
+        self._masker = Masker()
+        for placeholder in exchange.placeholders:
+            self._masker.reserve(placeholder)
+        self._noted: set[str] = set()
         self._waiting: dict[Channel, str] = {}
         self._held: list[Chunk] = []
         self._ready: deque[Chunk] = deque()
@@ -159,13 +159,20 @@ class GuardedStream:
     def _judge(self, channel: Channel, text: str, *, final: bool) -> None:
         window = self._windows.get(channel, "") + text
         self._waiting.pop(channel, None)
+        place = place_of(channel)
         for name, guard in self._guards.items():
-            action = guard.check(window, "out", final=final).action
-            if action == "block":
-                self._exchange.verdicts.append(f"{name}:block")
-                raise blocked(name, "out")
-            if action == "wait":
-                self._waiting[channel] = name
+            if not concerns(guard, place):
+                continue
+            verdict = judged(self._exchange, name, guard, window, "out", final=final)
+            if verdict.action == "wait":
+                if not guard.shadow and name not in self._changing:
+                    self._waiting[channel] = name
+            elif verdict.action != "allow":
+                if name not in self._noted:
+                    self._noted.add(name)
+                    note(self._exchange, name, guard, verdict, place, window)
+                if verdict.action == "block" and not guard.shadow:
+                    raise blocked(name, "out")
         if len(window) > self._reach:
             # What is left of a word that began before the window stands as one word character.
             window = _CUT_WORD.sub("_", window[-self._reach :])
@@ -173,7 +180,7 @@ class GuardedStream:
 
     # ------------------------------------------------------------------ unmasking
     def _unmasked(self, chunk: Chunk) -> Chunk:
-        if not self._exchange.placeholders:
+        if not self._exchange.placeholders and not self._changing:
             return chunk
         choices: list[Any] = list(chunk.data.get("choices") or [])
         for position, part in enumerate(choices):
@@ -187,17 +194,40 @@ class GuardedStream:
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
 
     def _unmask(self, channel: Channel, text: str) -> str:
+        changer = self._changer(channel)
+        return self._unmasker(channel).feed(changer.feed(text) if changer is not None else text)
+
+    def _unmasker(self, channel: Channel) -> Unmasker:
         unmasker = self._unmaskers.get(channel)
         if unmasker is None:
             escaped = is_json(channel, self._content_is_json)
             unmasker = Unmasker(self._exchange.placeholders, in_json=escaped)
             self._unmaskers[channel] = unmasker
-        return unmasker.feed(text)
+        return unmasker
+
+    def _changer(self, channel: Channel) -> Changer | None:
+        if not self._changing:
+            return None
+        changer = self._changers.get(channel)
+        if changer is None:
+            place = place_of(channel)
+            guards = {name: guard for name, guard in self._changing.items() if concerns(guard, place)}
+            changer = Changer(guards, self._masker, self._verdict)
+            self._changers[channel] = changer
+        return changer
+
+    def _verdict(self, name: str, text: str, final: bool) -> Verdict:
+        return judged(self._exchange, name, self._changing[name], text, "out", final=final)
+
+    def _rest(self, channel: Channel) -> str:
+        unmasker, changer = self._unmaskers[channel], self._changers.get(channel)
+        before = unmasker.feed(changer.finish()) if changer is not None else ""
+        return before + unmasker.finish()
 
     def _add_rest(self, choice: int, delta: dict[str, Any]) -> None:
         """Puts what was held back at a choice's end into its last delta."""
-        for channel, unmasker in self._unmaskers.items():
-            rest = unmasker.finish() if channel[0] == choice else ""
+        for channel in self._unmaskers:
+            rest = self._rest(channel) if channel[0] == choice else ""
             if not rest:
                 continue
             _, name, call = channel

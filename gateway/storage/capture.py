@@ -45,7 +45,9 @@ def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list):
         return answer
-    silent = [{**one, "logprobs": None} if isinstance(one, dict) and one.get("logprobs") else one for one in choices]
+    silent = [
+        {**one, "logprobs": None} if isinstance(one, dict) and one.get("logprobs") else one for one in choices
+    ]
     return {**answer, "choices": silent}
 
 

@@ -157,7 +157,7 @@ async def test_a_guardrail_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Unavailable) as caught:
         await Guard()(exchange, inner)
     assert caught.value.code == "guardrail_failed" and "secret" not in caught.value.message
-    assert not hasattr(inner, "seen") and exchange.verdicts == ["error:block"]
+    assert not hasattr(inner, "seen") and exchange.verdicts == ["privacy:error-block"]
 
 
 async def test_closing_frees_the_upstream() -> None:

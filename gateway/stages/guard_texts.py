@@ -1,0 +1,77 @@
+"""The texts of a request and of an answer, each with the place where it stands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateway.guardrails import GuardrailSettings, Place
+from gateway.masking import texts_of
+
+Said = tuple[Place, str]
+
+_OPERATORS = frozenset({"system", "developer"})
+_TOOLS = frozenset({"tool", "function"})
+# What else in a body is written by whoever built the application, and says nothing of who talks to it.
+_DEFINITIONS = frozenset({"tools", "functions", "response_format", "tool_choice", "stop", "text"})
+_DOCUMENTS = frozenset({"documents", "context"})
+_DOCUMENT_PARTS = frozenset({"document", "search_result", "file"})
+_CALLS = ("tool_calls", "function_call")
+
+
+def said_in(prose: Mapping[str, Any]) -> list[Said]:
+    """Every text of a request in chat form, in the order of the body."""
+    found: list[Said] = []
+    for name, value in prose.items():
+        if name == "messages":
+            for message in dicts(value):
+                found += _in_message(message)
+        else:
+            place: Place = "input"
+            if name in _DEFINITIONS:
+                place = "system"
+            elif name in _DOCUMENTS:
+                place = "context"
+            found += [(place, text) for text in texts_of(value)]
+    return found
+
+
+def joined_turns(prose: Mapping[str, Any]) -> str:
+    """The user's turns as one text, "" for a single one: an instruction that is split over messages is whole there."""
+    users = [texts_of(message) for message in dicts(prose.get("messages")) if message.get("role") == "user"]
+    texts = [text for turn in users for text in turn]
+    return " ".join(texts) if len(texts) > 1 else ""
+
+
+def said_by(message: Mapping[str, Any]) -> Iterator[Said]:
+    """The texts of an answer's message."""
+    for name, value in message.items():
+        place: Place = "tool_arguments" if name in _CALLS else "output"
+        for text in texts_of({name: value}):
+            yield place, text
+
+
+def concerns(guard: GuardrailSettings, place: Place) -> bool:
+    """Whether a guardrail reads what stands at ``place``."""
+    if guard.directions:
+        return place in guard.directions
+    return guard.scope == "all" or place != "system"
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _in_message(message: dict[str, Any]) -> list[Said]:
+    role = message.get("role")
+    if role in _OPERATORS:
+        return [("system", text) for text in texts_of(message)]
+    if role in _TOOLS:
+        return [("tool_results", text) for text in texts_of(message)]
+    found: list[Said] = []
+    for name, value in message.items():
+        place: Place = "tool_arguments" if name in _CALLS else "input"
+        for part in value if isinstance(value, list) else [value]:
+            document = isinstance(part, dict) and part.get("type") in _DOCUMENT_PARTS
+            found += [("context" if document else place, text) for text in texts_of({name: part})]
+    return found

@@ -1,0 +1,175 @@
+"""Where guardrails look, whom they concern, what they change, and what only records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_fakes import ALICE, Stream, chunk, exchange_of, read, runtime_of, texts, whole
+
+from gateway.config import CandidateRef, Config, Match, Task
+from gateway.errors import BadRequest, Unavailable
+from gateway.guardrails import Blocklist, GuardrailSettings, Pii
+from gateway.protocol.assemble import assemble
+from gateway.stages.guard import Guard
+
+MAIL = "jane@example.org"
+
+
+async def through(config: Config, body: dict[str, Any] | None = None, answer: Any = None, **more: Any) -> Any:
+    """The exchange and the answer of one call."""
+    exchange = exchange_of(runtime_of(config), body, **more)
+
+    async def inner(_: Any) -> Any:
+        return answer if answer is not None else whole("fine")
+
+    return exchange, await Guard()(exchange, inner)
+
+
+def only(**settings: Any) -> Config:
+    return Config(guardrails={"words": Blocklist(phrases=["falcon"], **settings)})
+
+
+TURNS: dict[str, dict[str, Any]] = {
+    "input": {"messages": [{"role": "user", "content": "falcon"}]},
+    "system": {"messages": [{"role": "system", "content": "falcon"}, {"role": "user", "content": "x"}]},
+    "tool_results": {
+        "messages": [{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "1", "content": "falcon"}]
+    },
+    "context": {"messages": [{"role": "user", "content": "x"}], "documents": [{"text": "falcon"}]},
+    "tool_arguments": {"messages": [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"to": "falcon"}'}}
+        ]},
+    ]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", TURNS)
+async def test_a_guardrail_looks_where_it_is_told_to(place: Any) -> None:
+    for where, body in TURNS.items():
+        if where == place:
+            with pytest.raises(BadRequest):
+                await through(only(directions=[place]), body)
+        else:
+            exchange, _ = await through(only(directions=[place]), body)
+            assert exchange.verdicts == []
+
+
+async def test_answers_have_places_too() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"to":"falcon"}'}}
+    in_call, in_text = whole("ok", tool_calls=[call]), whole("a falcon")
+    for config, bad, good in (
+        (only(directions=["tool_arguments"]), in_call, in_text),
+        (only(directions=["output"]), in_text, in_call),
+    ):
+        with pytest.raises(BadRequest):
+            await through(config, answer=bad)
+        await through(config, answer=good)
+    delta = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "falcon!"}}]}
+    stream = (await through(only(directions=["tool_arguments"]), answer=Stream(chunk(delta))))[1]
+    with pytest.raises(BadRequest):
+        await read(stream)
+    stream = (await through(only(directions=["output"]), answer=Stream(chunk(delta), chunk({}, "stop"))))[1]
+    await read(stream)
+
+
+async def test_projects_keys_and_tasks_scope_a_guardrail() -> None:
+    task = Task(name="t", candidates=[CandidateRef(provider="p", model="x")], match=[Match(model="gpt")])
+    blocked: list[tuple[dict[str, Any], str]] = [
+        ({"projects": ["p1"]}, "m"), ({"keys": ["key_alice"]}, "m"), ({"tasks": ["t"]}, "t"), ({"tasks": ["t"]}, "gpt"),
+    ]  # fmt: skip
+    for settings, model in blocked:
+        config = Config(guardrails={"words": Blocklist(phrases=["falcon"], **settings)}, tasks=[task])
+        with pytest.raises(BadRequest):
+            await through(config, {"model": model}, text="falcon", principal=ALICE)
+    for settings in ({"projects": ["p2"]}, {"keys": ["bob"]}, {"tasks": ["t"]}):
+        exchange, _ = await through(only(**settings), text="falcon", principal=ALICE)
+        assert exchange.verdicts == []
+
+
+async def test_a_task_reached_by_its_match_has_its_own_guardrails() -> None:
+    task = Task(
+        name="t", candidates=[CandidateRef(provider="p", model="x")], match=[Match(model="gpt")], guardrails=["b"]
+    )
+    config = Config(guardrails={"a": Blocklist(phrases=["x"]), "b": Blocklist(phrases=["y"])}, tasks=[task])
+    await through(config, {"model": "gpt"}, text="x")
+    with pytest.raises(BadRequest, match="'b'"):
+        await through(config, {"model": "gpt"}, text="y")
+
+
+async def test_a_shadow_records_and_does_nothing() -> None:
+    config = Config(guardrails={
+        "words": Blocklist(phrases=["falcon"], shadow=True), "privacy": Pii(shadow=True),
+    })  # fmt: skip
+    exchange, answer = await through(config, text=f"falcon {MAIL}", answer=texts("fal", "con", " falcon"))
+    assert await read(answer) == "falcon falcon"
+    assert exchange.body["messages"][0]["content"] == f"falcon {MAIL}"
+    assert exchange.verdicts == ["words:block:shadow", "privacy:mask:shadow", "words:block:shadow"]
+    where = [(one.guardrail, one.action, one.place, one.shadow) for one in exchange.findings]
+    assert where[-1] == ("words", "block", "output", True) and where[0][2] == "input"
+    assert exchange.findings[0].sample == "falcon [EMAIL_1]"
+
+
+async def test_rewriting_in_both_directions() -> None:
+    config = only(action="rewrite", replacement="bird")
+    exchange, answer = await through(config, text="a Falcon, falcons", answer=whole("FALCON!"))
+    assert exchange.body["messages"][0]["content"] == "a bird, falcons"
+    assert answer.text == "bird!" and exchange.verdicts == ["words:rewrite", "words:rewrite"]
+    with pytest.raises(BadRequest):  # its places moved when it was folded
+        await through(config, text="fal\u200bcon")
+
+
+@given(st.lists(st.integers(1, 40), max_size=40))
+async def test_streams_are_rewritten_however_they_are_cut(cuts: list[int]) -> None:
+    text = "one falcon, " + "falconer " * 12 + "falcon falcon " + "word " * 30 + "falcon"
+    rest, pieces = text, []
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    exchange, stream = await through(only(action="rewrite"), text=MAIL, answer=texts(*pieces, rest))
+    expected = "one ***, " + "falconer " * 12 + "*** *** " + "word " * 30 + "***"
+    assert await read(stream) == expected
+    assert exchange.verdicts == ["words:rewrite"]
+
+
+async def test_a_rewritten_stream_stays_behind_by_its_reach_and_no_more() -> None:
+    guard = Blocklist(phrases=["falcon"], action="rewrite")
+    config = Config(guardrails={"words": guard})
+    _, stream = await through(config, answer=texts(*["0123456789"] * 40))
+    given_out, sent = 0, 0
+    async for one in stream:
+        given_out += len(one.text)
+        assert sent - given_out <= guard.reach
+        sent += 10
+    assert given_out == 400
+
+
+async def test_rewritten_tool_arguments_and_the_clients_own_values() -> None:
+    config = Config(guardrails={"privacy": Pii(), "words": Blocklist(phrases=["falcon"], action="rewrite")})
+    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": '{"to":"[EMA'}}
+    more = {"index": 0, "function": {"arguments": 'IL_1] falcon"}'}}
+    answer = Stream(chunk({"tool_calls": [call]}), chunk({"tool_calls": [more]}), chunk({}, "tool_calls"))
+    _, stream = await through(config, text=f"falcon {MAIL}", answer=answer)
+    found = assemble([one.data async for one in stream])
+    assert found["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == f'{{"to":"{MAIL} ***"}}'
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_guardrail_that_fails_blocks_or_lets_pass_as_it_says(
+    monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(Blocklist, "check", fail)
+    guards: dict[str, GuardrailSettings] = {"words": Blocklist(phrases=["a"], on_error="allow")}
+    exchange, answer = await through(Config(guardrails=guards), answer=texts("x") if streamed else whole("x"))
+    if streamed:
+        assert await read(answer) == "x"
+    assert set(exchange.verdicts) == {"words:error-allow"}
+    with pytest.raises(Unavailable):
+        await through(only())
