@@ -187,8 +187,15 @@ class GuardTexts:
 
 
 def guard_texts(exchange: Exchange) -> None:
+    guards = guards_for(exchange)
+    if exchange.endpoint == "realtime" and not all(guard.shadow for guard in guards.values()):
+        raise errors.BadRequest(
+            f"'{exchange.request.model}' has guardrails, and they cannot look into a realtime session. Ask for it over "
+            "/v1/chat/completions or /v1/responses, or let the gateway's operator lift them for this task.",
+            param="model", code="guardrails_cannot_apply",
+        )  # fmt: skip
     prose = {name: value for name, value in exchange.body.items() if name in PROSE}
-    masked = masked_prose(exchange, guards_for(exchange), prose)
+    masked = masked_prose(exchange, guards, prose)
     if masked is not None:
         exchange.body = {**exchange.body, **masked}
         exchange.placeholders = {}  # what comes back is no text with placeholders

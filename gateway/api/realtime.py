@@ -27,7 +27,6 @@ from gateway.context import Exchange
 from gateway.live import Live
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.stages.guard import guards_for
 from gateway.surface import Surface, address, usage_of
 from gateway.upstream import Upstream
 from optimizer.routing.plan import Rung
@@ -137,13 +136,6 @@ class Realtime:
         if not model:
             raise errors.BadRequest("Name a model: /v1/realtime?model=...", param="model")
         headers = {**headers_of(scope), **_key_of(scope)}  # type: ignore[arg-type]
-        runtime = self._live.runtime()
-        if guards_for(runtime, model):
-            raise errors.BadRequest(
-                f"'{model}' has guardrails, and they cannot look into a realtime session. Ask for it over "
-                "/v1/chat/completions or /v1/responses, or let the gateway's operator lift them for this task.",
-                param="model", code="guardrails_cannot_apply",
-            )  # fmt: skip
         exchange = new_exchange(
             self._live, headers, endpoint="realtime", model=model, text="", body={"model": model},
             request_id=request_id, started=time.monotonic(),

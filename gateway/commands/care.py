@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
+from gateway.config import Config
 
 
 def check(options: Namespace) -> int:
@@ -17,8 +19,21 @@ def check(options: Namespace) -> int:
         say(f"warning: {warning}")
     config = loaded.config
     counts = f"{len(config.providers)} providers, {len(config.tasks)} tasks, {len(config.policies)} policies"
+    for line in _guardrails(config):
+        say(line)
     say(f"The policies are good: {counts}. Digest {config.digest}.")
     return 0
+
+
+def _guardrails(config: Config) -> Iterator[str]:
+    """A line for each: its type, what is special about it, how many tests of its own it has passed."""
+    if config.templates:
+        yield f"guardrails, from the templates {', '.join(config.templates)} and the policies:"
+    for name, guard in config.guardrails.items():
+        shadow = ", only records" if guard.shadow else ""
+        where = f" in {', '.join(guard.directions)}" if guard.directions else ""
+        kind = guard.__struct_config__.tag
+        yield f"guardrail {name}: {kind}{where}{shadow}, tests passed: {len(guard.tests)}"
 
 
 def migrate(_options: Namespace) -> int:

@@ -118,6 +118,8 @@ class Config(Node, frozen=True):
     tasks: list[Task] = []
     policies: list[Policy] = []
     guardrails: dict[str, GuardrailSettings] = {}
+    templates: list[str] = []
+    """Shipped sets of guardrails; their entries stand in ``guardrails``."""
     promotion: Promotion = field(default_factory=Promotion)
     digest: str = ""
     disabled_providers: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.guardrails.verdict import Scope
+
 WHOLE = 1 << 30
 """The reach of a guardrail that judges an answer only as a whole: it says *wait* until the text is final."""
 
@@ -39,6 +41,20 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tasks: list[str] = []
     on_error: Literal["block", "allow"] = "block"
     tests: list[Trial] = []
+
+    def reads(self, place: Place) -> bool:
+        """Whether it looks at what stands at ``place``."""
+        return place in self.directions if self.directions else self.scope == "all" or place != "system"
+
+    @property
+    def scope(self) -> Scope:
+        """Which texts of a request it reads when the policies name no directions."""
+        return "all"
+
+    @property
+    def reach(self) -> int:
+        """Characters of an answer that have to be seen together; 0: it does not read answers as they stream."""
+        return 0
 
     @property
     def changes_answers(self) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from gateway import admin_key
 from gateway.addresses import AddressRefused, check_literal
 from gateway.config import CandidateRef, Config, Policy, Server, Task
-from gateway.policy import generative_checks, routing_checks, surface_checks
+from gateway.policy import generative_checks, guard_checks, routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
@@ -36,6 +36,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
         routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
+        guard_checks.guardrails,
         generative_checks.generative,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]

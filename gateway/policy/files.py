@@ -18,6 +18,7 @@ from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
 from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
+from gateway.policy.templates import expand
 from gateway.providers.credentials import keys_of
 
 _log = logging.getLogger("understudy.policies")
@@ -101,6 +102,7 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     for name, content in contents.items():
         source.places.setdefault((), (f"{prefix}{name}", 1))
         read_file(source, f"{prefix}{name}", content, env)
+    expand(source)
     warnings, disabled = _unset(source)
     converted = convert(source)
     disabled = tuple(sorted({*disabled, *_keyless(source, converted.sections.get("providers", {}))}))

@@ -16,7 +16,7 @@ from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
 from gateway.stages.guard_request import Guards, closed, guards_for, judged, masked_prose, settle
 from gateway.stages.guard_stream import Channel, GuardedStream, is_json, map_delta
-from gateway.stages.guard_texts import concerns, dicts, said_by
+from gateway.stages.guard_texts import dicts, said_by
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
@@ -89,7 +89,7 @@ def _judged_answer(exchange: Exchange, guards: Guards, answer: WholeAnswer) -> d
         verdicts = [
             (place, text, judged(exchange, name, guard, text, "out"))
             for place, text in said
-            if concerns(guard, place)
+            if guard.reads(place)
         ]
         settle(exchange, name, guard, verdicts, "out", changes)
     return changes

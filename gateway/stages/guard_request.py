@@ -11,7 +11,7 @@ from gateway.guardrails import Guardrail, GuardrailSettings, Place
 from gateway.guardrails.verdict import ALLOW, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker, map_texts
 from gateway.stages.assign import task_of
-from gateway.stages.guard_texts import Said, concerns, joined_turns, said_in
+from gateway.stages.guard_texts import Said, joined_turns, said_in
 
 T = TypeVar("T")
 Guards = Mapping[str, GuardrailSettings]
@@ -61,9 +61,9 @@ def masked_prose(exchange: Exchange, guards: Guards, prose: dict[str, Any]) -> d
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
     changes: dict[str, list[Verdict]] = {}
     for name, guard in guards.items():
-        texts: Iterable[Said] = [one for one in said if concerns(guard, one[0])]
+        texts: Iterable[Said] = [one for one in said if guard.reads(one[0])]
         verdicts = [(place, text, judged(exchange, name, guard, text, "in")) for place, text in texts]
-        if joined and guard.scope == "untrusted" and concerns(guard, "input"):
+        if joined and guard.scope == "untrusted" and guard.reads("input"):
             whole = judged(exchange, name, guard, joined, "in")
             if whole.action in ("flag", "block"):  # nothing can be cut out of what nobody sent
                 verdicts.append(("input", joined, whole))

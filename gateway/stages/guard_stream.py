@@ -15,7 +15,6 @@ from gateway.masking import Masker, Unmasker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guard_changes import Changer
 from gateway.stages.guard_request import Guards, blocked, guard_failed, judged, note
-from gateway.stages.guard_texts import concerns
 
 Channel = tuple[int, str, int]  # choice, field, tool call
 _JSON_FIELDS = frozenset({"tool_calls", "function_call"})
@@ -161,7 +160,7 @@ class GuardedStream:
         self._waiting.pop(channel, None)
         place = place_of(channel)
         for name, guard in self._guards.items():
-            if not concerns(guard, place):
+            if not guard.reads(place):
                 continue
             verdict = judged(self._exchange, name, guard, window, "out", final=final)
             if verdict.action == "wait":
@@ -211,7 +210,7 @@ class GuardedStream:
         changer = self._changers.get(channel)
         if changer is None:
             place = place_of(channel)
-            guards = {name: guard for name, guard in self._changing.items() if concerns(guard, place)}
+            guards = {name: guard for name, guard in self._changing.items() if guard.reads(place)}
             changer = Changer(guards, self._masker, self._verdict)
             self._changers[channel] = changer
         return changer

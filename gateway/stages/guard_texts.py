@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.guardrails import GuardrailSettings, Place
+from gateway.guardrails import Place
 from gateway.masking import texts_of
 
 Said = tuple[Place, str]
@@ -49,13 +49,6 @@ def said_by(message: Mapping[str, Any]) -> Iterator[Said]:
         place: Place = "tool_arguments" if name in _CALLS else "output"
         for text in texts_of({name: value}):
             yield place, text
-
-
-def concerns(guard: GuardrailSettings, place: Place) -> bool:
-    """Whether a guardrail reads what stands at ``place``."""
-    if guard.directions:
-        return place in guard.directions
-    return guard.scope == "all" or place != "system"
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
