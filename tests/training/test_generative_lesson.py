@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
-from lesson_home import policies, start_worker, with_calls
+from lesson_home import children, policies, start_worker, with_calls
 
+from gateway.storage.home import Home
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.values import Run
 from optimizer.certificate import read_envelope, recompute
 from optimizer.rollout import Stage
 
@@ -30,31 +34,67 @@ def calls(count: int) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_from_captured_calls_to_shadow(torch, base, tmp_path) -> None:
-    home = with_calls(tmp_path / "home", calls(800), at=1000.0)
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc to find the job's process"
+)
+
+
+@pytest.fixture(scope="module")
+def rules(torch, base, tmp_path_factory) -> Path:
     plan = (
         f"{{base: {base}, adapt: full, epochs: 2, learning_rate: 0.003, batch_tokens: 512, max_length: 128}}"
     )
-    folder = policies(tmp_path / "policies", learn=f", recipes: [sft], generative: {plan}")
-    worker = start_worker(home, folder)
+    folder = policies(
+        tmp_path_factory.mktemp("rules") / "policies", learn=f", recipes: [sft], generative: {plan}"
+    )
+    (folder / "engines.yaml").write_text("engines: {transformers: {}}\n")
+    return folder
+
+
+def lesson(root: Path, rules: Path, *, kill_at: float | None = None) -> tuple[Home, Run]:
+    """A home whose only run has ended; its training process was killed once at ``kill_at``."""
+    home = with_calls(root, calls(620), at=1000.0)
+    worker = start_worker(home, rules)
     reader = open_reader(home)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (runs := reader.runs()) or runs[0].state in ("queued", "running"):
             assert time.monotonic() < deadline
-            time.sleep(0.1)
-        (run,) = reader.runs()
-        assert (run.state, run.error) == ("succeeded", "")
-        (student,) = reader.students()
-        assert (student.recipe, student.stage) == ("sft", Stage.SHADOW)
-        detail = reader.student_detail(student.id)["metrics"]
-        assert detail["holdout"]["coverage"] > 0.5
-        assert detail["holdout"]["agreement"] > 0.9
-        envelope = read_envelope((home.certificates / run.result["certificate"]).read_bytes())
-        assert recompute(envelope.certificate) == []
-        assert not list(home.artifacts.glob(".*")), "no checkpoint is left behind"
+            assert worker.poll() is None, "the worker ended by itself"
+            if kill_at is not None and runs and runs[0].progress >= kill_at:
+                (job,) = children(worker.pid)
+                os.kill(job, signal.SIGKILL)
+                kill_at = None
+            time.sleep(0.02)
+        return home, runs[0]
     finally:
         worker.terminate()
         worker.wait(15)
         reader.close()
+
+
+@pytest.fixture(scope="module")
+def taught(rules, tmp_path_factory) -> tuple[Home, Run]:
+    return lesson(tmp_path_factory.mktemp("taught") / "home", rules)
+
+
+def test_from_captured_calls_to_shadow(taught) -> None:
+    home, run = taught
+    assert (run.state, run.error) == ("succeeded", "")
+    reader = open_reader(home)
+    (student,) = reader.students()
+    detail = reader.student_detail(student.id)["metrics"]
+    reader.close()
+    assert (student.recipe, student.stage) == ("sft", Stage.SHADOW)
+    assert detail["holdout"]["coverage"] > 0.5
+    assert detail["holdout"]["agreement"] > 0.9
+    envelope = read_envelope((home.certificates / run.result["certificate"]).read_bytes())
+    assert recompute(envelope.certificate) == []
+    assert not list(home.artifacts.glob(".*")), "no checkpoint is left behind"
+
+
+def test_a_kill_in_mid_training_changes_nothing(taught, rules, tmp_path) -> None:
+    _, run = lesson(tmp_path / "home", rules, kill_at=0.5)
+    assert run.state == "succeeded"
+    for name in ("artifact", "dataset", "student"):
+        assert run.result[name] == taught[1].result[name], name

@@ -215,8 +215,18 @@ def test_preferences_move_the_student_away_from_what_was_rejected(torch, base, t
     assert trained.numbers["preference_last_loss"] < trained.numbers["preference_first_loss"]
     if loss == "dpo":
         assert trained.numbers["preference_first_loss"] == pytest.approx(0.693147, abs=0.05)
-    with pytest.raises(CannotLearn, match="no preferences"):
+    with pytest.raises(CannotLearn, match="nothing to prefer"):
         train("dpo", tickets(), plan(base, epochs=1), tmp_path / "none")
+
+
+def test_of_two_recipes_the_one_with_more_to_learn_from_goes_first(torch, base, tmp_path) -> None:
+    def chosen(examples: list[Example], name: str) -> str:
+        means = Means(plan(base, epochs=1), tmp_path / name)
+        return train_first(["sft", "dpo"], examples, seed=1, tick=lambda *_: None, means=means)[0]
+
+    examples = tickets(44)
+    assert chosen(examples, "plain") == "sft"
+    assert chosen([msgspec.structs.replace(one, rejected=("another",)) for one in examples], "pairs") == "dpo"
 
 
 def test_what_is_missing_is_said(tmp_path) -> None:

@@ -20,17 +20,19 @@ class Generators:
         self, artifacts: Path, *, vllm: Backend | None, vllm_base: str, local: Backend | None
     ) -> None:
         self._artifacts, self._vllm, self._local = artifacts, vllm, local
-        self._vllm_base = vllm_base
+        self._vllm_base, self._vllm_digest = vllm_base, ""
         self._known: dict[str, Artifact] = {}
+        self._others: set[str] = set()
 
     def is_generative(self, student: str) -> bool:
-        """By its files alone; what they hold is verified before it serves."""
+        """By its files alone; what they hold is verified before it serves. Looked at once for each student."""
+        if student in self._known or student in self._others or not valid_student(student):
+            return student in self._known
         folder = self._artifacts / student
-        return student in self._known or (
-            valid_student(student)
-            and (folder / "manifest.json").is_file()
-            and not (folder / "vocabulary.json").exists()
-        )
+        other = (folder / "vocabulary.json").exists()
+        if other:
+            self._others.add(student)
+        return not other and (folder / "manifest.json").is_file()
 
     async def ask(self, student: str, text: str) -> Reply:
         """Raises NotFound for an unknown student, Unavailable when nothing can serve it."""
@@ -44,6 +46,7 @@ class Generators:
 
     async def unload(self, student: str) -> bool:
         self._known.pop(student, None)
+        self._others.discard(student)
         return any([await one.unload(student) for one in (self._vllm, self._local) if one is not None])
 
     async def health(self) -> dict[str, dict[str, object]]:
@@ -65,7 +68,7 @@ class Generators:
             if not self.is_generative(student):
                 raise unknown(student)
             try:
-                found = await asyncio.to_thread(load, self._artifacts / student)
+                found = await asyncio.to_thread(self._read, student)
             except ArtifactRefused as problem:
                 raise Unavailable(
                     f"Student {student!r} cannot serve: {problem}. Retrain it, or restore its artifact.",
@@ -75,10 +78,19 @@ class Generators:
         assert isinstance(found.parameters, Generative)
         return found, found.parameters
 
+    def _read(self, student: str) -> Artifact:
+        """Verifies the files, and which base vLLM has; blocking. Raises ArtifactRefused."""
+        if self._vllm is not None:
+            try:
+                self._vllm_digest = check(Path(self._vllm_base)).digest
+            except BaseRefused:
+                self._vllm_digest = ""
+        return load(self._artifacts / student)
+
     def _backend(self, student: str, model: Generative) -> Backend:
         """Raises Unavailable, saying what to configure."""
         plan = model.plan
-        if self._vllm is not None and plan.adapt != "full" and self._same_base(plan.base_digest):
+        if self._vllm is not None and plan.adapt != "full" and plan.base_digest == self._vllm_digest:
             return self._vllm
         if self._local is not None:
             return self._local
@@ -86,9 +98,3 @@ class Generators:
             f"No engine serves student {student!r}: configure engines.vllm with its base, or engines.transformers.",
             code="no_engine",
         )
-
-    def _same_base(self, digest: str) -> bool:
-        try:
-            return check(Path(self._vllm_base)).digest == digest
-        except BaseRefused:
-            return False

@@ -1,5 +1,6 @@
 """Recipes: how a student is trained. The union below is the registry and the YAML schema; ``LADDER`` is the
-order in which they are tried, cheapest student first: a new recipe is one file and one line."""
+order in which they are tried, cheapest student first, and of the language models the one that needs most to learn
+from: a new recipe is one file and one line."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ RecipeSettings = ClassifierRecipe | ExtractorRecipe | SftRecipe | DistillRecipe 
 LADDER: tuple[type[RecipeSettings], ...] = (
     ClassifierRecipe,
     ExtractorRecipe,
-    SftRecipe,
-    DistillRecipe,
     DpoRecipe,
+    DistillRecipe,
+    SftRecipe,
 )
 _BY_NAME_ALONE = ("distill", "dpo")
 

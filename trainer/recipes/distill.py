@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from trainer.recipes.example import Example, Recipe, Tick, Trained
+from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
 
 
@@ -25,6 +25,10 @@ class _Distill:
 
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         plan = self._means.ready(examples)
+        if not plan.distillation.teacher and not any(example.teacher for example in examples):
+            raise CannotLearn(
+                "no captured answer carries the teacher's top_logprobs: set capture.logprobs, or name a local teacher"
+            )
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from trainer.recipes.example import Example, Recipe, Tick, Trained
+from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
 
 
@@ -25,6 +25,10 @@ class _Dpo:
 
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         plan = self._means.ready(examples)
+        if not any(example.rejected for example in examples):
+            raise CannotLearn(
+                "no student in shadow has answered differently from the teacher yet: nothing to prefer"
+            )
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")

@@ -131,9 +131,7 @@ def distil(lesson: Lesson, tick: Callable[[float, str], None]) -> tuple[Progress
             1, sum(len(r.answer) for r in rows)
         )
         if heard == 0:
-            raise CannotLearn(
-                "no captured answer carries the teacher's top_logprobs: set capture.logprobs, or name a local teacher"
-            )
+            raise CannotLearn("the teacher's tokens fit the student's nowhere: choose a base of the teacher's family")
     prompts = {row.prompt: one.text for row, one in zip(lesson.rows, lesson.learning, strict=True)}
     loss = Distiller(
         settings, speaker, teacher, prompts=prompts, longest_answer=lesson.longest_answer, seed=lesson.seed
@@ -173,9 +171,7 @@ def prefer(lesson: Lesson, tick: Callable[[float, str], None]) -> tuple[Progress
     """Preferences, after the student can imitate. → progress, and how many pairs there were."""
     pairs, held = _pairs(lesson, lesson.learning, lesson.rows), _pairs(lesson, lesson.held, lesson.held_rows)
     if not pairs:
-        raise CannotLearn(
-            "no preferences were recorded: no corrected, judged or out-voted answer differs from the taught"
-        )
+        raise CannotLearn("no two different answers to one input fit into max_length")
     objective = preferences_objective(
         lesson.speaker, pairs, held, lesson.plan.preferences, seed=lesson.seed,
         batch_tokens=lesson.plan.batch_tokens, checkpoint=lesson.plan.checkpoint_gradients,
