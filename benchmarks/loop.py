@@ -196,7 +196,9 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--first", type=int, help="captured calls that make the first student")
     parser.add_argument("--encoder", type=Path, help="folder of a sentence encoder")
-    parser.add_argument("--target", type=float, default=0.95, help="agreement that the threshold certifies")
+    parser.add_argument(
+        "--target", type=float, default=0.94, help="agreement that the threshold certifies on the captured calls"
+    )
     parser.add_argument("--seed", type=int, default=0, help="order of the traffic")
     parser.add_argument("--limit", type=int, help="use that many rows only")
     parser.add_argument("--rate", type=float, help="calls a second at most")

@@ -17,11 +17,11 @@ prices:
     simulated-teacher-large:
       {{input: 2.50, output: 10.00, as_of: "2026-06-21", source: "simulated, priced like gpt-4o"}}
 promotion:
-  shadow: {{sample: 1.0, gates: [{{type: agreement, margin: 0.1}}]}}
+  shadow: {{sample: 1.0, gates: [{{type: agreement, margin: 0.09}}]}}
   canary:
     share: 0.9
     reask_rate: 0.5
-    gates: [{{type: agreement, margin: 0.05}}, {{type: latency, max_p95_ms: 5000}}]
+    gates: [{{type: agreement, margin: 0.04}}, {{type: latency, max_p95_ms: 5000}}]
 policies:
   - {{name: cost_first, strategy: cascade}}
 tasks:
@@ -39,6 +39,8 @@ def write(
 ) -> Path:
     """``first`` captured calls make the first student, ``capture`` the second and last.
 
+    The threshold is certified on captured calls, which are harder than the traffic once a student answers the easy
+    ones: 94 % there has been 96 % and more of what is served (docs/experiments.md), and the figures say what it was.
     A copy serves nobody, so shadow asks for less (85 % refuted) than the step from canary to live (90 %). The
     teacher is a look-up: asking it twice to learn its ceiling would cost and say nothing.
     """
