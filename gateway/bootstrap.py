@@ -30,6 +30,7 @@ from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
 from gateway.asking import Asker
+from gateway.caching.semantic import Semantic
 from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
@@ -100,6 +101,7 @@ class _Parts:
     rng: random.Random
     admin_digest: str
     sharing: Sharing
+    semantic: Semantic
 
 
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
@@ -156,7 +158,7 @@ def _parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
-        sharing=sharing,
+        sharing=sharing, semantic=Semantic(rng, time.monotonic),
     )  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     schemas = Schemas()
     parts.metrics.add(SchemaGauges(schemas))
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
-    cache = Cache(parts.sharing.answers)
+    cache = Cache(parts.sharing.answers, semantic=parts.semantic)
     inner: list[Stage] = [Guard(), cache, Assign(), Route(parts.rng, parts.observations)]
     return fold([parts.record, *before, *inner], dispatch)
 
@@ -211,6 +213,7 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
             await parts.learner.stop()
             await parts.meter.close()
             await parts.sharing.close()
+            parts.semantic.close()
             await parts.upstream.close()
             parts.recorder.close()
             live.reader.close()

@@ -96,7 +96,7 @@ class Exchange:
     findings: list[Finding] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)
     # cache
-    cache: str = ""  # hit | miss | ""
+    cache: str = ""  # hit | stale | semantic | miss | ""
     # account
     usage: Usage | None = None
     cost_usd: float | None = None
@@ -108,6 +108,11 @@ class Exchange:
 
     def agree(self) -> None:
         self.agreed = True
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the answer came out of a cache."""
+        return self.cache in ("hit", "stale", "semantic")
 
     @property
     def session(self) -> str:

@@ -50,7 +50,7 @@ def jobs_for(
 ) -> list[Job]:
     """Which comparisons this finished call gives rise to."""
     task, rung = exchange.task, exchange.answered_by
-    if task is None or task.learn is None or rung is None or exchange.cache == "hit":
+    if task is None or task.learn is None or rung is None or exchange.replayed:
         return []
     rules = exchange.runtime.config.promotion
     if rung.role == "student":

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from gateway.config.values import Count, Node, Positive, Share
+from gateway.config.values import Count, Node, OpenShare, Positive, Share
+from optimizer.reuse.wording import GUARDS, Guard
+from optimizer.scorers import Comparison
 
 
 class Server(Node, frozen=True):
@@ -142,6 +144,26 @@ class Cache(Node, frozen=True):
     enabled: bool = False
     ttl_s: Positive = 3600.0
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+
+class SemanticCache(Node, frozen=True):
+    """Reuse, for one task, of answers to questions that say the same in other words (docs/caches.md).
+
+    ``delta``: the largest share of wrong answers among the hits; ``alpha``: the chance of opening although it is
+    exceeded; ``reask_rate``: the share of possible hits that is asked all the same once it is open.
+    """
+
+    delta: OpenShare = 0.02
+    alpha: OpenShare = 0.05
+    reask_rate: OpenShare = 0.05
+    average_run_length: Annotated[int, Meta(ge=100)] = 2000
+    """Re-asked hits between false alarms, at least, while the share of wrong ones is within ``delta``."""
+    encoder: str | None = None
+    """The folder of a sentence encoder (docs/students.md); None: vectors of words and characters."""
+    comparison: Comparison = "folded"
+    """When two answers count as the same: how a fresh answer tells whether the kept one was right."""
+    guards: list[Guard] = field(default_factory=lambda: list(GUARDS))
+    max_entries: Annotated[int, Meta(ge=1, le=20_000)] = 2000
 
 
 class Files(Node, frozen=True):

@@ -9,7 +9,7 @@ from msgspec import Meta, field
 from gateway.config.learning import Capture, Learn, Match, Teacher, Watch
 from gateway.config.limits import Limits
 from gateway.config.models import CandidateRef
-from gateway.config.serving import Hedge, Structured
+from gateway.config.serving import Hedge, SemanticCache, Structured
 from gateway.config.values import Name, Node
 from optimizer.routing.attempts import FailureKind
 from optimizer.routing.facts import Constraints
@@ -55,6 +55,7 @@ class Task(Node, frozen=True):
     learn: Learn | None = None
     watch: Watch = field(default_factory=Watch)
     cache: bool | None = None
+    semantic_cache: SemanticCache | None = None
     guardrails: list[str] = []
     limits: Limits | None = None
     fallback_on: list[FailureKind] | None = None

@@ -85,7 +85,10 @@ class Accountant:
 
     def _settle_answer(self, exchange: Exchange, answer_text: str) -> None:
         rung = exchange.answered_by
-        if rung is None or exchange.cache == "hit":
+        if exchange.replayed:
+            exchange.teacher_cost_usd = self._teacher_cost(exchange)
+            return
+        if rung is None:
             return
         config = exchange.runtime.config
         if exchange.usage is None and exchange.endpoint in _UNCOUNTED:
@@ -117,6 +120,8 @@ class Accountant:
         rung, task = exchange.answered_by, exchange.task
         if task is None or task.teacher is None or (rung is not None and rung.role == "teacher"):
             return exchange.cost_usd
+        if exchange.replayed and exchange.usage is None:
+            return None
         teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
         return cost(exchange.usage or Usage(), price_for(exchange.runtime.config, teacher))
 

@@ -16,12 +16,15 @@ from typing import Any
 
 import msgspec
 
+from gateway.caching.semantic import Look, Question, Semantic, last_question
+from gateway.config import SemanticCache, Task
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
 from gateway.pipeline import Handler
 from gateway.protocol.answer import ReadyStream
 from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
 from gateway.protocol.chat import Usage, usage_from_wire, usage_to_wire
 from gateway.runtime import Runtime
+from gateway.stages.assign import task_of
 from gateway.storage.answers import Answers, MemoryAnswers
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -39,20 +42,38 @@ _LOOK_S = 0.025
 
 def cacheable(exchange: Exchange) -> bool:
     """Whether the policies and the request allow a cached answer. A temperature above 0 (OpenAI's default is 1)
-    asks for variety, so it is cached only where the task itself says ``cache: true``."""
-    runtime, request = exchange.runtime, exchange.request
-    task = runtime.tasks.get(request.model)
-    wish = task.cache if task is not None else None
-    if wish is not None:
-        return wish
-    return runtime.config.cache.enabled and request.temperature == 0
+    asks for variety, so it is cached only where the task itself says ``cache: true`` or has a ``semantic_cache``."""
+    return _allowed(exchange, task_of(exchange.runtime, exchange.request)[0])
+
+
+def _allowed(exchange: Exchange, task: Task | None) -> bool:
+    if task is not None and task.cache is not None:
+        return task.cache
+    if task is not None and task.semantic_cache is not None:
+        return True
+    return exchange.runtime.config.cache.enabled and exchange.request.temperature == 0
 
 
 def cache_key(exchange: Exchange) -> str:
     """Sixty-four hex digits that are equal only for requests one answer may serve."""
+    return _key_of(exchange, exchange.body)
+
+
+def question_of(exchange: Exchange, key: str, task: Task) -> Question | None:
+    """What the semantic cache compares: the last user text, where everything else is the same. None: nothing."""
+    assert exchange.principal is not None
+    text = last_question(exchange.request)
+    if text is None:
+        return None
+    turns = exchange.body["messages"]
+    context = {**exchange.body, "messages": [*turns[:-1], {**turns[-1], "content": ""}]}
+    return Question(key, _key_of(exchange, context), (exchange.principal.project, task.name), text)
+
+
+def _key_of(exchange: Exchange, body: dict[str, Any]) -> str:
     assert exchange.principal is not None
     steering = sorted((k, v) for k, v in exchange.headers.items() if k.startswith("x-understudy-"))
-    asked = {name: value for name, value in exchange.body.items() if name not in _IRRELEVANT}
+    asked = {name: value for name, value in body.items() if name not in _IRRELEVANT}
     project, runtime = exchange.principal.project, exchange.runtime
     material = [project, asked, runtime.config.digest, _serving(runtime, project), steering]
     return hashlib.sha256(_encode(material)).hexdigest()
@@ -68,22 +89,29 @@ def _serving(runtime: Runtime, project: str) -> list[Any]:
 class Cache:
     """The stage. ``now`` in seconds of a clock that never goes back."""
 
-    def __init__(self, answers: Answers | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        answers: Answers | None = None,
+        now: Callable[[], float] = time.monotonic,
+        semantic: Semantic | None = None,
+    ) -> None:
         self._answers = answers if answers is not None else MemoryAnswers()
         self._now = now
+        self._semantic = semantic
         self._flights: dict[str, asyncio.Future[bool]] = {}
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         wishes = {one.strip() for one in exchange.headers.get("cache-control", "").lower().split(",")}
-        if not cacheable(exchange) or "no-store" in wishes:
+        task = task_of(exchange.runtime, exchange.request)[0]
+        if not _allowed(exchange, task) or "no-store" in wishes:
             return await inner(exchange)
         key = cache_key(exchange)
-        if "no-cache" not in wishes:
+        fresh = "no-cache" in wishes
+        if not fresh:
             found = await self._find(exchange, key)
             if found is not None:
-                return replay(exchange, found)
-        exchange.cache = "miss"
-        return await self._ask(exchange, key, inner)
+                return replay(exchange, found, task)
+        return await self._ask(exchange, _Asked(key, task), inner, fresh=fresh)
 
     async def _find(self, exchange: Exchange, key: str) -> dict[str, Any] | None:
         """The cached answer, once an identical request in flight has brought it; None: ask for it.
@@ -111,9 +139,14 @@ class Cache:
                 entry = await self._answers.get(key, self._now())
                 return _decode(entry) if entry is not None else None
 
-    async def _ask(self, exchange: Exchange, key: str, inner: Handler) -> Answer:
-        flight = _Flight(self, key)
+    async def _ask(self, exchange: Exchange, asked: _Asked, inner: Handler, *, fresh: bool) -> Answer:
+        flight = _Flight(self, asked.key)
         try:
+            await self._compare(exchange, asked)
+            if asked.look is not None and asked.look.answer is not None and not fresh:
+                flight.land(handed_over=True)
+                return replay(exchange, _decode(asked.look.answer), asked.task, "semantic")
+            exchange.cache = "miss"
             answer = await inner(exchange)
         except asyncio.CancelledError:
             flight.land(handed_over=True)
@@ -122,31 +155,61 @@ class Cache:
             flight.land(handed_over=False)
             raise
         if not isinstance(answer, WholeAnswer):
-            return _Kept(answer, self, exchange, key, flight)
-        self.keep(exchange, key, answer.data, answer.usage)
+            return _Kept(answer, self, exchange, asked, flight)
+        self.keep(exchange, asked, answer.data, answer.usage)
         flight.land(handed_over=False)
         return answer
 
-    def keep(self, exchange: Exchange, key: str, data: dict[str, Any], usage: Usage | None) -> None:
+    async def _compare(self, exchange: Exchange, asked: _Asked) -> None:
+        rules = _rules(asked.task)
+        if self._semantic is None or rules is None or asked.task is None:
+            return
+        question = question_of(exchange, asked.key, asked.task)
+        asked.look = await self._semantic.look(question, rules) if question is not None else None
+
+    def keep(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], usage: Usage | None) -> None:
         """Only complete, successful answers enter."""
         choices = data.get("choices")
         if not choices or any(choice.get("finish_reason") not in _WHOLE for choice in choices):
             return
         if usage is not None:
             data = {**data, "usage": usage_to_wire(usage)}
-        rules = exchange.runtime.config.cache
-        self._answers.put(key, _encode(data), now=self._now(), ttl=rules.ttl_s, max_bytes=rules.max_bytes)
+        rules, encoded = exchange.runtime.config.cache, _encode(data)
+        self._answers.put(asked.key, encoded, now=self._now(), ttl=rules.ttl_s, max_bytes=rules.max_bytes)
+        semantic, look = _rules(asked.task), asked.look
+        if self._semantic is None or semantic is None or look is None:
+            return
+        text = answer_text(data)
+        if text and finish_reason(data) == "stop":
+            self._semantic.answered(
+                look, semantic, encoded, text, ttl=rules.ttl_s, max_bytes=rules.max_bytes
+            )
 
 
-def replay(exchange: Exchange, data: dict[str, Any]) -> Answer:
-    """A cached completion as this exchange's own answer, in the form it asked for; it costs nothing."""
-    exchange.cache = "hit"
+def _rules(task: Task | None) -> SemanticCache | None:
+    return task.semantic_cache if task is not None else None
+
+
+def replay(exchange: Exchange, data: dict[str, Any], task: Task | None = None, how: str = "hit") -> Answer:
+    """A cached completion as this exchange's own answer, in the form it asked for; it costs nothing. The call
+    belongs to ``task``, whose teacher it was spared."""
+    exchange.cache, exchange.task = how, task
     exchange.cost_usd = 0.0
     exchange.usage = usage_from_wire(data.get("usage"))
     data["id"], data["created"] = exchange.call_id, int(exchange.received_at)
     if not exchange.request.streamed:
         return WholeAnswer(data, answer_text(data), finish_reason(data), exchange.usage)
     return ReadyStream([Chunk(one, chunk_text(one), finish_reason(one)) for one in split(data)])
+
+
+class _Asked:
+    """A request that is being asked: its key, its task, and what the semantic cache found for it."""
+
+    __slots__ = ("key", "look", "task")
+
+    def __init__(self, key: str, task: Task | None) -> None:
+        self.key, self.task = key, task
+        self.look: Look | None = None
 
 
 class _Flight:
@@ -171,11 +234,11 @@ class _Kept:
     """A stream that is assembled on its way and enters the cache if it comes to its end."""
 
     def __init__(
-        self, inner: ChunkStream, cache: Cache, exchange: Exchange, key: str, flight: _Flight
+        self, inner: ChunkStream, cache: Cache, exchange: Exchange, asked: _Asked, flight: _Flight
     ) -> None:
         self._inner = inner
         self._chunks = aiter(inner)
-        self._cache, self._exchange, self._key, self._flight = cache, exchange, key, flight
+        self._cache, self._exchange, self._asked, self._flight = cache, exchange, asked, flight
         self._seen: list[dict[str, Any]] = []
         self._usage: Usage | None = None
         self._sound = True
@@ -189,7 +252,7 @@ class _Kept:
         except StopAsyncIteration:
             if self._sound:
                 self._sound = False
-                self._cache.keep(self._exchange, self._key, assemble(self._seen), self._usage)
+                self._cache.keep(self._exchange, self._asked, assemble(self._seen), self._usage)
             self._flight.land(handed_over=False)
             raise
         except asyncio.CancelledError:

@@ -151,7 +151,7 @@ class Limit:
         if held is None:
             return
         hold, name = held
-        answered = bool(record.provider) and exchange.cache != "hit"
+        answered = bool(record.provider) and not exchange.replayed
         tokens = record.prompt_tokens + record.completion_tokens if answered else 0
         self._counters.settle(hold, [_used(rule, record, answered, tokens) for rule in hold.rules])
         if answered and record.status == "ok" and not record.tokens_estimated:

@@ -1,0 +1,140 @@
+"""Kept questions with their answers, found by the nearest vector within a bucket.
+
+A bucket holds the questions of one context: project, task, system prompt, tools, schema, earlier turns and
+parameters are the same, so only the last question differs. The search is a product with the bucket's matrix, exact
+and fast enough at the sizes a task may have. Memory is bounded twice, by entries for a task and by bytes for all;
+least recently used first out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from optimizer.reuse.trust import Entry
+from optimizer.reuse.wording import Wording
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Scope = tuple[str, str]
+"""Project and task."""
+_OVERHEAD = 2048  # bytes an entry costs beside its answer and its vector, roughly
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """One answered question. ``expires`` and ``stored`` are seconds of the gateway's own clock."""
+
+    key: str
+    scope: Scope
+    bucket: str
+    said: Wording
+    answer: bytes
+    text: str
+    stored: float
+    expires: float
+    size: int
+    row: int = 0
+    entry: Entry = field(default_factory=Entry)
+
+
+class _Bucket:
+    """Rows of a matrix, without holes: the last one moves into the place of one that goes."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self.matrix: NDArray[np.float32] = np.zeros((4, size), dtype=np.float32)
+        self.kept: list[Kept] = []
+
+    def add(self, kept: Kept, vector: Any) -> None:
+        import numpy as np
+
+        if len(self.kept) == len(self.matrix):
+            self.matrix = np.concatenate([self.matrix, np.zeros_like(self.matrix)])
+        kept.row = len(self.kept)
+        self.matrix[kept.row] = vector
+        self.kept.append(kept)
+
+    def remove(self, kept: Kept) -> None:
+        last = self.kept.pop()
+        if last is not kept:
+            self.matrix[kept.row] = self.matrix[last.row]
+            self.kept[kept.row], last.row = last, kept.row
+        if len(self.kept) * 4 < len(self.matrix) > 4:
+            self.matrix = self.matrix[: len(self.matrix) // 2].copy()
+
+
+class Index:
+    """All tasks' kept questions. ``bytes``: what they cost, roughly, vectors included."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, _Bucket] = {}
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._of_scope: dict[Scope, OrderedDict[str, None]] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def nearest(self, bucket: str, vector: Any, now: float) -> tuple[Kept, float] | None:
+        """The likest question that is still good, and its similarity."""
+        while (found := self._buckets.get(bucket)) is not None and found.matrix.shape[1] == len(vector):
+            likeness = found.matrix[: len(found.kept)] @ vector
+            at = int(likeness.argmax())
+            kept = found.kept[at]
+            if kept.expires > now:
+                return kept, float(likeness[at])
+            self._drop(kept)
+        return None
+
+    def used(self, kept: Kept) -> None:
+        """Saves an entry from being the next to go."""
+        if kept.key in self._kept:
+            self._kept.move_to_end(kept.key)
+            self._of_scope[kept.scope].move_to_end(kept.key)
+
+    def put(self, kept: Kept, vector: Any, *, max_entries: int, max_bytes: int) -> None:
+        """Keeps a question within the bounds; the same question again takes the earlier one's place."""
+        earlier = self._kept.get(kept.key)
+        if earlier is not None:
+            kept.entry = earlier.entry
+            self._drop(earlier)
+        kept.size += _OVERHEAD + vector.nbytes
+        if kept.size > max_bytes:
+            return
+        mine = self._of_scope.setdefault(kept.scope, OrderedDict())
+        while len(mine) >= max_entries:
+            self._drop(self._kept[next(iter(mine))])
+        while self._kept and self.bytes + kept.size > max_bytes:
+            self._drop(next(iter(self._kept.values())))
+        bucket = self._buckets.get(kept.bucket)
+        if bucket is None or bucket.matrix.shape[1] != len(vector):
+            bucket = self._buckets[kept.bucket] = _Bucket(len(vector))
+        bucket.add(kept, vector)
+        self._kept[kept.key] = kept
+        self._of_scope.setdefault(kept.scope, OrderedDict())[kept.key] = None
+        self.bytes += kept.size
+
+    def purge(self, gone: Callable[[Kept], bool]) -> int:
+        """Drops every entry that ``gone`` names; how many there were."""
+        chosen = [kept for kept in self._kept.values() if gone(kept)]
+        for kept in chosen:
+            self._drop(kept)
+        return len(chosen)
+
+    def _drop(self, kept: Kept) -> None:
+        del self._kept[kept.key]
+        mine = self._of_scope[kept.scope]
+        del mine[kept.key]
+        if not mine:
+            del self._of_scope[kept.scope]
+        bucket = self._buckets[kept.bucket]
+        bucket.remove(kept)
+        if not bucket.kept:
+            del self._buckets[kept.bucket]
+        self.bytes -= kept.size
