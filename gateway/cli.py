@@ -132,6 +132,17 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--limit", type=int, default=20_000, metavar="N", help="newest calls (default: 20000)"
     )
     replay.add_argument("--json", action="store_true", help="everything, as JSON")
+    compare = _add(
+        commands, "compare", "which candidate of a task is best, from calls that were drawn at random",
+        ("compare", "compare_candidates"), "understudy compare --task support-triage",
+        "understudy compare --task support-triage --days 7 --alpha 0.01 --json",
+    )  # fmt: skip
+    compare.add_argument("--task", required=True, metavar="NAME", help="whose candidates")
+    compare.add_argument("--days", type=float, default=30.0, metavar="N", help="how far back (default: 30)")
+    compare.add_argument("--limit", type=int, default=20_000, metavar="N", help="newest calls (default: 20000)")
+    compare.add_argument("--alpha", type=float, default=0.05, metavar="A", help="chance to be wrong (default: 0.05)")
+    compare.add_argument("--min-calls", type=int, default=100, metavar="N", help="of each candidate (default: 100)")
+    compare.add_argument("--json", action="store_true", help="everything, as JSON")
     verify = _add(
         commands, "verify", "recompute a student's certificate and check its signature", ("verify", "verify"),
         "understudy verify .understudy/certificates/CERTIFICATE.json",

@@ -24,7 +24,7 @@ def replay(options: Namespace) -> int:
     if loaded is None:
         return 1
     try:
-        calls = _past(options.task, options.days, options.limit)
+        calls = past_calls(options.task, options.days, options.limit)
         found = replayed(loaded.config, options.task, calls, policy=options.policy)
     except SQLAlchemyError as error:
         return fail(told(error))
@@ -37,7 +37,8 @@ def replay(options: Namespace) -> int:
     return 0
 
 
-def _past(task: str, days: float, limit: int) -> list[PastCall]:
+def past_calls(task: str, days: float, limit: int) -> list[PastCall]:
+    """The task's recorded calls of the last ``days``, oldest first. Raises SQLAlchemyError."""
     reader = open_reader(prepared_home())
     try:
         return reader.past_calls(task, since=time.time() - days * _DAY_S, limit=limit)

@@ -65,6 +65,27 @@ def replayed(
     ]
 
 
+def worth_of(config: Config, task: str, calls: Sequence[PastCall]) -> dict[str, list[tuple[float, bool]]]:
+    """For each candidate that was drawn at random, its calls in order as (worth, succeeded). What a call is worth
+    says the reward of the task's bandit; without one, the usual one. Raises CannotReplay."""
+    if task not in {one.name for one in config.tasks}:
+        raise CannotReplay(f"the policies know no task '{task}'.")
+    ways = ways_of(config, {one.name: one for one in config.policies})[task]
+    strategies = [way.strategy for way in (ways.usual, *(way for _, way in ways.rules))]
+    terms = next((one.reward for one in strategies if isinstance(one, Bandit)), Reward())
+    found: dict[str, list[tuple[float, bool]]] = {}
+    for call in calls:
+        if call.propensity < 1.0:
+            outcome = _outcome(call)
+            found.setdefault(call.drawn, []).append((reward(outcome, terms), outcome.success))
+    if len(found) < 2:
+        raise CannotReplay(
+            f"'{task}' has no calls that were drawn at random among two candidates. A policy with the strategy "
+            "'weighted', 'bandit' or 'race' makes them."
+        )
+    return found
+
+
 def _ways(config: Config, task: str, policy: str) -> TaskWays:
     named = next((one for one in config.tasks if one.name == task), None)
     policies = {one.name: one for one in config.policies}

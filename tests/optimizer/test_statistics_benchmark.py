@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import statistics as benchmark
+from benchmarks.statistics import guarantees as benchmark
+from benchmarks.statistics.rows import table
 
 
 @pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals"])
 def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark.table("title", getattr(benchmark, section)(np.random.default_rng(1), 50))
+    table("title", getattr(benchmark, section)(np.random.default_rng(1), 50))
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "### title"
     assert all(line.count("|") == 6 for line in printed[2:] if line)

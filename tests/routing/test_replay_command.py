@@ -138,3 +138,19 @@ def test_headers_are_not_recorded(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "routing.yaml").write_text(text)
     assert main(["replay", "--task", "triage", "--policies", str(folder)]) == 1
     assert "headers are not recorded" in capsys.readouterr().err
+
+
+def test_compare_names_the_best_candidate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--task", "triage", "--policies", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["name"]: one["n"] for one in found["contenders"]}.keys() == {"a/m", "b/m"}
+    assert sum(one["n"] for one in found["contenders"]) == 800
+    assert found["winner"] in ("", "a/m"), "a succeeds more often and is faster, b is cheaper"
+    assert main(["compare", "--task", "triage", "--policies", str(folder)]) == 0
+    assert "UNDECIDED" in (told := capsys.readouterr().out) or "BEST: a/m" in told
+
+
+def test_compare_says_what_it_lacks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, why in ((["--task", "unknown"], "know no task"), (["--task", "triage", "--days", "0.00001"], "drawn at random")):
+        assert main(["compare", "--policies", str(folder), *options]) == 1
+        assert why in capsys.readouterr().err

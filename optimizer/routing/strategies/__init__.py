@@ -6,8 +6,9 @@ from optimizer.routing.strategies.cascade import Cascade
 from optimizer.routing.strategies.least_cost import LeastCost
 from optimizer.routing.strategies.least_latency import LeastLatency
 from optimizer.routing.strategies.ordered import Ordered
+from optimizer.routing.strategies.race import Race
 from optimizer.routing.strategies.weighted import Weighted
 
-StrategySettings = Ordered | Weighted | Cascade | LeastCost | LeastLatency | Bandit
+StrategySettings = Ordered | Weighted | Cascade | LeastCost | LeastLatency | Bandit | Race
 
-__all__ = ["Bandit", "Cascade", "LeastCost", "LeastLatency", "Ordered", "StrategySettings", "Weighted"]
+__all__ = ["Bandit", "Cascade", "LeastCost", "LeastLatency", "Ordered", "Race", "StrategySettings", "Weighted"]

@@ -1,95 +1,23 @@
-"""Measures the error rates that the optimizer promises, by simulation on its own functions.
-
-    python -m benchmarks.statistics            # everything, about a minute
-    python -m benchmarks.statistics --quick    # a tenth of the runs
-
-Run it as a module: the file's name is also one of the standard library's. Every row is a share (or a mean) with
-the number of runs, a 95 % interval, and what was promised. The seed makes it repeatable.
-"""
+"""Promotion, sessions, the cascade's threshold, the watch and intervals: what they promise, by simulation."""
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.statistics.rows import Bools, Floats, Row, mean, median, share
 from optimizer.cascade import choose_threshold
 from optimizer.drift import observe, start
 from optimizer.stats.eprocess import BETS, log_wealth
-from optimizer.stats.intervals import clopper_pearson, clopper_pearson_lower, clustered_wilson
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Bools = NDArray[np.bool_]
+from optimizer.stats.intervals import clopper_pearson_lower, clustered_wilson
 
 TARGET, MARGIN, ALPHA, DELTA = 0.95, 0.02, 0.05, 0.05
 NULL = TARGET - MARGIN
 NEEDED = math.log(1 / ALPHA)
 PEEK_FROM = 100
-
-Row = tuple[str, str, int, str, str]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
-    options = parser.parse_args()
-    scale = 10 if options.quick else 1
-    began = time.monotonic()
-    command = f"python -m benchmarks.statistics --seed {options.seed}{' --quick' if options.quick else ''}"
-    print(f"Command: {command}\n")
-    sections: list[tuple[str, Callable[[np.random.Generator, int], Iterator[Row]]]] = [
-        (
-            f"Promotion: e-process against agreement ≤ {NULL:.0%}, alpha {ALPHA:.0%}, looked at after each pair",
-            gate,
-        ),
-        ("Sessions: the same, 8 dependent calls in each session", sessions),
-        (f"Cascade threshold: target {TARGET:.0%}, delta {DELTA:.0%}, 1,000 calibration calls", cascade),
-        (f"Watch: agreement ≥ {NULL:.0%}, average run length 10,000 re-asked calls", watch),
-        ("Intervals of 95 % for sessions", intervals),
-    ]
-    for number, (title, section) in enumerate(sections):
-        table(title, section(np.random.default_rng([options.seed, number]), scale))
-    print(f"{time.monotonic() - began:.0f} s")
-
-
-def table(title: str, rows: Iterator[Row]) -> None:
-    print(f"### {title}\n\n| what | measured | runs | 95 % interval | promised |\n|---|---|---|---|---|")
-    for row in rows:
-        print("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) + " |")
-    print()
-
-
-def share(what: str, hits: Bools, promised: str) -> Row:
-    low, high = clopper_pearson(int(hits.sum()), hits.size, 0.95)
-    return what, f"{hits.mean():.2%}", hits.size, f"{low:.2%} to {high:.2%}", promised
-
-
-def median(what: str, values: Floats, promised: str) -> Row:
-    low, high = np.quantile(values, [0.05, 0.95])
-    return (
-        what,
-        f"median {np.median(values):,.0f}",
-        values.size,
-        f"90 % of runs: {low:,.0f} to {high:,.0f}",
-        promised,
-    )
-
-
-def mean(what: str, values: Floats, promised: str, form: str = ",.0f") -> Row:
-    half = 1.96 * values.std(ddof=1) / math.sqrt(values.size)
-    low, high = max(0.0, values.mean() - half), values.mean() + half
-    return what, f"mean {values.mean():{form}}", values.size, f"{low:{form}} to {high:{form}}", promised
 
 
 # ---------------------------------------------------------------- promotion
@@ -233,7 +161,3 @@ def intervals(rng: np.random.Generator, scale: int) -> Iterator[Row]:
         low, high = clustered_wilson(clusters, 0.95)
         covered[run] = low <= 0.9 <= high
     yield share("80 sessions of 1 to 11 calls, agreement 90 %: truth inside", covered, "≈ 95 % (approximate)")
-
-
-if __name__ == "__main__":
-    main()

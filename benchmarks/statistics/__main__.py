@@ -1,0 +1,62 @@
+"""Measures the error rates that the optimizer promises, by simulation on its own functions.
+
+    python -m benchmarks.statistics            # everything, about two minutes
+    python -m benchmarks.statistics --quick    # a tenth of the runs
+
+Every row is a share (or a mean) with the number of runs, a 95 % interval, and what was promised. The seed makes it
+repeatable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.statistics import comparisons, guarantees
+from benchmarks.statistics.guarantees import ALPHA, DELTA, NULL, TARGET
+from benchmarks.statistics.rows import Row, table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
+    options = parser.parse_args()
+    scale = 10 if options.quick else 1
+    began = time.monotonic()
+    command = f"python -m benchmarks.statistics --seed {options.seed}{' --quick' if options.quick else ''}"
+    print(f"Command: {command}\n")
+    sections: list[tuple[str, Callable[[np.random.Generator, int], Iterator[Row]]]] = [
+        (
+            f"Promotion: e-process against agreement ≤ {NULL:.0%}, alpha {ALPHA:.0%}, looked at after each pair",
+            guarantees.gate,
+        ),
+        ("Sessions: the same, 8 dependent calls in each session", guarantees.sessions),
+        (
+            f"Cascade threshold: target {TARGET:.0%}, delta {DELTA:.0%}, 1,000 calibration calls",
+            guarantees.cascade,
+        ),
+        (f"Watch: agreement ≥ {NULL:.0%}, average run length 10,000 re-asked calls", guarantees.watch),
+        ("Intervals of 95 % for sessions", guarantees.intervals),
+        (
+            f"Comparisons: confidence sequences at {1 - comparisons.ALPHA:.0%}, looked at after each call",
+            comparisons.coverage,
+        ),
+        (
+            "Comparisons: A/B against a bandit, four candidates, until one is proven best",
+            comparisons.direction,
+        ),
+        ("Replay: 95 % intervals for a policy that was not in force", comparisons.replays),
+    ]
+    for number, (title, section) in enumerate(sections):
+        table(title, section(np.random.default_rng([options.seed, number]), scale))
+    print(f"{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
