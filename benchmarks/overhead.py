@@ -143,8 +143,8 @@ http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}
 
 
 async def ready(url: str, headers: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> None:
-    """Waits until ``url`` answers a call. Raises SystemExit after a minute."""
-    until = time.monotonic() + 60
+    """Waits until ``url`` answers a call. Raises SystemExit after three minutes."""
+    until = time.monotonic() + 180
     auth = {"authorization": f"Bearer {KEY}"}
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until:
@@ -155,7 +155,7 @@ async def ready(url: str, headers: dict[str, str] | None = None, body: dict[str,
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.1)
-    raise SystemExit(f"{url} did not answer within 60 seconds")
+    raise SystemExit(f"{url} did not answer within three minutes")
 
 
 async def measure(url: str, calls: int, connections: int) -> dict[str, float]:
