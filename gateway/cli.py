@@ -212,6 +212,12 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     for name, help_text in (("events", "what a run said"), ("cancel", "stop a run")):
         one = _add(actions, name, help_text, ("runs", name), f"understudy runs {name} run_0123")
         one.add_argument("run_id", metavar="RUN", help="its id")
+    curate = _add(
+        commands, "curate", "show what a task's lesson would be made of", ("curate", "preview"),
+        "understudy curate support-triage",
+    )  # fmt: skip
+    curate.add_argument("task", metavar="TASK", help="its name")
+    curate.add_argument("--json", action="store_true", help="the dataset's card as JSON")
 
 
 def _limit_options(create: argparse.ArgumentParser) -> None:

@@ -30,6 +30,8 @@ from gateway.storage.writers import open_writer
 from trainer import registry
 from trainer.artifact import Artifact
 from trainer.certify import Issuer, levels
+from trainer.datasets.curate import Chain
+from trainer.datasets.forms import form_of
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.evaluate import examine
 from trainer.messages import Done, Failed, Report, encode
@@ -110,7 +112,16 @@ def _dataset(lesson: Lesson) -> Version:
             except DatasetRefused as problem:
                 _log.warning("%s; it is made again", problem)
     lesson.say(0.02, "reading", "reading the captured calls")
-    calls = lesson.reader.training_calls(run.project, run.task, run.fingerprint, limit=lesson.learn.max_calls)
+    calls = lesson.reader.training_calls(
+        run.project, run.task, run.fingerprint, limit=lesson.learn.max_calls,
+        tick=lambda count: lesson.say(0.02, "reading", data={"calls_read": count}),
+    )  # fmt: skip
+    asked = lesson.reader.training_request(run.project, run.task, run.fingerprint)
+    chain = Chain(
+        rules=lesson.learn.curation,
+        valid=form_of(asked),
+        tick=lambda done, step: lesson.say(0.03 + 0.07 * done, step),
+    )
     version = assemble(
         calls,
         project=run.project,
@@ -121,6 +132,7 @@ def _dataset(lesson: Lesson) -> Version:
         fresh_since=float(run.params.get("fresh_since") or 0.0),
         crossfit=lesson.learn.calibration == "crossfit",
         thoughts="distill" in lesson.learn.recipes,
+        chain=chain,
         rejected=_rejected(lesson) if "dpo" in lesson.learn.recipes else {},
     )
     write(version, home.datasets)

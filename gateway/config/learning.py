@@ -81,6 +81,27 @@ class Generative(Node, frozen=True):
     preferences: Preferences = field(default_factory=Preferences)
 
 
+Language = Literal[
+    "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh"
+]  # fmt: skip
+"""Those that can be told apart without a model."""
+
+
+class Curation(Node, frozen=True):
+    """What a call must be to teach (docs/datasets.md)."""
+
+    least_quality: Annotated[float, Meta(ge=0, le=10)] = 8.0
+    """Out of ten; an answer that nobody rated stays."""
+    languages: list[Language] = field(default_factory=list)
+    """ISO 639-1 codes of the inputs that teach; empty: any."""
+    contradictions: Literal["majority", "drop"] = "majority"
+    """Which answer teaches when equal inputs had different ones."""
+    cluster_cap: Annotated[int, Meta(ge=1)] = 20
+    """Rows of one cluster of near-identical inputs, however often and by whomever it was sent."""
+    balance: Annotated[float, Meta(ge=1)] | None = 20.0
+    """How many times the median answer's rows one answer of a closed set may have; None: any number."""
+
+
 class Learn(Node, frozen=True):
     """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
 
@@ -90,6 +111,7 @@ class Learn(Node, frozen=True):
     recipes: Literal["auto"] | list[Literal["classifier", "extractor", "sft", "distill", "dpo"]] = "auto"
     """``auto``: the cheapest that can do it; ``sft`` last, and only when ``generative`` names a base."""
     generative: Generative | None = None
+    curation: Curation = field(default_factory=Curation)
     calibration: Literal["split", "crossfit"] = "split"
     """``split`` keeps a quarter of the calls away from training to choose the threshold; ``crossfit`` trains on
     them too and chooses it from predictions by models that never saw the call."""

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from gateway.storage.commands import Command
@@ -80,8 +81,18 @@ class Reader(Protocol):
 
     # learning
     def task_versions(self) -> list[TaskVersion]: ...
-    def training_calls(self, project: str, task: str, fingerprint: str, *, limit: int) -> list[TrainingCall]:
+    def training_calls(
+        self,
+        project: str,
+        task: str,
+        fingerprint: str,
+        *,
+        limit: int,
+        tick: Callable[[int], None] | None = None,
+    ) -> list[TrainingCall]:
         """The newest ``limit`` trainable, successful, *teacher-answered* calls, oldest first."""
+
+    def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None: ...
 
     def students(self, *, include_retired: bool = True) -> list[Student]: ...
     def student_detail(self, student_id: str) -> dict[str, Any]:

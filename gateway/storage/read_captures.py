@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.rows import completion_of, lesson_of
+from gateway.storage.rows import completion_of, lessons
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES
 from gateway.storage.values import StoredCompletion, TrainingCall
+
+CHUNK = 20_000
+_LESSON = [
+    *(
+        CAPTURES.c[name]
+        for name in (
+            "call_id", "created_at", "group_id", "key_id", "end_user", "session", "last_user_text", "answer_text",
+            "finish_reason", "completion_tokens", "metadata_json",
+        )
+    ),
+    sa.case(
+        (CAPTURES.c.answer.contains('"top_logprobs"', autoescape=True), CAPTURES.c.answer)
+    ).label("answer"),
+]  # fmt: skip
+"""What a lesson needs: the whole request and answer, which are most of a captured call, stay where they are."""
 
 
 class CaptureQueries:
@@ -53,22 +72,51 @@ class CaptureQueries:
             row = connection.execute(query).mappings().first()
             return completion_of(row) if row is not None else None
 
-    def training_calls(self, project: str, task: str, fingerprint: str, *, limit: int) -> list[TrainingCall]:
-        """The newest ``limit`` trainable, successful, teacher-answered calls, oldest first."""
-        query = (
-            sa.select(CAPTURES)
-            .where(
-                CAPTURES.c.project == project,
-                CAPTURES.c.task == task,
-                CAPTURES.c.fingerprint == fingerprint,
-                CAPTURES.c.lesson.is_(True),
-            )
-            .order_by(CAPTURES.c.created_at.desc(), CAPTURES.c.call_id.desc())
-            .limit(limit)
-        )
+    def training_calls(
+        self,
+        project: str,
+        task: str,
+        fingerprint: str,
+        *,
+        limit: int,
+        tick: Callable[[int], None] | None = None,
+    ) -> list[TrainingCall]:
+        """The newest ``limit`` trainable, successful, teacher-answered calls, oldest first; read ``CHUNK`` at a
+        time, and ``tick(read so far)`` after each."""
+        query = _lessons(project, task, fingerprint, _LESSON).limit(limit)
+        calls: list[TrainingCall] = []
+        lesson_of = lessons()
         with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [lesson_of(row) for row in reversed(rows)]
+            found = connection.execution_options(yield_per=CHUNK).execute(query)
+            for rows in found.mappings().partitions(CHUNK):
+                calls += map(lesson_of, rows)
+                if tick is not None:
+                    tick(len(calls))
+        calls.reverse()
+        return calls
+
+    def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None:
+        """The newest request that ``training_calls`` reads from; None when there is none."""
+        query = _lessons(project, task, fingerprint, [CAPTURES.c.request]).limit(1)
+        with self._engine.connect() as connection:
+            text = connection.execute(query).scalar()
+        request = msgspec.json.decode(text) if text else None
+        return request if isinstance(request, dict) else None
+
+
+def _lessons(
+    project: str, task: str, fingerprint: str, columns: Sequence[sa.ColumnElement[Any]]
+) -> sa.Select[tuple[Any, ...]]:
+    return (
+        sa.select(*columns)
+        .where(
+            CAPTURES.c.project == project,
+            CAPTURES.c.task == task,
+            CAPTURES.c.fingerprint == fingerprint,
+            CAPTURES.c.lesson.is_(True),
+        )
+        .order_by(CAPTURES.c.created_at.desc(), CAPTURES.c.call_id.desc())
+    )
 
 
 def _shown(project: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "optimizer": ("optimizer",),
     "trainer": (
         "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy",
-        "gateway.storage", "gateway.errors", "gateway.encoder",
+        "gateway.schemas", "gateway.storage", "gateway.errors", "gateway.encoder",
     ),
     "admin_ui": ("admin_ui",),
     "benchmarks": ("benchmarks",),

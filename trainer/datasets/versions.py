@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.storage.values import TokenThought, TrainingCall
-from trainer.datasets.curate import KEY_SHARE, Step, curate, enough
+from trainer.datasets.card import card_of, readable
+from trainer.datasets.curate import KEY_SHARE, Chain, curate, enough
 from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
-ROWS, CARD = "rows.jsonl", "card.json"
+ROWS, CARD, READABLE = "rows.jsonl", "card.json", "card.md"
 STALE_WEIGHT = 0.25
 """What a training row counts that is older than the change a retrain answers (``fresh_since``)."""
 
@@ -73,6 +73,7 @@ def assemble(
     crossfit: bool = False,
     thoughts: bool = False,
     rejected: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    chain: Chain | None = None,
 ) -> Version:
     """Splits, curates the training part and describes the result. Pure.
 
@@ -82,103 +83,59 @@ def assemble(
     fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic. ``thoughts``:
     training rows keep the teacher's log-probabilities; ``rejected``: and the answers that lost, by call id.
     """
+    chain = chain or Chain()
+    chain.tick(0.0, "splitting")
     parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
     for call in calls:
         part = part_of(project, task, call.group, crossfit=crossfit)
         if part == "train" or call.created_at >= fresh_since:
             parts[part].append(call)
-    raw_training = parts["train"]
-    parts["train"], steps = curate(raw_training)
-    rows = tuple(_row(call, part, fresh_since) for part in PARTS for call in parts[part])
-    rows = _with_more(rows, parts["train"], thoughts, rejected)
-    if crossfit:
-        folds = {_name(call): fold_of(project, task, call.group) for call in raw_training}
-        rows = _crossfitted(rows, raw_training, folds, fresh_since)
-    used = [call for part in PARTS for call in parts[part]]
+    raw = parts["train"]
+    parts["train"], steps = curate(raw, chain.within(0.1, 0.8))
+    chain.tick(0.8, "writing rows")
     keys = {key: number for number, key in enumerate(sorted({call.key_id for call in calls}))}
-    if known := enough(keys, KEY_SHARE):
-        senders = {_name(call): keys[call.key_id] for call in calls}
-        rows = tuple(msgspec.structs.replace(row, source=senders[row.call]) for row in rows)
-    card = {
-        "project": project,
-        "task": task,
-        "fingerprint": fingerprint,
-        "masked": masked,
-        "calls_read": len(calls),
-        "raw_training_calls": len(raw_training),
-        "calibration": "crossfit" if crossfit else "split",
-        "rows": {part: len(parts[part]) for part in PARTS},
-        "steps": msgspec.to_builtins(steps),
-        "principal_caps_in_force": _caps_in_force(steps) | {"words_of_one_key": known},
-        "sources": {"keys": len({call.key_id for call in used}), "end_users": len({_user(c) for c in used})},
-        "captured_from": min((call.created_at for call in used), default=None),
-        "captured_to": max((call.created_at for call in used), default=None),
-        "fresh_since": fresh_since or None,
-        "answers": dict(Counter(call.answer for call in parts["train"]).most_common(200)),
-        "lineage": {"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
-    }
-    return Version(digest=hashlib.sha256(_encode(rows)).hexdigest(), rows=rows, card=card)
+    known = enough(len(keys), KEY_SHARE)
+
+    def row(call: TrainingCall, part: Part, *, taught: bool = True) -> Row:
+        teaches = part == "train" and taught
+        lost = set(rejected.get(call.call_id, ())) - {call.answer} if teaches else ()
+        return Row(
+            call=hashlib.sha256(call.call_id.encode()).hexdigest(),
+            part=part,
+            text=call.text,
+            answer=call.answer,
+            tokens=max(1, call.completion_tokens),
+            weight=0.0 if not taught else 1.0 if call.created_at >= fresh_since else STALE_WEIGHT,
+            fold=fold_of(project, task, call.group) if crossfit and part == "train" else None,
+            source=keys[call.key_id] if known else None,
+            logprobs=call.logprobs if thoughts and teaches else (),
+            rejected=tuple(sorted(lost)),
+        )
+
+    rows = [row(call, part) for part in PARTS for call in parts[part]]
+    if crossfit:  # behind the others: what curation left out
+        taught = {call.call_id for call in parts["train"]}
+        fresh = (call for call in raw if call.created_at >= fresh_since and call.call_id not in taught)
+        rows += [row(call, "train", taught=False) for call in fresh]
+    card = card_of(
+        parts, steps, project=project, task=task, fingerprint=fingerprint, masked=masked, calls_read=len(calls),
+        raw_training_calls=len(raw), calibration="crossfit" if crossfit else "split",
+        rules=msgspec.to_builtins(chain.rules), words_of_one_key=known, fresh_since=fresh_since or None,
+        lineage={"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
+    )  # fmt: skip
+    return Version(digest=_digest(rows), rows=tuple(rows), card=card)
 
 
-def _with_more(
-    rows: Sequence[Row],
-    taught: Sequence[TrainingCall],
-    thoughts: bool,
-    rejected: Mapping[str, tuple[str, ...]],
-) -> tuple[Row, ...]:
-    """The rows, those of the training part with what language models learn from beside the answer."""
-    known = {_name(call): call for call in taught}
-
-    def more(row: Row, call: TrainingCall) -> Row:
-        lost = tuple(sorted(set(rejected.get(call.call_id, ())) - {call.answer}))
-        return msgspec.structs.replace(row, logprobs=call.logprobs if thoughts else (), rejected=lost)
-
-    return tuple(
-        more(row, known[row.call]) if row.part == "train" and row.call in known else row for row in rows
-    )
+def _lines(rows: Iterable[Row]) -> Iterator[bytes]:
+    encode = msgspec.json.Encoder().encode
+    return (encode(row) + b"\n" for row in rows)
 
 
-def _crossfitted(
-    rows: Sequence[Row], raw: Sequence[TrainingCall], folds: dict[str, int], fresh_since: float
-) -> tuple[Row, ...]:
-    """The training rows with their folds, and behind them what curation left out."""
-    taught = {row.call for row in rows if row.part == "train"}
-    dropped = [
-        msgspec.structs.replace(_row(call, "train", fresh_since), weight=0.0)
-        for call in raw
-        if call.created_at >= fresh_since and _name(call) not in taught
-    ]
-    return tuple(
-        msgspec.structs.replace(row, fold=folds[row.call]) if row.part == "train" else row
-        for row in (*rows, *dropped)
-    )
-
-
-def _name(call: TrainingCall) -> str:
-    return hashlib.sha256(call.call_id.encode()).hexdigest()
-
-
-def _row(call: TrainingCall, part: Part, fresh_since: float) -> Row:
-    return Row(
-        call=_name(call),
-        part=part,
-        text=call.text,
-        answer=call.answer,
-        tokens=max(1, call.completion_tokens),
-        weight=1.0 if call.created_at >= fresh_since else STALE_WEIGHT,
-    )
-
-
-def _user(call: TrainingCall) -> tuple[str, str]:
-    return call.key_id, call.end_user
-
-
-def _caps_in_force(steps: Sequence[Step]) -> dict[str, bool]:
-    return {step.name: step.in_force for step in steps if step.name.endswith("_cap")}
-
-
-def _encode(rows: Sequence[Row]) -> bytes:
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+def _digest(rows: Iterable[Row]) -> str:
+    digest = hashlib.sha256()
+    for line in _lines(rows):
+        digest.update(line)
+    return digest.hexdigest()
 
 
 def write(version: Version, datasets: Path) -> Path:
@@ -190,9 +147,11 @@ def write(version: Version, datasets: Path) -> Path:
     draft = datasets / f".{version.digest}.{os.getpid()}.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
-    for name, data in ((ROWS, _encode(version.rows)), (CARD, msgspec.json.encode(version.card))):
+    card = [msgspec.json.encode(version.card)]
+    told = [readable(version.card, version.digest).encode()]
+    for name, lines in ((ROWS, _lines(version.rows)), (CARD, card), (READABLE, told)):
         with (draft / name).open("wb") as file:
-            file.write(data)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
     draft.rename(folder)
