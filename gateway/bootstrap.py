@@ -26,6 +26,7 @@ from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
+from gateway.api.incidents import incidents
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
@@ -35,6 +36,7 @@ from gateway.client_state import ClientStates
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.data_side import DataSide
+from gateway.incidents import Incidents
 from gateway.keys import secrets_of
 from gateway.learning import Learner
 from gateway.live import Live
@@ -153,7 +155,9 @@ def _parts(
 
     gate = Gate(Breakers(bus=bus))
     learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
-    record = Record(recorder, recent, accountant, [metrics, learner, meter.stage, observations], rng)
+    record = Record(
+        recorder, recent, accountant, [metrics, Incidents(recorder), learner, meter.stage, observations], rng
+    )
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
@@ -186,7 +190,7 @@ def _routes(
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
-            more=[*explain_routes(live, parts.observations, parts.rng), costs],
+            more=[*explain_routes(live, parts.observations, parts.rng), costs, incidents],
         ),
     ]  # fmt: skip
 

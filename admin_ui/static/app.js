@@ -6,6 +6,7 @@ import { showChart } from "./chart.js";
 import { ask, toast } from "./dialogs.js";
 import { byId, setText } from "./dom.js";
 import { showBanners, showHeadline, showSwitch } from "./headline.js";
+import * as incidents from "./incidents.js";
 import * as journal from "./journal.js";
 import * as store from "./store.js";
 import * as tasks from "./tasks.js";
@@ -15,7 +16,7 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(paths, [overview, taskList, entries, disagreements]) {
+function show(paths, [overview, taskList, entries, disagreements, found]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
@@ -26,12 +27,13 @@ function show(paths, [overview, taskList, entries, disagreements]) {
   calls.showTaskNames(taskList);
   calls.follow(disagreements, paths[3]);
   journal.showJournal(entries);
+  incidents.showIncidents(found);
 }
 
 function enter() {
   return store.start({
     paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
-      journal.path(), calls.newestPath()],
+      journal.path(), calls.newestPath(), incidents.path()],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });
@@ -102,6 +104,7 @@ byId("switch").addEventListener("click", () => {
 range.addEventListener("change", () => store.again());
 tasks.onChange(() => store.again());
 journal.onMore(() => store.again());
+incidents.onMore(() => store.again());
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";

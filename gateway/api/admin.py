@@ -60,7 +60,7 @@ _FILES = {
     **{
         f"{name}.js": "text/javascript"
         for name in (
-            "app", "api", "calls", "chart", "dialogs", "dom", "format", "headline", "journal", "store",
+            "app", "api", "calls", "chart", "dialogs", "dom", "format", "headline", "incidents", "journal", "store",
             "tasks", "theme",
         )
     },

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gateway.storage.client_state import forget_expired
+from gateway.storage.incidents import erase_samples, forget_old
 from gateway.storage.sql_journal import get_meta, set_meta
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, PAIRS, TASK_VERSIONS
 from gateway.storage.tags import erase_tags
@@ -38,6 +39,7 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
         )  # fmt: skip
     connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id.in_(call_ids)))
     erase_tags(connection, call_ids)
+    erase_samples(connection, call_ids)
     _blank_pairs(connection, PAIRS.c.call_id.in_(call_ids))
     for (project, task, fingerprint), count in gone.items():
         table = TASK_VERSIONS.c
@@ -59,6 +61,7 @@ def erase_expired(connection: sa.Connection, now: float, limit: int = 500) -> in
         erase(connection, ids, now)
     kept = sa.exists().where(CAPTURES.c.call_id == PAIRS.c.call_id)
     forget_expired(connection, now)
+    forget_old(connection, now)
     _blank_pairs(connection, PAIRS.c.created_at <= now - PAIR_RETENTION_DAYS * _DAY_S, ~kept)
     return len(ids)
 

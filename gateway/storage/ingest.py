@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.storage.capture import capture_row, pair_texts
 from gateway.storage.client_state import add_state, delete_state
 from gateway.storage.erase import erase
+from gateway.storage.incidents import add_incident
 from gateway.storage.ledger import Buckets
 from gateway.storage.records import (
     AuditRecord,
@@ -20,6 +21,7 @@ from gateway.storage.records import (
     ClientStateRecord,
     DeletionRecord,
     DemotionRecord,
+    IncidentRecord,
     MetadataRecord,
     PairRecord,
     SpoolRecord,
@@ -80,6 +82,8 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
             add_state(connection, record)
         case StateDeletionRecord():
             delete_state(connection, record)
+        case IncidentRecord():
+            add_incident(connection, record)
         case AuditRecord():
             append_journal(
                 connection, "admin", at=record.at, actor=record.actor, subject=record.subject,

@@ -18,6 +18,7 @@ from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
     CostLine,
     Dataset,
+    Incident,
     JournalEntry,
     Key,
     LedgerBucket,
@@ -143,5 +144,11 @@ class Reader(Protocol):
         """What a ``key``, ``project`` or ``task`` has spent since a time (its id or name is ``scope``)."""
 
     def costs(self, group_by: str, *, since: float, until: float, limit: int) -> list[CostLine]: ...
+
+    # guardrails
+    def incidents(
+        self, *, project: str | None, guardrail: str | None, before: int | None, limit: int
+    ) -> list[Incident]:
+        """Newest first, of all projects when ``project`` is None; ``before``: those with a smaller id."""
 
     def close(self) -> None: ...

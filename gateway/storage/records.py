@@ -200,6 +200,23 @@ class StateDeletionRecord(Struct, frozen=True, tag="state_deletion"):
     at: float
 
 
+class IncidentRecord(Struct, frozen=True, tag="incident"):
+    """What a guardrail found in a call. ``sample`` is masked before it comes here; ``direction`` is a
+    ``gateway.guardrails.Place``."""
+
+    call_id: str
+    at: float
+    project: str
+    key_id: str
+    model_asked: str
+    endpoint: str
+    guardrail: str
+    action: str
+    direction: str
+    shadow: bool
+    sample: str
+
+
 SpoolRecord = (
     CallRecord
     | PairRecord
@@ -211,6 +228,7 @@ SpoolRecord = (
     | AuditRecord
     | ClientStateRecord
     | StateDeletionRecord
+    | IncidentRecord
 )
 
 encode_record = msgspec.msgpack.Encoder().encode

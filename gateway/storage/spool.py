@@ -21,7 +21,14 @@ import msgspec
 
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
-from gateway.storage.records import CallRecord, ClientStateRecord, PairRecord, SpoolRecord, encode_record
+from gateway.storage.records import (
+    CallRecord,
+    ClientStateRecord,
+    IncidentRecord,
+    PairRecord,
+    SpoolRecord,
+    encode_record,
+)
 from gateway.storage.spool_files import Segment, SegmentFolder
 from gateway.storage.spool_format import frame, load_cipher
 
@@ -255,4 +262,6 @@ def _without_text(record: SpoolRecord) -> SpoolRecord:
         return msgspec.structs.replace(record, teacher_text="", student_text="")
     if isinstance(record, ClientStateRecord):
         return msgspec.structs.replace(record, sealed=b"")
+    if isinstance(record, IncidentRecord) and record.sample:
+        return msgspec.structs.replace(record, sample="")
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.storage.client_state import find_state
 from gateway.storage.engine import read_engine
 from gateway.storage.home import Home
+from gateway.storage.incidents import IncidentQueries
 from gateway.storage.protocols import Reader
 from gateway.storage.read_captures import CaptureQueries
 from gateway.storage.read_costs import CostQueries
@@ -21,7 +22,14 @@ from optimizer.rollout import Stage
 
 
 class SqlReader(
-    CaptureQueries, CostQueries, DataQueries, LearningQueries, PageQueries, ReplayQueries, RunQueries
+    CaptureQueries,
+    CostQueries,
+    DataQueries,
+    IncidentQueries,
+    LearningQueries,
+    PageQueries,
+    ReplayQueries,
+    RunQueries,
 ):
     """Every method raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away or not there yet."""
 

@@ -235,3 +235,21 @@ class PastCall(Struct, frozen=True):
     completion_tokens: int
     attempts: list[Attempt]
     metadata: dict[str, str] = {}
+
+
+class Incident(Struct, frozen=True):
+    """What a guardrail found. ``direction``: where the text stood; ``shadow``: nothing was done about it;
+    ``sample``: the text's beginning, masked, "" once erased. ``at`` is unix seconds."""
+
+    id: int
+    call_id: str
+    at: float
+    project: str
+    key_id: str
+    model_asked: str
+    endpoint: str
+    guardrail: str
+    action: str
+    direction: str
+    shadow: bool
+    sample: str

@@ -46,6 +46,10 @@ class Metrics:
             "understudy_escalations", "Calls a student passed on.", ("task",), registry=registry
         )
         self._cache = Counter("understudy_cache_lookups", "Cache look-ups.", ("outcome",), registry=registry)
+        self._verdicts = Counter(
+            "understudy_guardrail_verdicts", "What guardrails said, other than allow.",
+            ("guardrail", "action", "direction", "shadow"), registry=registry,
+        )  # fmt: skip
         self._pairs = Counter(
             "understudy_pairs", "Answers compared.", ("kind", "answered", "agree"), registry=registry
         )
@@ -68,6 +72,8 @@ class Metrics:
         self._overhead.labels().observe(record.overhead_ms / 1000)
         if exchange.cache:
             self._cache.labels(exchange.cache).inc()
+        for found in exchange.findings:
+            self._verdicts.labels(found.guardrail, found.action, found.place, _word(found.shadow)).inc()
         for attempt in record.attempts:
             if attempt.outcome == "escalated":
                 self._escalations.labels(task).inc()

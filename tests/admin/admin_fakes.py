@@ -12,12 +12,14 @@ from msgspec.structs import replace
 
 import admin_ui
 from gateway.api.admin import admin_routes
+from gateway.api.incidents import incidents
 from gateway.config import Config, Learn, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
 from gateway.storage.values import (
     Dataset,
+    Incident,
     JournalEntry,
     LedgerBucket,
     Pair,
@@ -117,6 +119,9 @@ class FakeReader:
         rows = [one for one in self._state.disagreements if before_seq is None or one["seq"] < before_seq]
         return sorted(rows, key=lambda one: -one["seq"])[:limit]
 
+    def incidents(self, *, limit: int, **_: Any) -> list[Incident]:
+        return sorted(self._state.incidents, key=lambda one: -one.id)[:limit]
+
 
 class FakeRecorder:
     def stats(self) -> dict[str, float]:
@@ -204,7 +209,9 @@ def errors(_: Request[Any, Any, Any], problem: GatewayError) -> Response[bytes]:
 
 def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    handlers = admin_routes(control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock)  # type: ignore[arg-type]
+    handlers = admin_routes(
+        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents],  # type: ignore[arg-type]
+    )  # fmt: skip
     return Litestar(route_handlers=handlers, exception_handlers={GatewayError: errors}, openapi_config=None)
 
 

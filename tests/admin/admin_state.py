@@ -8,7 +8,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Pair, Run, RunEvent, TaskVersion, Wish
+from gateway.storage.values import (
+    Dataset,
+    Incident,
+    JournalEntry,
+    LedgerBucket,
+    Pair,
+    Run,
+    RunEvent,
+    TaskVersion,
+    Wish,
+)
 from optimizer.rollout import Stage, Student
 
 NOW = 1_800_000_000.0
@@ -22,6 +32,7 @@ class State:
     students: list[Student] = field(default_factory=list)
     ledger: list[LedgerBucket] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from admin_fakes import (
     KEY,
+    NOW,
     FakeClock,
     FakeControl,
     State,
@@ -28,6 +29,7 @@ from admin_fakes import (
 )
 from msgspec.structs import replace
 
+from gateway.storage.values import Incident
 from optimizer.rollout import Stage
 
 try:
@@ -196,6 +198,9 @@ def hostile(payload: str) -> State:
     state.events = [replace(event, message=payload) for event in state.events]
     row = {**disagreement(1, payload), "call_id": payload, "kind": payload}
     state.disagreements = [{**row, "teacher_text": payload, "student_text": payload}]
+    state.incidents = [
+        Incident(1, payload, NOW, payload, payload, payload, "chat", payload, "block", payload, True, payload)
+    ]
     state.problem = payload
     return state
 
@@ -212,6 +217,8 @@ def test_hostile_text_stays_text(browser: Browser) -> None:
         expect(page.locator(".events li").first).to_contain_text("alert(1)")
         expect(page.locator(".call blockquote")).to_contain_text("<svg onload=alert(3)>")
         expect(page.locator("#journal-list")).to_contain_text("<details open ontoggle=alert(12)>")
+        expect(page.locator("#incidents-list td.why")).to_contain_text("<details open ontoggle=alert(12)>")
+        expect(page.locator("#incidents-list")).to_contain_text("would block")
         expect(page.locator("#banners")).to_contain_text("<script>alert(1)</script>")
         page.wait_for_timeout(300)
         assert page.locator("main :is(script, iframe, base, meta, style, math)").count() == 0

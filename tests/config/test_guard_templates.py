@@ -40,7 +40,11 @@ def test_what_is_written_in_the_policies_goes_before_a_template(tmp_path: Path) 
 def test_a_task_may_name_what_a_template_brings(tmp_path: Path) -> None:
     files = {"safety.yaml": "templates: [default]\n"}
     policies = write(tmp_path, files)
-    routing = (policies / "routing.yaml").read_text().replace("    capture", "    guardrails: [attacks]\n    capture")
+    routing = (
+        (policies / "routing.yaml")
+        .read_text()
+        .replace("    capture", "    guardrails: [attacks]\n    capture")
+    )
     (policies / "routing.yaml").write_text(routing)
     assert load(policies, ENV).tasks[0].guardrails == ["attacks"]
 

@@ -93,7 +93,10 @@ async def test_projects_keys_and_tasks_scope_a_guardrail() -> None:
 
 async def test_a_task_reached_by_its_match_has_its_own_guardrails() -> None:
     task = Task(
-        name="t", candidates=[CandidateRef(provider="p", model="x")], match=[Match(model="gpt")], guardrails=["b"]
+        name="t",
+        candidates=[CandidateRef(provider="p", model="x")],
+        match=[Match(model="gpt")],
+        guardrails=["b"],
     )
     config = Config(guardrails={"a": Blocklist(phrases=["x"]), "b": Blocklist(phrases=["y"])}, tasks=[task])
     await through(config, {"model": "gpt"}, text="x")
@@ -155,7 +158,9 @@ async def test_rewritten_tool_arguments_and_the_clients_own_values() -> None:
     answer = Stream(chunk({"tool_calls": [call]}), chunk({"tool_calls": [more]}), chunk({}, "tool_calls"))
     _, stream = await through(config, text=f"falcon {MAIL}", answer=answer)
     found = assemble([one.data async for one in stream])
-    assert found["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == f'{{"to":"{MAIL} ***"}}'
+    assert (
+        found["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == f'{{"to":"{MAIL} ***"}}'
+    )
 
 
 @pytest.mark.parametrize("streamed", [False, True])

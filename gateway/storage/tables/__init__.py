@@ -1,5 +1,5 @@
 """The database's tables. Queries use them as plain SQLAlchemy tables (``CALLS.c.id``); Alembic compares against
-them. Text that clients or models wrote lives in ``captures`` and ``pairs`` only, and only masked.
+them. Text that clients or models wrote lives in ``captures``, ``pairs`` and ``incidents`` only, and only masked.
 
 JSON is stored as text that we encode ourselves: it reads the same on both backends.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.storage.tables import calls, learning
+from gateway.storage.tables import calls, incidents, learning
 from gateway.storage.tables.base import METADATA, Table
 
 __all__ = ["METADATA", "Table"]
 
-_DECLARED = (calls, learning)
+_DECLARED = (calls, incidents, learning)
 
 
 def _table(name: str) -> sa.Table:
@@ -38,4 +38,5 @@ WISHES = _table("wishes")
 RETRAIN_REQUESTS = _table("retrain_requests")
 JOURNAL = _table("journal")
 SPOOL_CURSORS = _table("spool_cursors")
+INCIDENTS = _table("incidents")
 CLIENT_STATE = _table("client_state")
