@@ -149,6 +149,12 @@ function costLine(cost) {
   return `${now}, teacher alone ${money(cost.teacher_per_call_usd)} (last ${count(cost.calls)} calls)`;
 }
 
+function cacheLine(cache) {
+  if (!cache || !cache.hits) return null;
+  const share = `${count(cache.hits)} of ${count(cache.calls)} calls`;
+  return cache.saved_usd === null ? `${share}, price unknown` : `${share}, ${money(cache.saved_usd)} saved at the teacher's price`;
+}
+
 function taskView(task) {
   const present = task.students.filter((one) => one.stage !== "retired");
   const retired = task.students.filter((one) => one.stage === "retired");
@@ -161,6 +167,7 @@ function taskView(task) {
     h("dl", { class: "facts" },
       fact("Teacher", task.teacher ?? "none"),
       fact("Cost", costLine(task.cost)),
+      fact("Cache, last hour", cacheLine(task.cache)),
       fact("Captured", `${count(task.captured_calls)} calls` + (needed && !task.students.length ? `, training starts at ${count(needed)}` : "")),
       task.ceiling && fact("Teacher agrees with itself", interval(task.ceiling)),
       task.target !== null && fact("Target", `${percent(task.target)}, ${task.approval} approval`),

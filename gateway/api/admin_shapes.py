@@ -125,6 +125,15 @@ class CostNow(Struct, frozen=True):
     unpriced: int
 
 
+class CacheNow(Struct, frozen=True):
+    """What the caches answered in the last hour, of how many calls, and what the teacher would have cost for it;
+    None where its price is unknown or nothing was answered."""
+
+    hits: int = 0
+    calls: int = 0
+    saved_usd: float | None = None
+
+
 class TaskView(Struct, frozen=True):
     name: str
     project: str
@@ -143,6 +152,7 @@ class TaskView(Struct, frozen=True):
     datasets: list[DatasetView]
     students: list[StudentView]
     runs: list[RunView]
+    cache: CacheNow = CacheNow()
 
 
 class Done(Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.api.admin_evidence import Tallies, pooled
 from gateway.api.admin_shapes import (
     Bucket,
+    CacheNow,
     CostNow,
     DatasetView,
     Evidence,
@@ -146,7 +147,8 @@ def tasks(control: Control, tallies: Tallies, *, now: float) -> list[TaskView]:
                 versions=[one for one in versions if one.task == task.name],
                 datasets=[one for one in datasets if one.task == task.name],
                 runs=reader.runs(task=task.name, limit=10),
-                cost=cost_now(row for row in ledger if row.task == task.name),
+                cost=cost_now(row for row in ledger if row.task == task.name and row.party != "cache"),
+                cache=cache_now([row for row in ledger if row.task == task.name]),
                 ceiling=tallies.ceiling(reader, task.name),
             )
         )
@@ -187,6 +189,7 @@ def _task(
     datasets: list[Dataset],
     runs: list[Run],
     cost: CostNow,
+    cache: CacheNow,
     ceiling: Evidence | None,
 ) -> TaskView:
     learn = task.learn
@@ -214,6 +217,7 @@ def _task(
         ],
         students=students,
         runs=[run_view(run) for run in runs],
+        cache=cache,
     )  # fmt: skip
 
 
@@ -286,6 +290,18 @@ def waits(task: Task, one: Student, found: Evidence, wish: Wish | None) -> bool:
         return False
     in_trial = one.stage in (Stage.SHADOW, Stage.CANARY) and found.epoch == one.epoch
     return in_trial and found.low is not None and found.low > task.learn.target - task.learn.margin
+
+
+def cache_now(rows: list[LedgerBucket]) -> CacheNow:
+    """What the caches did for a task, from its ledger rows of all parties."""
+    spared = [row for row in rows if row.party == "cache"]
+    hits = sum(row.calls for row in spared)
+    known = hits and not any(row.unpriced for row in spared)
+    return CacheNow(
+        hits=hits,
+        calls=sum(row.calls for row in rows),
+        saved_usd=sum(row.teacher_cost_usd for row in spared) if known else None,
+    )
 
 
 def cost_now(rows: Iterable[LedgerBucket]) -> CostNow:

@@ -36,8 +36,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
         routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
-        guard_checks.guardrails,
-        generative_checks.generative,
+        surface_checks.encoders, guard_checks.guardrails, generative_checks.generative,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path as FilePath
 from typing import Protocol
 
 from gateway.config import Config
@@ -45,6 +47,29 @@ def surface(view: View) -> Iterator[Problem]:
             message = f"provider '{name}' is disabled because ${view.unset(('providers', name))} is not set"
             hint = "Set it, name another provider or take this line out."
             yield view.problem(path, f"{message} in the environment.", hint)
+
+
+_ENCODER_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+
+
+def encoders(view: View) -> Iterator[Problem]:
+    """A semantic cache's encoder lies where the task says: without it the cache would be off, and nobody would know."""
+    for at, task in enumerate(view.config.tasks):
+        rules, path = task.semantic_cache, ("tasks", at, "semantic_cache")
+        if rules is None or ("tasks", at) in view.unclean:
+            continue
+        if task.cache is False:
+            yield view.problem(path, "this task says 'cache: false' too.", "Take out one of the two.")
+        if rules.encoder is None:
+            continue
+        missing = [name for name in _ENCODER_FILES if not (FilePath(rules.encoder) / name).is_file()]
+        if missing:
+            message = f"the encoder's folder '{rules.encoder}' has no {missing[0]}."
+            hint = "Name the folder of a sentence encoder, or leave 'encoder' out."
+            yield view.problem((*path, "encoder"), message, hint)
+        elif find_spec("tokenizers") is None:
+            message = "an encoder needs the package tokenizers."
+            yield view.problem((*path, "encoder"), message, "pip install 'understudy[embeddings]'")
 
 
 def alerts(view: View) -> Iterator[Problem]:

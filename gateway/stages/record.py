@@ -113,7 +113,8 @@ class Record:
         """The call's text when the task opted in or the client said ``store: true``."""
         task, store = exchange.task, exchange.request.store
         capture = task.capture if task is not None else None
-        captured = capture is not None and store is not False and self._rng.random() < capture.rate
+        wanted = capture is not None and store is not False and not exchange.replayed
+        captured = wanted and capture is not None and self._rng.random() < capture.rate
         if not captured and not store:
             return None
         shown = {**answer, "id": exchange.call_id, "model": exchange.request.model}
@@ -169,7 +170,7 @@ def record_of(
         completion_tokens=usage.completion if usage else 0,
         tokens_estimated=usage.estimated if usage else False,
         cost_usd=exchange.cost_usd if rung or exchange.discarded else 0.0,
-        teacher_cost_usd=exchange.teacher_cost_usd if rung else 0.0,
+        teacher_cost_usd=exchange.teacher_cost_usd if rung or exchange.replayed else 0.0,
         confidence=exchange.confidence,
         arm=plan.arm if plan else "plain",
         propensity=plan.propensity if plan else 1.0,
@@ -180,6 +181,7 @@ def record_of(
         text=text,
         endpoint=exchange.endpoint,
         batch=exchange.batch,
+        cache=exchange.cache if exchange.replayed else "",
         drawn=plan.rungs[0].candidate.name if plan and plan.rungs else "",
     )
 

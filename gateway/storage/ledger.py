@@ -35,7 +35,7 @@ class Buckets:
             errors=call.status in {"error", "upstream_cut"},
             cost_usd=call.cost_usd or 0.0,
             teacher_cost_usd=call.teacher_cost_usd or 0.0,
-            unpriced=bool(call.provider) and unknown,
+            unpriced=bool(call.provider or call.cache) and unknown,
             prompt_tokens=call.prompt_tokens,
             completion_tokens=call.completion_tokens,
         )  # fmt: skip
@@ -64,6 +64,8 @@ class Buckets:
 
 
 def _party(call: CallRecord) -> str:
+    if call.cache:
+        return "cache"
     if call.student:
         return "student"
     return "teacher" if call.task and call.arm != "plain" else "plain"

@@ -84,6 +84,8 @@ class CallRecord(Struct, frozen=True, tag="call"):
     """The batch this call was a line of; "" for live traffic."""
     drawn: str = ""
     """Who was put first, ``provider/model``: the choice that ``propensity`` belongs to, whoever answered then."""
+    cache: str = ""
+    """Which cache answered (hit, stale, semantic); "": none did."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

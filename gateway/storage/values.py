@@ -180,7 +180,7 @@ class LedgerBucket(Struct, frozen=True):
     start: int
     project: str
     task: str
-    party: str  # teacher | student | plain
+    party: str  # teacher | student | plain | cache
     calls: int
     errors: int
     cost_usd: float

@@ -45,7 +45,13 @@ class Metrics:
         self._escalations = Counter(
             "understudy_escalations", "Calls a student passed on.", ("task",), registry=registry
         )
-        self._cache = Counter("understudy_cache_lookups", "Cache look-ups.", ("outcome",), registry=registry)
+        self._cache = Counter(
+            "understudy_cache_lookups", "Cache look-ups.", ("task", "outcome"), registry=registry
+        )
+        self._spared = Counter(
+            "understudy_cache_saved_usd", "What teachers would have cost for answers from a cache.", ("task",),
+            registry=registry,
+        )  # fmt: skip
         self._verdicts = Counter(
             "understudy_guardrail_verdicts", "What guardrails said, other than allow.",
             ("guardrail", "action", "direction", "shadow"), registry=registry,
@@ -71,9 +77,11 @@ class Metrics:
         self._latency.labels(task, party).observe(record.latency_ms / 1000)
         self._overhead.labels().observe(record.overhead_ms / 1000)
         if exchange.cache:
-            self._cache.labels(exchange.cache).inc()
+            self._cache.labels(task, exchange.cache).inc()
         for found in exchange.findings:
             self._verdicts.labels(found.guardrail, found.action, found.place, _word(found.shadow)).inc()
+        if exchange.replayed:
+            self._spared.labels(task).inc(max(0.0, record.teacher_cost_usd or 0.0))
         for attempt in record.attempts:
             if attempt.outcome == "escalated":
                 self._escalations.labels(task).inc()

@@ -10,7 +10,7 @@ from admin_fakes import STATIC, ledger
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
-from gateway.api.admin_views import bucket_width, cost_now, totals
+from gateway.api.admin_views import bucket_width, cache_now, cost_now, totals
 from optimizer.rollout import Stage
 
 
@@ -229,3 +229,12 @@ def test_the_page_names_only_files_that_are_served(desk: Desk) -> None:
             assert sink not in text
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_what_a_cache_spared_is_shown_at_the_teachers_price() -> None:
+    asked = replace(ledger()[0], calls=30)
+    spared = replace(asked, party="cache", calls=10, cost_usd=0.0, teacher_cost_usd=0.5, unpriced=0)
+    shown = cache_now([asked, spared])
+    assert (shown.hits, shown.calls, shown.saved_usd) == (10, 40, 0.5)
+    assert cache_now([asked, replace(spared, unpriced=1)]).saved_usd is None
+    assert cache_now([asked]).hits == 0

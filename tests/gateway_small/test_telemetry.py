@@ -55,13 +55,22 @@ def test_calls_are_counted_by_known_names_only() -> None:
         'understudy_unpriced_calls_total{party="teacher",task="triage"} 1.0',
         'understudy_escalations_total{task="triage"} 1.0',
         'understudy_tokens_total{direction="input",party="student",task="triage"} 10.0',
-        'understudy_cache_lookups_total{outcome="miss"} 52.0',
+        'understudy_cache_lookups_total{outcome="miss",task="other"} 50.0',
         "understudy_overhead_seconds_count 52.0",
         'understudy_latency_seconds_count{party="student",task="triage"} 1.0',
     ):
         assert line in page
     for private in ("made-up", "jane", "key_secret", "text", "st_1"):
         assert private not in page
+
+
+def test_what_a_cache_spared_is_counted_by_task() -> None:
+    metrics, exchange = Metrics(), exchange_of(RUNTIME)
+    exchange.cache = "semantic"
+    metrics.finished(exchange, msgspec.structs.replace(RECORD, cost_usd=0.0, teacher_cost_usd=0.5), "")
+    page = metrics.render().decode()
+    assert 'understudy_cache_lookups_total{outcome="semantic",task="triage"} 1.0' in page
+    assert 'understudy_cache_saved_usd_total{task="triage"} 0.5' in page
 
 
 def test_pairs_and_gauges() -> None:
