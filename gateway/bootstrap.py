@@ -203,7 +203,7 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
         asked = asyncio.Event()
         app.state.reload = partial(asyncio.get_running_loop().call_soon_threadsafe, asked.set)
         await parts.sharing.start()
-        await _refresh(live)
+        await live.catch_up()
         await parts.meter.start()
         parts.learner.start()
         data.start()
@@ -246,17 +246,11 @@ async def _stop(background: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*background, return_exceptions=True)
 
 
-async def _refresh(live: Live) -> None:
-    snapshot = await asyncio.to_thread(live.refresh)
-    if snapshot is not None:
-        live.adopt(snapshot, await asyncio.to_thread(live.backlog, snapshot))
-
-
 async def _follow_database(live: Live) -> None:
     while True:
         await asyncio.sleep(_SNAPSHOT_EVERY)
         with contextlib.suppress(Exception):
-            await _refresh(live)
+            await live.catch_up()
 
 
 async def _follow_policies(parts: _Parts, asked: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Puts together what is not chat: embeddings, moderations, images, audio, files and batches."""
+"""Puts together what is not chat: embeddings, moderations, images, audio, files, batches and fine-tuning."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
 from gateway.api.realtime import realtime_routes
 from gateway.api.surface import JsonEndpoint
+from gateway.api.tuning.jobs import Jobs
+from gateway.api.tuning.routes import tuning_routes
 from gateway.batches import BatchRunner, Once
 from gateway.live import Live
 from gateway.stages.record import Record
@@ -57,6 +59,7 @@ class DataSide:
             *realtime_routes(surface, upstream, live),
             *file_routes(live, self._store, who("data")),
             *batch_routes(batches, who("inference")),
+            *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
         ]
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -19,9 +19,8 @@ from gateway.context import Exchange
 from gateway.money.accounting import Accountant
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, Passage
-from gateway.runtime import Runtime
+from gateway.runtime import Runtime, student_provider
 from gateway.stages.dispatch import ask_student
-from gateway.stages.route import student_provider
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.structured.demand import enforcement

@@ -6,6 +6,7 @@ for everybody else. What was changed here stays in force over every snapshot unt
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -148,6 +149,12 @@ class Live:
             return None
         self.database_away = False
         return snapshot
+
+    async def catch_up(self) -> None:
+        """Puts the database's present state into force now, for a client that must see what it just did."""
+        snapshot = await asyncio.to_thread(self.refresh)
+        if snapshot is not None:
+            self.adopt(snapshot, await asyncio.to_thread(self.backlog, snapshot))
 
     def backlog(self, snapshot: Snapshot) -> dict[str, list[bool]]:
         """What was recorded about serving students that are not watched yet. Blocking, for a restart."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.config import Config, Policy, Task
+from gateway.providers import ClassifierProvider
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
 from gateway.routing.ways import TaskWays, Way, aliases_of, listed, ways_of
@@ -16,6 +17,9 @@ from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision
 from optimizer.routing.plan import Candidate
+
+TUNED = "ft:"
+"""How the names of fine-tuned models begin, here and at OpenAI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +101,22 @@ def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate
     names = (task.policy, *(rule.policy for rule in task.rules))
     refs = [ref for name in names for ref in listed(task, policies.get(name or ""))]
     return tuple(dict.fromkeys(Candidate(provider=ref.provider, model=ref.model) for ref in refs))
+
+
+def student_provider(runtime: Runtime) -> str:
+    """The provider name of the built-in engine; "students" when the policies do not name one."""
+    for name, settings in runtime.config.providers.items():
+        if isinstance(settings, ClassifierProvider):
+            return name
+    return "students"
+
+
+def own_student(runtime: Runtime, project: str, student: str) -> bool:
+    """Whether a project has a student of this name that is not retired."""
+    return any(one.id == student and one.project == project for one in runtime.snapshot.students)
+
+
+def is_tuned(runtime: Runtime, candidate: Candidate) -> bool:
+    """Whether a candidate is a model that a fine-tuning job made here: a student without a certificate."""
+    settings = runtime.config.providers.get(candidate.provider)
+    return candidate.model.startswith(TUNED) and isinstance(settings, ClassifierProvider)

@@ -36,7 +36,7 @@ MAX_ANSWERS = 200
 MAX_TAGGER_TERMS = 60_000
 _MAX_BYTES = {MANIFEST: 4 * 1024 * 1024, VOCABULARY: 32 * 1024 * 1024, MODEL: 64 * 1024 * 1024}
 _MAX_HEADER = 64 * 1024
-_STUDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+_STUDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,159}$")
 
 T = TypeVar("T")
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]

@@ -19,15 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.config import Config, Learn, Task
 from gateway.policy import files as policy_files
+from gateway.protocol.fine_tuning import KIND, Order
 from gateway.storage.commands import AddDataset, Refused
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Dataset, Run
 from gateway.storage.writers import open_writer
-from trainer import registry
+from trainer import registry, tuning
 from trainer.artifact import Artifact
 from trainer.certify import Issuer, levels
 from trainer.datasets.curate import Chain
@@ -238,6 +241,9 @@ def _carry_out(run_id: str, home: Home, policies: Path) -> None:
     run = reader.run(run_id)
     if run is None:
         raise Fruitless(f"there is no run {run_id!r}")
+    if run.kind == KIND:
+        _tune(run, home, policy_files.load(policies, os.environ), reader, writer)
+        return
     have = {(one.project, one.task, one.fingerprint): one.trainable_calls for one in reader.task_versions()}
     calls = have.get((run.project, run.task, run.fingerprint), 0)
     try:
@@ -246,6 +252,14 @@ def _carry_out(run_id: str, home: Home, policies: Path) -> None:
         _out(Done(result=execute(lesson) | {"trainable_calls": calls}))
     except Fruitless as problem:
         _out(Failed(error=str(problem), result={"trainable_calls": calls}))
+
+
+def _tune(run: Run, home: Home, config: Config, reader: Reader, writer: Writer) -> None:
+    order = msgspec.convert(run.params, Order)
+    try:
+        _out(Done(result=tuning.execute(tuning.Workshop(run, order, config, home, reader, writer, _say))))
+    except tuning.CannotTune as problem:
+        _out(Failed(error=str(problem), result=problem.detail))
 
 
 def main() -> None:

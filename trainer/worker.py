@@ -20,12 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Config
 from gateway.policy import files as policy_files
+from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Run
 from gateway.storage.writers import open_writer
+from trainer import tuning
 from trainer.certify import Issuer
 from trainer.child import Child
 from trainer.messages import Done, Failed, Report
@@ -62,7 +64,11 @@ class Worker:
 
     def tick(self, config: Config) -> None:
         """One look at the world. Raises nothing that a later look may not mend."""
-        self._limit = lambda run: longest_s(config, run.task, JOB_TIMEOUT_S)
+        self._limit = lambda run: (
+            tuning.longest_s(config, run, JOB_TIMEOUT_S)
+            if run.kind == KIND
+            else longest_s(config, run.task, JOB_TIMEOUT_S)
+        )
         for step in (
             self._attend,
             lambda: self._promoter.tick(config),

@@ -16,7 +16,7 @@ from gateway.api.ingress import encode
 from gateway.context import Principal
 from gateway.errors import GatewayError
 from gateway.live import Live
-from gateway.runtime import Runtime, candidates_of
+from gateway.runtime import TUNED, Runtime, candidates_of
 from gateway.stages.assign import unknown_model
 
 Client = Request[Any, Any, Any]
@@ -24,13 +24,19 @@ _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and client
 
 
 def model_list(runtime: Runtime, principal: Principal) -> list[dict[str, Any]]:
-    """Tasks first, then what can be named directly, then aliases, in OpenAI's shape."""
+    """Tasks first, then what can be named directly, aliases, and the project's fine-tuned models, in OpenAI's shape."""
     found: dict[str, str] = {task.name: "understudy" for task in runtime.config.tasks}
     for task in runtime.config.tasks:
         for candidate in candidates_of(task, runtime.policies):
             found.setdefault(candidate.name, candidate.provider)
     for alias in runtime.aliases:
         found.setdefault(alias, "understudy")
+    tuned = [
+        one.id
+        for one in runtime.snapshot.students
+        if one.project == principal.project and one.id.startswith(TUNED)
+    ]
+    found.update(dict.fromkeys(tuned, principal.project))
     return [
         {"id": name, "object": "model", "created": _SINCE, "owned_by": owner}
         for name, owner in found.items()

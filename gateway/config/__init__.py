@@ -12,6 +12,7 @@ from gateway.config.learning import (
     CanaryRules,
     Capture,
     Distillation,
+    FineTuning,
     Generative,
     Learn,
     Match,
@@ -61,6 +62,7 @@ __all__ = [
     "Dollars",
     "Engines",
     "Files",
+    "FineTuning",
     "Generative",
     "HealthCheck",
     "Hedge",
@@ -113,6 +115,7 @@ class Config(Node, frozen=True):
     cache: Cache = field(default_factory=Cache)
     files: Files = field(default_factory=Files)
     batches: Batches = field(default_factory=Batches)
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
     surface: Surface = field(default_factory=Surface)
     prices: dict[str, dict[str, Price]] = {}
     models: dict[str, dict[str, Model]] = {}

@@ -102,6 +102,15 @@ class Curation(Node, frozen=True):
     """How many times the median answer's rows one answer of a closed set may have; None: any number."""
 
 
+class FineTuning(Node, frozen=True):
+    """``POST /v1/fine_tuning/jobs``. ``bases``: the language models that a job may name, by the name it uses for them;
+    no client can make the trainer load another folder."""
+
+    enabled: bool = True
+    bases: dict[Name, Generative] = {}
+    open_per_project: Annotated[int, Meta(ge=1)] = 10
+
+
 class Learn(Node, frozen=True):
     """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
 

@@ -95,7 +95,7 @@ class Accountant:
             return  # no characters stand for a picture or a sound: the cost stays unknown
         chars = characters(exchange)
         task = exchange.task
-        if rung.role == "student":
+        if rung.student is not None:
             shape = self._shapes.get(task.name, Shape()) if task else Shape()
             exchange.usage = estimate(shape, chars, len(answer_text))
             exchange.cost_usd = exchange.student_cost_usd

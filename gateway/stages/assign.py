@@ -11,7 +11,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.chat import ChatRequest, text_of
 from gateway.protocol.fingerprint import fingerprint
 from gateway.providers import ClassifierProvider
-from gateway.runtime import Runtime
+from gateway.runtime import TUNED, Runtime, own_student, student_provider
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate
 
@@ -94,11 +94,13 @@ def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
     """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves; or an
     alias of either. Raises NotFound or BadRequest."""
     model = runtime.aliases.get(model, model)
+    if model.startswith(TUNED) and own_student(runtime, project, model):
+        return Candidate(provider=student_provider(runtime), model=model)
     provider, slash, rest = model.partition("/")
     settings = runtime.config.providers.get(provider) if slash else None
     if settings is not None and rest:
         candidate = Candidate(provider=provider, model=rest)
-        if not isinstance(settings, ClassifierProvider) or _own_student(runtime, project, rest):
+        if not isinstance(settings, ClassifierProvider) or own_student(runtime, project, rest):
             return candidate
         raise unknown_model(model)
     found = runtime.models.get(model, ())
@@ -112,10 +114,6 @@ def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
             code="ambiguous_model",
         )
     raise unknown_model(model)
-
-
-def _own_student(runtime: Runtime, project: str, student: str) -> bool:
-    return any(one.id == student and one.project == project for one in runtime.snapshot.students)
 
 
 def unknown_model(model: str) -> errors.NotFound:

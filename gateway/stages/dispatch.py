@@ -29,6 +29,7 @@ from optimizer.routing.attempts import (
     Retry,
     after_failure,
 )
+from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Rung
 
 __all__ = ["Dispatch", "ask_student"]
@@ -62,6 +63,8 @@ class Dispatch:
         plan = exchange.plan
         assert plan is not None
         self._gate.requested()
+        if plan.rungs[0].student is not None and plan.rungs[0].role == "plain":
+            return await self._tuned(exchange, plan.rungs[0])
         rungs = [rung for rung in plan.rungs if rung.role != "student"]
         for rung in plan.rungs:
             if rung.role == "student":
@@ -107,6 +110,33 @@ class Dispatch:
         exchange.student_cost_usd = found.cpu_ms / 3_600_000 * rate
         if not sure:
             return None
+        exchange.answered_by = rung
+        return answer_of(exchange, found.text)
+
+    async def _tuned(self, exchange: Exchange, rung: Rung) -> Answer:
+        """A fine-tuned model that the client named: it answers however sure it is, and nobody stands behind it. Raises
+        BadRequest for what no student can answer, and what the engine raises."""
+        reason = ineligible(exchange.body)
+        if reason:
+            raise errors.BadRequest(
+                f"The model '{rung.candidate.model}' answers one text with one text: {reason}.",
+                code="unsupported_request",
+            )
+        began, limit = time.monotonic(), _remaining(exchange)
+        try:
+            passage = await self._gate.enter(
+                rung.candidate, exchange.runtime.config.upstreams, limit, may_wait=True
+            )
+            with passage:
+                found = await ask_student(self._asker, exchange, rung, remaining=limit)
+        except AttemptFailed as problem:
+            _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
+            raise _final([problem]) from None
+        exchange.confidence, exchange.student_text = found.confidence, found.text
+        exchange.student_ms = _note(exchange, rung, began, "ok", 200, found.confidence)
+        rate = exchange.runtime.config.engines.usd_per_hour(found.engine)
+        exchange.student_cost_usd = found.cpu_ms / 3_600_000 * rate
+        exchange.response_headers["x-understudy-certified"] = "false"
         exchange.answered_by = rung
         return answer_of(exchange, found.text)
 

@@ -13,11 +13,10 @@ from gateway.context import Answer, Exchange
 from gateway.money.pricing import cost
 from gateway.pipeline import Handler
 from gateway.protocol.chat import Usage, text_of
-from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
 from gateway.routing.observations import Observations
 from gateway.routing.ways import SWITCHED_OFF, Way
-from gateway.runtime import Runtime
+from gateway.runtime import Runtime, is_tuned, student_provider
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
 from optimizer.routing.eligibility import ineligible
@@ -197,14 +196,6 @@ def _sticky(exchange: Exchange, by: str) -> str:
     return beginning.hexdigest()
 
 
-def student_provider(runtime: Runtime) -> str:
-    """The provider name of the built-in engine; "students" when the policies do not name one."""
-    for name, settings in runtime.config.providers.items():
-        if isinstance(settings, ClassifierProvider):
-            return name
-    return "students"
-
-
 def _canary_draw(session: str, student: str, rng: random.Random) -> float:
     """Sticky by session: every call of a conversation falls on the same side of the canary."""
     if not session:
@@ -216,7 +207,8 @@ def _canary_draw(session: str, student: str, rng: random.Random) -> float:
 def _direct(runtime: Runtime, target: Candidate) -> Decision:
     off = target.provider in runtime.config.disabled_providers
     reason = "the client named the candidate"
-    rungs = () if off else (Rung(candidate=target, role="plain"),)
+    tuned = target.model if is_tuned(runtime, target) else None
+    rungs = () if off else (Rung(candidate=target, role="plain", student=tuned),)
     verdict = Considered(target, Facts(), SWITCHED_OFF if off else "", "off" if off else "")
     return Decision(Plan(rungs, "direct", "plain", 1.0, reason), (verdict,))
 

@@ -99,6 +99,23 @@ class CancelRun(Struct, frozen=True, tag="cancel_run"):
     at: float
 
 
+class PauseRun(Struct, frozen=True, tag="pause_run"):
+    """→ Run. It waits as ``paused`` until it is resumed or cancelled; its worker stops when it next reports. Raises
+    Refused when it has ended."""
+
+    run_id: str
+    actor: str
+    at: float
+
+
+class ResumeRun(Struct, frozen=True, tag="resume_run"):
+    """→ Run, queued again. What it had reached is gone on with. Raises Refused unless it is paused."""
+
+    run_id: str
+    actor: str
+    at: float
+
+
 class AddDataset(Struct, frozen=True, tag="add_dataset"):
     """→ Dataset, with its version number. The same digest twice is the same dataset."""
 
@@ -147,6 +164,8 @@ Command = (
     | ReportRun
     | FinishRun
     | CancelRun
+    | PauseRun
+    | ResumeRun
     | AddDataset
     | AddStudent
     | MoveStudent

@@ -20,6 +20,15 @@ class RunQueries:
         with self._engine.connect() as connection:
             return [run_of(row) for row in connection.execute(query).mappings()]
 
+    def project_runs(self, project: str, kind: str, *, limit: int) -> list[Run]:
+        """Newest first."""
+        where = (RUNS.c.project == project, RUNS.c.kind == kind)
+        query = (
+            sa.select(RUNS).where(*where).order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [run_of(row) for row in connection.execute(query).mappings()]
+
     def run(self, run_id: str) -> Run | None:
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(RUNS).where(RUNS.c.id == run_id)).mappings().first()

@@ -13,8 +13,10 @@ from gateway.storage.commands import (
     ClaimRun,
     EnqueueRun,
     FinishRun,
+    PauseRun,
     Refused,
     ReportRun,
+    ResumeRun,
 )
 from gateway.storage.rows import dataset_of, run_of, storable, to_json
 from gateway.storage.sql_journal import append_journal
@@ -22,6 +24,7 @@ from gateway.storage.tables import DATASETS, RUN_EVENTS, RUNS
 from gateway.storage.values import Dataset, Run
 
 _OPEN = ("queued", "running")
+_RESTING = ("queued", "paused")
 
 
 def enqueue_run(connection: sa.Connection, command: EnqueueRun) -> Run:
@@ -97,16 +100,42 @@ def finish_run(connection: sa.Connection, command: FinishRun) -> Run:
 
 def cancel_run(connection: sa.Connection, command: CancelRun) -> Run:
     row = _run(connection, command.run_id)
-    if row["state"] not in _OPEN:
+    if row["state"] not in (*_OPEN, *_RESTING):
         return run_of(row)
     append_journal(
         connection, "admin", at=command.at, actor=command.actor, subject=command.run_id, action="cancel run"
     )
-    if row["state"] == "queued":
+    if row["state"] in _RESTING:
         return _update(
             connection, command.run_id, state="cancelled", cancel_requested=True, finished_at=command.at
         )
     return _update(connection, command.run_id, cancel_requested=True)
+
+
+def pause_run(connection: sa.Connection, command: PauseRun) -> Run:
+    row = _run(connection, command.run_id)
+    if row["state"] == "paused":
+        return run_of(row)
+    if row["state"] not in _OPEN:
+        raise Refused(f"It has {row['state']} already.")
+    append_journal(
+        connection, "admin", at=command.at, actor=command.actor, subject=command.run_id, action="pause run"
+    )
+    _add_event(connection, command.run_id, command.at, "info", "It was paused.", {})
+    return _update(connection, command.run_id, state="paused", worker="")
+
+
+def resume_run(connection: sa.Connection, command: ResumeRun) -> Run:
+    row = _run(connection, command.run_id)
+    if row["state"] in _OPEN:
+        return run_of(row)
+    if row["state"] != "paused":
+        raise Refused(f"It has {row['state']} and cannot be resumed.")
+    append_journal(
+        connection, "admin", at=command.at, actor=command.actor, subject=command.run_id, action="resume run"
+    )
+    _add_event(connection, command.run_id, command.at, "info", "It was resumed.", {})
+    return _update(connection, command.run_id, state="queued", attempt=0)
 
 
 def add_dataset(connection: sa.Connection, command: AddDataset) -> Dataset:

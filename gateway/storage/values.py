@@ -10,7 +10,7 @@ from gateway.storage.records import Attempt
 from optimizer.rollout import Student
 
 T = TypeVar("T")
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RunState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 
 # ---------------------------------------------------------------- values
@@ -65,7 +65,7 @@ class Run(Struct, frozen=True):
     """A durable job. ``progress`` in [0, 1]; ``heartbeat_at`` is fresh while its worker lives."""
 
     id: str
-    kind: str  # train
+    kind: str  # train | fine_tune
     project: str
     task: str
     fingerprint: str

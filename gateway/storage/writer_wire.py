@@ -20,7 +20,9 @@ from gateway.storage.commands import (
     FinishRun,
     HandleWish,
     MoveStudent,
+    PauseRun,
     ReportRun,
+    ResumeRun,
     RevokeKey,
     RotateKey,
 )
@@ -49,6 +51,8 @@ RESULTS: dict[type[Any], Any] = {
     ReportRun: Run,
     FinishRun: Run,
     CancelRun: Run,
+    PauseRun: Run,
+    ResumeRun: Run,
     AddDataset: Dataset,
     AddStudent: Student,
     MoveStudent: Student,

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs, as OpenAI's clients order and watch them."""
