@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _care_commands(commands)
     _key_commands(commands)
     _run_commands(commands)
+    _guard_commands(commands)
     return parser
 
 
@@ -218,6 +219,31 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )  # fmt: skip
     curate.add_argument("task", metavar="TASK", help="its name")
     curate.add_argument("--json", action="store_true", help="the dataset's card as JSON")
+
+
+def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    example = "understudy guards train attacks.jsonl --out guards/attacks"
+    guards = _add(commands, "guards", "fit guardrails on your own examples", ("guards", "train"), example)
+    actions = guards.add_subparsers(title="actions", metavar="ACTION", required=True)
+    train = _add(
+        actions, "train", "fit the injection classifier on labelled JSON lines", ("guards", "train"),
+        example, "understudy guards train attacks.jsonl.gz --half",
+    )  # fmt: skip
+    train.add_argument(
+        "data", type=Path, metavar="DATA",
+        help="a file or folder of *.jsonl or *.jsonl.gz with 'text' and 'attack' (0 or 1), and perhaps 'group',"
+        " 'family', 'source' and 'unsafe'",
+    )  # fmt: skip
+    where = train.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="DIR", help="where the fitted model is written")
+    where.add_argument(
+        "--half", action="store_true", help="write nothing: fit on half of the groups, test on the others"
+    )
+    train.add_argument(
+        "--false-positives", type=float, default=0.02, metavar="SHARE",
+        help="of benign texts that may be stopped (default: %(default)s)",
+    )  # fmt: skip
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="another way to halve (default: 0)")
 
 
 def _limit_options(create: argparse.ArgumentParser) -> None:

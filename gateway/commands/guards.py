@@ -1,0 +1,86 @@
+"""``understudy guards train``: the injection classifier, fitted on an operator's own labelled texts."""
+
+from __future__ import annotations
+
+import gzip
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from gateway.commands.common import fail, say
+from gateway.guardrails.fitted import save
+from gateway.guardrails.fitting import INDIRECT, Example, fit, halves, read
+from gateway.guardrails.injection import score
+from optimizer.stats.intervals import wilson
+
+
+def train(options: Namespace) -> int:
+    """Fits and writes the model, or with ``--half`` tells what a model fitted on one half does on the other."""
+    if not 0 < options.false_positives <= 0.2:
+        return fail("--false-positives must be more than 0 and at most 0.2.")
+    try:
+        examples = _examples(options.data)
+        if options.half:
+            return _measure(examples, options)
+        fitted = fit(examples, options.false_positives)
+        save(options.out, fitted)
+    except (ValueError, EOFError) as problem:
+        return fail(str(problem))
+    except OSError as problem:
+        return fail(f"{problem.filename or options.data}: {problem.strerror or 'cannot be read'}.")
+    say(f"Fitted on {fitted.manifest.attacks} attacks and {fitted.manifest.benign} benign texts.")
+    say(f"Use it in safety.yaml: {{type: injection, action: flag, model: {options.out}}}")
+    return 0
+
+
+def _examples(place: Path) -> list[Example]:
+    """Raises OSError, or ValueError with file and line."""
+    if not place.exists():
+        raise ValueError(f"{place} does not exist.")
+    files = [place] if place.is_file() else sorted([*place.glob("*.jsonl"), *place.glob("*.jsonl.gz")])
+    found: list[Example] = []
+    for file in files:
+        data = file.read_bytes()
+        try:
+            found += read(gzip.decompress(data) if file.suffix == ".gz" else data)
+        except ValueError as problem:
+            raise ValueError(f"{file.name}, {problem}") from None
+    return found
+
+
+def _measure(examples: list[Example], options: Namespace) -> int:
+    taught, held = halves(examples, options.seed)
+    fitted = fit(taught, options.false_positives)
+
+    def by_rules(text: str) -> bool:
+        return score(text) >= 1.0
+
+    def by_both(text: str) -> bool:
+        return by_rules(text) or fitted.attacks(text)
+
+    say(f"Fitted on {len(taught)} texts, tested on {len(held)} of other groups (seed {options.seed}).")
+    for name, judge in (("rules alone", by_rules), ("rules and classifier", by_both)):
+        say(f"{name}:")
+        for line in _lines(held, judge):
+            say(f"  {line}")
+    return 0
+
+
+def _lines(held: Iterable[Example], judge: Callable[[str], bool]) -> list[str]:
+    stopped: dict[tuple[int, str, str], list[bool]] = defaultdict(list)
+    for one in held:
+        kind = 2 - one.attack if not one.unsafe or one.attack else 3
+        found = judge(one.text)
+        stopped[kind, one.family, one.source].append(found)
+        stopped[kind, one.family, "all"].append(found)
+        stopped[kind, "all", ""].append(found)
+        if kind == 1 and one.family != INDIRECT:
+            stopped[kind, "all but indirect", ""].append(found)
+    names = {1: "attacks stopped", 2: "benign stopped", 3: "harmful requests stopped"}
+    lines = []
+    for (kind, family, source), flags in sorted(stopped.items()):
+        low, high = wilson(sum(flags), len(flags), 0.95)
+        shares = f"{sum(flags):4}/{len(flags):<4} {sum(flags) / len(flags):6.1%} ({low:.1%} to {high:.1%})"
+        lines.append(f"{names[kind]:25} {family:22} {source:18} {shares}")
+    return lines

@@ -1,0 +1,187 @@
+"""What an operator's own examples taught about attacks: linear heads over hashed features, in numpy.
+
+A folder holds ``manifest.json`` and ``model.safetensors``: numbers and names, nothing that is executed. Features of a
+text, taken from its :func:`~gateway.guardrails.plain.plain` form so that disguises change little: single words and
+pairs, character 3-5-grams (both hashed, Weinberger et al., Feature Hashing, 2009; sublinear counts, each of length
+one), and which of the written rules fit. ``guardrails.fitting`` makes such a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+from msgspec import Struct
+
+from gateway.guardrails.injection_rules import RULES, matches, structure
+from gateway.guardrails.plain import hidden, plain, variants
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+FORMAT = 1
+MANIFEST, MODEL = "manifest.json", "model.safetensors"
+_LARGEST = 64 * 1024 * 1024
+_BITS = 17
+_WINDOW = 8000
+"""Characters that are read together."""
+_WINDOWS = 8
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio (Knuth, volume 3, 6.4)
+_SIGNS = [*(rule.name for rule in RULES), "row-of-marks", "adversarial-suffix", "mixed-alphabets"]
+_COLUMN = {name: (2 << _BITS) + at for at, name in enumerate(_SIGNS)}
+_TOTAL, _LENGTH = (2 << _BITS) + len(_SIGNS), (2 << _BITS) + len(_SIGNS) + 1
+COLUMNS = _LENGTH + 1
+_SIGN_WEIGHT = 0.5  # a rule beside whole blocks of length one
+
+
+class HeadFacts(Struct, frozen=True, forbid_unknown_fields=True):
+    """A text whose log-odds are above ``threshold`` is an attack of this head's kind."""
+
+    name: str
+    bias: float
+    threshold: float
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """``vocabulary``: digest of the features' definition; another release's features would mean something else."""
+
+    format: int
+    vocabulary: str
+    heads: list[HeadFacts]
+    attacks: int
+    benign: int
+    false_positives: float
+    model_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """``weights`` has one row of :data:`COLUMNS` numbers for each head."""
+
+    manifest: Manifest
+    weights: Mapping[str, Floats]
+
+    def scores(self, text: str) -> list[float]:
+        """Log-odds by head, the highest of any window."""
+        found = [features(window) for window in windows(text)]
+        return [
+            head.bias + max(float(self.weights[head.name][where] @ value) for where, value in found)
+            for head in self.manifest.heads
+        ]
+
+    def attacks(self, text: str) -> bool:
+        """Whether any head reads ``text`` as an attack."""
+        return any(
+            score > head.threshold
+            for head, score in zip(self.manifest.heads, self.scores(text), strict=True)
+        )
+
+
+def vocabulary() -> str:
+    """Digest of what the columns mean."""
+    return hashlib.sha256(repr((FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SIGNS)).encode()).hexdigest()[:16]
+
+
+def windows(text: str) -> list[str]:
+    """``text`` in the pieces that are judged; what follows the last of them is left to the rules."""
+    last = min(max(len(text), 1), _WINDOW * _WINDOWS)
+    return [text[at : at + _WINDOW] for at in range(0, last, _WINDOW)]
+
+
+def features(text: str) -> tuple[Indices, Floats]:
+    """Columns of ``text`` (at most one window is meant) that are not zero, and their values."""
+    folded = " ".join(plain(text).split())
+    blocks = [_block(_words(folded), 0), _block(_characters(folded), 1), _signs(text, folded)]
+    return np.concatenate([where for where, _ in blocks]), np.concatenate([value for _, value in blocks])
+
+
+def _words(folded: str) -> Indices:
+    tokens = _TOKEN.findall(folded)
+    terms = [*tokens, *(f"{left} {right}" for left, right in pairwise(tokens))]
+    coded = (term.encode("utf-8", "surrogatepass") for term in terms)
+    return np.fromiter((zlib.crc32(term) >> (32 - _BITS) for term in coded), dtype=np.int64, count=len(terms))
+
+
+def _characters(folded: str) -> Indices:
+    codes = np.frombuffer(f" {folded} ".encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    found = []
+    for size in (3, 4, 5):
+        count = len(codes) - size + 1
+        mixed = np.full(max(count, 0), size, dtype=np.uint64)
+        for at in range(size if count > 0 else 0):
+            mixed = (mixed ^ codes[at : at + count]) * _MULTIPLIER
+            mixed ^= mixed >> np.uint64(29)
+        found.append(mixed >> np.uint64(64 - _BITS))
+    return np.concatenate(found).astype(np.int64)
+
+
+def _block(hashed: Indices, number: int) -> tuple[Indices, Floats]:
+    where, count = np.unique(hashed, return_counts=True)
+    value = 1.0 + np.log(count)
+    length = float(np.sqrt(value @ value))
+    return where + (number << _BITS), (value / length if length else value).astype(np.float32)
+
+
+def _signs(text: str, folded: str) -> tuple[Indices, Floats]:
+    found = dict([*structure(text), *matches(folded)])
+    for reading in [*variants(folded), *hidden(text)]:
+        found.update(matches(reading))
+    columns = [_COLUMN[name] for name in found if name in _COLUMN]
+    values = [1.0] * len(columns) + [min(sum(found.values()), 2.0), min(np.log1p(len(text)) / 8, 1.0)]
+    return (
+        np.array([*columns, _TOTAL, _LENGTH], dtype=np.int64),
+        np.array(values, dtype=np.float32) * np.float32(_SIGN_WEIGHT),
+    )
+
+
+def save(folder: Path, fitted: Fitted) -> None:
+    """Writes the folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = safetensors.numpy.save(dict(fitted.weights))
+    manifest = msgspec.structs.replace(fitted.manifest, model_sha256=hashlib.sha256(data).hexdigest())
+    (folder / MODEL).write_bytes(data)
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+
+
+@lru_cache(maxsize=16)
+def load(path: str) -> Fitted:
+    """The model in a folder, once a process. Raises ValueError with a sentence for the operator."""
+    folder = Path(path)
+    try:
+        manifest = msgspec.json.decode(_read(folder / MANIFEST), type=Manifest)
+        data = _read(folder / MODEL)
+    except OSError as problem:
+        raise ValueError(f"no fitted model can be read there ({problem.strerror}).") from None
+    except msgspec.MsgspecError:
+        raise ValueError(f"its {MANIFEST} is not that of a fitted model.") from None
+    if manifest.format != FORMAT or manifest.vocabulary != vocabulary():
+        raise ValueError("it was fitted by another release; run 'understudy guards train' again.")
+    if hashlib.sha256(data).hexdigest() != manifest.model_sha256:
+        raise ValueError(f"its {MODEL} is not the one that {MANIFEST} names.")
+    try:
+        weights = safetensors.numpy.load(data)
+    except safetensors.SafetensorError:
+        raise ValueError(f"its {MODEL} is damaged.") from None
+    names = {head.name for head in manifest.heads}
+    shaped = all(one.shape == (COLUMNS,) and one.dtype == np.float32 for one in weights.values())
+    if not names or names != weights.keys() or not shaped:
+        raise ValueError(f"its {MODEL} does not hold what {MANIFEST} says.")
+    return Fitted(manifest, weights)
+
+
+def _read(file: Path) -> bytes:
+    if file.stat().st_size > _LARGEST:
+        raise OSError(27, "File too large")
+    return file.read_bytes()

@@ -1,0 +1,155 @@
+"""Fits the light injection classifier on labelled examples, for a stated share of false positives.
+
+Attacks that stand inside documents and tool results look like documents, and what users type does not: a single head
+spends its false positives on documents. So examples of family ``indirect_injection`` have a head of their own.
+Thresholds come from predictions for groups that the predicting model never saw; what the rules stop wrongly counts
+against the same bound, and of what is left half is spent: a threshold from few benign texts errs to the low side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from gateway.guardrails.fitted import (
+    COLUMNS,
+    FORMAT,
+    Fitted,
+    Floats,
+    HeadFacts,
+    Manifest,
+    features,
+    vocabulary,
+    windows,
+)
+from gateway.guardrails.injection import score
+
+Flags = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+
+INDIRECT = "indirect_injection"
+_FOLDS = 4
+_STRENGTH = 10.0
+_FEWEST = 20
+"""Attacks and benign texts without which nothing is fitted; attacks of a head of its own."""
+_MARGIN = 0.5
+"""Log-odds. The model that serves has seen more than those that were asked about unseen groups, and is surer."""
+_ATTACK = 1.0  # the rules' own sum, see Injection.threshold
+
+
+class Example(Struct, frozen=True):
+    """One labelled text. Texts of a ``group`` are never on two sides of a split; without one, equal texts are a group.
+    ``unsafe``: asks for harm without attacking (taught as no attack, and not counted among the benign)."""
+
+    text: str
+    attack: Literal[0, 1]
+    group: str = ""
+    family: str = ""
+    source: str = ""
+    unsafe: int | None = None
+
+    @property
+    def kin(self) -> str:
+        return self.group or self.text
+
+
+def read(data: bytes) -> list[Example]:
+    """Examples from JSON lines. Raises ValueError with the line's number."""
+    found = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            try:
+                found.append(msgspec.json.decode(line, type=Example))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+                raise ValueError(f"line {number}: {problem}") from None
+    return found
+
+
+def halves(examples: Sequence[Example], seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """To fit on, and to test on: by a hash of the group, with ``seed`` in front of it when that is not 0."""
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for one in examples:
+        sides[_hash(f"{seed}:{one.kin}" if seed else one.kin)[0] % 2].append(one)
+    return sides
+
+
+def fit(examples: Sequence[Example], false_positives: float) -> Fitted:
+    """Heads and thresholds. ``false_positives``: the share of benign texts that rules and heads together may stop, out
+    of fold. Raises ValueError when there are too few examples."""
+    attack = np.array([one.attack == 1 for one in examples], dtype=bool)
+    benign = np.array([one.attack == 0 and not one.unsafe for one in examples], dtype=bool)
+    if attack.sum() < _FEWEST or benign.sum() < _FEWEST:
+        raise ValueError(f"at least {_FEWEST} attacks and {_FEWEST} benign texts are needed to fit anything.")
+    matrix = _matrix([one.text for one in examples])
+    folds = np.array([_hash(f"fold:{one.kin}")[1] % _FOLDS for one in examples])
+    ruled = np.array([score(one.text) >= _ATTACK for one in examples], dtype=bool)
+    allowed = max(0, math.floor(false_positives * int(benign.sum())) - int((ruled & benign).sum()))
+    facts, weights = [], {}
+    kinds = _kinds(examples, attack)
+    for at, (name, positive) in enumerate(kinds):
+        taught = positive | ~attack
+        aside = _out_of_fold(matrix, positive, taught, folds)
+        threshold = _threshold(aside[benign & ~ruled], 0 if at else allowed // 2) + _MARGIN
+        weights[name], bias = _linear(matrix[taught], positive[taught])
+        facts.append(HeadFacts(name, bias, threshold))
+    manifest = Manifest(
+        format=FORMAT, vocabulary=vocabulary(), heads=facts, attacks=int(attack.sum()), benign=int(benign.sum()),
+        false_positives=false_positives, model_sha256="",
+    )  # fmt: skip
+    return Fitted(manifest, weights)
+
+
+def _kinds(examples: Sequence[Example], attack: Flags) -> list[tuple[str, Flags]]:
+    indirect = attack & np.array([one.family == INDIRECT for one in examples], dtype=bool)
+    direct = attack & ~indirect
+    if min(indirect.sum(), direct.sum()) < _FEWEST:
+        return [("attack", attack)]
+    return [("direct", direct), ("indirect", indirect)]
+
+
+def _matrix(texts: Sequence[str]) -> Any:
+    """Sparse features (texts, COLUMNS) of each text's first window."""
+    from scipy.sparse import csr_matrix
+
+    rows = [features(windows(text)[0]) for text in texts]
+    ends = np.cumsum([0, *(len(where) for where, _ in rows)])
+    where, value = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return csr_matrix((value.astype(np.float64), where, ends), shape=(len(texts), COLUMNS))
+
+
+def _out_of_fold(matrix: Any, positive: Flags, taught: Flags, folds: npt.NDArray[Any]) -> Scores:
+    """Log-odds of every row by a model that saw nothing of its fold."""
+    found = np.full(len(folds), -np.inf)
+    for fold in np.unique(folds):
+        rest, held = taught & (folds != fold), folds == fold
+        weights, bias = _linear(matrix[rest], positive[rest])
+        found[held] = matrix[held] @ weights.astype(np.float64) + bias
+    return found
+
+
+def _linear(matrix: Any, positive: Flags) -> tuple[Floats, float]:
+    """Logistic regression with an L2 penalty, by liblinear's trust-region Newton (Fan et al., 2008): no randomness."""
+    from sklearn.linear_model import LogisticRegression
+
+    if positive.all() or not positive.any():
+        return np.zeros(COLUMNS, dtype=np.float32), -20.0 if not positive.any() else 20.0
+    model = LogisticRegression(C=_STRENGTH, solver="liblinear", max_iter=300, random_state=0)
+    model.fit(matrix, positive)
+    return model.coef_[0].astype(np.float32), float(model.intercept_[0])
+
+
+def _threshold(benign: Scores, allowed: int) -> float:
+    """The least threshold above which at most ``allowed`` of the benign scores lie."""
+    ranked = np.sort(benign)[::-1]
+    return float(ranked[allowed]) if allowed < len(ranked) else float(ranked[-1])
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
