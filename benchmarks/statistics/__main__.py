@@ -48,10 +48,11 @@ def main() -> None:
             comparisons.coverage,
         ),
         (
-            "Comparisons: A/B against a bandit, four candidates, until one is proven best",
+            "Comparisons: four candidates that succeed at 70, 80, 80 and 90 %, until one is proven best",
             comparisons.direction,
         ),
         ("Replay: 95 % intervals for a policy that was not in force", comparisons.replays),
+        ("Multiplicity: 8 rounds of 3 candidates, looked at after each pair", guarantees.multiplicity),
     ]
     for number, (title, section) in enumerate(sections):
         table(title, section(np.random.default_rng([options.seed, number]), scale))

@@ -13,6 +13,7 @@ from optimizer.cascade import choose_threshold
 from optimizer.drift import observe, start
 from optimizer.stats.eprocess import BETS, log_wealth
 from optimizer.stats.intervals import clopper_pearson_lower, clustered_wilson
+from optimizer.stats.multiplicity import divide
 
 TARGET, MARGIN, ALPHA, DELTA = 0.95, 0.02, 0.05, 0.05
 NULL = TARGET - MARGIN
@@ -66,6 +67,20 @@ def sessions(rng: np.random.Generator, scale: int) -> Iterator[Row]:
     yield share("each session enters once, as its mean", by_session, f"≤ {ALPHA:.0%}")
     by_call = log_wealth(agree.reshape(runs, -1), NULL).max(axis=1) >= NEEDED
     yield share("each call enters as if it were independent", by_call, "nothing")
+
+
+# ---------------------------------------------------------------- multiplicity
+def multiplicity(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    """Eight rounds of three candidates, every one exactly at the null, looked at after each of 1,500 pairs."""
+    runs, rounds, candidates, pairs = 1000 // scale, 8, 3, 1_500
+    levels = [divide(ALPHA, DELTA, number + 1, candidates=candidates).alpha for number in range(rounds)]
+    spent, unspent = np.zeros(runs, bool), np.zeros(runs, bool)
+    for run in range(runs):
+        best = log_wealth(rng.random((rounds, candidates, pairs)) < NULL, NULL).max(axis=2)
+        spent[run] = (best >= np.log(1 / np.array(levels))[:, None]).any()
+        unspent[run] = (best >= NEEDED).any()
+    yield share("any of 24 at the null ever promoted, alpha divided as the trainer does", spent, f"≤ {ALPHA:.0%}")
+    yield share(f"the same, had each been judged at {ALPHA:.0%} by itself", unspent, "nothing")
 
 
 # ---------------------------------------------------------------- cascade

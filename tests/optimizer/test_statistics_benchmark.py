@@ -9,7 +9,7 @@ from benchmarks.statistics import guarantees as benchmark
 from benchmarks.statistics.rows import table
 
 
-@pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals"])
+@pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals", "multiplicity"])
 def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixture[str]) -> None:
     table("title", getattr(benchmark, section)(np.random.default_rng(1), 50))
     printed = capsys.readouterr().out.splitlines()
