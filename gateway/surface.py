@@ -17,11 +17,12 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from gateway import errors
+from gateway.config import CandidateRef
 from gateway.config import Surface as SurfaceSettings
 from gateway.context import Answer, Exchange
 from gateway.errors import GatewayError
 from gateway.pipeline import Handler, Stage, fold
-from gateway.protocol.answer import Chunk
+from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import AttemptFailed, Codec, failed
 from gateway.providers.openai import OpenAICodec
@@ -92,6 +93,7 @@ class Surface:
     """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is."""
 
     def __init__(self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate) -> None:
+        self._before = list(stages)
         self._stages = [*stages, GuardTexts(), Place()]
         self._keys, self._rng, self._gate = keys, rng, gate
 
@@ -99,6 +101,14 @@ class Surface:
         """The answer of the first candidate that gives one. Raises GatewayError."""
         handler: Handler = fold(self._stages, partial(self._walk, ask=ask))
         return await handler(exchange)
+
+    async def run_here(self, exchange: Exchange, answer: Callable[[Exchange], WholeAnswer]) -> Answer:
+        """``answer``, behind the stages that every call passes, and without a provider."""
+
+        async def here(exchange: Exchange) -> Answer:
+            return answer(exchange)
+
+        return await fold(self._before, here)(exchange)
 
     async def _walk(self, exchange: Exchange, ask: Ask) -> Answer:
         assert exchange.plan is not None
@@ -246,7 +256,7 @@ def _named(exchange: Exchange) -> Candidate:
 def default_provider(settings: SurfaceSettings, endpoint: str) -> str:
     """The provider that the section ``surface`` names for an endpoint; "" when it names none."""
     if endpoint == "moderations":
-        return settings.moderations.provider if settings.moderations is not None else ""
+        return settings.moderations.provider if isinstance(settings.moderations, CandidateRef) else ""
     return str(getattr(settings, endpoint, None) or "")
 
 

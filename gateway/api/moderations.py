@@ -8,7 +8,9 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from gateway.api.embeddings import model_in
+from gateway.api.moderations_local import MODEL, answer_locally
 from gateway.api.surface import JsonEndpoint, Wanted
+from gateway.config import CandidateRef
 from gateway.errors import BadRequest, Unavailable
 from gateway.live import Live
 from gateway.masking import texts_of
@@ -27,11 +29,14 @@ class Moderations:
             )
         shown = data.get("model") or ""
         data = {name: value for name, value in data.items() if not (name == "model" and value is None)}
+        text = "\n".join(texts_of({"input": given}))
+        if _local(live) and not ("model" in data and _known(live, model_in(data))):
+            model = model_in(data) if "model" in data else MODEL
+            return Wanted(body=data, model=model, text=text, tell=_check, here=answer_locally)
         if "model" not in data:
             data["model"] = _configured(live)
         elif not _known(live, model_in(data)):
             _configured(live)
-        text = "\n".join(texts_of({"input": given}))
         return Wanted(body=data, model=model_in(data), text=text, tell=_check, shown=str(shown))
 
     def fit(self, provider: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +44,10 @@ class Moderations:
 
     def again(self, provider: str, body: dict[str, Any], error: AttemptFailed) -> dict[str, Any] | None:
         return None
+
+
+def _local(live: Live) -> bool:
+    return live.runtime().config.surface.moderations == "local"
 
 
 def _known(live: Live, model: str) -> bool:
@@ -50,10 +59,11 @@ def _known(live: Live, model: str) -> bool:
 def _configured(live: Live) -> str:
     """The model the policies name for moderation. Raises Unavailable when they name none."""
     settings = live.runtime().config.surface.moderations
-    if settings is None:
+    if not isinstance(settings, CandidateRef):
         raise Unavailable(
             "No provider is configured for moderations. The gateway's operator can name one in the policies: "
-            "'surface: {moderations: {provider: ..., model: ...}}'.",
+            "'surface: {moderations: {provider: ..., model: ...}}', or have the guardrails answer: "
+            "'moderations: local'.",
             code="moderations_not_configured",
             headers={"x-should-retry": "false"},
         )

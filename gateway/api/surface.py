@@ -38,6 +38,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """Changes the provider's answer in place into what this client asked for. Raises ValueError for junk."""
     shown: str = ""
     """The model's name as the client wrote it; "" when it wrote none."""
+    here: Callable[[Exchange], WholeAnswer] | None = None
+    """Answers without a provider."""
 
 
 class Kind(Protocol):
@@ -178,7 +180,10 @@ class JsonEndpoint:
                     raise
             return await self._ask(exchange, rung, other, wanted)
 
-        answer = await self._surface.run(exchange, ask)
+        if wanted.here is not None:
+            answer = await self._surface.run_here(exchange, wanted.here)
+        else:
+            answer = await self._surface.run(exchange, ask)
         assert isinstance(answer, WholeAnswer)
         return answer.data
 

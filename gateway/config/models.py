@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -49,6 +49,7 @@ class Surface(Node, frozen=True):
     """Who serves what is not chat, when a client names a model that no task and no price list knows."""
 
     embeddings: Name | None = None
-    moderations: CandidateRef | None = None
+    moderations: CandidateRef | Literal["local"] | None = None
+    """``local``: the guardrails answer."""
     images: Name | None = None
     audio: Name | None = None

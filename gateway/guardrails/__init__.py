@@ -1,10 +1,10 @@
 """Guardrails. The union below is the registry and the YAML schema: a new one is one file and one line."""
 
 from gateway.guardrails.blocklist import Blocklist
-from gateway.guardrails.guardrail import Guardrail, Place, Trial
+from gateway.guardrails.guardrail import Category, Guardrail, Place, Trial
 from gateway.guardrails.injection import Injection
 from gateway.guardrails.pii import Pii
 
 GuardrailSettings = Pii | Blocklist | Injection
 
-__all__ = ["Blocklist", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Trial"]
+__all__ = ["Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Trial"]

@@ -17,6 +17,13 @@ Place = Literal["input", "system", "tool_results", "context", "tool_arguments", 
 hands to tools, in answers and in earlier turns; output: the rest of an answer."""
 
 
+Category = Literal[
+    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
+    "self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic",
+]  # fmt: skip
+"""The categories of OpenAI's moderation API."""
+
+
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):
     """A guardrail's own test, run by ``understudy check``: what it has to say to ``text`` in ``direction``.
     ``becomes``: the text that passes on after mask or rewrite."""
@@ -32,6 +39,7 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``shadow``: what it would do is recorded and not done. ``on_error``: what becomes of a text when the guardrail
     itself fails. ``keys`` are names or ids.
+    ``category``: under what ``/v1/moderations`` tells a find when it is answered here; None: the guardrail's name.
     """
 
     shadow: bool = False
@@ -40,6 +48,7 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: list[str] = []
     tasks: list[str] = []
     on_error: Literal["block", "allow"] = "block"
+    category: Category | None = None
     tests: list[Trial] = []
 
     def reads(self, place: Place) -> bool:

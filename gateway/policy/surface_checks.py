@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import Protocol
 
-from gateway.config import Config
+from gateway.config import CandidateRef, Config
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
 
@@ -34,7 +34,7 @@ def surface(view: View) -> Iterator[Problem]:
     named: list[tuple[Path, str | None]] = [
         (("surface", what), getattr(settings, what)) for what in ("embeddings", "images", "audio")
     ]
-    if settings.moderations is not None:
+    if isinstance(settings.moderations, CandidateRef):
         named.append((("surface", "moderations", "provider"), settings.moderations.provider))
     known = view.names("providers")
     for path, name in named:
