@@ -182,7 +182,7 @@ def _routes(
     metrics = Gathered(parts.metrics, shared.bus, worker=shared.worker, group=shared.group)
     static = Path(__file__).resolve().parent.parent / "admin_ui" / "static"
     return [
-        *dialect_routes(pipeline, live, states, who, data.surface, shared.bus),
+        *dialect_routes(pipeline, live, states, who, data.surface, shared.bus, data.announce),
         *data.routes,
         *stored_routes(live, parts.recent, who, shared.bus),
         *model_routes(live, who),

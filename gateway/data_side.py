@@ -28,6 +28,7 @@ from gateway.storage.home import Home
 from gateway.storage.writers import open_writer
 from gateway.surface import Surface
 from gateway.upstream import Upstream
+from gateway.webhooks import Deliveries
 
 _SWEEP_S = 60.0
 
@@ -61,10 +62,13 @@ class DataSide:
             *batch_routes(batches, who("inference")),
             *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
         ]
+        self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
+        self.announce = self._deliveries.announce
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._runner.run()), asyncio.create_task(self._sweep())]
+        work = (self._runner.run(), self._sweep(), self._deliveries.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
         for task in self._tasks:

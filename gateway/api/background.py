@@ -30,6 +30,7 @@ from gateway.protocol.chat import Usage
 from gateway.protocol.responses_answer import Event, frames
 from gateway.resilience.drain import stopping
 from gateway.sharing.bus import Bus
+from gateway.webhooks import Announce
 
 _MOST_AT_WORK = 200
 _MOST_ENDED = 200
@@ -76,8 +77,8 @@ class Run:
 class Backgrounds:
     """Those of one worker. What has ended can be streamed again until newer ones take its place."""
 
-    def __init__(self, live: Live, states: ClientStates, bus: Bus) -> None:
-        self._live, self._states, self._bus = live, states, bus
+    def __init__(self, live: Live, states: ClientStates, bus: Bus, announce: Announce) -> None:
+        self._live, self._states, self._bus, self._announce = live, states, bus, announce
         self._runs: OrderedDict[_Place, Run] = OrderedDict()
         bus.hear("background", self._shown)
         bus.hear("background cancel", self._cancel)
@@ -97,8 +98,13 @@ class Backgrounds:
         inner.remember(exchange.call_id, principal.project, run.response)
         self._runs[principal.project, exchange.call_id] = run
         run.task = asyncio.create_task(self._work(run, pipeline, exchange, inner, principal))
+        run.task.add_done_callback(lambda _: self._tell(run, principal.project, exchange.call_id))
         self._trim()
         return run
+
+    def _tell(self, run: Run, project: str, response_id: str) -> None:
+        if run.over:
+            self._announce(project, f"response.{run.response['status']}", response_id)
 
     def _trim(self) -> None:
         ended = [place for place, run in self._runs.items() if run.over]

@@ -21,17 +21,19 @@ from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.sharing.bus import Bus
 from gateway.surface import Surface
+from gateway.webhooks import Announce
 
 
 def dialect_routes(
-    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, surface: Surface, bus: Bus
-) -> list[Any]:
+    pipeline: Handler, live: Live, states: ClientStates, who: Authenticator, surface: Surface, bus: Bus,
+    announce: Announce,
+) -> list[Any]:  # fmt: skip
     return [
         *chat_routes(pipeline, live),
         *completion_routes(pipeline, live),
         *message_routes(pipeline, live, who),
         *gemini_routes(pipeline, live, who, surface),
-        *response_routes(pipeline, live, states, who, Backgrounds(live, states, bus)),
+        *response_routes(pipeline, live, states, who, Backgrounds(live, states, bus, announce)),
         *conversation_routes(live, Conversations(states), who),
     ]
 

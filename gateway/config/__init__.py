@@ -41,6 +41,7 @@ from gateway.config.serving import (
     TransformersEngine,
     UpstreamRules,
     VllmEngine,
+    Webhook,
 )
 from gateway.config.tasks import Defaults, Policy, Rule, Task
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
@@ -95,6 +96,7 @@ __all__ = [
     "UpstreamRules",
     "VllmEngine",
     "Watch",
+    "Webhook",
     "YamlKey",
 ]
 
@@ -115,6 +117,7 @@ class Config(Node, frozen=True):
     cache: Cache = field(default_factory=Cache)
     files: Files = field(default_factory=Files)
     batches: Batches = field(default_factory=Batches)
+    webhooks: list[Webhook] = []
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     surface: Surface = field(default_factory=Surface)
     prices: dict[str, dict[str, Price]] = {}

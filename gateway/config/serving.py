@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from gateway.config.values import Count, Node, OpenShare, Positive, Share
+from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from optimizer.reuse.wording import GUARDS, Guard
 from optimizer.scorers import Comparison
 
@@ -166,11 +166,28 @@ class SemanticCache(Node, frozen=True):
     max_entries: Annotated[int, Meta(ge=1, le=20_000)] = 2000
 
 
+WebhookEvent = Literal[
+    "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled",
+    "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
+    "response.completed", "response.failed", "response.cancelled", "response.incomplete",
+]  # fmt: skip
+
+
 class Files(Node, frozen=True):
     """Uploaded files and those that batches write; bytes."""
 
     max_bytes: Annotated[int, Meta(ge=1024)] = 512 * 1024 * 1024
     project_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024 * 1024
+
+
+class Webhook(Node, frozen=True):
+    """Who is told what became of jobs, batches and background responses. ``secret`` (``whsec_`` and base64, or any
+    text) signs what is sent. ``project`` None: those of all; ``events`` empty: all kinds."""
+
+    url: Annotated[str, Meta(pattern="^https?://")]
+    secret: Annotated[str, Meta(min_length=16)]
+    project: Name | None = None
+    events: list[WebhookEvent] = []
 
 
 class Batches(Node, frozen=True):

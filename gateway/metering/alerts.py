@@ -7,10 +7,6 @@ use: an ``openai`` client checks it with ``client.webhooks.verify_signature(body
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import logging
 import secrets
 import time
@@ -23,12 +19,12 @@ from msgspec import Struct
 from gateway.config import Alerts
 from gateway.metering.limits import NANO
 from gateway.storage.counters import Rule
+from gateway.webhooks import PATIENCE_S, post, sign
 
 _log = logging.getLogger("understudy.alerts")
 _QUEUE = 100
 _TRIES = 5
 _WAIT_S = 1.0
-_PATIENCE_S = 10.0
 _KEPT_S = 35 * 86_400.0
 _MOST_TOLD = 100_000
 
@@ -54,24 +50,6 @@ class Alert(Struct, frozen=True):
         }  # fmt: skip
         event = {"id": message_id, "object": "event", "created_at": int(at)}
         return msgspec.json.encode({**event, "type": "understudy.budget.share_spent", "data": data})
-
-
-def sign(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
-    """The three headers of Standard Webhooks. ``secret``: ``whsec_`` and base64, or any text."""
-    key = secret.encode()
-    if secret.startswith("whsec_"):
-        try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            key = secret.encode()
-    signed = hmac.digest(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256)
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        "content-type": "application/json",
-        "user-agent": "understudy",
-    }
 
 
 class BudgetAlerts:
@@ -120,7 +98,7 @@ class BudgetAlerts:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, once: Once) -> None:
-        timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
             while True:
                 alert = await self._queue.get()
@@ -134,15 +112,9 @@ class BudgetAlerts:
         for attempt in range(_TRIES):
             settings = self._settings()
             headers = sign(settings.secret, message_id, int(self._clock()), body)
-            try:
-                async with session.post(
-                    settings.webhook, data=body, headers=headers, allow_redirects=False
-                ) as answer:
-                    if answer.status < 300:
-                        return
-                    problem = f"status {answer.status}"
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                problem = type(error).__name__
+            problem = await post(session, settings.webhook, body, headers)
+            if not problem:
+                return
             _log.warning("the budget webhook did not take an alert (%s), try %d", problem, attempt + 1)
             await asyncio.sleep(self._wait * 2**attempt)
         self.dropped += 1

@@ -8,11 +8,14 @@ from msgspec import Struct
 
 from gateway.storage.data_values import (
     AddBatch,
+    AddEvent,
     AddFile,
     CancelBatch,
     ClaimBatch,
+    ClaimEvent,
     DeleteFile,
     ReportBatch,
+    SettleEvent,
 )
 from gateway.storage.values import Dataset, Key, RunState
 from optimizer.rollout import Stage, Student
@@ -176,6 +179,9 @@ Command = (
     | ClaimBatch
     | ReportBatch
     | CancelBatch
+    | AddEvent
+    | ClaimEvent
+    | SettleEvent
 )
 
 

@@ -1,4 +1,4 @@
-"""Files and batches as storage knows them, and what is asked of the writer about them."""
+"""Files, batches and events as storage knows them, and what is asked of the writer about them."""
 
 from __future__ import annotations
 
@@ -118,3 +118,40 @@ class CancelBatch(Struct, frozen=True, tag="cancel_batch"):
     project: str
     batch_id: str
     at: float
+
+
+class Event(Struct, frozen=True):
+    """Something that webhooks are told: ``subject`` is the id of a job, a batch or a response. ``done``: who has taken
+    it; ``tries``: how often it was offered, this time included."""
+
+    id: str
+    project: str
+    type: str
+    subject: str
+    at: float
+    tries: int
+    done: tuple[str, ...]
+
+
+class AddEvent(Struct, frozen=True, tag="add_event"):
+    """→ None. ``kind`` is the type its receivers see. Idempotent by kind and subject."""
+
+    project: str
+    kind: str
+    subject: str
+    at: float
+
+
+class ClaimEvent(Struct, frozen=True, tag="claim_event"):
+    """→ Event | None. The one that has waited longest; nobody else gets it for ``lease_s`` seconds."""
+
+    at: float
+    lease_s: float
+
+
+class SettleEvent(Struct, frozen=True, tag="settle_event"):
+    """→ None. ``next_at`` None: everybody has taken it, or nobody wants it; else it is offered again then."""
+
+    event_id: str
+    done: tuple[str, ...]
+    next_at: float | None

@@ -1,4 +1,5 @@
-"""Queries over files and batches; every one is scoped to a project but those of the runner and the sweeper."""
+"""Queries over files, batches and events; every one is scoped to a project but those of the runner, the sweeper
+and the webhooks."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import sqlalchemy as sa
 
 from gateway.storage.data_values import OPEN_BATCH, Batch, StoredFile
 from gateway.storage.sql_batches import batch_of
-from gateway.storage.tables.data import BATCHES, FILES
+from gateway.storage.sql_events import KEPT_S
+from gateway.storage.tables.data import BATCHES, EVENTS, FILES
 
 
 class DataQueries:
@@ -59,6 +61,12 @@ class DataQueries:
         query = _page(query, BATCHES, (after.created_at, after.id) if after else None, limit, True)
         with self._engine.connect() as connection:
             return [batch_of(row) for row in connection.execute(query).mappings()]
+
+    def event_waiting(self, now: float) -> bool:
+        """Whether webhooks are to be told something."""
+        query = sa.select(EVENTS.c.id).where(EVENTS.c.next_at <= now, EVENTS.c.at >= now - KEPT_S).limit(1)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
 
 
 def _page(

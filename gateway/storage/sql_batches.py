@@ -18,6 +18,7 @@ from gateway.storage.data_values import (
     ReportBatch,
 )
 from gateway.storage.rows import storable, to_json
+from gateway.storage.sql_events import announce
 from gateway.storage.tables.data import BATCHES
 
 _decode_errors = msgspec.json.Decoder(tuple[LineError, ...]).decode
@@ -100,4 +101,7 @@ def _update(connection: sa.Connection, batch_id: str, **changes: Any) -> Batch:
     connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch_id).values(**storable(changes)))
     batch = _row(connection, batch_id)
     assert batch is not None
+    if "status" in changes and batch.status not in OPEN_BATCH:
+        at = getattr(batch, f"{batch.status}_at") or batch.created_at
+        announce(connection, batch.project, f"batch.{batch.status}", batch.id, at)
     return batch

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from gateway.protocol.fine_tuning import KIND, job_id
 from gateway.storage.commands import (
     AddDataset,
     CancelRun,
@@ -19,6 +20,7 @@ from gateway.storage.commands import (
     ResumeRun,
 )
 from gateway.storage.rows import dataset_of, run_of, storable, to_json
+from gateway.storage.sql_events import announce
 from gateway.storage.sql_journal import append_journal
 from gateway.storage.tables import DATASETS, RUN_EVENTS, RUNS
 from gateway.storage.values import Dataset, Run
@@ -168,7 +170,11 @@ def _owned(connection: sa.Connection, run_id: str, worker: str) -> None:
 
 def _update(connection: sa.Connection, run_id: str, **values: Any) -> Run:
     connection.execute(sa.update(RUNS).where(RUNS.c.id == run_id).values(**storable(values)))
-    return run_of(_run(connection, run_id))
+    run = run_of(_run(connection, run_id))
+    if run.kind == KIND and values.get("state") in ("succeeded", "failed", "cancelled"):
+        at = run.finished_at or run.created_at
+        announce(connection, run.project, f"fine_tuning.job.{run.state}", job_id(run.id), at)
+    return run
 
 
 def _add_event(

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage import sql_batches, sql_files, sql_keys, sql_runs, sql_students
+from gateway.storage import sql_batches, sql_events, sql_files, sql_keys, sql_runs, sql_students
 from gateway.storage.commands import (
     AddDataset,
     AddStudent,
@@ -30,11 +30,14 @@ from gateway.storage.commands import (
 )
 from gateway.storage.data_values import (
     AddBatch,
+    AddEvent,
     AddFile,
     CancelBatch,
     ClaimBatch,
+    ClaimEvent,
     DeleteFile,
     ReportBatch,
+    SettleEvent,
 )
 from gateway.storage.engine import serialise_writes
 
@@ -59,6 +62,9 @@ _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     ClaimBatch: sql_batches.claim_batch,
     ReportBatch: sql_batches.report_batch,
     CancelBatch: sql_batches.cancel_batch,
+    AddEvent: sql_events.add_event,
+    ClaimEvent: sql_events.claim_event,
+    SettleEvent: sql_events.settle_event,
 }
 
 

@@ -28,12 +28,16 @@ from gateway.storage.commands import (
 )
 from gateway.storage.data_values import (
     AddBatch,
+    AddEvent,
     AddFile,
     Batch,
     CancelBatch,
     ClaimBatch,
+    ClaimEvent,
     DeleteFile,
+    Event,
     ReportBatch,
+    SettleEvent,
     StoredFile,
 )
 from gateway.storage.values import Dataset, Key, Run
@@ -63,6 +67,9 @@ RESULTS: dict[type[Any], Any] = {
     ClaimBatch: Batch | None,
     ReportBatch: Batch,
     CancelBatch: Batch | None,
+    AddEvent: None,
+    ClaimEvent: Event | None,
+    SettleEvent: None,
 }
 
 

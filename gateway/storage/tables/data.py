@@ -1,4 +1,4 @@
-"""The tables of files and batches."""
+"""The tables of files, batches and events."""
 
 from __future__ import annotations
 
@@ -59,5 +59,21 @@ class BatchRow(Table, table=True):
     heartbeat_at: float | None
 
 
+class EventRow(Table, table=True):
+    """Kept until every webhook that wants it has taken it."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_next", "next_at"),)
+    id: str = Field(primary_key=True)
+    project: str
+    type: str
+    subject: str
+    at: float
+    tries: int
+    next_at: float
+    done: str = Field(sa_column=text())
+
+
 FILES = METADATA.tables["files"]
 BATCHES = METADATA.tables["batches"]
+EVENTS = METADATA.tables["events"]
