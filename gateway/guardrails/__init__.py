@@ -4,7 +4,10 @@ from gateway.guardrails.blocklist import Blocklist
 from gateway.guardrails.guardrail import Category, Guardrail, Place, Trial
 from gateway.guardrails.injection import Injection
 from gateway.guardrails.pii import Pii
+from gateway.guardrails.secrets import Secrets
 
-GuardrailSettings = Pii | Blocklist | Injection
+GuardrailSettings = Pii | Blocklist | Injection | Secrets
 
-__all__ = ["Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Trial"]
+__all__ = [
+    "Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Secrets", "Trial",
+]  # fmt: skip
