@@ -23,6 +23,7 @@ from gateway.api.admin import admin_routes
 from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
 from gateway.api.dialects import dialect_routes, line_endpoints
+from gateway.api.discovered import discovered_route
 from gateway.api.explain import explain_routes
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
@@ -190,7 +191,7 @@ def _routes(
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
-            more=[*explain_routes(live, parts.observations, parts.rng), costs, incidents],
+            more=[*explain_routes(live, parts.observations, parts.rng), costs, incidents, discovered_route(parts.home)],
         ),
     ]  # fmt: skip
 

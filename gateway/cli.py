@@ -213,6 +213,11 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     for name, help_text in (("events", "what a run said"), ("cancel", "stop a run")):
         one = _add(actions, name, help_text, ("runs", name), f"understudy runs {name} run_0123")
         one.add_argument("run_id", metavar="RUN", help="its id")
+    found = _add(
+        commands, "discover", "find tasks in calls that no task claims", ("discover", "discover"),
+        "understudy discover", "understudy discover --json",
+    )  # fmt: skip
+    found.add_argument("--json", action="store_true", help="everything, as JSON")
     curate = _add(
         commands, "curate", "show what a task's lesson would be made of", ("curate", "preview"),
         "understudy curate support-triage",

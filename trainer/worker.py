@@ -30,6 +30,7 @@ from gateway.storage.writers import open_writer
 from trainer import tuning
 from trainer.certify import Issuer
 from trainer.child import Child
+from trainer.discovery.keeper import Keeper
 from trainer.messages import Done, Failed, Report
 from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
@@ -255,12 +256,15 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
         start=lambda run: Child.of(run.id, home, policies),
         stale_s=stale_s,
     )
+    keeper = Keeper(home, policies)
     try:
         while not stopping.is_set():
             watcher.poll(time.time())
             worker.tick(watcher.config)
+            keeper.tick(watcher.config, time.time())
             stopping.wait(TICK_S)
     finally:
+        keeper.stop()
         worker.stop()
         reader.close()
         writer.close()

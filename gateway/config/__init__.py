@@ -11,6 +11,7 @@ from msgspec import field
 from gateway.config.learning import (
     CanaryRules,
     Capture,
+    Discover,
     Distillation,
     FineTuning,
     Generative,
@@ -59,6 +60,7 @@ __all__ = [
     "Config",
     "Count",
     "Defaults",
+    "Discover",
     "Distillation",
     "Dollars",
     "Engines",
@@ -124,6 +126,8 @@ class Config(Node, frozen=True):
     models: dict[str, dict[str, Model]] = {}
     aliases: dict[str, str] = {}
     tasks: list[Task] = []
+    discover: Discover | None = None
+    """None: no call without a task is captured."""
     policies: list[Policy] = []
     guardrails: dict[str, GuardrailSettings] = {}
     templates: list[str] = []

@@ -38,6 +38,13 @@ class Capture(Node, frozen=True):
     retention_days: Annotated[int, Meta(ge=1)] = 30
 
 
+class Discover(Node, frozen=True):
+    """Capture of calls that no task claims, always masked, so that tasks can be found in them (docs/discovery.md)."""
+
+    rate: Share = 0.1
+    retention_days: Annotated[int, Meta(ge=1)] = 14
+
+
 class Distillation(Node, frozen=True):
     """Token-level distillation. ``teacher``: the folder of a local model with the student's tokenizer; "": the
     ``top_logprobs`` that were captured (``capture.logprobs``)."""

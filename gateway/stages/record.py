@@ -14,12 +14,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.config import Discover
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived
 from gateway.protocol.assemble import assemble
+from gateway.protocol.fingerprint import fingerprint
 from gateway.providers.codec import AttemptFailed
 from gateway.stages.thoughts import told
 from gateway.storage.protocols import Recorder
@@ -27,6 +29,8 @@ from gateway.storage.recent import RecentCalls
 from gateway.storage.records import CallRecord, CallStatus, CallText
 
 _encode = msgspec.json.encode
+_STORED_DAYS = 30
+"""How long a completion is kept that a client asked to store."""
 
 
 class Observer(Protocol):
@@ -112,6 +116,8 @@ class Record:
     def _capture(self, exchange: Exchange, answer: dict[str, Any]) -> CallText | None:
         """The call's text when the task opted in or the client said ``store: true``."""
         task, store = exchange.task, exchange.request.store
+        if task is None and (found := exchange.runtime.config.discover) is not None and store is not False:
+            return self._untagged(exchange, answer, found)
         capture = task.capture if task is not None else None
         wanted = capture is not None and store is not False and not exchange.replayed
         captured = wanted and capture is not None and self._rng.random() < capture.rate
@@ -125,8 +131,29 @@ class Record:
             visible=True,
             trainable=captured and task is not None and task.learn is not None,
             mask=capture.mask if capture is not None else True,
-            retention_days=capture.retention_days if capture is not None else 30,
+            retention_days=capture.retention_days if capture is not None else _STORED_DAYS,
         )
+
+
+    def _untagged(self, exchange: Exchange, answer: dict[str, Any], rules: Discover) -> CallText | None:
+        """A call that no task claims, for discovery when the draw says so, and for the client when it asked."""
+        store, drawn = exchange.request.store is True, self._rng.random() < rules.rate
+        if not store and not drawn:
+            return None
+        if drawn:
+            exchange.fingerprint = exchange.fingerprint or fingerprint(exchange.request)
+        exchange.shown = _encode({**answer, "id": exchange.call_id, "model": exchange.request.model})
+        return CallText(
+            request=_encode(exchange.body), answer=exchange.shown, visible=store, trainable=False, mask=True,
+            retention_days=max(rules.retention_days, _STORED_DAYS if store else 0),
+        )  # fmt: skip
+
+
+def captures(exchange: Exchange) -> bool:
+    """Whether the policies may want this call's text."""
+    if exchange.task is not None:
+        return exchange.task.capture is not None
+    return exchange.runtime.config.discover is not None
 
 
 def record_of(
@@ -196,7 +223,7 @@ class RecordedStream:
         self._text: list[str] = []
         self._run_of: Pattern | None = None
         self._run: list[str] = []
-        self._keep = exchange.request.store is True or bool(exchange.task and exchange.task.capture)
+        self._keep = exchange.request.store is True or captures(exchange)
         self._over = False
 
     def __aiter__(self) -> RecordedStream:

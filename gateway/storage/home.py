@@ -60,6 +60,11 @@ class Home:
         return self.root / "datasets"
 
     @property
+    def discovered(self) -> Path:
+        """What discovery found last."""
+        return self.root / "discovered.json"
+
+    @property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 

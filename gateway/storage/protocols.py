@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
+from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
 from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
     CostLine,
@@ -93,6 +94,10 @@ class Reader(Protocol):
     ) -> list[TrainingCall]:
         """The newest ``limit`` trainable, successful, *teacher-answered* calls, oldest first."""
 
+    def untagged_calls(self, *, since: float, limit: int) -> list[UntaggedCall]:
+        """The newest ``limit`` captured calls without a task, oldest first."""
+
+    def untagged_totals(self, *, since: float) -> list[UntaggedTotal]: ...
     def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None: ...
 
     def students(self, *, include_retired: bool = True) -> list[Student]: ...

@@ -10,6 +10,7 @@ from gateway.storage.protocols import Reader
 from gateway.storage.read_captures import CaptureQueries
 from gateway.storage.read_costs import CostQueries
 from gateway.storage.read_data import DataQueries
+from gateway.storage.read_discovery import DiscoveryQueries
 from gateway.storage.read_learning import LearningQueries
 from gateway.storage.read_page import PageQueries
 from gateway.storage.read_replay import ReplayQueries
@@ -25,6 +26,7 @@ class SqlReader(
     CaptureQueries,
     CostQueries,
     DataQueries,
+    DiscoveryQueries,
     IncidentQueries,
     LearningQueries,
     PageQueries,
