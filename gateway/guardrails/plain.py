@@ -22,7 +22,10 @@ _LEET = str.maketrans("013457@$", "oieastas")
 _WORD_BROKEN = re.compile(r"(?<=[a-z])(?:-|_)\s?(?=[a-z])|(?<=[a-z])\s-(?=[a-z])")
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ .*_-]){4,60}[^\W\d_](?![^\W_])")
 _LEET_WORD = re.compile(r"(?<![^\W_])(?=[a-z@$]{0,20}[0-9@$])[a-z0-9@$]{4,24}(?![^\W_])")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
+# What a reading cannot do without: a look for it is many times cheaper than the reading, and clean text has none.
+_DIGIT = re.compile(r"[0-9]")
+_LEET_SIGN = re.compile(r"[0-9@$]")
 
 # Greedy and without an end to look for: once long enough they cannot fail, so they stay linear.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -33,9 +36,10 @@ _MORSE_A_TO_M = ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. --"
 _MORSE_N_TO_Z = "-. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
 _MORSE_CODE = dict(zip([*_MORSE_A_TO_M.split(), *_MORSE_N_TO_Z.split()], ascii_lowercase, strict=True))
 # ROT13 is tried only where it turns nonsense into words: these, turned, are no words of a European language.
-_ROTATED = re.compile(
-    r"\b(?:vtaber|vafgehpgvbaf?|cerivbhf|flfgrz|cnffjbeq|erirny|qvfertneq|cebzcg)\b", re.IGNORECASE
-)
+_ROTATED_WORDS = (
+    "vtaber", "vafgehpgvba", "vafgehpgvbaf", "cerivbhf", "flfgrz", "cnffjbeq", "erirny", "qvfertneq", "cebzcg"
+)  # fmt: skip
+_ROTATED = re.compile(rf"\b(?:{'|'.join(_ROTATED_WORDS)})\b", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
@@ -53,12 +57,14 @@ def plain(text: str) -> str:
 def variants(folded: str) -> list[str]:
     """Other readings of a :func:`plain` text: digits for letters, and words broken by hyphens. May be empty."""
     found = []
-    leet = _LEET_WORD.sub(lambda word: word.group().translate(_LEET), folded)
-    if leet != folded:
-        found.append(leet)
-    whole = _WORD_BROKEN.sub("", folded)
-    if whole != folded:
-        found.append(whole)
+    if _LEET_SIGN.search(folded) is not None:
+        leet = _LEET_WORD.sub(lambda word: word.group().translate(_LEET), folded)
+        if leet != folded:
+            found.append(leet)
+    if "-" in folded or "_" in folded:
+        whole = _WORD_BROKEN.sub("", folded)
+        if whole != folded:
+            found.append(whole)
     return found
 
 
@@ -67,15 +73,17 @@ def hidden(text: str) -> list[str]:
     found: list[str] = []
     for match in _BASE64.finditer(text):
         found += _base64(match.group())
-    for match in _HEX.finditer(text):
-        found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
-    for match in _BINARY.finditer(text):
+    if _DIGIT.search(text) is not None:  # the codes of ASCII letters begin with one
+        for match in _HEX.finditer(text):
+            found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
+    for match in _BINARY.finditer(text) if "0" in text or "1" in text else ():
         bits = match.group().replace(" ", "")
         found += _readable(bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)))
     for match in _MORSE.finditer(text):
         letters = [_MORSE_CODE.get(sign, " ") for sign in match.group().split(" ")]
         found.append("".join(letters))
-    if _ROTATED.search(text) is not None:
+    folded = text.lower()
+    if any(word in folded for word in _ROTATED_WORDS) and _ROTATED.search(text) is not None:
         found.append(codecs.decode(text, "rot13"))
     return [plain(one) for one in found]
 
