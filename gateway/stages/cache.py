@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.caching.semantic import Look, Question, Semantic, last_question
 from gateway.config import SemanticCache, Task
@@ -27,6 +30,7 @@ from gateway.runtime import Runtime
 from gateway.stages.assign import task_of
 from gateway.storage.answers import Answers, MemoryAnswers
 
+_log = logging.getLogger("understudy.caching")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _IRRELEVANT = frozenset(
@@ -34,6 +38,8 @@ _IRRELEVANT = frozenset(
      "prompt_cache_retention", "prompt_cache_options"}
 )  # fmt: skip
 _WHOLE = frozenset({"stop", "length", "tool_calls", "function_call"})
+_KEPT_AT = "understudy_kept_at"
+"""Where a kept answer says when it was asked for; gone before a client sees it."""
 _PATIENCE_S = 10.0
 """A request waits this long for an identical one before it goes its own way: that client may read slowly."""
 _LOOK_S = 0.025
@@ -105,13 +111,12 @@ class Cache:
         task = task_of(exchange.runtime, exchange.request)[0]
         if not _allowed(exchange, task) or "no-store" in wishes:
             return await inner(exchange)
-        key = cache_key(exchange)
-        fresh = "no-cache" in wishes
-        if not fresh:
-            found = await self._find(exchange, key)
-            if found is not None:
+        asked = _Asked(cache_key(exchange), task, oldest(wishes))
+        if asked.oldest > 0:
+            found = await self._find(exchange, asked.key)
+            if found is not None and age(exchange, found) <= asked.oldest:
                 return replay(exchange, found, task)
-        return await self._ask(exchange, _Asked(key, task), inner, fresh=fresh)
+        return await self._ask(exchange, asked, inner)
 
     async def _find(self, exchange: Exchange, key: str) -> dict[str, Any] | None:
         """The cached answer, once an identical request in flight has brought it; None: ask for it.
@@ -139,11 +144,11 @@ class Cache:
                 entry = await self._answers.get(key, self._now())
                 return _decode(entry) if entry is not None else None
 
-    async def _ask(self, exchange: Exchange, asked: _Asked, inner: Handler, *, fresh: bool) -> Answer:
+    async def _ask(self, exchange: Exchange, asked: _Asked, inner: Handler) -> Answer:
         flight = _Flight(self, asked.key)
         try:
             await self._compare(exchange, asked)
-            if asked.look is not None and asked.look.answer is not None and not fresh:
+            if asked.look is not None and asked.look.answer is not None:
                 flight.land(handed_over=True)
                 return replay(exchange, _decode(asked.look.answer), asked.task, "semantic")
             exchange.cache = "miss"
@@ -165,15 +170,26 @@ class Cache:
         if self._semantic is None or rules is None or asked.task is None:
             return
         question = question_of(exchange, asked.key, asked.task)
-        asked.look = await self._semantic.look(question, rules) if question is not None else None
+        if question is None:
+            return
+        try:
+            asked.look = look = await self._semantic.look(question, rules)
+        except Exception:
+            _log.exception("the semantic cache failed; the question is asked")
+            return
+        known = look is not None and look.answer is not None and age(exchange, _decode(look.answer))
+        if asked.oldest <= 0 or (known and known > asked.oldest):
+            # asked because of the client's wish and not by lot: no evidence
+            asked.look = replace(look, proposed=False, answer=None) if look is not None else None
 
     def keep(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], usage: Usage | None) -> None:
         """Only complete, successful answers enter."""
         choices = data.get("choices")
         if not choices or any(choice.get("finish_reason") not in _WHOLE for choice in choices):
             return
+        data = {**data, _KEPT_AT: exchange.received_at}
         if usage is not None:
-            data = {**data, "usage": usage_to_wire(usage)}
+            data["usage"] = usage_to_wire(usage)
         rules, encoded = exchange.runtime.config.cache, _encode(data)
         self._answers.put(asked.key, encoded, now=self._now(), ttl=rules.ttl_s, max_bytes=rules.max_bytes)
         semantic, look = _rules(asked.task), asked.look
@@ -181,13 +197,29 @@ class Cache:
             return
         text = answer_text(data)
         if text and finish_reason(data) == "stop":
-            self._semantic.answered(
-                look, semantic, encoded, text, ttl=rules.ttl_s, max_bytes=rules.max_bytes
-            )
+            self._semantic.answered(look, semantic, encoded, text, ttl=rules.ttl_s, max_bytes=rules.max_bytes)
 
 
 def _rules(task: Task | None) -> SemanticCache | None:
     return task.semantic_cache if task is not None else None
+
+
+def oldest(wishes: Iterable[str]) -> float:
+    """The age in seconds up to which ``cache-control`` accepts a kept answer; 0: none, whatever its age."""
+    accepted = math.inf
+    for wish in wishes:
+        name, _, value = wish.partition("=")
+        if name == "no-cache":
+            return 0.0
+        if name == "max-age" and value.isascii() and value.isdigit():
+            accepted = min(accepted, float(value[:12]))
+    return accepted
+
+
+def age(exchange: Exchange, data: dict[str, Any]) -> float:
+    """Seconds since a kept answer was asked for, by the clock of the wall: several workers share answers."""
+    kept_at = data.get(_KEPT_AT)
+    return max(0.0, exchange.received_at - kept_at) if isinstance(kept_at, int | float) else math.inf
 
 
 def replay(exchange: Exchange, data: dict[str, Any], task: Task | None = None, how: str = "hit") -> Answer:
@@ -195,6 +227,9 @@ def replay(exchange: Exchange, data: dict[str, Any], task: Task | None = None, h
     belongs to ``task``, whose teacher it was spared."""
     exchange.cache, exchange.task = how, task
     exchange.cost_usd = 0.0
+    if math.isfinite(since := age(exchange, data)):
+        exchange.response_headers["age"] = str(int(since))
+    data.pop(_KEPT_AT, None)
     exchange.usage = usage_from_wire(data.get("usage"))
     data["id"], data["created"] = exchange.call_id, int(exchange.received_at)
     if not exchange.request.streamed:
@@ -203,12 +238,12 @@ def replay(exchange: Exchange, data: dict[str, Any], task: Task | None = None, h
 
 
 class _Asked:
-    """A request that is being asked: its key, its task, and what the semantic cache found for it."""
+    """A request that is being asked: its key, its task, how old an answer may be, and what the semantic cache found."""
 
-    __slots__ = ("key", "look", "task")
+    __slots__ = ("key", "look", "oldest", "task")
 
-    def __init__(self, key: str, task: Task | None) -> None:
-        self.key, self.task = key, task
+    def __init__(self, key: str, task: Task | None, oldest: float) -> None:
+        self.key, self.task, self.oldest = key, task, oldest
         self.look: Look | None = None
 
 

@@ -173,3 +173,28 @@ async def test_usage_is_replayed() -> None:
     second = ask(principal=msgspec.structs.replace(ALICE, key_id="other"))
     await cache(second, teacher)
     assert second.usage is not None and (second.usage.prompt, second.usage.completion) == (3, 2)
+
+
+async def test_a_client_says_how_old_an_answer_may_be() -> None:
+    teacher, cache = Teacher(whole("first"), whole("second"), whole("third")), Cache(MemoryAnswers())
+
+    async def at(seconds: float, wish: str = "") -> Any:
+        exchange = ask(headers={"cache-control": wish} if wish else None)
+        exchange.received_at += seconds
+        answer = await cache(exchange, teacher)
+        return exchange.cache, answer.text, exchange.response_headers.get("age")
+
+    assert await at(0) == ("miss", "first", None)
+    assert await at(7.5) == ("hit", "first", "7")
+    assert await at(8, "max-age=8") == ("hit", "first", "8")
+    assert await at(9, "max-age=soon") == ("hit", "first", "9")
+    assert await at(9, "Max-Age=8, no-transform") == ("miss", "second", None)
+    assert await at(10, "max-age=1") == ("hit", "second", "1")
+    assert await at(10, "max-age=0") == ("miss", "third", None)
+
+
+async def test_a_hit_shows_nothing_of_how_it_was_kept() -> None:
+    teacher, cache = Teacher(whole("first")), Cache(MemoryAnswers())
+    await cache(ask(), teacher)
+    answer = await cache(ask(), teacher)
+    assert not [name for name in answer.data if name.startswith("understudy")]
