@@ -20,6 +20,7 @@ from litestar.types import ControllerRouterHandler
 from gateway import admin_key
 from gateway.addresses import inside_hosts
 from gateway.api.admin import admin_routes
+from gateway.api.caches import cache_routes
 from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
 from gateway.api.dialects import dialect_routes, line_endpoints
@@ -191,7 +192,10 @@ def _routes(
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
-            more=[*explain_routes(live, parts.observations, parts.rng), costs, incidents, discovered_route(parts.home)],
+            more=[
+                *explain_routes(live, parts.observations, parts.rng), *cache_routes(parts.semantic), costs, incidents,
+                discovered_route(parts.home),
+            ],
         ),
     ]  # fmt: skip
 

@@ -96,7 +96,7 @@ class Exchange:
     findings: list[Finding] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)
     # cache
-    cache: str = ""  # hit | stale | semantic | miss | ""
+    cache: str = ""  # hit | semantic | miss | ""
     # account
     usage: Usage | None = None
     cost_usd: float | None = None
@@ -112,7 +112,7 @@ class Exchange:
     @property
     def replayed(self) -> bool:
         """Whether the answer came out of a cache."""
-        return self.cache in ("hit", "stale", "semantic")
+        return self.cache in ("hit", "semantic")
 
     @property
     def session(self) -> str:

@@ -9,7 +9,6 @@ least recently used first out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ _OVERHEAD = 2048  # bytes an entry costs beside its answer and its vector, rough
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """One answered question. ``expires`` and ``stored`` are seconds of the gateway's own clock."""
+    """One answered question. ``expires``: seconds of the gateway's own clock."""
 
     key: str
     scope: Scope
@@ -35,7 +34,6 @@ class Kept:
     said: Wording
     answer: bytes
     text: str
-    stored: float
     expires: float
     size: int
     row: int = 0
@@ -119,13 +117,6 @@ class Index:
         self._kept[kept.key] = kept
         self._of_scope.setdefault(kept.scope, OrderedDict())[kept.key] = None
         self.bytes += kept.size
-
-    def purge(self, gone: Callable[[Kept], bool]) -> int:
-        """Drops every entry that ``gone`` names; how many there were."""
-        chosen = [kept for kept in self._kept.values() if gone(kept)]
-        for kept in chosen:
-            self._drop(kept)
-        return len(chosen)
 
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.key]

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -112,12 +112,12 @@ class Semantic:
         self, look: Look, rules: SemanticCache, answer: bytes, text: str, *, ttl: float, max_bytes: int
     ) -> None:
         """The question was asked after all: its answer is kept, and is the label of what had been found."""
-        question, now = look.question, self._now()
+        question = look.question
         if look.kept is not None:
             right = agrees(rules.comparison, look.kept.text, text)
             self._last = self._thread().submit(self._learn, question.scope, rules, look, right)
         kept = Kept(
-            question.key, question.scope, question.bucket, look.said, answer, text, now, now + ttl,
+            question.key, question.scope, question.bucket, look.said, answer, text, self._now() + ttl,
             len(answer) + len(text) + 4 * len(question.text),
         )  # fmt: skip
         self._index.put(kept, look.vector, max_entries=rules.max_entries, max_bytes=max_bytes)
@@ -157,10 +157,8 @@ class Semantic:
             for (project, task), (_, state) in sorted(self._trust.items())
         ]  # fmt: skip
 
-    def purge(self, gone: Callable[[Kept], bool]) -> int:
-        return self._index.purge(gone)
-
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, int]:
+        """``entries`` and the ``bytes`` they cost, roughly."""
         return {"entries": len(self._index), "bytes": self._index.bytes}
 
     def close(self) -> None:

@@ -51,9 +51,13 @@ class Vectors:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         try:
-            problem, made = await asyncio.get_running_loop().run_in_executor(self._pool, _embed, encoder, text)
+            problem, made = await asyncio.get_running_loop().run_in_executor(
+                self._pool, _embed, encoder, text
+            )
         except BrokenExecutor:
-            _log.warning("the process of the semantic cache's encoder died; it starts again with the next question")
+            _log.warning(
+                "the process of the semantic cache's encoder died; it starts again with the next question"
+            )
             self._pool = None
             return None
         if problem:

@@ -85,7 +85,7 @@ class CallRecord(Struct, frozen=True, tag="call"):
     drawn: str = ""
     """Who was put first, ``provider/model``: the choice that ``propensity`` belongs to, whoever answered then."""
     cache: str = ""
-    """Which cache answered (hit, stale, semantic); "": none did."""
+    """Which cache answered (hit: the exact one, semantic); "": none did."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

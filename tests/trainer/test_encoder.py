@@ -10,7 +10,9 @@ import pytest
 import safetensors.numpy
 
 from gateway import encoder as encoders
+from gateway.caching.vectors import Vectors
 from gateway.encoder import EncoderRefused
+from optimizer.reuse.wording import wording
 from trainer.artifact import ArtifactRefused, load
 from trainer.predictor import probabilities
 from trainer.recipes import CannotLearn, Example, train_first
@@ -127,3 +129,18 @@ def test_embeddings_without_an_encoder_are_refused() -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path) -> None:
     with pytest.raises(CannotLearn, match=r"needs a config\.json|needs the package tokenizers"):
         train_first("auto", examples(), seed=1, tick=lambda *_: None, encoder=str(tmp_path / "nothing"))
+
+
+async def test_a_gateway_encodes_in_a_process_of_its_own(tmp_path: Path) -> None:
+    folder, vectors = str(tiny_bert(tmp_path / "bert")), Vectors()
+    try:
+        made = [await vectors.of(text, wording(text), folder) for text in ("my parcel is late", "my box is late")]
+        expected = encoders.load(folder).embed(["my parcel is late", "my box is late"])
+        for one, right in zip(made, expected, strict=True):
+            assert one is not None
+            assert np.allclose(one, right, atol=1e-6)
+        assert await vectors.of("my box", wording("my box"), str(tmp_path / "nothing")) is None
+        lexical = await vectors.of("my box", wording("my box"), None)
+        assert lexical is not None
+    finally:
+        vectors.close()
