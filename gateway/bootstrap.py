@@ -26,6 +26,7 @@ from gateway.api.costs import costs
 from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.discovered import discovered_route
 from gateway.api.explain import explain_routes
+from gateway.api.feedback import feedback_route
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
 from gateway.api.incidents import incidents
@@ -187,6 +188,7 @@ def _routes(
         *dialect_routes(pipeline, live, states, who, data.surface, shared.bus, data.announce),
         *data.routes,
         *stored_routes(live, parts.recent, who, shared.bus),
+        feedback_route(parts.recorder, parts.recent, _authenticator(live, "data")),
         *model_routes(live, who),
         *health_routes(live, who, parts.admin_digest, metrics.render),
         *admin_routes(

@@ -40,6 +40,7 @@ from trainer import registry
 from trainer.artifact import Artifact
 from trainer.bases import BaseRefused, find
 from trainer.certify import write_whole
+from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.predictor import answer
 from trainer.recipes import CannotLearn, Example, Means, train_first
@@ -267,9 +268,12 @@ def _assembled(work: Workshop, scope: TaskVersion) -> Version:
     task = next((one for one in work.config.tasks if one.name == scope.task), None)
     limit = task.learn.max_calls if task is not None and task.learn is not None else MOST_ROWS
     calls = work.reader.training_calls(run.project, scope.task, scope.fingerprint, limit=limit)
+    learn = task.learn if task is not None else None
+    chain = Chain(rules=learn.curation) if learn is not None else Chain()
     version = assemble(
         calls, project=run.project, task=scope.task, fingerprint=scope.fingerprint, run=run.id,
         masked=task.capture.mask if task is not None and task.capture is not None else False,
+        chain=chain,
     )  # fmt: skip
     write(version, home.datasets)
     work.writer.execute(AddDataset(Dataset(

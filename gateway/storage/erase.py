@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gateway.storage.client_state import forget_expired
+from gateway.storage.feedback import erase_texts
 from gateway.storage.incidents import erase_samples, forget_old
 from gateway.storage.sql_journal import get_meta, set_meta
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, PAIRS, TASK_VERSIONS
@@ -40,6 +41,7 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
     connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id.in_(call_ids)))
     erase_tags(connection, call_ids)
     erase_samples(connection, call_ids)
+    erase_texts(connection, call_ids)
     _blank_pairs(connection, PAIRS.c.call_id.in_(call_ids))
     for (project, task, fingerprint), count in gone.items():
         table = TASK_VERSIONS.c

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.storage.capture import capture_row, pair_texts
 from gateway.storage.client_state import add_state, delete_state
 from gateway.storage.erase import erase
+from gateway.storage.feedback import add_to_call, add_to_session
 from gateway.storage.incidents import add_incident
 from gateway.storage.ledger import Buckets
 from gateway.storage.records import (
@@ -21,6 +22,7 @@ from gateway.storage.records import (
     ClientStateRecord,
     DeletionRecord,
     DemotionRecord,
+    FeedbackRecord,
     IncidentRecord,
     MetadataRecord,
     PairRecord,
@@ -46,7 +48,7 @@ from gateway.storage.tables import (
 from gateway.storage.tags import add_tags
 
 _CALL_COLUMNS = [column.name for column in CALLS.columns]
-_parked = msgspec.json.Decoder(MetadataRecord | DeletionRecord).decode
+_parked = msgspec.json.Decoder(MetadataRecord | FeedbackRecord | DeletionRecord).decode
 _FEEDBACK = "feedback."
 
 
@@ -71,6 +73,10 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
             _add_pair(connection, record)
             buckets.add_pair(record)
         case MetadataRecord() | DeletionRecord():
+            _apply_to_call(connection, record)
+        case FeedbackRecord(call_id=""):
+            add_to_session(connection, record)
+        case FeedbackRecord():
             _apply_to_call(connection, record)
         case DemotionRecord():
             demote(connection, record)
@@ -155,7 +161,7 @@ def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
 
 
 # ---------------------------------------------------------------- what is said about a call later
-def _apply_to_call(connection: sa.Connection, record: MetadataRecord | DeletionRecord) -> None:
+def _apply_to_call(connection: sa.Connection, record: MetadataRecord | FeedbackRecord | DeletionRecord) -> None:
     project = connection.execute(sa.select(CALLS.c.project).where(CALLS.c.id == record.call_id)).scalar()
     if project is None:  # another process's spool may be behind: wait for the call
         row = {"call_id": record.call_id, "at": record.at, "record": to_json(record)}
@@ -163,6 +169,8 @@ def _apply_to_call(connection: sa.Connection, record: MetadataRecord | DeletionR
     elif project == record.project:
         if isinstance(record, DeletionRecord):
             _delete(connection, record)
+        elif isinstance(record, FeedbackRecord):
+            add_to_call(connection, record, record.call_id)
         else:
             _replace_metadata(connection, record)
 

@@ -127,6 +127,21 @@ class MetadataRecord(Struct, frozen=True, tag="metadata"):
     metadata: dict[str, str]
 
 
+class FeedbackRecord(Struct, frozen=True, tag="feedback"):
+    """What a client thinks of one call, or of all calls of a session recorded before it (then ``call_id`` is "").
+
+    ``score`` in [0, 1] goes to the call's metadata as ``feedback.score`` and to the log; ``texts`` (correction,
+    demonstration, comment) go to the log alone, masked, and only where the call's own text is kept."""
+
+    call_id: str
+    session: str
+    project: str
+    actor: str
+    at: float
+    score: float | None
+    texts: dict[str, str] = {}
+
+
 class DeletionRecord(Struct, frozen=True, tag="deletion"):
     """A stored completion was deleted: its text goes, its ledger line stays."""
 
@@ -223,6 +238,7 @@ SpoolRecord = (
     CallRecord
     | PairRecord
     | MetadataRecord
+    | FeedbackRecord
     | DeletionRecord
     | DemotionRecord
     | WishRecord
