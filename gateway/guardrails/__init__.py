@@ -5,9 +5,10 @@ from gateway.guardrails.guardrail import Category, Guardrail, Place, Trial
 from gateway.guardrails.injection import Injection
 from gateway.guardrails.pii import Pii
 from gateway.guardrails.secrets import Secrets
+from gateway.guardrails.urls import Urls
 
-GuardrailSettings = Pii | Blocklist | Injection | Secrets
+GuardrailSettings = Pii | Blocklist | Injection | Secrets | Urls
 
 __all__ = [
-    "Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Secrets", "Trial",
+    "Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Secrets", "Trial", "Urls",
 ]  # fmt: skip
