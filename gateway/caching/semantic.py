@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LONGEST = 2000
 """Characters of a question that is looked up: longer ones are documents, and one word decides there."""
 
+TASKS = 256
+"""Tasks, by project, whose learning is remembered; a megabyte each at most. One that is forgotten is closed."""
+
 
 class Question(Struct, frozen=True):
     """What is asked: ``key`` of the exact request, ``bucket`` of all that must be the same, and the last user text."""
@@ -128,7 +131,10 @@ class Semantic:
         state, look.kept.entry = trust.learn(
             self._state(scope, rules), look.seen, look.kept.entry, right=right, proposed=look.proposed
         )
+        self._trust.pop(scope, None)
         self._trust[scope] = (rules, state)
+        if len(self._trust) > TASKS:
+            del self._trust[next(iter(self._trust))]
 
     def _state(self, scope: Scope, rules: SemanticCache) -> trust.Trust:
         """A task whose rules were changed starts anew: what was proven was proven under the old ones."""

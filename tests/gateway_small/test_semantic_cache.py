@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from small_fakes import ALICE, BOB, Stream, chunk, exchange_of, read, runtime_of, texts, whole
 
 from gateway.caching.semantic import Semantic
@@ -191,6 +192,17 @@ async def test_a_flood_of_unique_prompts_stays_within_its_bytes() -> None:
     for number in range(100):
         await few.ask(f"another one {number}", principal=ALICE if number % 2 else BOB)
     assert few.semantic.stats()["entries"] == 20
+
+
+async def test_what_was_learnt_is_bounded_over_projects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.caching.semantic.TASKS", 3)
+    house = House()
+    for number in range(5):
+        who = replace(ALICE, project=f"p{number}")
+        for text in ("how do I get my refund sorted", "how do I get my refund sorted please"):
+            await house.ask(text, principal=who)
+    await house.semantic.settled()
+    assert [one.project for one in house.semantic.standings()] == ["p2", "p3", "p4"]
 
 
 async def test_an_answer_that_is_cut_or_calls_a_tool_is_not_kept() -> None:
