@@ -16,11 +16,13 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
+from gateway.api.dataset_content import dataset_content
 from gateway.api.http import Authenticator, ClientGone, headers_of, heard, send_error, send_whole
 from gateway.api.multipart import read_form, too_large
 from gateway.config import Files
 from gateway.context import Principal
 from gateway.live import Live
+from gateway.protocol.fine_tuning import captured
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.data_values import StoredFile
 from gateway.storage.files import FileStore, Upload, read_pieces
@@ -54,7 +56,12 @@ def file_routes(live: Live, store: FileStore, who: Authenticator) -> list[Any]:
 
     @get("/v1/files/{file_id:str}/content")
     async def retrieve_file_content(request: Client) -> ASGIApp:
-        return _Content(store, await named(request))
+        source = captured(str(request.path_params["file_id"]))
+        if source is None or source[1] is None:
+            return _Content(store, await named(request))
+        principal = who({name.lower(): value for name, value in request.headers.items()})
+        with Told():
+            return await dataset_content(live.reader, store.datasets, principal.project, source[0], source[1])
 
     @delete("/v1/files/{file_id:str}", status_code=200)
     async def delete_file(request: Client) -> Response[bytes]:

@@ -94,6 +94,7 @@ class FileStore:
         self, home: Home, reader: Reader, writer: Writer, now: Callable[[], float] = time.time
     ) -> None:
         self._folder, self._reader, self._writer, self._now = home.files, reader, writer, now
+        self.datasets = home.datasets
 
     def path(self, file_id: str) -> Path:
         """Where a file's bytes lie. Raises KeyError for a text that is no id of ours."""

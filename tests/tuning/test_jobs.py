@@ -195,7 +195,15 @@ async def test_captured_calls_are_a_training_file(client, served, processes) -> 
     assert metrics[0] == metrics[1]
     assert metrics[0].model_extra is not None
     assert metrics[0].model_extra["valid_agreement"] > 0.9, "its holdout is what it is judged on"
+    rows = (await client.files.content("triage@1")).text.splitlines()
+    assert len(rows) > 100
+    user, assistant = json.loads(rows[0])["messages"]
+    assert (user["content"], assistant["content"]) in tickets(300)
+    with pytest.raises(openai.NotFoundError):
+        await client.files.content("triage@9")
     async with openai.AsyncOpenAI(base_url=served.base_url, api_key=OTHER, max_retries=0) as stranger:
+        with pytest.raises(openai.NotFoundError):
+            await stranger.files.content("triage@1")
         for source in ("dataset:triage", "triage@1"):
             with pytest.raises(openai.BadRequestError, match="no dataset"):
                 await stranger.fine_tuning.jobs.create(model="auto", training_file=source)
