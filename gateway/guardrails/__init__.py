@@ -3,12 +3,14 @@
 from gateway.guardrails.blocklist import Blocklist
 from gateway.guardrails.guardrail import Category, Guardrail, Place, Trial
 from gateway.guardrails.injection import Injection
+from gateway.guardrails.length import Length
 from gateway.guardrails.pii import Pii
 from gateway.guardrails.secrets import Secrets
 from gateway.guardrails.urls import Urls
 
-GuardrailSettings = Pii | Blocklist | Injection | Secrets | Urls
+GuardrailSettings = Pii | Blocklist | Injection | Length | Secrets | Urls
 
 __all__ = [
-    "Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Pii", "Place", "Secrets", "Trial", "Urls",
+    "Blocklist", "Category", "Guardrail", "GuardrailSettings", "Injection", "Length", "Pii", "Place", "Secrets",
+    "Trial", "Urls",
 ]  # fmt: skip
