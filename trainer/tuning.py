@@ -21,6 +21,7 @@ from gateway.config import Config, Generative
 from gateway.masking import Masker
 from gateway.protocol.fine_tuning import (
     MOST_ROWS,
+    VALIDATING,
     BadRow,
     Order,
     TuningRow,
@@ -45,7 +46,6 @@ from trainer.datasets.versions import DatasetRefused, Version, assemble, read, w
 from trainer.predictor import answer
 from trainer.recipes import CannotLearn, Example, Means, train_first
 
-VALIDATING = "validating"
 _CHARACTERS_A_TOKEN = 4
 _MOST_JUDGED = 2_000
 
@@ -94,7 +94,12 @@ def execute(work: Workshop) -> dict[str, Any]:
     if artifact is None:
         artifact = _train(work, name, material)
     metrics = dict(artifact.manifest.training) | _judged(artifact, material.judged)
-    work.say(0.95, "finishing", "The model was judged on rows it never saw.", metrics)
+    judged = (
+        f"on {len(material.judged)} validation rows"
+        if material.judged
+        else "on nothing: there is no validation file"
+    )
+    work.say(0.95, "finishing", f"The model was judged {judged}.", metrics)
     file = _result_file(work, metrics)
     result = {
         "student": name,

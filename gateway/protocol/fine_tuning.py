@@ -15,6 +15,8 @@ from msgspec import Struct
 KIND = "fine_tune"
 FEWEST_ROWS, MOST_ROWS, LONGEST_LINE = 10, 200_000, 1 << 20
 CAPTURED = "dataset:"
+VALIDATING = "validating"
+"""The step of a run that looks at its files."""
 _VERSION = re.compile(r"(?P<task>[^@]+)@(?P<version>[0-9]{1,9})")
 _UNNAMED = re.compile(r"[^A-Za-z0-9._-]+")
 _WORD = 40

@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.fine_tuning import Order, job_id
+from gateway.protocol.fine_tuning import VALIDATING, Order, job_id
 from gateway.storage.values import Run, RunEvent
 
-VALIDATING = "validating"
 _ENOUGH = 0.02
 _HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
