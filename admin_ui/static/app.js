@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import * as calls from "./calls.js";
 import { showChart } from "./chart.js";
+import * as discovered from "./discovered.js";
 import { ask, toast } from "./dialogs.js";
 import { byId, setText } from "./dom.js";
 import { showBanners, showHeadline, showSwitch } from "./headline.js";
@@ -16,7 +17,7 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(paths, [overview, taskList, entries, disagreements, found]) {
+function show(paths, [overview, taskList, entries, disagreements, found, untagged]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
@@ -28,12 +29,13 @@ function show(paths, [overview, taskList, entries, disagreements, found]) {
   calls.follow(disagreements, paths[3]);
   journal.showJournal(entries);
   incidents.showIncidents(found);
+  discovered.showDiscovered(untagged);
 }
 
 function enter() {
   return store.start({
     paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
-      journal.path(), calls.newestPath(), incidents.path()],
+      journal.path(), calls.newestPath(), incidents.path(), discovered.path()],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });

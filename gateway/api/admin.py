@@ -60,8 +60,8 @@ _FILES = {
     **{
         f"{name}.js": "text/javascript"
         for name in (
-            "app", "api", "calls", "chart", "dialogs", "dom", "format", "headline", "incidents", "journal", "store",
-            "tasks", "theme",
+            "app", "api", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline", "incidents",
+            "journal", "store", "tasks", "theme",
         )
     },
 }  # fmt: skip

@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 import admin_ui
 from gateway.api.admin import admin_routes
+from gateway.api.discovered import discovered_route
 from gateway.api.incidents import incidents
 from gateway.config import Config, Learn, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
+from gateway.storage.home import Home
 from gateway.storage.values import (
     Dataset,
     Incident,
@@ -129,6 +131,8 @@ class FakeRecorder:
 
 
 class FakeControl:
+    home = Home(Path("nowhere"))
+
     def __init__(self, state: State, config: Config) -> None:
         self.state = state
         self.config = config
@@ -210,7 +214,7 @@ def errors(_: Request[Any, Any, Any], problem: GatewayError) -> Response[bytes]:
 def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     handlers = admin_routes(
-        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents],  # type: ignore[arg-type]
+        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents, discovered_route(control.home)],  # type: ignore[arg-type]
     )  # fmt: skip
     return Litestar(route_handlers=handlers, exception_handlers={GatewayError: errors}, openapi_config=None)
 

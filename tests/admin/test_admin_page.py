@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,8 @@ from admin_fakes import (
 )
 from msgspec.structs import replace
 
+from gateway.config import Discover
+from gateway.storage.home import Home
 from gateway.storage.values import Incident
 from optimizer.rollout import Stage
 
@@ -301,3 +305,27 @@ def test_unknown_prices_are_said(browser: Browser) -> None:
         visit.login()
         expect(visit.page.get_by_text("Prices unknown for 7 calls.")).to_be_visible()
         expect(visit.page.locator("#figures .figure").nth(1)).to_contain_text("unknown")
+
+
+def test_what_was_found_without_a_task_is_shown_with_its_yaml(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = {"value": 1000.0, "low": 900.0, "high": 1100.0}
+    half = {"value": 0.5, "low": 0.4, "high": 0.6}
+    task = {
+        "name": "sort-letters", "project": "p", "template": "Sort letters <script>alert(1)</script>", "yaml": "tasks:\n  - name: sort-letters",
+        "probe": {"n": 80, "served": half, "why": ""}, "forecast": {"calls": ahead, "saved_usd": None},
+    }  # fmt: skip
+    home = Home(tmp_path)
+    home.discovered.write_text(json.dumps({"at": 1.0, "captured": 80, "tasks": [task]}))
+    monkeypatch.setattr(FakeControl, "home", home)
+    with visiting(browser) as visit:
+        visit.login()
+        expect(visit.page.get_by_text("Found in calls without a task")).to_be_hidden()
+    with visiting(browser, config=replace(configuration(), discover=Discover())) as visit:
+        visit.login()
+        card = visit.page.get_by_label("Found: sort-letters")
+        expect(card).to_contain_text("1,000 (95 % interval 900 to 1,100)")
+        expect(card).to_contain_text("unknown")
+        card.get_by_text("Prompt, and YAML").click()
+        expect(card.locator("pre")).to_contain_text("- name: sort-letters")
