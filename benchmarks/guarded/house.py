@@ -1,0 +1,116 @@
+"""A gateway of the benchmark's own, in front of a provider that says back what it was sent."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.walk.processes import Children, WalkFailed, free_port
+
+TASK = "guarded"
+_START_S = 60.0
+_POLICIES = """\
+server: {{host: 127.0.0.1, port: {port}}}
+providers:
+  echo: {{type: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: nobody, simulated: true}}
+keys: [{{name: bench, key: {key}, project: default}}]
+tasks:
+  - {{name: {task}, candidates: [{{provider: echo, model: m}}]}}
+guardrails:
+  personal: {{type: pii, directions: [input]}}
+  injection: {{type: injection, action: block{model}}}
+"""
+
+
+class _Echo(http.server.BaseHTTPRequestHandler):
+    """Answers with the user's own text: what a guardrail masked is then seen by its absence."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65536
+    """Headers and body leave in one packet, or the kernel would wait 40 ms between them."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        said = body["messages"][-1]["content"]
+        text = said if isinstance(said, str) else json.dumps(said)
+        self.server.heard.append(text)  # type: ignore[attr-defined]
+        answer: dict[str, Any] = {
+            "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }  # fmt: skip
+        payload = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class House:
+    """``base_url`` and ``key`` of the gateway; ``heard`` is what the provider was sent, newest last."""
+
+    def __init__(self, base_url: str, key: str, heard: list[str]) -> None:
+        self.base_url, self.key, self.heard = base_url, key, heard
+
+
+@contextlib.contextmanager
+def house(folder: Path, model: Path | None = None) -> Iterator[House]:
+    """A running gateway with the shipped guards for personal data and injection; ``model`` is a fitted one. Raises
+    WalkFailed when it does not start."""
+    heard: list[str] = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as provider:
+        provider.heard = heard  # type: ignore[attr-defined]
+        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        key, port = "bench-" + secrets.token_hex(16), free_port(8280)
+        policies = folder / "policies"
+        policies.mkdir(parents=True)
+        fitted = f", model: {json.dumps(str(model.resolve()))}" if model else ""
+        text = _POLICIES.format(port=port, upstream=provider.server_port, key=key, task=TASK, model=fitted)
+        (policies / "gateway.yaml").write_text(text)
+        (folder / "logs").mkdir()
+        children = Children(folder / "logs")
+        try:
+            arguments = [
+                "-m",
+                "gateway.cli",
+                "serve",
+                "--policies",
+                str(policies),
+                "--home",
+                str(folder / "home"),
+            ]
+            child = children.start(
+                "understudy serve", arguments, {"UNDERSTUDY_ADMIN_KEY": secrets.token_urlsafe(24)}
+            )
+            deadline = time.monotonic() + _START_S
+            while not _alive(port):
+                child.check()
+                if time.monotonic() > deadline:
+                    raise WalkFailed(f"The gateway was not ready within {_START_S:.0f} s.")
+                time.sleep(0.05)
+            yield House(f"http://127.0.0.1:{port}/v1", key, heard)
+        finally:
+            children.stop_all()
+            provider.shutdown()
+
+
+def _alive(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return (
+            httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=2, trust_env=False).status_code
+            == httpx.codes.OK
+        )
+    return False
