@@ -28,8 +28,11 @@ OPEN = {
 }  # fmt: skip
 """The only doors without a key: who is alive, and what it takes to log in."""
 
-SCOPES = (("/v1/files", "data"), ("/v1/fine_tuning", "train"), ("/v1/uploads", "data"), ("/v1", "inference"))
-"""What a path needs; the first that fits counts."""
+SCOPES = (
+    ("DELETE /v1/models", "train"), ("/v1/files", "data"), ("/v1/feedback", "data"), ("/v1/fine_tuning", "train"),
+    ("/v1/uploads", "data"), ("/v1", "inference"),
+)  # fmt: skip
+"""What a path, or one method of it, needs; the first that fits counts."""
 
 JSON = {
     "model": "triage", "messages": [{"role": "user", "content": "hi"}], "input": "hi", "prompt": "hi", "voice": "alloy",
@@ -105,8 +108,8 @@ async def knock(client: httpx.AsyncClient, method: str, path: str, headers: dict
     return await client.request(method, place, headers=headers, json=body)
 
 
-def needed(path: str) -> str:
-    return next(scope for start, scope in SCOPES if path.startswith(start))
+def needed(method: str, path: str) -> str:
+    return next(scope for start, scope in SCOPES if path.startswith(start) or f"{method} {path}".startswith(start))
 
 
 async def test_without_a_key_only_the_open_doors_open(doors: tuple[Gateway, httpx.AsyncClient], first: Provider) -> None:
@@ -135,7 +138,7 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
             continue
         code = (await knock(client, method, path, {"authorization": f"Bearer {text}"})).status_code
         if path.startswith("/v1"):
-            good = code not in (401, 403) if needed(path) in scopes else code == 403
+            good = code not in (401, 403) if needed(method, path) in scopes else code == 403
         else:
             good = path == "/metrics" or code in (401, 403)  # the metrics: see the next test
         if not good:
