@@ -17,8 +17,8 @@ from pathlib import Path
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
-from gateway import admin_key
-from gateway.addresses import inside_hosts
+from gateway.access import admin_key
+from gateway.access.keys import secrets_of
 from gateway.api.admin import admin_routes
 from gateway.api.caches import cache_routes
 from gateway.api.chat import chat_lane
@@ -33,15 +33,12 @@ from gateway.api.incidents import incidents
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
-from gateway.asking import Asker
 from gateway.caching.semantic import Semantic
-from gateway.client_state import ClientStates
+from gateway.client_data.client_state import ClientStates
+from gateway.client_data.data_side import DataSide
 from gateway.config import Config
 from gateway.context import Principal
-from gateway.data_side import DataSide
 from gateway.incidents import Incidents
-from gateway.keys import secrets_of
-from gateway.learning import Learner
 from gateway.live import Live
 from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
@@ -69,13 +66,16 @@ from gateway.storage.records import PairRecord
 from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
+from gateway.students.learning import Learner
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.schema_gauges import SchemaGauges
-from gateway.upstream import Upstream
+from gateway.upstreams.addresses import inside_hosts
+from gateway.upstreams.asking import Asker
+from gateway.upstreams.upstream import Upstream
 
 _log = logging.getLogger("understudy.gateway")
 _SNAPSHOT_EVERY = 0.25

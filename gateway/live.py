@@ -23,7 +23,7 @@ from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord
 from gateway.storage.values import Snapshot
-from gateway.watching import Watcher
+from gateway.students.watching import Watcher
 from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")

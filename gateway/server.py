@@ -15,17 +15,17 @@ from types import FrameType
 
 import uvicorn
 
-from gateway.admin_key import WeakKey
+from gateway.access.admin_key import WeakKey
 from gateway.bootstrap import build
 from gateway.config import Server
 from gateway.policy.checks import bind_problem
 from gateway.policy.files import PolicyError, read
+from gateway.processes.workers import listening
 from gateway.resilience.connections import Bounds, PatientProtocol, protocol, websocket_protocol
 from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
 from gateway.storage.spool_format import SpoolKeyError
 from gateway.telemetry.logs import setup_logging
-from gateway.workers import listening
 
 __all__ = ["DrainingServer", "PatientProtocol", "bounds_of", "main"]
 

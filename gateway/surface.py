@@ -32,7 +32,7 @@ from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
 from gateway.stages.guard_request import closed, guards_for, masked_prose
 from gateway.storage.records import Attempt
-from gateway.upstream import Reply
+from gateway.upstreams.upstream import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Plan, Rung
 

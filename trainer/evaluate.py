@@ -16,10 +16,10 @@ from optimizer.certificate import Screening
 from optimizer.gates import Terms
 from optimizer.scorers import Comparison, agrees
 from optimizer.stats.intervals import clopper_pearson
+from trainer.artifacts.predictor import answer
 from trainer.datasets.versions import Row, Version
-from trainer.generative import Generative
-from trainer.predictor import answer
 from trainer.recipes import SAME, Trained
+from trainer.training.generative import Generative
 
 _TIMED_CALLS, _TIMED_GENERATIONS = 200, 20
 _LABELS_SHOWN = 50

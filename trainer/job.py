@@ -30,8 +30,9 @@ from gateway.storage.protocols import Reader, Writer
 from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Dataset, Run
 from gateway.storage.writers import open_writer
-from trainer import registry, tuning
-from trainer.artifact import Artifact
+from trainer import tuning
+from trainer.artifacts import registry
+from trainer.artifacts.artifact import Artifact
 from trainer.certify import Issuer, levels
 from trainer.datasets.curate import Chain
 from trainer.datasets.forms import form_of

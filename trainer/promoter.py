@@ -21,9 +21,9 @@ from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
+from trainer.artifacts.registry import lineage_of
 from trainer.certify import Issuer, Lineage, levels, write_whole
 from trainer.planner import scope_of, wished
-from trainer.registry import lineage_of
 
 _log = logging.getLogger("understudy.trainer")
 _PROVING = (Stage.SHADOW, Stage.CANARY)

@@ -37,14 +37,14 @@ from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Dataset, Run, TaskVersion
 from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import clopper_pearson
-from trainer import registry
-from trainer.artifact import Artifact
-from trainer.bases import BaseRefused, find
+from trainer.artifacts import registry
+from trainer.artifacts.artifact import Artifact
+from trainer.artifacts.predictor import answer
 from trainer.certify import write_whole
 from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
-from trainer.predictor import answer
 from trainer.recipes import CannotLearn, Example, Means, train_first
+from trainer.training.bases import BaseRefused, find
 
 _CHARACTERS_A_TOKEN = 4
 _MOST_JUDGED = 2_000

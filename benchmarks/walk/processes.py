@@ -19,7 +19,7 @@ import msgspec
 
 from benchmarks.simulation.traffic import Progress
 
-_CHILD = str(Path(__file__).resolve().parents[2] / "gateway" / "child.py")
+_CHILD = str(Path(__file__).resolve().parents[2] / "gateway" / "processes" / "child.py")
 """Run as a file: it asks the kernel for that and becomes the command."""
 
 

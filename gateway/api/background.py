@@ -21,7 +21,7 @@ from gateway import errors
 from gateway.api.http import send_whole
 from gateway.api.ingress import Rendering, encode
 from gateway.api.responses_rendering import ResponsesRendering
-from gateway.client_state import ClientStates, ResponseState
+from gateway.client_data.client_state import ClientStates, ResponseState
 from gateway.context import Answer, Chunk, Exchange, Principal, WholeAnswer
 from gateway.live import Live
 from gateway.pipeline import Handler

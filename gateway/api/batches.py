@@ -1,4 +1,4 @@
-"""/v1/batches: create, list, retrieve, cancel. The work is done by ``gateway.batches``."""
+"""/v1/batches: create, list, retrieve, cancel. The work is done by ``gateway.client_data.batches``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway import errors
 from gateway.api.files import Told, answer, lifetime, listed, number
 from gateway.api.http import Authenticator, read_body
 from gateway.api.stored import metadata_in
-from gateway.batches import BatchRunner
+from gateway.client_data.batches import BatchRunner
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import decode_object

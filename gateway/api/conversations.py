@@ -11,8 +11,8 @@ from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import encode
 from gateway.api.responses import page_of
 from gateway.api.stored import listed, metadata_in
-from gateway.client_state import ConversationState
-from gateway.conversations import Conversations
+from gateway.client_data.client_state import ConversationState
+from gateway.client_data.conversations import Conversations
 from gateway.live import Live
 from gateway.protocol.body import typed
 

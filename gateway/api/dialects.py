@@ -14,9 +14,9 @@ from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress
 from gateway.api.messages import message_routes
 from gateway.api.responses import ResponsesDialect, response_routes
-from gateway.batches import Once
-from gateway.client_state import ClientStates
-from gateway.conversations import Conversations
+from gateway.client_data.batches import Once
+from gateway.client_data.client_state import ClientStates
+from gateway.client_data.conversations import Conversations
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.sharing.bus import Bus

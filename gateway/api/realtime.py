@@ -28,7 +28,7 @@ from gateway.live import Live
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.surface import Surface, address, usage_of
-from gateway.upstream import Upstream
+from gateway.upstreams.upstream import Upstream
 from optimizer.routing.plan import Rung
 
 Scope = Mapping[str, Any]

@@ -18,9 +18,9 @@ from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.stored import listed
 from gateway.api.stored_query import Query
-from gateway.client_state import ClientStates, ResponseState
+from gateway.client_data.client_state import ClientStates, ResponseState
+from gateway.client_data.conversations import Conversations
 from gateway.context import Principal
-from gateway.conversations import Conversations
 from gateway.live import Live
 from gateway.metering.estimate import PER_CHAR, characters, extras
 from gateway.pipeline import Handler

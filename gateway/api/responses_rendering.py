@@ -6,9 +6,9 @@ from typing import Any
 
 from gateway import errors
 from gateway.api.ingress import Rendering, encode
-from gateway.client_state import ClientStates, ResponseState
+from gateway.client_data.client_state import ClientStates, ResponseState
+from gateway.client_data.conversations import Conversations
 from gateway.context import Exchange, Principal
-from gateway.conversations import Conversations
 from gateway.live import Live
 from gateway.protocol.chat import Usage
 from gateway.protocol.responses import ResponsesRequest

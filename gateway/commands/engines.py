@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 
 from gateway.config import Config
+from gateway.processes.supervisor import Part, answers_on
 from gateway.storage.home import Home
-from gateway.supervisor import Part, answers_on
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 

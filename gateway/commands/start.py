@@ -9,15 +9,15 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway import admin_key
+from gateway.access import admin_key
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
 from gateway.commands.engines import engine_parts
 from gateway.config import Config
 from gateway.policy.checks import bind_problem
+from gateway.processes.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
+from gateway.processes.workers import problem as workers_problem
 from gateway.providers import ClassifierProvider
 from gateway.storage.home import Home
-from gateway.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
-from gateway.workers import problem as workers_problem
 
 LOWEST_PRIORITY = 19
 
@@ -148,7 +148,7 @@ def _gateway(workers: int, config: Config, rules: tuple[str, ...], host: str, po
     if workers == 1:
         return _module("gateway.server", *rules, *address)
     many = ("--workers", str(workers), "--grace", str(config.server.shutdown_s))
-    return _module("gateway.workers", *many, *address, *rules)
+    return _module("gateway.processes.workers", *many, *address, *rules)
 
 
 def _show_fresh_admin_key() -> None:

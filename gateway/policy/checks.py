@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import admin_key
-from gateway.addresses import AddressRefused, check_literal
+from gateway.access import admin_key
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy import generative_checks, guard_checks, routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
@@ -18,6 +17,7 @@ from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.openai import profiles
+from gateway.upstreams.addresses import AddressRefused, check_literal
 from optimizer.gates.agreement import Agreement
 from optimizer.routing.strategies import Weighted
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.config import HealthCheck, UpstreamRules
 from gateway.resilience.breakers import Breakers
-from gateway.upstream import Upstream
+from gateway.upstreams.upstream import Upstream
 
 _TICK_S = 0.25
 

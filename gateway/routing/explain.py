@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.access.keys import principal_of_yaml_key
 from gateway.api.ingress import check
 from gateway.context import Exchange, Principal
 from gateway.errors import BadRequest, GatewayError
-from gateway.keys import principal_of_yaml_key
 from gateway.money.accounting import price_for
 from gateway.money.pricing import cost
 from gateway.protocol.body import typed

@@ -9,10 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from gateway.config import Config
-from gateway.context import Answer, Exchange, Principal
-from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable
-from gateway.keys import (
+from gateway.access.keys import (
     INFERENCE_PREFIX,
     LONGEST,
     digest_of,
@@ -22,6 +19,9 @@ from gateway.keys import (
     principal_of_yaml_key,
     well_formed,
 )
+from gateway.config import Config
+from gateway.context import Answer, Exchange, Principal
+from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from gateway.pipeline import Handler
 from gateway.runtime import Runtime
 

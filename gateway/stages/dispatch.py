@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from gateway import errors
-from gateway.asking import Asker, UpstreamStream
 from gateway.config import Hedge
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, WholeAnswer
@@ -20,7 +19,8 @@ from gateway.resilience.hedging import Hedging, race
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
-from gateway.student import answer_of, ask_student
+from gateway.students.student import answer_of, ask_student
+from gateway.upstreams.asking import Asker, UpstreamStream
 from optimizer.routing.attempts import (
     FALLBACK,
     Failure,

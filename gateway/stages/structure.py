@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from gateway import errors
-from gateway.asking import UpstreamStream
 from gateway.config import Structured
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
@@ -24,6 +23,7 @@ from gateway.schemas.cache import Schemas
 from gateway.structured.demand import Demand, asks_for_form, demand_of, enforcement
 from gateway.structured.judge import Judgement, judged, size_of, text_fits
 from gateway.structured.wording import asking_again, fitted
+from gateway.upstreams.asking import UpstreamStream
 from optimizer.routing.plan import Rung
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin_key import WeakKey, ensure, matches, weakness
+from gateway.access.admin_key import WeakKey, ensure, matches, weakness
 from gateway.storage.home import Home
 
 STRONG = "correct-horse-battery-staple-91"

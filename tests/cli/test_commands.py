@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.access.keys import digest_of, well_formed
 from gateway.cli import main
 from gateway.commands import start
 from gateway.config import Engines, TransformersEngine, VllmEngine
-from gateway.keys import digest_of, well_formed
 from gateway.storage.commands import EnqueueRun
 from gateway.storage.home import Home
 from gateway.storage.sql_reader import open_reader

@@ -14,8 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from gateway.processes.supervisor import (
+    CannotStart,
+    Part,
+    Supervisor,
+    answers_on,
+    free_port,
+    only_one,
+    restart_delay,
+)
 from gateway.storage.home import Home
-from gateway.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one, restart_delay
 
 SCRIPT = """
 import os, signal, sys, time
@@ -193,7 +201,7 @@ def _program(yard: Yard, mode: str = "good") -> str:
         import sys
         from pathlib import Path
         from gateway.storage.home import Home
-        from gateway.supervisor import Part, Supervisor
+        from gateway.processes.supervisor import Part, Supervisor
         folder = Path({str(yard.folder)!r})
         command = (sys.executable, "-S", str(folder / "part.py"), "gateway", str(folder), {mode!r})
         sys.exit(Supervisor([Part(name="gateway", command=command)], Home(folder / "home"), print).run())

@@ -10,10 +10,10 @@ import yaml
 
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
+from trainer.artifacts.predictor import answer
 from trainer.discovery.find import Discovery, Found, discover, snippet, told
 from trainer.discovery.forecast import share_at
 from trainer.discovery.templates import HOLE, groups_of
-from trainer.predictor import answer
 from trainer.recipes import Example, train_first
 
 WORDS = {

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.http1 import Destination, Http1Error, Pool, destination, header_lines
+from gateway.upstreams.http1 import Destination, Http1Error, Pool, destination, header_lines
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from small_fakes import exchange_of, runtime_of, whole
 
+from gateway.access.keys import digest_of, hint_of, new_key, well_formed
 from gateway.config import Config, YamlKey
 from gateway.errors import Forbidden, GatewayError, NotFound, Unauthenticated, Unavailable
-from gateway.keys import digest_of, hint_of, new_key, well_formed
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
 from gateway.storage.values import Key
 

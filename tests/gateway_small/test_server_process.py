@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 from gateway_server import ADMIN, KEY, write_policies
 
+from gateway.access.keys import secrets_of
 from gateway.config import Alerts, Config, LimitRules, YamlKey
-from gateway.keys import secrets_of
 from gateway.providers import BedrockProvider, OpenAIProvider
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate

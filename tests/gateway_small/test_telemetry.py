@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from small_fakes import exchange_of, runtime_of
 
+from gateway.access.keys import new_key
 from gateway.config import Config, Task
-from gateway.keys import new_key
 from gateway.storage.records import Attempt, CallRecord, PairRecord
 from gateway.telemetry.logs import SHOWN_ONCE, setup_logging
 from gateway.telemetry.metrics import Metrics

@@ -14,7 +14,7 @@ import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import Provider
 
-from gateway.keys import digest_of, new_key
+from gateway.access.keys import digest_of, new_key
 from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home

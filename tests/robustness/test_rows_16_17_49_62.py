@@ -31,7 +31,7 @@ from scripted import Line, Provider, chunk, sse
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
 from gateway.resilience.connections import Bounds, Doors
-from gateway.upstream import LastGood, Upstream
+from gateway.upstreams.upstream import LastGood, Upstream
 
 HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
 

@@ -13,10 +13,10 @@ import pytest
 from rough import BODY, Start, ask, events
 from scripted import CHUNKS, Line, Provider, chunk, sse, usual
 
-from gateway.asking import UpstreamStream
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.openai import OpenAIProvider
 from gateway.resilience.hedging import Hedging
+from gateway.upstreams.asking import UpstreamStream
 
 
 async def _read(client: httpx.AsyncClient) -> str:

@@ -22,7 +22,7 @@ from gateway_server import ADMIN, KEY, Gateway, gateway
 from more_gateway import SETTINGS, client_of, jsonl, line, policies_at, served
 from scripted import COMPLETION, Line, Provider
 
-from gateway.batches import pause_before, places
+from gateway.client_data.batches import pause_before, places
 from gateway.errors import BadRequest, RateLimited, Unavailable, UpstreamFailed
 from gateway.storage.records import CallRecord
 

@@ -18,9 +18,9 @@ from more_gateway import client_of
 from more_gateway import served as serve
 from scripted import Provider
 
-from gateway import data_side
+from gateway.access.keys import new_key
 from gateway.api.files import plain_name
-from gateway.keys import new_key
+from gateway.client_data import data_side
 from gateway.storage import files as storage_files
 from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine

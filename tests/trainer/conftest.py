@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.artifact import Artifact
+from trainer.artifacts.artifact import Artifact
+from trainer.artifacts.registry import store
 from trainer.recipes import Example, Trained, train_first
-from trainer.registry import store
 
 _TOPICS = {
     '{"queue":"hardware"}': ("printer jams", "screen flickers", "laptop battery swells", "keyboard is stuck"),

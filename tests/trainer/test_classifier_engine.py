@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gateway.storage.home import Home
-from trainer.registry import store
+from trainer.artifacts.registry import store
 
 STUDENT = "triage-abcd-v1"
 

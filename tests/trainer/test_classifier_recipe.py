@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.artifact import ArtifactRefused, load
-from trainer.features import features, learn_vocabulary
-from trainer.predictor import probabilities
+from trainer.artifacts.artifact import ArtifactRefused, load
+from trainer.artifacts.predictor import probabilities
+from trainer.artifacts.registry import as_trained, store
+from trainer.features.terms import features, learn_vocabulary
 from trainer.recipes import CannotLearn, Example, train_first
-from trainer.registry import as_trained, store
 
 
 def learn(pairs, seed=1):

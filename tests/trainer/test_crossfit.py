@@ -11,11 +11,11 @@ from gateway.config import Config, Learn, Task, Teacher
 from gateway.storage.values import TaskVersion, TrainingCall
 from optimizer.gates import Terms
 from optimizer.rollout import Stage, Student
+from trainer.artifacts.registry import as_trained, store
 from trainer.datasets.versions import assemble
 from trainer.evaluate import examine
 from trainer.planner import due
 from trainer.recipes import Example, train_first
-from trainer.registry import as_trained, store
 
 TERMS = Terms(target=0.95, margin=0.02, alpha=0.05, delta=0.05)
 WORDS = {

@@ -13,10 +13,10 @@ from gateway import encoder as encoders
 from gateway.caching.vectors import Vectors
 from gateway.encoder import EncoderRefused
 from optimizer.reuse.wording import wording
-from trainer.artifact import ArtifactRefused, load
-from trainer.predictor import probabilities
+from trainer.artifacts.artifact import ArtifactRefused, load
+from trainer.artifacts.predictor import probabilities
+from trainer.artifacts.registry import store
 from trainer.recipes import CannotLearn, Example, train_first
-from trainer.registry import store
 
 SIZE, HEADS, LAYERS = 16, 2, 2
 WORDS = [

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from trainer.artifact import ArtifactRefused, load
-from trainer.layout import NoLayout, learn_layout
-from trainer.predictor import answer
+from trainer.artifacts.artifact import ArtifactRefused, load
+from trainer.artifacts.predictor import answer
+from trainer.artifacts.registry import as_trained, store
+from trainer.features.layout import NoLayout, learn_layout
 from trainer.recipes import CannotLearn, Example, train_first
-from trainer.registry import as_trained, store
 
 NAMES = ["Anna Berg", "Jonas Ito", "Mei Khan", "Luca Rossi", "Olga Novak"]
 CITIES = ["Oslo", "Graz", "Riga", "Cork", "Lyon"]

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.storage.values import TrainingCall
+from trainer.artifacts.predictor import answer
 from trainer.datasets.versions import Version, assemble
-from trainer.predictor import answer
 from trainer.recipes import Example, train_first
 
 WORDS = {

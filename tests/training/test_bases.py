@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.bases import BaseRefused, check, find
+from trainer.training.bases import BaseRefused, check, find
 
 
 def bare(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from gateway_server import KEY, Gateway, gateway, write_policies
 from scripted import Provider, provider
 
 from gateway.config import Generative
+from gateway.processes.supervisor import answers_on
 from gateway.protocol.chat import ChatRequest, Message
 from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.commands import AddStudent, MoveStudent
@@ -31,12 +32,11 @@ from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import CallRecord
 from gateway.storage.sql_writer import SqlWriter
-from gateway.supervisor import answers_on
 from optimizer.rollout import Stage, Student
+from trainer.artifacts.predictor import answer
+from trainer.artifacts.registry import store
 from trainer.engines.vllm import command
-from trainer.predictor import answer
 from trainer.recipes import Example, Means, train_first
-from trainer.registry import store
 
 THINGS = {"printer": "hardware", "wifi": "network", "invoice": "billing", "password": "access"}
 STUDENT = "sorting-abcd-v1"

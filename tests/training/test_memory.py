@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import Generative
-from trainer.bases import Base
-from trainer.memory import NeverFits, Room, need_of, room, wait_for
+from trainer.training.bases import Base
+from trainer.training.memory import NeverFits, Room, need_of, room, wait_for
 
 GIB = 2**30
 SEVEN_BILLION = Base("x", "0" * 64, width=4096, vocabulary=32000, bytes=14 * GIB, parameters=7_000_000_000)

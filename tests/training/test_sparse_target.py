@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.storage.values import TokenThought
-from trainer.generative import Isotonic, fit_isotonic, raw_score
+from trainer.training.generative import Isotonic, fit_isotonic, raw_score
 from trainer.training.sparse import SparseTarget, aligned
 
 TEACHER = [0.42, 0.25, 0.13, 0.09, 0.06, 0.03, 0.02]

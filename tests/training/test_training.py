@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from gateway.config import Distillation, Generative, Preferences
-from trainer.artifact import ArtifactRefused, load
-from trainer.predictor import answer
+from trainer.artifacts.artifact import ArtifactRefused, load
+from trainer.artifacts.predictor import answer
+from trainer.artifacts.registry import store
 from trainer.recipes import CannotLearn, Example, Means, train_first
-from trainer.registry import store
 
 THINGS = ("printer", "wifi", "invoice", "password")
 QUEUES = ("hardware", "network", "billing", "access")
@@ -34,7 +34,7 @@ def train(recipe: str, examples: list[Example], how: Generative, workspace: Path
 
 
 def test_packed_rows_do_not_see_each_other(torch, base) -> None:
-    from trainer import bases
+    from trainer.training import bases
     from trainer.training.models import load as load_model
     from trainer.training.objectives import Reader, plain_loss
     from trainer.training.rows import TokenRow
@@ -181,7 +181,7 @@ def _as_base(artifact, tmp_path: Path) -> Path:
 
 def test_distilling_from_captured_alternatives(torch, base, tmp_path) -> None:
     from gateway.storage.values import TokenThought
-    from trainer import bases
+    from trainer.training import bases
     from trainer.training.alphabet import Alphabet
     from trainer.training.models import load as load_model
 

@@ -155,7 +155,7 @@ async def test_a_killed_worker_loses_nothing_that_was_answered_and_comes_back(
 
 def test_workers_that_cannot_start_are_given_up() -> None:
     failing = [sys.executable, "-c", "print('the reason', flush=True); raise SystemExit(1)"]
-    parent = f"import sys; from gateway.workers import Workers; sys.exit(Workers(2, {failing!r}, 1.0).run())"
+    parent = f"import sys; from gateway.processes.workers import Workers; sys.exit(Workers(2, {failing!r}, 1.0).run())"
     done = subprocess.run(
         [sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from gateway.errors import Unavailable
 from trainer.engines.batching import Reply
-from trainer.generative import Generative, raw_score
+from trainer.training.generative import Generative, raw_score
 
 _LOAD_S, _ANSWER_S = 120.0, 120.0
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import NotFound, Unavailable
-from trainer.artifact import Artifact, ArtifactRefused, load, valid_student
-from trainer.predictor import Ranked, answer
+from trainer.artifacts.artifact import Artifact, ArtifactRefused, load, valid_student
+from trainer.artifacts.predictor import Ranked, answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 from gateway.errors import Unavailable
-from trainer.artifact import Artifact, ArtifactRefused, load, valid_student
-from trainer.bases import BaseRefused, check
+from trainer.artifacts.artifact import Artifact, ArtifactRefused, load, valid_student
 from trainer.engines.backend import Backend
 from trainer.engines.batching import Reply, unknown
-from trainer.generative import Generative
+from trainer.training.bases import BaseRefused, check
+from trainer.training.generative import Generative
 
 
 class Generators:

@@ -21,10 +21,10 @@ from msgspec import Struct
 from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.protocol.body import decode_object, typed
 from gateway.storage.home import Home
-from trainer.artifact import ArtifactRefused, load
-from trainer.bases import BaseRefused, check
+from trainer.artifacts.artifact import ArtifactRefused, load
 from trainer.engines.asgi import Application, Response, serve_on
-from trainer.generative import Generative
+from trainer.training.bases import BaseRefused, check
+from trainer.training.generative import Generative
 
 _TOGETHER = 16
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.storage.home import Home
-from trainer.bases import BaseRefused, check
+from trainer.training.bases import BaseRefused, check
 
 MODULE = "vllm.entrypoints.openai.api_server"
 ENVIRONMENT = {

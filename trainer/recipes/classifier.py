@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from gateway.encoder import Encoder, EncoderRefused, load
-from trainer.artifact import MAX_ANSWERS, Parameters
-from trainer.features import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary
+from trainer.artifacts.artifact import MAX_ANSWERS, Parameters
+from trainer.features.terms import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.linear import Array, Labels, fit_head
 
@@ -99,7 +99,7 @@ class _Classifier:
 
 
 def _matrix(texts: Sequence[str], vocabulary: Vocabulary, idf: Floats, encoder: Encoder | None) -> Any:
-    """The features of training: the very ones of serving (``trainer.predictor``)."""
+    """The features of training: the very ones of serving (``trainer.artifacts.predictor``)."""
     from scipy.sparse import csr_matrix, hstack
 
     terms = sparse_rows(texts, vocabulary, idf)

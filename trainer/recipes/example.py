@@ -9,9 +9,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.storage.values import TokenThought
-from trainer.artifact import Parameters
-from trainer.extraction import Extraction
-from trainer.generative import Generative
+from trainer.artifacts.artifact import Parameters
+from trainer.features.extraction import Extraction
+from trainer.training.generative import Generative
 
 SAME, DIFFERS = -1, -2
 Tick = Callable[[float, str], None]

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct
 
-from trainer.extraction import Closed, Extraction
-from trainer.features import Floats, learn_vocabulary
-from trainer.layout import Layout, NoLayout, learn_layout
+from trainer.features.extraction import Closed, Extraction
+from trainer.features.layout import Layout, NoLayout, learn_layout
+from trainer.features.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
+from trainer.features.terms import Floats, learn_vocabulary
 from trainer.recipes.classifier import sparse_rows
 from trainer.recipes.example import DIFFERS, SAME, CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.linear import Array, Head, Labels, fit_head
-from trainer.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
 
 _LEAST_ROWS = 50
 _MAX_TERMS = 60_000

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.features import Floats
+from trainer.features.terms import Floats
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

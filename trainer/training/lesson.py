@@ -17,10 +17,10 @@ import msgspec
 
 from gateway.config import Generative as Plan
 from optimizer.scorers import agrees
-from trainer import bases, memory
-from trainer.generative import Generation, Generative, fit_isotonic, raw_score
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
+from trainer.training import bases, memory
 from trainer.training.alphabet import Alphabet
+from trainer.training.generative import Generation, Generative, fit_isotonic, raw_score
 from trainer.training.loop import Pace, Progress, fit
 from trainer.training.models import CannotLoad, Speaker, adapted, load, rule_of_thumb, write
 from trainer.training.objectives import Distiller, answers_objective

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 import torch
 
-from trainer.bases import Base
-from trainer.generative import ADAPTER_FILES, WHOLE_FILES, Adapt, Frame
+from trainer.training.bases import Base
+from trainer.training.generative import ADAPTER_FILES, WHOLE_FILES, Adapt, Frame
 
 Tensor = Any
 Precision = Literal["auto", "bf16", "fp32"]

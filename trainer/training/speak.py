@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from msgspec import Struct
 
-from trainer.bases import check
-from trainer.generative import Generation, Generative, raw_score
+from trainer.training.bases import check
+from trainer.training.generative import Generation, Generative, raw_score
 from trainer.training.models import Speaker, grown, padded, quiet
 
 _TOGETHER = 32

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.features import Floats, Vocabulary, features
-from trainer.layout import Layout, Spot
-from trainer.tagging import columns_of, decode, log_probabilities, token_terms, tokens
+from trainer.features.layout import Layout, Spot
+from trainer.features.tagging import columns_of, decode, log_probabilities, token_terms, tokens
+from trainer.features.terms import Floats, Vocabulary, features
 
 
 @dataclass(frozen=True, slots=True)

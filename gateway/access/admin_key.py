@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.keys import digest_of, new_key
+from gateway.access.keys import digest_of, new_key
 from gateway.storage.home import Home
 
 VARIABLE = "UNDERSTUDY_ADMIN_KEY"

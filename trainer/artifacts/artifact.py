@@ -24,11 +24,11 @@ from msgspec import Meta, Struct
 
 from gateway.encoder import Encoder, EncoderRefused
 from gateway.encoder import load as load_encoder
-from trainer.bases import BaseRefused, check_files, hash_of
-from trainer.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
-from trainer.features import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
-from trainer.generative import Generation, Generative
-from trainer.layout import Layout
+from trainer.features.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
+from trainer.features.layout import Layout
+from trainer.features.terms import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
+from trainer.training.bases import BaseRefused, check_files, hash_of
+from trainer.training.generative import Generation, Generative
 
 FORMAT = 1
 MANIFEST, MODEL, VOCABULARY = "manifest.json", "model.safetensors", "vocabulary.json"

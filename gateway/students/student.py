@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import errors
-from gateway.asking import Asker
 from gateway.context import Exchange
 from gateway.masking import mask, unmask
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
@@ -13,6 +12,7 @@ from gateway.protocol.assemble import split
 from gateway.protocol.chat import last_user_text
 from gateway.providers.classifier import CPU_HEADER, ENGINE_HEADER, confidence_of
 from gateway.providers.codec import AttemptFailed
+from gateway.upstreams.asking import Asker
 from optimizer.routing.attempts import Failure
 from optimizer.routing.plan import Rung
 

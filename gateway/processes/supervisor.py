@@ -2,7 +2,7 @@
 
 The supervisor does no work of its own, so that it does not die of it. Children run in sessions of their own:
 Ctrl-C reaches the supervisor alone, which then stops them one after the other, the ingester last, so that the
-spool is emptied. They are killed by the kernel when the supervisor is (:mod:`gateway.child`).
+spool is emptied. They are killed by the kernel when the supervisor is (:mod:`gateway.processes.child`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from gateway import child as child_module
+from gateway.processes import child as child_module
 from gateway.storage.home import Home
 
 POLL_S = 0.1

@@ -20,11 +20,12 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway import batch_lines, errors
-from gateway.batch_lines import Line, Outputs
+from gateway import errors
+from gateway.access.keys import principal_of_key, principal_of_yaml_key
+from gateway.client_data import batch_lines
+from gateway.client_data.batch_lines import Line, Outputs
 from gateway.context import Principal
 from gateway.errors import GatewayError
-from gateway.keys import principal_of_key, principal_of_yaml_key
 from gateway.live import Live
 from gateway.runtime import Runtime
 from gateway.storage.commands import Refused, WriterAway

@@ -22,13 +22,22 @@ from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Run
 from optimizer.rollout import Stage, Student
-from trainer.artifact import FORMAT, Artifact, ArtifactRefused, EncoderRef, Manifest, Parameters, load, save
+from trainer.artifacts.artifact import (
+    FORMAT,
+    Artifact,
+    ArtifactRefused,
+    EncoderRef,
+    Manifest,
+    Parameters,
+    load,
+    save,
+)
 from trainer.certify import Issuer, Lineage, code_version
 from trainer.evaluate import Exam
-from trainer.extraction import Extraction
-from trainer.generative import Generative
+from trainer.features.extraction import Extraction
 from trainer.planner import scope_of
 from trainer.recipes import Trained
+from trainer.training.generative import Generative
 
 _UNNAMED = re.compile(r"[^A-Za-z0-9._-]")
 

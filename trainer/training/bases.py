@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from trainer.generative import ADAPTER_FILES, Generation
+from trainer.training.generative import ADAPTER_FILES, Generation
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _UNSAFE = frozenset(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainer.features import MAX_TEXT, Floats
-from trainer.layout import Spot
+from trainer.features.layout import Spot
+from trainer.features.terms import MAX_TEXT, Floats
 
 Array = npt.NDArray[np.float64]
 _TOKEN = re.compile(r"\w+|[^\w\s]")

@@ -19,7 +19,7 @@ from gateway.api.realtime import realtime_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
-from gateway.batches import BatchRunner, Once
+from gateway.client_data.batches import BatchRunner, Once
 from gateway.live import Live
 from gateway.stages.record import Record
 from gateway.storage.commands import WriterAway
@@ -27,7 +27,7 @@ from gateway.storage.files import FileStore
 from gateway.storage.home import Home
 from gateway.storage.writers import open_writer
 from gateway.surface import Surface
-from gateway.upstream import Upstream
+from gateway.upstreams.upstream import Upstream
 from gateway.webhooks import Deliveries
 
 _SWEEP_S = 60.0

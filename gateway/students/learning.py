@@ -14,7 +14,6 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gateway import errors
-from gateway.asking import Asker
 from gateway.context import Exchange
 from gateway.money.accounting import Accountant
 from gateway.providers.codec import AttemptFailed, failed
@@ -25,6 +24,7 @@ from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
+from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung

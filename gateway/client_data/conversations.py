@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway import errors
-from gateway.client_state import ClientStates, ConversationState
+from gateway.client_data.client_state import ClientStates, ConversationState
 from gateway.protocol.responses_items import chat_messages, with_ids
 
 MOST_AT_ONCE = 20

@@ -1,4 +1,4 @@
-"""``python -m gateway.workers``: several gateway processes behind one port (``understudy serve --workers N``).
+"""``python -m gateway.processes.workers``: several gateways behind one port (``understudy serve --workers N``).
 
 Each worker listens for itself with SO_REUSEPORT, so the kernel spreads connections over those that are there, and
 one that dies takes no others with it. This parent holds the port without listening, starts a worker again that
@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from gateway.supervisor import CHILD, SETTLED_S, restart_delay
+from gateway.processes.supervisor import CHILD, SETTLED_S, restart_delay
 from gateway.telemetry.logs import setup_logging
 
 _log = logging.getLogger("understudy.workers")

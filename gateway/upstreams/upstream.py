@@ -1,4 +1,4 @@
-"""The only file that knows how providers are reached; ``gateway.http1`` beside it moves the bytes.
+"""The only file that knows how providers are reached; ``gateway.upstreams.http1`` beside it moves the bytes.
 
 Calls with a known body go over the lean client. aiohttp carries what is rare: bodies that are streamed up, and
 health checks. Neither follows redirects or reads proxies from the environment, and TLS is always verified.
@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway import errors, http1
-from gateway.addresses import AddressRefused, Checked, check_literal, literal, permitted
+from gateway import errors
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
+from gateway.upstreams import http1
+from gateway.upstreams.addresses import AddressRefused, Checked, check_literal, literal, permitted
 
 LARGEST_ANSWER = 32 * 1024 * 1024
 _MOST_WRITTEN = 256

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainer.artifact import Parameters
-from trainer.extraction import Extraction, extract
-from trainer.features import EMBEDDING_SCALE, features
-from trainer.generative import Generative
+from trainer.artifacts.artifact import Parameters
+from trainer.features.extraction import Extraction, extract
+from trainer.features.terms import EMBEDDING_SCALE, features
+from trainer.training.generative import Generative
 
 TOP = 5
 Ranked = tuple[tuple[str, float], ...]

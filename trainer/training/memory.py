@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.config import Generative
-from trainer.bases import Base
+from trainer.training.bases import Base
 
 _LEAST = 256 * 1024 * 1024
 _FLOATS_PER_TOKEN = 40

@@ -1,0 +1,1 @@
+"""Who may come in: virtual keys and the admin's."""

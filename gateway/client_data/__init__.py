@@ -1,0 +1,1 @@
+"""What clients leave here between calls: files, batches, stored responses, conversations."""

@@ -1,0 +1,1 @@
+"""The processes of one installation: who starts, restarts and ends whom."""

@@ -1,0 +1,1 @@
+"""Students as the gateway sees them: asked, compared, watched."""

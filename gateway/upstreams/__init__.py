@@ -1,0 +1,1 @@
+"""How providers are reached: the only sockets that lead outside."""

@@ -1,0 +1,1 @@
+"""Students on disk, by name, and at work."""

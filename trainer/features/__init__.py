@@ -1,0 +1,1 @@
+"""What a student without a language model reads in a text, and writes as an answer."""
