@@ -39,6 +39,7 @@ from gateway.client_data.data_side import DataSide
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.incidents import Incidents
+from gateway.judges import Judges
 from gateway.live import Live
 from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
@@ -107,6 +108,7 @@ class _Parts:
     admin_digest: str
     sharing: Sharing
     semantic: Semantic
+    judges: Judges
 
 
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
@@ -122,7 +124,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     parts = _parts(home, policies, env, config, admin_digest, sharing)
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
-    surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate)
+    surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate, parts.judges)
     states, who = (
         ClientStates(parts.live, load_cipher(home), bus=sharing.bus),
         partial(_authenticator, parts.live),
@@ -165,7 +167,7 @@ def _parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
-        sharing=sharing, semantic=Semantic(rng, time.monotonic),
+        sharing=sharing, semantic=Semantic(rng, time.monotonic), judges=Judges(),
     )  # fmt: skip
 
 
@@ -174,7 +176,7 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     parts.metrics.add(SchemaGauges(schemas))
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
     cache = Cache(parts.sharing.answers, semantic=parts.semantic)
-    inner: list[Stage] = [Guard(), cache, Assign(), Route(parts.rng, parts.observations)]
+    inner: list[Stage] = [Guard(parts.judges), cache, Assign(), Route(parts.rng, parts.observations)]
     return fold([parts.record, *before, *inner], dispatch)
 
 

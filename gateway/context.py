@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.config import Task
+from gateway.guardrails import Scene
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.chat import ChatRequest, Usage
 from gateway.runtime import Runtime
@@ -95,6 +96,8 @@ class Exchange:
     """``guardrail:action``, and ``:shadow`` where nothing was done about it."""
     findings: list[Finding] = field(default_factory=list)
     placeholders: dict[str, str] = field(default_factory=dict)
+    scene: Scene | None = None
+    """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""
     # cache
     cache: str = ""  # hit | semantic | miss | ""
     # account

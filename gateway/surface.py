@@ -21,6 +21,7 @@ from gateway.config import CandidateRef
 from gateway.config import Surface as SurfaceSettings
 from gateway.context import Answer, Exchange
 from gateway.errors import GatewayError
+from gateway.judges import Judges
 from gateway.pipeline import Handler, Stage, fold
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.providers import ClassifierProvider
@@ -30,7 +31,8 @@ from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, ProviderKeys
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
-from gateway.stages.guard_request import closed, guards_for, masked_prose
+from gateway.stages.guard_prose import masked_prose
+from gateway.stages.guard_request import closed, guards_for
 from gateway.storage.records import Attempt
 from gateway.upstreams.upstream import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
@@ -38,6 +40,9 @@ from optimizer.routing.plan import Candidate, Plan, Rung
 
 Ask = Callable[[Exchange, Rung], Awaitable[Answer]]
 """One attempt at one candidate. Raises AttemptFailed."""
+
+Here = Callable[[Exchange, Judges], Awaitable[WholeAnswer]]
+"""An answer that needs no provider."""
 
 PROSE = frozenset({"input", "prompt", "instructions"})
 """The fields of a request that hold what a person wrote."""
@@ -92,9 +97,11 @@ class PassedStream:
 class Surface:
     """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is."""
 
-    def __init__(self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate) -> None:
-        self._before = list(stages)
-        self._stages = [*stages, GuardTexts(), Place()]
+    def __init__(
+        self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate, judges: Judges
+    ) -> None:
+        self._before, self._judges = list(stages), judges
+        self._stages = [*stages, GuardTexts(judges), Place()]
         self._keys, self._rng, self._gate = keys, rng, gate
 
     async def run(self, exchange: Exchange, ask: Ask) -> Answer:
@@ -102,11 +109,11 @@ class Surface:
         handler: Handler = fold(self._stages, partial(self._walk, ask=ask))
         return await handler(exchange)
 
-    async def run_here(self, exchange: Exchange, answer: Callable[[Exchange], WholeAnswer]) -> Answer:
+    async def run_here(self, exchange: Exchange, answer: Here) -> Answer:
         """``answer``, behind the stages that every call passes, and without a provider."""
 
         async def here(exchange: Exchange) -> Answer:
-            return answer(exchange)
+            return await answer(exchange, self._judges)
 
         return await fold(self._before, here)(exchange)
 
@@ -190,13 +197,17 @@ class Surface:
 class GuardTexts:
     """The guardrails of a request without messages: blocks its texts, or masks them before they go out."""
 
+    def __init__(self, judges: Judges) -> None:
+        self._judges = judges
+
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         if exchange.runtime.config.guardrails:
-            closed(exchange, lambda: guard_texts(exchange))
+            with closed(exchange):
+                await guard_texts(exchange, self._judges)
         return await inner(exchange)
 
 
-def guard_texts(exchange: Exchange) -> None:
+async def guard_texts(exchange: Exchange, judges: Judges) -> None:
     guards = guards_for(exchange)
     if exchange.endpoint == "realtime" and not all(guard.shadow for guard in guards.values()):
         raise errors.BadRequest(
@@ -205,7 +216,7 @@ def guard_texts(exchange: Exchange) -> None:
             param="model", code="guardrails_cannot_apply",
         )  # fmt: skip
     prose = {name: value for name, value in exchange.body.items() if name in PROSE}
-    masked = masked_prose(exchange, guards, prose)
+    masked = await masked_prose(exchange, guards, prose, judges)
     if masked is not None:
         exchange.body = {**exchange.body, **masked}
         exchange.placeholders = {}  # what comes back is no text with placeholders

@@ -22,7 +22,7 @@ from gateway.protocol.body import decode_object
 from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest
 from gateway.providers.failures import nonsense, object_in
-from gateway.surface import Surface, address, usage_of
+from gateway.surface import Here, Surface, address, usage_of
 from optimizer.routing.plan import Rung
 
 encode = msgspec.json.encode
@@ -38,7 +38,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """Changes the provider's answer in place into what this client asked for. Raises ValueError for junk."""
     shown: str = ""
     """The model's name as the client wrote it; "" when it wrote none."""
-    here: Callable[[Exchange], WholeAnswer] | None = None
+    here: Here | None = None
     """Answers without a provider."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from gateway.guardrails.verdict import Scope
+from gateway.guardrails.asking import Helpers
+from gateway.guardrails.verdict import ALLOW, Direction, Scope, Verdict
 
 WHOLE = 1 << 30
 """The reach of a guardrail that judges an answer only as a whole: it says *wait* until the text is final."""
@@ -24,6 +26,24 @@ Category = Literal[
 """The categories of OpenAI's moderation API."""
 
 
+class Scene(Struct, frozen=True):
+    """What a text stands in: the body of its request, and every text of it with its place. Of an answer it is the
+    request as the provider saw it, placeholders and all."""
+
+    body: Mapping[str, Any]
+    said: tuple[tuple[Place, str], ...]
+
+    def texts(self, *places: Place) -> list[str]:
+        return [text for place, text in self.said if place in places]
+
+
+class Rating(Struct, frozen=True):
+    """How likely a text is (0 to 1) to be of a category, and whether that is enough to say that it is."""
+
+    score: float
+    hit: bool
+
+
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):
     """A guardrail's own test, run by ``understudy check``: what it has to say to ``text`` in ``direction``.
     ``becomes``: the text that passes on after mask or rewrite."""
@@ -39,6 +59,8 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``shadow``: what it would do is recorded and not done. ``on_error``: what becomes of a text when the guardrail
     itself fails. ``keys`` are names or ids.
+    ``timeout_ms`` and ``parallel``: how long it may wait for whom it asks (:attr:`asks`), and how many such questions
+    are on their way at once; a question that is late counts as a failure of the guardrail.
     ``category``: under what ``/v1/moderations`` tells a find when it is answered here; None: the guardrail's name.
     """
 
@@ -48,6 +70,8 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: list[str] = []
     tasks: list[str] = []
     on_error: Literal["block", "allow"] = "block"
+    timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 2_000
+    parallel: Annotated[int, Meta(ge=1, le=1_024)] = 32
     category: Category | None = None
     tests: list[Trial] = []
 
@@ -69,3 +93,67 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def changes_answers(self) -> bool:
         """Whether it may mask or rewrite in an answer. A stream then stays behind by its ``reach``."""
         return False
+
+    @property
+    def stops(self) -> bool:
+        """Whether it may stop or change a text, rather than only record."""
+        return not self.shadow and getattr(self, "action", "block") != "flag"
+
+    # ------------------------------------------------------------------ what depends on the rest of the request
+    @property
+    def needs_scene(self) -> bool:
+        """Whether ``check_in`` is called in place of ``check``."""
+        return False
+
+    def check(self, text: str, direction: Direction, *, final: bool = True) -> Verdict:
+        """What it says about a text by itself, at once: no waiting, time linear in the text. ``final``: nothing more
+        will be streamed after it."""
+        return ALLOW
+
+    def check_in(self, scene: Scene, text: str, direction: Direction, *, final: bool = True) -> Verdict:
+        """What it says about a text in the light of its request."""
+        return self.check(text, direction, final=final)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether ``prepared`` changes requests."""
+        return False
+
+    def prepared(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A masked chat request as it is to go on. The same body always becomes the same: caches stand behind."""
+        return body
+
+    # ------------------------------------------------------------------ what takes others to answer
+    @property
+    def asks(self) -> bool:
+        """Whether it asks others (a model's process, a provider, a webhook) about what ``check`` has let pass."""
+        return False
+
+    @property
+    def asks_outside(self) -> bool:
+        """Whether those are on other machines: they are shown texts as masked as the provider's."""
+        return False
+
+    @property
+    def asks_to_change(self) -> bool:
+        """Whether ``ask`` may mask or rewrite in requests."""
+        return False
+
+    @property
+    def asked_reach(self) -> int:
+        """Characters of a streamed answer that are asked about together; ``WHOLE``: all of it, at its end; 0: none."""
+        return 0
+
+    def asks_about(self, text: str, direction: Direction) -> bool:
+        """Whether a text is worth asking about: a cheap look, so that clean text costs nothing."""
+        return True
+
+    async def ask(
+        self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene
+    ) -> list[Verdict]:
+        """What it says about each text once others were asked. Whatever it raises is a failure of the guardrail."""
+        return [ALLOW] * len(texts)
+
+    async def rated(self, texts: Sequence[str], helpers: Helpers) -> list[dict[str, Rating]] | None:
+        """For each text what it is by the moderation API's categories; None: it finds or does not find, no more."""
+        return None

@@ -10,7 +10,7 @@ from gateway.guardrails import GuardrailSettings, Trial
 from gateway.guardrails.verdict import changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
-from gateway.policy.reading import Path, Problem
+from gateway.policy.reading import Path, Problem, Source
 
 _ANSWERS = frozenset({"output", "tool_arguments"})
 
@@ -20,6 +20,8 @@ class View(Protocol):
 
     @property
     def config(self) -> Config: ...
+    @property
+    def source(self) -> Source: ...
     @property
     def unclean(self) -> set[Path]: ...
     def names(self, section: str) -> list[str]: ...
@@ -37,6 +39,12 @@ def guardrails(view: View) -> Iterator[Problem]:
             if task not in tasks:
                 hint = did_you_mean(task, tasks)
                 yield view.problem((*path, "tasks", index), f"no task is named '{task}'.", hint)
+        if not guard.asks:
+            raw = view.source.data.get("guardrails", {}).get(name, {})
+            for setting in ("timeout_ms", "parallel"):
+                if isinstance(raw, dict) and setting in raw:
+                    message = "this guardrail asks nobody, so there is nothing to bound."
+                    yield view.problem((*path, setting), message, "Leave it out.")
         for index, trial in enumerate(guard.tests):
             why = failure(guard, trial)
             if why:

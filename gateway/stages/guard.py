@@ -6,17 +6,24 @@ are put back, in whole answers and in streams, tool calls included. A guardrail 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from gateway.context import Answer, Exchange, WholeAnswer
+from gateway.guardrails import Scene
 from gateway.guardrails.verdict import Verdict, changed
+from gateway.judges import Judges
 from gateway.masking import Masker, unmask
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
-from gateway.stages.guard_request import Guards, closed, guards_for, judged, masked_prose, settle
+from gateway.stages.guard_asked_stream import AskedStream
+from gateway.stages.guard_asking import Asking
+from gateway.stages.guard_prose import masked_prose
+from gateway.stages.guard_request import Guards, closed, guards_for, judged, settle
 from gateway.stages.guard_stream import Channel, GuardedStream, is_json, map_delta
-from gateway.stages.guard_texts import dicts, said_by
+from gateway.stages.guard_texts import dicts, said_by, said_in
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
@@ -25,38 +32,52 @@ _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_ke
 class Guard:
     """The stage. Raises BadRequest ``guardrail_blocked``, or Unavailable when a guardrail itself fails."""
 
+    def __init__(self, judges: Judges | None = None) -> None:
+        self._judges = judges if judges is not None else Judges()
+
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         if not exchange.runtime.config.guardrails:
             return await inner(exchange)
-        guards = closed(exchange, lambda: guards_for(exchange))
-        closed(exchange, lambda: check_request(exchange, guards))
+        judges = self._judges
+        with closed(exchange):
+            guards = guards_for(exchange)
+            await check_request(exchange, guards, judges)
         answer = await inner(exchange)
         in_json = _wants_json(exchange.request)
         if not isinstance(answer, WholeAnswer):
-            return GuardedStream(answer, exchange, guards, content_is_json=in_json)
-        whole = answer
-        return closed(exchange, lambda: check_answer(exchange, guards, whole, content_is_json=in_json))
+            asking = {name: guard for name, guard in guards.items() if guard.asks and guard.asked_reach}
+            stream = AskedStream(answer, exchange, asking, judges) if asking else answer
+            return GuardedStream(stream, exchange, guards, content_is_json=in_json)
+        with closed(exchange):
+            return await check_answer(exchange, guards, answer, judges, content_is_json=in_json)
 
 
-def check_request(exchange: Exchange, guards: Guards) -> None:
-    """Judges every text of the request, and masks body and typed request when a guardrail asks for it."""
+async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> None:
+    """Judges every text of the request, masks body and typed request when a guardrail asks for it, and has the
+    guardrails prepare it that do."""
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
-    masked = masked_prose(exchange, guards, prose)
-    if masked is None:
+    masked = await masked_prose(exchange, guards, prose, judges)
+    new = prose if masked is None else masked
+    for guard in guards.values():
+        if guard.prepares and not guard.shadow:
+            new = guard.prepared(new)
+    if new is prose:
         return
+    if exchange.scene is not None:
+        exchange.scene = Scene(new, tuple(said_in(new)))
     model = exchange.request.model
     identity = {name: value for name, value in exchange.body.items() if name in _IDENTITY}
-    exchange.body = {**masked, **identity}
+    exchange.body = {**new, **identity}
     exchange.request = msgspec.convert(exchange.body, ChatRequest)
     assert exchange.request.model == model
 
 
-def check_answer(
-    exchange: Exchange, guards: Guards, answer: WholeAnswer, *, content_is_json: bool
+async def check_answer(
+    exchange: Exchange, guards: Guards, answer: WholeAnswer, judges: Judges, *, content_is_json: bool
 ) -> WholeAnswer:
     """Judges a whole answer, changes what is to be changed, and puts the client's own values back into it."""
     choices = answer.data.get("choices")
-    changes = _judged_answer(exchange, guards, answer)
+    changes = await _judged_answer(exchange, guards, answer, judges)
     values = exchange.placeholders
     if not values and not changes:
         return answer
@@ -80,9 +101,11 @@ def check_answer(
     return WholeAnswer(data, answer_text(data), answer.finish_reason, answer.usage)
 
 
-def _judged_answer(exchange: Exchange, guards: Guards, answer: WholeAnswer) -> dict[str, list[Verdict]]:
+async def _judged_answer(
+    exchange: Exchange, guards: Guards, answer: WholeAnswer, judges: Judges
+) -> dict[str, list[Verdict]]:
     """What is to be changed, by text. Raises BadRequest for what is blocked."""
-    messages = [choice.get("message") for choice in dicts(answer.data.get("choices"))]
+    messages: list[Any] = [choice.get("message") for choice in dicts(answer.data.get("choices"))]
     said = [one for message in messages if isinstance(message, dict) for one in said_by(message)]
     changes: dict[str, list[Verdict]] = {}
     for name, guard in guards.items():
@@ -92,6 +115,11 @@ def _judged_answer(exchange: Exchange, guards: Guards, answer: WholeAnswer) -> d
             if guard.reads(place)
         ]
         settle(exchange, name, guard, verdicts, "out", changes)
+    asking = {name: guard for name, guard in guards.items() if guard.asks and guard.asked_reach}
+    if asking:
+        async with Asking(exchange, asking, "out", judges) as questions:
+            questions.start(said)
+            await questions.settle(changes)
     return changes
 
 

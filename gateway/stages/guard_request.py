@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guardrails import Guardrail, GuardrailSettings, Place
 from gateway.guardrails.verdict import ALLOW, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
-from gateway.masking import Masker, map_texts
+from gateway.masking import Masker
 from gateway.stages.assign import task_of
-from gateway.stages.guard_texts import Said, joined_turns, said_in
 
-T = TypeVar("T")
 Guards = Mapping[str, GuardrailSettings]
 _SAMPLE = 160  # characters of a text that an incident shows
 
@@ -54,23 +52,6 @@ def _task(exchange: Exchange) -> str:
     return task.name if task is not None else ""
 
 
-def masked_prose(exchange: Exchange, guards: Guards, prose: dict[str, Any]) -> dict[str, Any] | None:
-    """Judges every text of ``prose`` (a request, or what of it is prose), notes what was found, and returns it
-    masked and rewritten: None when it may go as it is. Raises BadRequest for what is blocked."""
-    said = said_in(prose)
-    joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
-    changes: dict[str, list[Verdict]] = {}
-    for name, guard in guards.items():
-        texts: Iterable[Said] = [one for one in said if guard.reads(one[0])]
-        verdicts = [(place, text, judged(exchange, name, guard, text, "in")) for place, text in texts]
-        if joined and guard.scope == "untrusted" and guard.reads("input"):
-            whole = judged(exchange, name, guard, joined, "in")
-            if whole.action in ("flag", "block"):  # nothing can be cut out of what nobody sent
-                verdicts.append(("input", joined, whole))
-        settle(exchange, name, guard, verdicts, "in", changes)
-    return _changed(exchange, prose, said, changes) if changes else None
-
-
 def settle(
     exchange: Exchange,
     name: str,
@@ -95,19 +76,6 @@ def settle(
             changes.setdefault(text, []).append(verdict)
 
 
-def _changed(
-    exchange: Exchange, prose: dict[str, Any], said: list[Said], changes: Mapping[str, list[Verdict]]
-) -> dict[str, Any]:
-    masker = Masker()
-    for _, text in said:
-        masker.reserve(text)
-    new: dict[str, Any] = map_texts(
-        prose, lambda text: changed(text, changes[text], masker) if text in changes else text
-    )
-    exchange.placeholders = masker.values
-    return new
-
-
 def judged(
     exchange: Exchange,
     name: str,
@@ -119,14 +87,21 @@ def judged(
 ) -> Verdict:
     """What a guardrail says. One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
     try:
+        if guard.needs_scene and exchange.scene is not None:
+            return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
         return spelled_out(guard.check(text, direction, final=final), text)
     except Exception as problem:
-        place: Place = "input" if direction == "in" else "output"
-        failed_open = guard.on_error == "allow" or guard.shadow
-        action = "error-allow" if failed_open else "error-block"
-        _note(exchange, Finding(name, action, place, shadow=guard.shadow, sample=""))
-        if failed_open:
-            return ALLOW
+        failed(exchange, name, guard, direction, problem)
+        return ALLOW
+
+
+def failed(exchange: Exchange, name: str, guard: Guardrail, direction: Direction, problem: Exception) -> None:
+    """Notes that a guardrail failed. Raises Unavailable unless its settings let the text pass."""
+    place: Place = "input" if direction == "in" else "output"
+    failed_open = guard.on_error == "allow" or guard.shadow
+    action = "error-allow" if failed_open else "error-block"
+    _note(exchange, Finding(name, action, place, shadow=guard.shadow, sample=""))
+    if not failed_open:
         raise guard_failed(problem) from problem
 
 
@@ -164,10 +139,11 @@ def guard_failed(problem: Exception) -> Unavailable:
     )
 
 
-def closed(exchange: Exchange, check: Callable[[], T]) -> T:
-    """``check``; what goes wrong in it and is no refusal of ours stops the call."""
+@contextmanager
+def closed(exchange: Exchange) -> Iterator[None]:
+    """What goes wrong inside and is no refusal of ours stops the call."""
     try:
-        return check()
+        yield
     except GatewayError:
         raise
     except Exception as problem:

@@ -143,7 +143,7 @@ class GuardedStream:
 
     # ------------------------------------------------------------------ judging
     def _judge_chunk(self, chunk: Chunk) -> None:
-        for at, part in _parts(chunk.data):
+        for at, part in delta_parts(chunk.data):
             final = bool(part.get("finish_reason"))
 
             def judge(channel: Channel, text: str, last: bool = final) -> str:
@@ -257,7 +257,8 @@ class GuardedStream:
                 self._ready.append(Chunk(data, chunk_text(data)))
 
 
-def _parts(data: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+def delta_parts(data: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """(index of the choice, choice) of what a chunk adds."""
     choices = data.get("choices")
     return [
         (part["index"] if isinstance(part.get("index"), int) else 0, part)

@@ -32,7 +32,7 @@ def said_in(prose: Mapping[str, Any]) -> list[Said]:
                 place = "system"
             elif name in _DOCUMENTS:
                 place = "context"
-            found += [(place, text) for text in texts_of(value)]
+            found += [(place, text) for text in texts_of({name: value})]
     return found
 
 

@@ -14,6 +14,7 @@ from gateway.errors import BadRequest
 from gateway.guardrails import GuardrailSettings, Injection
 from gateway.guardrails.injection import score
 from gateway.guardrails.plain import hidden, plain, variants
+from gateway.judges import Judges
 from gateway.stages.guard import Guard, check_request
 from gateway.surface import guard_texts
 
@@ -107,18 +108,18 @@ async def test_the_stage_blocks_what_users_and_tools_say_and_not_what_the_operat
         assert exchange.verdicts == ["attacks:block"]
 
 
-def test_a_flag_is_recorded_and_the_call_goes_on() -> None:
+async def test_a_flag_is_recorded_and_the_call_goes_on() -> None:
     guards = {"attacks": Injection(action="flag")}
     exchange = exchange_of(runtime_of(Config(guardrails=dict(guards))), text=ATTACK)
     body = exchange.body
-    check_request(exchange, guards)
+    await check_request(exchange, guards, Judges())
     assert exchange.verdicts == ["attacks:flag"] and exchange.body is body
 
 
-def test_requests_without_messages_are_flagged_too() -> None:
+async def test_requests_without_messages_are_flagged_too() -> None:
     guards = {"attacks": Injection(action="flag")}
     exchange = exchange_of(runtime_of(Config(guardrails=dict(guards))), {"input": [ATTACK]}, text="hello")
-    guard_texts(exchange)
+    await guard_texts(exchange, Judges())
     assert exchange.verdicts == ["attacks:flag"]
 
 

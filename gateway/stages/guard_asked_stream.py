@@ -1,0 +1,161 @@
+"""Streams before guardrails that ask others: text leaves only once they have judged it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.context import Chunk, ChunkStream, Exchange
+from gateway.errors import GatewayError
+from gateway.guardrails.guardrail import WHOLE
+from gateway.guardrails.verdict import Verdict, changed
+from gateway.judges import Judges
+from gateway.masking import Masker
+from gateway.protocol.assemble import chunk_text
+from gateway.stages.guard_asking import Asking
+from gateway.stages.guard_request import Guards, guard_failed
+from gateway.stages.guard_stream import Channel, delta_parts, map_delta, place_of
+
+
+@dataclass
+class _Text:
+    """One text of an answer. ``before``: the end of what has left; ``held``: what has not, its last ``fresh``
+    characters not yet judged; ``whole``: all of it, kept for those who only watch."""
+
+    before: str = ""
+    held: str = ""
+    fresh: int = 0
+    whole: str = ""
+    other: bool = False
+    """Whether ``held`` is no longer what its chunks say."""
+
+
+class AskedStream:
+    """A guardrail whose reach is a number of characters is asked about the last so many, each time half as many are
+    new; one that judges the whole is asked at the end, and all text waits until then. One that only flags, or is in
+    shadow, holds nothing back: it is asked about the whole, before the end."""
+
+    def __init__(self, inner: ChunkStream, exchange: Exchange, guards: Guards, judges: Judges) -> None:
+        self._inner, self._chunks = inner, aiter(inner)
+        self._exchange, self._guards, self._judges = exchange, guards, judges
+        self._windowed = {name: one for name, one in guards.items() if one.stops and one.asked_reach < WHOLE}
+        self._at_end = {name: one for name, one in guards.items() if name not in self._windowed}
+        self._until_end = any(guard.stops for guard in self._at_end.values())
+        self._watched = bool(self._at_end) and not self._until_end
+        reaches = [guard.asked_reach for guard in self._windowed.values()]
+        self._reach, self._step = max(reaches, default=0), max(1, min(reaches, default=2) // 2)
+        self._texts: dict[Channel, _Text] = {}
+        self._held: list[Chunk] = []
+        self._ready: deque[Chunk] = deque()
+        self._ended = False
+
+    def __aiter__(self) -> AskedStream:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        while not self._ready:
+            if self._ended:
+                raise StopAsyncIteration
+            try:
+                chunk: Chunk | None = await anext(self._chunks)
+            except StopAsyncIteration:
+                chunk, self._ended = None, True
+            try:
+                await self._take(chunk)
+            except GatewayError:
+                self._ended = True
+                raise
+            except Exception as problem:
+                self._ended = True
+                self._exchange.verdicts.append("error:block")
+                raise guard_failed(problem) from problem
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        self._ended = True
+        self._ready.clear()
+        await self._inner.aclose()
+
+    async def _take(self, chunk: Chunk | None) -> None:
+        """``chunk`` None: the end of the stream."""
+        over = chunk is None
+        if chunk is not None:
+            self._held.append(chunk)
+            for at, part in delta_parts(chunk.data):
+                map_delta(at, part["delta"], self._add)
+                over = over or bool(part.get("finish_reason"))
+        if self._windowed and (over or any(text.fresh >= self._step for text in self._texts.values())):
+            await self._judge_windows()
+        if chunk is None and self._at_end:
+            await self._judge_whole()
+        waiting = self._windowed and any(text.fresh for text in self._texts.values())
+        if chunk is None or not (waiting or self._until_end):
+            self._release()
+
+    def _add(self, channel: Channel, text: str) -> str:
+        place = place_of(channel)
+        if text and any(guard.reads(place) for guard in self._guards.values()):
+            found = self._texts.setdefault(channel, _Text())
+            found.held += text
+            found.fresh += len(text)
+            if self._watched:
+                found.whole += text
+        return text
+
+    async def _judge_windows(self) -> None:
+        windows: dict[Channel, tuple[str, int]] = {}
+        for channel, text in self._texts.items():
+            if text.fresh:
+                seen = text.before + text.held
+                start = max(0, len(seen) - text.fresh - self._reach)
+                windows[channel] = seen[start:], start - len(text.before)
+                text.fresh = 0
+        await self._judge(self._windowed, windows)
+
+    async def _judge_whole(self) -> None:
+        texts = {channel: text.whole if self._watched else text.held for channel, text in self._texts.items()}
+        await self._judge(self._at_end, {channel: (text, 0) for channel, text in texts.items()})
+
+    async def _judge(self, guards: Guards, windows: dict[Channel, tuple[str, int]]) -> None:
+        """``windows``: by channel what is asked about, and where in what is held it begins."""
+        changes: dict[str, list[Verdict]] = {}
+        async with Asking(self._exchange, guards, "out", self._judges) as questions:
+            questions.start([(place_of(channel), text) for channel, (text, _) in windows.items()])
+            await questions.settle(changes)
+        for channel, (text, start) in windows.items():
+            if text in changes:
+                self._change(self._texts[channel], changes[text], start)
+
+    def _change(self, text: _Text, verdicts: list[Verdict], start: int) -> None:
+        """Rewrites what is held. Of a find that has left in part, the rest goes."""
+        spans = [(a + start, b + start, what) for one in verdicts for a, b, what in one.changes]
+        kept = Verdict("rewrite", tuple((max(a, 0), b, what) for a, b, what in spans if b > 0))
+        text.held, text.other = changed(text.held, [kept], Masker()), True
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        if any(text.other for text in self._texts.values()):
+            held = [self._rewritten(chunk) for chunk in held]
+        self._ready.extend(held)
+        for text in self._texts.values():
+            text.before = (text.before + text.held)[-self._reach :] if self._reach else ""
+            text.held, text.other = "", False
+
+    def _rewritten(self, chunk: Chunk) -> Chunk:
+        """The first piece of a changed text carries all of it."""
+        choices: list[Any] = list(chunk.data.get("choices") or [])
+        for position, part in enumerate(choices):
+            if isinstance(part, dict) and isinstance(part.get("delta"), dict):
+                at = part["index"] if isinstance(part.get("index"), int) else 0
+                choices[position] = {**part, "delta": map_delta(at, part["delta"], self._instead)}
+        data = {**chunk.data, "choices": choices}
+        return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _instead(self, channel: Channel, said: str) -> str:
+        text = self._texts.get(channel)
+        if text is None or not text.other or not said:
+            return said
+        out, text.held = text.held, ""
+        text.before += out
+        return out

@@ -1,0 +1,88 @@
+"""Guardrails that ask others, all at the same time, each in its time box; settled in the order of the policies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+from gateway.context import Exchange
+from gateway.guardrails import Guardrail, Scene
+from gateway.guardrails.verdict import ALLOW, Direction, Verdict
+from gateway.judges import Judges
+from gateway.stages.guard_request import Guards, failed, settle
+from gateway.stages.guard_texts import Said
+
+Judged = list[tuple[Said, Verdict]]
+Changes = dict[str, list[Verdict]]
+_NOTHING = Scene({}, ())
+
+
+class Asking:
+    """The questions of one call in one direction; a context, so that none outlives it."""
+
+    def __init__(self, exchange: Exchange, guards: Guards, direction: Direction, judges: Judges) -> None:
+        self._exchange, self._guards, self._direction, self._judges = exchange, guards, direction, judges
+        self._asked: dict[str, asyncio.Task[Judged]] = {}
+
+    async def __aenter__(self) -> Asking:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._asked.values():
+            task.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+    def start(
+        self, said: Sequence[Said], joined: str = "", seen: dict[str, set[str]] | None = None, *,
+        outside: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Asks about ``said`` those that ask outside of this machine, or those that do not; None: all of them.
+        ``joined``: the user's turns as one text; ``seen``: what a guardrail has objected to already."""
+        for name, guard in self._guards.items():
+            if name in self._asked or (outside is not None and guard.asks_outside is not outside):
+                continue
+            known = (seen or {}).get(name, set())
+            wanted = self._wanted(guard, said, joined, known)
+            if wanted:
+                self._asked[name] = asyncio.create_task(self._ask(name, guard, wanted))
+
+    async def settle(self, changes: Changes, *, changing: bool | None = None) -> None:
+        """Waits for those that may change requests (``changing``), or for the others; None: for all of them. Adds to
+        ``changes``. Raises BadRequest for what is blocked, Unavailable when a guardrail failed."""
+        for name, guard in self._guards.items():
+            early = guard.asks_to_change and not guard.asks_outside
+            if changing is not None and early is not changing:
+                continue
+            task = self._asked.get(name)
+            if task is None:
+                continue
+            try:
+                found = await task
+            except Exception as problem:
+                failed(self._exchange, name, guard, self._direction, problem)
+                continue
+            verdicts = [(place, text, verdict) for (place, text), verdict in found]
+            settle(self._exchange, name, guard, verdicts, self._direction, changes)
+
+    def _wanted(self, guard: Guardrail, said: Sequence[Said], joined: str, known: set[str]) -> list[Said]:
+        """Each text once, at the first place where it stands."""
+        first: dict[str, Said] = {}
+        for one in said:
+            place, text = one
+            if text not in first and text not in known and guard.reads(place) and text.strip():
+                first[text] = one
+        if joined and guard.scope == "untrusted" and guard.reads("input") and joined not in known:
+            first.setdefault(joined, ("input", joined))
+        return [one for text, one in first.items() if guard.asks_about(text, self._direction)]
+
+    async def _ask(self, name: str, guard: Guardrail, wanted: list[Said]) -> Judged:
+        texts = [text for _, text in wanted]
+        verdicts = await self._judges.ask(
+            self._exchange, name, guard, texts, self._direction, self._exchange.scene or _NOTHING
+        )
+        if len(verdicts) != len(wanted):
+            raise ValueError(f"{len(verdicts)} verdicts about {len(wanted)} texts")
+        return [pair for pair in zip(wanted, verdicts, strict=True) if pair[1] != ALLOW]

@@ -1,0 +1,86 @@
+"""Every text of a request before all guardrails: those that answer at once first, then those that ask others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.context import Exchange
+from gateway.guardrails import Scene
+from gateway.guardrails.verdict import Verdict, changed
+from gateway.judges import Judges
+from gateway.masking import Masker, map_texts
+from gateway.stages.guard_asking import Asking
+from gateway.stages.guard_request import Guards, judged, settle
+from gateway.stages.guard_texts import Said, joined_turns, said_in
+
+Changes = dict[str, list[Verdict]]
+
+
+async def masked_prose(
+    exchange: Exchange, guards: Guards, prose: dict[str, Any], judges: Judges
+) -> dict[str, Any] | None:
+    """Judges every text of ``prose`` (a request, or what of it is prose), notes what was found, and returns it
+    masked and rewritten: None when it may go as it is. Raises BadRequest for what is blocked, Unavailable when a
+    guardrail failed."""
+    said = said_in(prose)
+    asking = {name: guard for name, guard in guards.items() if guard.asks}
+    if asking or any(guard.needs_scene for guard in guards.values()):
+        exchange.scene = Scene(prose, tuple(said))
+    joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
+    changes, seen = _at_once(exchange, guards, said, joined)
+    if not asking:
+        return _changed(exchange, prose, said, changes) if changes else None
+    async with Asking(exchange, asking, "in", judges) as inside:
+        inside.start(said, joined, seen, outside=False)
+        await inside.settle(changes, changing=True)
+        masked = _changed(exchange, prose, said, changes) if changes else None
+        if any(guard.asks_outside for guard in asking.values()):
+            shown = prose if masked is None else masked
+            exchange.scene = Scene(shown, tuple(said_in(shown)))
+            inside.start(said_in(shown), joined_turns(shown) if joined else "", seen, outside=True)
+        more: Changes = {}
+        await inside.settle(more, changing=False)
+    if not more:
+        return masked
+    return rewritten(prose if masked is None else masked, more, Masker())
+
+
+def _at_once(
+    exchange: Exchange, guards: Guards, said: list[Said], joined: str
+) -> tuple[Changes, dict[str, set[str]]]:
+    """What is to be changed, and by guardrail the texts it has objected to already: those are not asked about."""
+    changes: Changes = {}
+    seen: dict[str, set[str]] = {}
+    for name, guard in guards.items():
+        verdicts = [
+            (place, text, judged(exchange, name, guard, text, "in"))
+            for place, text in said
+            if guard.reads(place)
+        ]
+        if joined and guard.scope == "untrusted" and guard.reads("input"):
+            whole = judged(exchange, name, guard, joined, "in")
+            if whole.action in ("flag", "block"):  # nothing can be cut out of what nobody sent
+                verdicts.append(("input", joined, whole))
+        settle(exchange, name, guard, verdicts, "in", changes)
+        if guard.asks:
+            seen[name] = {text for _, text, verdict in verdicts if verdict.action in ("flag", "block")}
+    return changes, seen
+
+
+def _changed(
+    exchange: Exchange, prose: dict[str, Any], said: list[Said], changes: Mapping[str, list[Verdict]]
+) -> dict[str, Any]:
+    masker = Masker()
+    for _, text in said:
+        masker.reserve(text)
+    new = rewritten(prose, changes, masker)
+    exchange.placeholders = masker.values
+    return new
+
+
+def rewritten(prose: dict[str, Any], changes: Mapping[str, list[Verdict]], masker: Masker) -> dict[str, Any]:
+    new: dict[str, Any] = map_texts(
+        prose, lambda text: changed(text, changes[text], masker) if text in changes else text
+    )
+    return new
