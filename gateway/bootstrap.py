@@ -25,6 +25,7 @@ from gateway.api.chat import chat_lane
 from gateway.api.costs import costs
 from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.discovered import discovered_route
+from gateway.api.erasures import erasure_routes
 from gateway.api.explain import explain_routes
 from gateway.api.feedback import feedback_route
 from gateway.api.health import health_routes
@@ -38,6 +39,7 @@ from gateway.client_data.client_state import ClientStates
 from gateway.client_data.data_side import DataSide
 from gateway.config import Config
 from gateway.context import Principal
+from gateway.forgetting import Forgetting
 from gateway.incidents import Incidents
 from gateway.judges import Judges
 from gateway.live import Live
@@ -131,9 +133,11 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     )
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
-    app = build_app(
-        _routes(parts, pipeline, data, states), _lifespan(parts, data), chat_lane(pipeline, parts.live)
+    forgetting = Forgetting(
+        parts.live, parts.recent, states, sharing.answers, parts.semantic, parts.recorder
     )
+    routes = _routes(parts, pipeline, data, states, forgetting)
+    app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live))
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
 
@@ -181,7 +185,7 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
 
 
 def _routes(
-    parts: _Parts, pipeline: Handler, data: DataSide, states: ClientStates
+    parts: _Parts, pipeline: Handler, data: DataSide, states: ClientStates, forgetting: Forgetting
 ) -> list[ControllerRouterHandler]:
     live, who, shared = parts.live, _authenticator(parts.live), parts.sharing
     metrics = Gathered(parts.metrics, shared.bus, worker=shared.worker, group=shared.group)
@@ -198,13 +202,15 @@ def _routes(
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
             more=[
                 *explain_routes(live, parts.observations, parts.rng), *cache_routes(parts.semantic), costs, incidents,
-                discovered_route(parts.home),
+                discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
             ],
         ),
     ]  # fmt: skip
 
 
-def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    parts: _Parts, data: DataSide, forgetting: Forgetting
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     live = parts.live
 
     @asynccontextmanager
@@ -217,7 +223,7 @@ def _lifespan(parts: _Parts, data: DataSide) -> Callable[[Litestar], AbstractAsy
         parts.learner.start()
         data.start()
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
-        background = _background(_follow_database(live), _follow_policies(parts, asked), checks.run())
+        background = _background(_follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run())
         try:
             yield
         finally:

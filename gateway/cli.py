@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _care_commands(commands)
     _key_commands(commands)
     _run_commands(commands)
+    _data_commands(commands)
     _guard_commands(commands)
     return parser
 
@@ -224,6 +225,18 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )  # fmt: skip
     curate.add_argument("task", metavar="TASK", help="its name")
     curate.add_argument("--json", action="store_true", help="the dataset's card as JSON")
+
+
+def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    erase = _add(
+        commands, "erase", "erase what the calls of one end user left, everywhere", ("erase", "erase"),
+        "understudy erase --user customer-4711 --project shop --reason 'request of 3 May'",
+    )  # fmt: skip
+    erase.add_argument(
+        "--user", required=True, metavar="ID", help="what clients sent as 'safety_identifier' or 'user'"
+    )
+    erase.add_argument("--project", default="default", help="whose end user it is (default: %(default)s)")
+    erase.add_argument("--reason", default="", metavar="TEXT", help="why, for the journal")
 
 
 def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -31,6 +31,7 @@ from trainer import tuning
 from trainer.certify import Issuer
 from trainer.child import Child
 from trainer.discovery.keeper import Keeper
+from trainer.forgetting import Forgetting, attempt
 from trainer.messages import Done, Failed, Report
 from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
@@ -256,12 +257,13 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
         start=lambda run: Child.of(run.id, home, policies),
         stale_s=stale_s,
     )
-    keeper = Keeper(home, policies)
+    keeper, forgetting = Keeper(home, policies), Forgetting(home, reader, writer)
     try:
         while not stopping.is_set():
             watcher.poll(time.time())
             worker.tick(watcher.config)
             keeper.tick(watcher.config, time.time())
+            attempt(forgetting, watcher.config, time.time())
             stopping.wait(TICK_S)
     finally:
         keeper.stop()

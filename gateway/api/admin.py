@@ -53,7 +53,7 @@ T = TypeVar("T")
 Action = Literal["promote", "pause", "resume", "rollback", "retrain"]
 _MAX_BODY = 16 * 1024
 _VERIFY_EVERY_S = 10.0
-_ACTOR = "admin"
+ACTOR = "admin"
 _FILES = {
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
@@ -131,7 +131,7 @@ def asset(desk: DeskHere, name: FromPath[str]) -> Response[bytes]:
 @post("/login", status_code=200, include_in_schema=False)
 async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
     same_origin(request, secure=desk.secure)
-    body = await _body(request, LoginBody)
+    body = await json_body(request, LoginBody)
     address = request.client.host if request.client else "unknown"
     wait = desk.brake.begin(address)
     if wait:
@@ -140,19 +140,19 @@ async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
             headers={"retry-after": str(math.ceil(wait))},
         )
     if not key_matches(body.key, desk.admin_digest):
-        desk.control.audit(_ACTOR, "login failed", address, "wrong admin key")
+        desk.control.audit(ACTOR, "login failed", address, "wrong admin key")
         raise Unauthenticated("This is not the admin key. It was shown when the gateway first started.")
     desk.brake.succeeded(address)
     await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
     token, session = await desk.sessions.open()
-    desk.control.audit(_ACTOR, "login", address, "")
+    desk.control.audit(ACTOR, "login", address, "")
     return Response(_session(desk, session), cookies=[_cookie(desk, token, int(ABSOLUTE_S))])
 
 
 @post("/logout", status_code=200, include_in_schema=False)
 async def logout(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
     await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
-    desk.control.audit(_ACTOR, "logout", request.client.host if request.client else "unknown", "")
+    desk.control.audit(ACTOR, "logout", request.client.host if request.client else "unknown", "")
     return Response({}, cookies=[_cookie(desk, "", 0)])
 
 
@@ -240,23 +240,23 @@ async def run(desk: DeskHere, run_id: FromPath[str]) -> dict[str, Any]:
 async def act(
     desk: DeskHere, request: Plain, student: FromPath[str], action: FromPath[str]
 ) -> Response[Done]:
-    reason = _reason((await _body(request, ActionBody)).reason)
+    reason = reason_in((await json_body(request, ActionBody)).reason)
     control = desk.control
     match action:
         case "pause":
-            control.take_back(student, "paused", actor=_ACTOR, reason=reason)
+            control.take_back(student, "paused", actor=ACTOR, reason=reason)
             done = Done(status="done", message="Paused: the teacher answers every call again.")
         case "rollback":
-            control.take_back(student, "retired", actor=_ACTOR, reason=reason)
+            control.take_back(student, "retired", actor=ACTOR, reason=reason)
             done = Done(status="done", message="Rolled back: retired, and the teacher answers again.")
         case "promote":
-            control.wish(student, "promote", actor=_ACTOR, reason=reason)
+            control.wish(student, "promote", actor=ACTOR, reason=reason)
             done = Done(status="asked", message="Asked the trainer. It promotes only when every gate passes.")
         case "resume":
-            control.wish(student, "resume", actor=_ACTOR, reason=reason)
+            control.wish(student, "resume", actor=ACTOR, reason=reason)
             done = Done(status="asked", message="Asked the trainer to let the student serve again.")
         case "retrain":
-            control.wish(student, "retrain", actor=_ACTOR, reason=reason)
+            control.wish(student, "retrain", actor=ACTOR, reason=reason)
             done = Done(status="asked", message="Asked the trainer for a new round of training.")
         case _:
             raise NotFound("Unknown action. Use promote, pause, resume, rollback or retrain.")
@@ -265,8 +265,8 @@ async def act(
 
 @post("/switch", status_code=200, include_in_schema=False)
 async def switch(desk: DeskHere, request: Plain) -> Done:
-    body = await _body(request, SwitchBody)
-    desk.control.switch_students(off=body.students_off, actor=_ACTOR, reason=_reason(body.reason))
+    body = await json_body(request, SwitchBody)
+    desk.control.switch_students(off=body.students_off, actor=ACTOR, reason=reason_in(body.reason))
     if body.students_off:
         return Done(status="done", message="All students are off: teachers answer every call.")
     return Done(status="done", message="Students may answer again.")
@@ -292,14 +292,14 @@ def _count(request: Plain, name: str, default: int | None, *, most: int) -> int 
     return None if value is None else int(value)
 
 
-def _reason(text: str) -> str:
+def reason_in(text: str) -> str:
     found = text.strip()
     if not found:
         raise BadRequest("Say why: the reason is written into the journal.", param="reason")
     return found
 
 
-async def _body(request: Plain, kind: type[T]) -> T:
+async def json_body(request: Plain, kind: type[T]) -> T:
     """The typed JSON body. Raises BadRequest; only JSON is read, so that no HTML form can post here."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("Send the body as JSON with content-type: application/json.", status=415)

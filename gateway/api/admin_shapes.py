@@ -90,6 +90,8 @@ class StudentView(Struct, frozen=True):
     wish: str
     """The open wish about this student (promote, resume, retrain); "" when there is none."""
     waiting_approval: bool
+    erased_rows: int = 0
+    """Rows it learnt from that were erased since because somebody asked for it."""
 
 
 class RunView(Struct, frozen=True):

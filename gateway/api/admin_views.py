@@ -129,13 +129,14 @@ def tasks(control: Control, tallies: Tallies, *, now: float) -> list[TaskView]:
     moves = reader.journal(limit=_MOVES, kind="rollout")
     wishes = {wish.student: wish for wish in reader.open_wishes()}
     versions, datasets = reader.task_versions(), reader.datasets()
+    erased = {digest: one.requested for digest, one in reader.dataset_erasures().items()}
     ledger = reader.ledger(since=now - _RECENT_S, bucket_s=STEP_S)
     views = []
     for task in runtime.config.tasks:
         mine = sorted((one for one in students if one.task == task.name), key=lambda one: -one.version)
         shown = [
             _student(
-                control, tallies, task, one, [m for m in moves if m.subject == one.id], wishes.get(one.id)
+                control, tallies, task, one, [m for m in moves if m.subject == one.id], wishes.get(one.id), erased
             )
             for one in mine
         ]
@@ -235,6 +236,7 @@ def _student(
     one: Student,
     moves: list[JournalEntry],
     wish: Wish | None,
+    erased: dict[str, int],
 ) -> StudentView:
     detail: dict[str, Any] = control.reader.student_detail(one.id)
     found = tallies.student(control.reader, one, gates_of(moves))
@@ -256,6 +258,7 @@ def _student(
         created_at=detail.get("created_at"),
         wish=wish.action if wish else "",
         waiting_approval=waits(task, one, found, wish),
+        erased_rows=erased.get(detail.get("dataset", ""), 0),
     )
 
 

@@ -26,6 +26,7 @@ class _Row(Struct, frozen=True):
     text: str
     answer: str
     weight: float = 1.0
+    erased: str | None = None
 
 
 class DatasetContent:
@@ -72,7 +73,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as rows:
         for line in rows:
             row = decode(line)
-            if row.part != "train" or row.weight <= 0:
+            if row.part != "train" or row.weight <= 0 or row.erased is not None:
                 continue
             turns = [{"role": "user", "content": row.text}, {"role": "assistant", "content": row.answer}]
             held.append(msgspec.json.encode({"messages": turns}) + b"\n")

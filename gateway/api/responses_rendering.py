@@ -61,7 +61,9 @@ class ResponsesRendering(Rendering):
             self.remember(exchange.call_id, principal.project, response)
         if asked.conversation_id:
             said = [*asked.items, *response["output"]]
-            await Conversations(self._states).continued(principal.project, asked.conversation_id, said)
+            await Conversations(self._states).continued(
+                principal.project, asked.conversation_id, said, exchange.request.end_user
+            )
         if exchange.runtime.config.spool.ack == "durable":
             await self._live.recorder.durable()
 

@@ -118,6 +118,11 @@ class Index:
         self._of_scope.setdefault(kept.scope, OrderedDict())[kept.key] = None
         self.bytes += kept.size
 
+    def forget(self, project: str) -> None:
+        """Drops every question of a project."""
+        for kept in [one for one in self._kept.values() if one.scope[0] == project]:
+            self._drop(kept)
+
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.key]
         mine = self._of_scope[kept.scope]

@@ -148,6 +148,10 @@ class Semantic:
             self._learning = ThreadPoolExecutor(1, thread_name_prefix="semantic-cache")
         return self._learning
 
+    def forget(self, project: str) -> None:
+        """Drops every kept question and answer of a project; what its tasks have proven stays."""
+        self._index.forget(project)
+
     async def settled(self) -> None:
         """Waits until what was answered so far has been learnt."""
         if self._last is not None:

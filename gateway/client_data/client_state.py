@@ -35,6 +35,11 @@ class ResponseState(Struct, frozen=True):
     input: list[dict[str, Any]]
     response: dict[str, Any]
 
+    @property
+    def owner(self) -> str:
+        """Whose it is, as far as its request said."""
+        return str(self.response.get("safety_identifier") or self.response.get("user") or "")
+
 
 class Cipher(Protocol):
     def seal(self, record: bytes) -> bytes: ...
@@ -49,6 +54,12 @@ class ConversationState(Struct, frozen=True):
     created_at: float
     metadata: dict[str, str]
     items: list[dict[str, Any]]
+    end_user: str = ""
+    """Whose it is: the first end user whose response continued it."""
+
+    @property
+    def owner(self) -> str:
+        return self.end_user
 
 
 State = ResponseState | ConversationState
@@ -90,6 +101,7 @@ class ClientStates:
                 created_at=at,
                 expires_at=at + TTL_S,
                 sealed=self._cipher.seal(document),
+                end_user=state.owner,
             )
         )
         self._remember((state.project, state.id), document)
@@ -137,6 +149,13 @@ class ClientStates:
         self._remember((project, state_id), b"")
         await self._bus.ask("state deleted", project, state_id)
 
+    def forget_people(self, project: str, erased: Callable[[str], bool]) -> None:
+        """Forgets the documents of a project's end users for whom ``erased`` is true."""
+        for place, document in list(self._recent.items()):
+            state = _opened(document) if place[0] == project else None
+            if state is not None and state.owner and erased(state.owner):
+                self._remember(place, b"")
+
     async def conversation(self, project: str, state_id: str) -> list[dict[str, Any]] | None:
         """The items of a response and of everything it continues, oldest first; None when a part is missing."""
         turns: list[list[dict[str, Any]]] = []
@@ -161,3 +180,13 @@ class ClientStates:
 
     def _forget(self, place: _Place) -> None:
         self._bytes -= len(self._recent.pop(place, b""))
+
+
+def _opened(document: bytes) -> State | None:
+    """None for an empty document."""
+    if not document:
+        return None
+    try:
+        return msgspec.msgpack.decode(document, type=ResponseState)
+    except msgspec.ValidationError:
+        return msgspec.msgpack.decode(document, type=ConversationState)

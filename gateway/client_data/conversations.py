@@ -57,11 +57,14 @@ class Conversations:
         state = await self.one(project, conversation_id)
         return self._keep(state, _checked(state, items)).items[len(state.items) :]
 
-    async def continued(self, project: str, conversation_id: str, said: Sequence[dict[str, Any]]) -> None:
+    async def continued(
+        self, project: str, conversation_id: str, said: Sequence[dict[str, Any]], end_user: str = ""
+    ) -> None:
         """Appends what a response was asked and answered; a conversation deleted meanwhile stays so."""
         state = await self._states.find(project, conversation_id, ConversationState)
         if state is not None:
-            self._keep(state, [*state.items, *_named(state, said)], bounded=False)
+            owned = msgspec.structs.replace(state, end_user=state.end_user or end_user)
+            self._keep(owned, [*state.items, *_named(state, said)], bounded=False)
 
     async def item(self, project: str, conversation_id: str, item_id: str) -> dict[str, Any]:
         return _item(await self.one(project, conversation_id), item_id)

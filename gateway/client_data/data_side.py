@@ -42,7 +42,7 @@ class DataSide:
         lines: Mapping[str, Once], who: Callable[[str], Authenticator],
     ) -> None:  # fmt: skip
         self.surface = surface
-        self._writer = open_writer(home)
+        self.writer = self._writer = open_writer(home)
         self._store = FileStore(home, live.reader, self._writer)
         embeddings = JsonEndpoint(surface, live, Embeddings())
         moderations = JsonEndpoint(surface, live, Moderations())

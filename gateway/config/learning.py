@@ -154,6 +154,9 @@ class Learn(Node, frozen=True):
     ceiling_calls: Count = 300
     comparison: Comparison = "exact"
     seed: int = 0
+    erased: Literal["retrain", "retire", "keep"] = "retrain"
+    """What follows when somebody's rows are erased from a student's dataset (docs/erasure.md): a successor is trained
+    without them and the student serves until then, it is retired at once, or it is only marked."""
 
 
 class Watch(Node, frozen=True):

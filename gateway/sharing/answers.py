@@ -23,6 +23,7 @@ class RedisAnswers:
         self._link, self._cipher = link, cipher
         self._prefix = f"understudy:{{{cipher.key_id.hex()}:cache}}:"  # one hash slot, for a cluster's sake
         self._keep = files("gateway.storage").joinpath("lua", "keep.lua").read_text(encoding="utf-8")
+        self._clear = files("gateway.storage").joinpath("lua", "clear.lua").read_text(encoding="utf-8")
         self._claimed: set[str] = set()
 
     async def get(self, key: str, now: float) -> bytes | None:
@@ -39,6 +40,9 @@ class RedisAnswers:
         life = max(1, int(ttl * 1000))
         keys = (place, f"{self._prefix}order", f"{self._prefix}sizes")
         self._link.tell("EVAL", self._keep, len(keys), *keys, sealed, life, max_bytes, OVERHEAD)
+
+    def clear(self) -> None:
+        self._link.tell("EVAL", self._clear, 2, f"{self._prefix}order", f"{self._prefix}sizes")
 
     async def claim(self, key: str, ttl: float) -> bool:
         try:

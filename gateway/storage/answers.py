@@ -23,6 +23,9 @@ class Answers(Protocol):
     def release(self, key: str) -> None:
         """A claim of this process is over, however it ended."""
 
+    def clear(self) -> None:
+        """Forgets every answer."""
+
 
 class MemoryAnswers:
     """Least recently used first out; bounded by bytes, not by count."""
@@ -57,6 +60,10 @@ class MemoryAnswers:
 
     def release(self, key: str) -> None:
         """Nobody else waits."""
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)

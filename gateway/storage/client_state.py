@@ -6,7 +6,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.storage.erasure_values import who_of
 from gateway.storage.records import ClientStateRecord, StateDeletionRecord
+from gateway.storage.sql_journal import salt_of
 from gateway.storage.tables import CLIENT_STATE
 
 TTL_S = 30 * 86_400.0
@@ -17,7 +19,7 @@ def add_state(connection: sa.Connection, record: ClientStateRecord) -> None:
     if not record.sealed:
         return
     table, new = CLIENT_STATE.c, _row(connection, record)
-    kept = {name: new.excluded[name] for name in ("created_at", "expires_at", "sealed")}
+    kept = {name: new.excluded[name] for name in ("created_at", "expires_at", "sealed", "owner")}
     connection.execute(
         new.on_conflict_do_update(
             index_elements=[table.project, table.id],
@@ -52,4 +54,7 @@ def forget_expired(connection: sa.Connection, now: float) -> None:
 def _row(connection: sa.Connection, record: ClientStateRecord) -> sqlite.Insert | postgresql.Insert:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     found: sqlite.Insert | postgresql.Insert = dialect.insert(CLIENT_STATE)
-    return found.values(**msgspec.structs.asdict(record))
+    row = msgspec.structs.asdict(record)
+    end_user = row.pop("end_user")  # known to the database by a salted hash alone
+    owner = who_of(salt_of(connection), record.project, end_user) if end_user else ""
+    return found.values(**row, owner=owner)

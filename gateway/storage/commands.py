@@ -17,6 +17,7 @@ from gateway.storage.data_values import (
     ReportBatch,
     SettleEvent,
 )
+from gateway.storage.erasure_values import EraseUser, NoteErased
 from gateway.storage.values import Dataset, Key, RunState
 from optimizer.rollout import Stage, Student
 
@@ -182,6 +183,8 @@ Command = (
     | AddEvent
     | ClaimEvent
     | SettleEvent
+    | EraseUser
+    | NoteErased
 )
 
 

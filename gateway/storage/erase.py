@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 from gateway.storage.client_state import forget_expired
 from gateway.storage.feedback import erase_texts
 from gateway.storage.incidents import erase_samples, forget_old
-from gateway.storage.sql_journal import get_meta, set_meta
+from gateway.storage.sql_journal import salt_of
 from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, PAIRS, TASK_VERSIONS
 from gateway.storage.tags import erase_tags
 
@@ -25,7 +24,7 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
     rows = connection.execute(
         sa.select(CAPTURES).where(CAPTURES.c.call_id.in_(call_ids), CAPTURES.c.erased_at.is_(None))
     ).mappings().all()  # fmt: skip
-    salt = _salt(connection)
+    salt = salt_of(connection)
     gone: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
         gone[row["project"], row["task"], row["fingerprint"]] += bool(row["lesson"])
@@ -71,11 +70,3 @@ def erase_expired(connection: sa.Connection, now: float, limit: int = 500) -> in
 def _blank_pairs(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> None:
     holds_text = sa.or_(PAIRS.c.teacher_text != "", PAIRS.c.student_text != "")
     connection.execute(sa.update(PAIRS).where(*where, holds_text).values(teacher_text="", student_text=""))
-
-
-def _salt(connection: sa.Connection) -> str:
-    salt = get_meta(connection, "salt", "")
-    if not salt:
-        salt = secrets.token_hex(16)
-        set_meta(connection, "salt", salt)
-    return salt

@@ -13,7 +13,6 @@ from gateway.storage.rows import storable, to_json
 from gateway.storage.tables import CALLS, CAPTURE_METADATA, CAPTURES, FEEDBACK_LOG
 
 SCORE = "feedback.score"
-TEXTS = ("feedback.correction", "feedback.demonstration", "feedback.comment")
 
 
 def add_to_session(connection: sa.Connection, record: FeedbackRecord) -> None:
@@ -49,6 +48,6 @@ def add_to_call(connection: sa.Connection, record: FeedbackRecord, call_id: str)
 
 
 def erase_texts(connection: sa.Connection, call_ids: Sequence[str]) -> None:
-    """What was written about calls goes with their text; the scores stay."""
-    texts = (FEEDBACK_LOG.c.call_id.in_(call_ids), FEEDBACK_LOG.c.name.in_(TEXTS))
+    """What was written about calls goes with their text, whatever its name; the scores stay."""
+    texts = (FEEDBACK_LOG.c.call_id.in_(call_ids), FEEDBACK_LOG.c.name != SCORE)
     connection.execute(sa.delete(FEEDBACK_LOG).where(*texts))

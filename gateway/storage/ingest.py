@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import structs
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.capture import capture_row, pair_texts
 from gateway.storage.client_state import add_state, delete_state
 from gateway.storage.erase import erase
+from gateway.storage.erasures import Forgotten, is_erased
 from gateway.storage.feedback import add_to_call, add_to_session
 from gateway.storage.incidents import add_incident
 from gateway.storage.ledger import Buckets
@@ -56,8 +58,14 @@ def ingest(connection: sa.Connection, records: Sequence[SpoolRecord], positions:
     """Adds ``records`` in order and stores the cursors. A call that is there already is skipped."""
     buckets = Buckets()
     calls = [record for record in records if isinstance(record, CallRecord)]
-    if calls:  # before anything that refers to them
-        _add_calls(connection, calls, buckets)
+    states = [record for record in records if isinstance(record, ClientStateRecord)]
+    if calls or states:
+        oldest = min([*(call.created_at for call in calls), *(state.created_at for state in states)])
+        forgotten = Forgotten(connection, oldest)
+        if calls:  # before anything that refers to them
+            _add_calls(connection, [forgotten.call(call) for call in calls], buckets)
+        for state in states:
+            add_state(connection, forgotten.state(state))
     for record in records:
         _add(connection, record, buckets)
     buckets.store(connection)
@@ -67,7 +75,7 @@ def ingest(connection: sa.Connection, records: Sequence[SpoolRecord], positions:
 
 def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> None:
     match record:
-        case CallRecord():
+        case CallRecord() | ClientStateRecord():
             return
         case PairRecord():
             _add_pair(connection, record)
@@ -84,12 +92,11 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
             add_wish(connection, record)
         case SwitchRecord():
             _switch(connection, record)
-        case ClientStateRecord():
-            add_state(connection, record)
         case StateDeletionRecord():
             delete_state(connection, record)
         case IncidentRecord():
-            add_incident(connection, record)
+            gone = is_erased(connection, record.call_id)
+            add_incident(connection, structs.replace(record, sample="") if gone else record)
         case AuditRecord():
             append_journal(
                 connection, "admin", at=record.at, actor=record.actor, subject=record.subject,
@@ -155,7 +162,8 @@ def _count_versions(connection: sa.Connection, calls: Sequence[CallRecord], less
 def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
     row = msgspec.structs.asdict(record)
     row.pop("mask")
-    row["teacher_text"], row["student_text"] = pair_texts(record)
+    texts = ("", "") if is_erased(connection, record.call_id) else pair_texts(record)
+    row["teacher_text"], row["student_text"] = texts
     row["scores"] = to_json(record.scores) if record.scores else ""
     connection.execute(sa.insert(PAIRS).values(**storable(row)))
 
@@ -185,7 +193,7 @@ def _apply_parked(connection: sa.Connection, call_ids: Sequence[str]) -> None:
 
 
 def _delete(connection: sa.Connection, record: DeletionRecord) -> None:
-    if erase(connection, [record.call_id], record.at):
+    if erase(connection, [record.call_id], time.time()):  # now: what follows erasures goes by when they were made
         append_journal(
             connection,
             "admin",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
+from gateway.storage.erasure_values import DatasetErasure, Erasure
 from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
 from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
@@ -158,5 +159,13 @@ class Reader(Protocol):
         self, *, project: str | None, guardrail: str | None, before: int | None, limit: int
     ) -> list[Incident]:
         """Newest first, of all projects when ``project`` is None; ``before``: those with a smaller id."""
+
+    # what was erased
+    def erasures(self, *, after: int = 0, limit: int = 1000) -> list[Erasure]: ...
+    def erased_calls(self, *, since: float) -> list[tuple[str, bool]]:
+        """(id, whether it was asked for) of calls whose text was erased from ``since`` on."""
+
+    def dataset_erasures(self) -> dict[str, DatasetErasure]: ...
+    def salt(self) -> str: ...
 
     def close(self) -> None: ...

@@ -6,6 +6,7 @@ Also remembers what was said about older calls (new metadata, deletion) until th
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -63,6 +64,17 @@ class RecentCalls:
         self._metadata.pop(place, None)
         self._deleted[place] = None
         _trim(self._deleted, self._max_calls)
+
+    def forget_people(self, project: str, erased: Callable[[str], bool]) -> None:
+        """Forgets the calls of a project's end users for whom ``erased`` is true. What was read from the database
+        does not say whose it is any more, and can be read there again."""
+        for place, (call, _) in list(self._calls.items()):
+            if call.project != project:
+                continue
+            if isinstance(call, StoredCompletion):
+                self._drop(place)
+            elif call.end_user and erased(call.end_user):
+                self.forget(*place)
 
     def get(self, project: str, call_id: str) -> StoredCompletion | Literal[_Sentinel.DELETED] | None:
         """The completion, DELETED, or None when only the database can tell."""

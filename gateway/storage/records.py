@@ -207,6 +207,8 @@ class ClientStateRecord(Struct, frozen=True, tag="client_state"):
     created_at: float
     expires_at: float
     sealed: bytes
+    end_user: str = ""
+    """Whose it is, as far as the client said; it goes with everything else of theirs (``storage/erasures.py``)."""
 
 
 class StateDeletionRecord(Struct, frozen=True, tag="state_deletion"):

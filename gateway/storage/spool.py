@@ -90,6 +90,16 @@ class Spool:
             "degraded": float(self._degraded), "unsynced": self._seq - self._synced,
         }  # fmt: skip
 
+    def rotate(self) -> None:
+        """Begins a new segment, so that the one before goes as soon as it was ingested."""
+        with self._lock:
+            if self._closing.is_set() or self._segment is None or self._segment.reserved:
+                return
+            fresh = self._open_next()
+            if fresh is not None:
+                self._replace(fresh)
+        self._wake.set()
+
     def close(self) -> None:
         """Syncs what is left and gives the segments up to the ingester. Idempotent."""
         if self._closing.is_set():

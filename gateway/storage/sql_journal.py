@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, Literal
 
 import msgspec
@@ -59,6 +60,15 @@ def generation(connection: sa.Connection) -> int:
 def bump_generation(connection: sa.Connection) -> None:
     """Tells every reader that keys, students or switches have changed."""
     set_meta(connection, _GENERATION, str(generation(connection) + 1))
+
+
+def salt_of(connection: sa.Connection) -> str:
+    """What this installation's hashes of erased things are salted with; made when first needed."""
+    salt = get_meta(connection, "salt", "")
+    if not salt:
+        salt = secrets.token_hex(16)
+        set_meta(connection, "salt", salt)
+    return salt
 
 
 def get_meta(connection: sa.Connection, name: str, default: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.storage.client_state import find_state
 from gateway.storage.engine import read_engine
+from gateway.storage.erasures import ErasureQueries
 from gateway.storage.home import Home
 from gateway.storage.incidents import IncidentQueries
 from gateway.storage.protocols import Reader
@@ -27,6 +28,7 @@ class SqlReader(
     CostQueries,
     DataQueries,
     DiscoveryQueries,
+    ErasureQueries,
     IncidentQueries,
     LearningQueries,
     PageQueries,

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage import sql_batches, sql_events, sql_files, sql_keys, sql_runs, sql_students
+from gateway.storage import erasures, sql_batches, sql_events, sql_files, sql_keys, sql_runs, sql_students
 from gateway.storage.commands import (
     AddDataset,
     AddStudent,
@@ -40,6 +40,7 @@ from gateway.storage.data_values import (
     SettleEvent,
 )
 from gateway.storage.engine import serialise_writes
+from gateway.storage.erasure_values import EraseUser, NoteErased
 
 _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     CreateKey: sql_keys.create_key,
@@ -65,6 +66,8 @@ _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     AddEvent: sql_events.add_event,
     ClaimEvent: sql_events.claim_event,
     SettleEvent: sql_events.settle_event,
+    EraseUser: erasures.erase_user,
+    NoteErased: erasures.note_erased,
 }
 
 

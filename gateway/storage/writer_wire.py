@@ -40,6 +40,7 @@ from gateway.storage.data_values import (
     SettleEvent,
     StoredFile,
 )
+from gateway.storage.erasure_values import EraseUser, Erasure, NoteErased
 from gateway.storage.values import Dataset, Key, Run
 from optimizer.rollout import Student
 
@@ -70,6 +71,8 @@ RESULTS: dict[type[Any], Any] = {
     AddEvent: None,
     ClaimEvent: Event | None,
     SettleEvent: None,
+    EraseUser: Erasure,
+    NoteErased: None,
 }
 
 

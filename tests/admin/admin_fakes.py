@@ -18,6 +18,7 @@ from gateway.config import Config, Learn, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
+from gateway.storage.erasure_values import DatasetErasure
 from gateway.storage.home import Home
 from gateway.storage.values import (
     Dataset,
@@ -95,6 +96,9 @@ class FakeReader:
 
     def datasets(self, *, task: str | None = None) -> list[Dataset]:
         return self._state.datasets
+
+    def dataset_erasures(self) -> dict[str, DatasetErasure]:
+        return {"d" * 64: DatasetErasure("d" * 64, 5, 3, NOW)}
 
     def open_wishes(self) -> list[Wish]:
         return self._state.wishes

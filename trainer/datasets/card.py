@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,8 +36,13 @@ def card_of(
         },
         "captured_from": min((call.created_at for call in used), default=None),
         "captured_to": max((call.created_at for call in used), default=None),
-        "answers": dict(Counter(call.answer for call in parts["train"]).most_common(_MOST_ANSWERS)),
+        "answers": answers_of(call.answer for call in parts["train"]),
     }
+
+
+def answers_of(answers: Iterable[str]) -> dict[str, int]:
+    """The most frequent answers, with how many rows each has."""
+    return dict(Counter(answers).most_common(_MOST_ANSWERS))
 
 
 def readable(card: Mapping[str, Any], digest: str) -> str:
@@ -50,12 +55,13 @@ def readable(card: Mapping[str, Any], digest: str) -> str:
     lines = [
         f"# Dataset of {card['task']}",
         "",
-        f"SHA-256 of its rows: `{digest}`. Made by run `{card['lineage']['run']}` in project {card['project']}, for",
+        f"Named by its rows: `{digest}`. Made by run `{card['lineage']['run']}` in project {card['project']}, for",
         f"requests that look like `{card['fingerprint']}`. Personal data is {masked}.",
         "",
         f"{card['calls_read']:,} captured calls were read. {card['raw_training_calls']:,} of them fell into the",
         "training part by the hash of their group, before anything looked at them; only these were curated.",
         f"Rows: {rows}. Senders: {card['sources']['keys']:,} keys, {card['sources']['end_users']:,} end users.",
+        *(_erased(card["erased"]) if "erased" in card else ()),
         "",
         "| step | in | out | found | also seen |",
         "|---|---|---|---|---|",
@@ -69,6 +75,14 @@ def readable(card: Mapping[str, Any], digest: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _erased(counts: Mapping[str, int]) -> tuple[str, ...]:
+    gone = counts["request"] + counts["retention"]
+    return (
+        f"Since then {gone:,} rows were erased, {counts['request']:,} of them because somebody asked for it; their",
+        "places and salted hashes are kept.",
+    )
 
 
 def _line(step: Mapping[str, Any]) -> str:

@@ -1,4 +1,8 @@
-"""Dataset versions: immutable, named by the SHA-256 of their rows, with a card that says what they are."""
+"""Dataset versions: immutable, named by the SHA-256 of their rows' SHA-256, with a card that says what they are.
+
+What must be erased later leaves a tombstone (``erasing``): the row's place, its call's hash and its own, so that
+the version still is what its name says.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +25,9 @@ from trainer.datasets.split import PARTS, Part, fold_of, part_of
 ROWS, CARD, READABLE = "rows.jsonl", "card.json", "card.md"
 STALE_WEIGHT = 0.25
 """What a training row counts that is older than the change a retrain answers (``fresh_since``)."""
+
+
+Erased = Literal["request", "retention"]
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -41,11 +48,25 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     logprobs: tuple[TokenThought, ...] = ()
     rejected: tuple[str, ...] = ()
     """Answers to the same input that lost against ``answer``."""
+    erased: Erased | None = None
+    """Why its text is gone, if it is: somebody asked for it, or its retention has run out."""
+    was: str = ""
+    """SHA-256 of the line this row was before it was erased; the call's hash in that line is its salt."""
 
     @property
     def calibrates(self) -> bool:
         """Whether its cross-fitted prediction counts: not when it is older than the change that is answered."""
         return self.fold is not None and self.weight != STALE_WEIGHT
+
+    def tombstone(self, why: Erased) -> Row:
+        """What stays of the row. One that is erased already stays as it is."""
+        if self.erased is not None:
+            return self
+        was = hashlib.sha256(_line(self)).hexdigest()
+        return Row(
+            call=self.call, part=self.part, text="", answer="", tokens=self.tokens, weight=self.weight,
+            fold=self.fold, erased=why, was=was,
+        )  # fmt: skip
 
 
 class Version(Struct, frozen=True):
@@ -54,7 +75,8 @@ class Version(Struct, frozen=True):
     card: dict[str, Any]
 
     def part(self, part: Part) -> list[Row]:
-        return [row for row in self.rows if row.part == part]
+        """The rows of a part that still say something."""
+        return [row for row in self.rows if row.part == part and row.erased is None]
 
 
 class DatasetRefused(Exception):
@@ -126,15 +148,21 @@ def assemble(
     return Version(digest=_digest(rows), rows=tuple(rows), card=card)
 
 
-def _lines(rows: Iterable[Row]) -> Iterator[bytes]:
-    encode = msgspec.json.Encoder().encode
-    return (encode(row) + b"\n" for row in rows)
+_encode = msgspec.json.Encoder().encode
+
+
+def _line(row: Row) -> bytes:
+    return _encode(row) + b"\n"
+
+
+def lines_of(rows: Iterable[Row]) -> Iterator[bytes]:
+    return map(_line, rows)
 
 
 def _digest(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
-    for line in _lines(rows):
-        digest.update(line)
+    for row in rows:
+        digest.update(bytes.fromhex(row.was) if row.was else hashlib.sha256(_line(row)).digest())
     return digest.hexdigest()
 
 
@@ -149,7 +177,7 @@ def write(version: Version, datasets: Path) -> Path:
     draft.mkdir(mode=0o700, parents=True)
     card = [msgspec.json.encode(version.card)]
     told = [readable(version.card, version.digest).encode()]
-    for name, lines in ((ROWS, _lines(version.rows)), (CARD, card), (READABLE, told)):
+    for name, lines in ((ROWS, lines_of(version.rows)), (CARD, card), (READABLE, told)):
         with (draft / name).open("wb") as file:
             file.writelines(lines)
             file.flush()
@@ -166,6 +194,6 @@ def read(digest: str, datasets: Path) -> Version:
         rows = tuple(msgspec.json.decode(line, type=Row) for line in data.splitlines())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         raise DatasetRefused(f"dataset {digest[:12]} is missing or cannot be read") from None
-    if hashlib.sha256(data).hexdigest() != digest:
+    if _digest(rows) != digest:
         raise DatasetRefused(f"the rows of dataset {digest[:12]} are not the ones it was made of")
     return Version(digest=digest, rows=rows, card=card)

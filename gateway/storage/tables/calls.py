@@ -92,7 +92,11 @@ class CaptureRow(Table, table=True):
         Index("ix_captures_lesson", "project", "task", "fingerprint", "lesson", "created_at"),
         Index("ix_captures_listing", "project", "visible", "created_at", "call_id"),
         Index("ix_captures_expiry", "expires_at"),
-    )
+        Index(
+            "ix_captures_erased", "erased_at", sqlite_where=sa.text("erased_at IS NOT NULL"),
+            postgresql_where=sa.text("erased_at IS NOT NULL"),
+        ),
+    )  # fmt: skip
     call_id: str = Field(primary_key=True, foreign_key="calls.id")
     project: str
     task: str
@@ -190,3 +194,4 @@ class ClientStateRow(Table, table=True):
     created_at: float
     expires_at: float
     sealed: bytes = Field(sa_column=sa.Column(sa.LargeBinary(), nullable=False))
+    owner: str = Field(default="", sa_column_kwargs={"server_default": ""})
