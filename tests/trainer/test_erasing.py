@@ -109,8 +109,8 @@ def test_a_wish_reaches_the_dataset_and_marks_the_student(house, tmp_path, rule)
 
 def test_age_empties_rows_and_marks_nobody(house, tmp_path) -> None:
     home, reader, writer, version = house
-    from gateway.storage.erase import erase_expired
     from gateway.storage.engine import write_engine
+    from gateway.storage.erase import erase_expired
     from gateway.storage.sql_writer import SqlWriter
 
     old = SqlWriter(write_engine(home.database_url))
@@ -126,7 +126,7 @@ def test_age_empties_rows_and_marks_nobody(house, tmp_path) -> None:
 
 
 def test_a_dataset_written_after_the_erasure_from_calls_read_before_it_is_emptied_too(house, tmp_path) -> None:
-    home, reader, writer, version = house
+    home, reader, writer, _version = house
     calls = reader.training_calls("p", "triage", FINGERPRINT, limit=1000)
     writer.execute(EraseUser("p", "anna", "cli", "", time.time()))
     forgetting = step(home, reader, writer, tmp_path / "policies", "keep")
