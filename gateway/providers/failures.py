@@ -19,6 +19,20 @@ _LONGEST = 2000
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What a provider answers with 429 although waiting does not help: our account is out of money or closed."""
 
+_TOO_LONG = (
+    "maximum context length", "context length exceeded", "exceeds the available context size", "prompt is too long",
+    "maximum prompt length", "longer than the model's context length", "exceeds the context window",
+    "exceeds the maximum number of tokens", "max_new_tokens` must be <=",
+)  # fmt: skip
+_FILTERED = (
+    "content management policy", "content exists risk", "violating our usage policy", "requires moderation",
+    "flagged by", "safety system",
+)  # fmt: skip
+_ABOUT_THE_REQUEST = frozenset({400, 403, 413, 422})
+_SAY_LITTLE = frozenset(
+    {None, "", "invalid_request_error", "bad_request", "invalid_prompt", "invalid_argument"}
+)
+
 Blame = Literal["status", "operator", "client", "throttle", "provider"]
 
 
@@ -44,10 +58,11 @@ def refusal(
     passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure;
     any other 4xx is about the request and keeps the provider's words.
     """
+    complaint = understood(complaint, status)
     message = complaint.message[:_LONGEST]
     retry_after = complaint.retry_after
     if retry_after is None:
-        retry_after = sensible_retry_after(headers.get("retry-after"), now)
+        retry_after = asked_wait(headers, now)
     blame = complaint.blame if complaint.blame != "status" else _blame(status)
     if blame == "throttle" and (complaint.code in _NO_MONEY or complaint.kind in _NO_MONEY):
         blame = "operator"
@@ -87,6 +102,30 @@ def refusal(
             code=complaint.code,
         ),
     )
+
+
+def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a provider asks to wait: ``retry-after-ms`` (Azure, OpenAI), else ``retry-after``."""
+    try:
+        return sensible_retry_after(str(float(headers["retry-after-ms"]) / 1000), now)
+    except (KeyError, ValueError):
+        return sensible_retry_after(headers.get("retry-after"), now)
+
+
+def understood(complaint: Complaint, status: int) -> Complaint:
+    """Two refusals that clients and fallbacks act on have one code each, whatever a vendor calls them: where its own
+    code says little, its sentence is read."""
+    says_little = complaint.code in _SAY_LITTLE or (complaint.code or "").isdigit()
+    if status not in _ABOUT_THE_REQUEST or not says_little or complaint.blame == "operator":
+        return complaint
+    lower = complaint.message.lower()
+    if complaint.kind == "exceed_context_size_error" or any(phrase in lower for phrase in _TOO_LONG):
+        return msgspec.structs.replace(
+            complaint, code="context_length_exceeded", param=complaint.param or "messages", blame="client"
+        )
+    if any(phrase in lower for phrase in _FILTERED):
+        return msgspec.structs.replace(complaint, code="content_filter", blame="client")
+    return complaint
 
 
 def _blame(status: int) -> Blame:

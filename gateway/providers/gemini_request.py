@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.protocol.gemini.shapes import HINTS, signature_of
+from gateway.protocol.gemini.shapes import signature_of
+from gateway.protocol.hints import GOOGLE
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
 
@@ -46,7 +47,7 @@ def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     _tools(reader, wire)
     settings = _settings(reader, ability)
     extras = reader.extras()
-    hints = reader.body.get(HINTS)
+    hints = reader.body.get(GOOGLE)
     extras |= hints if isinstance(hints, dict) else {}
     own = extras.pop("generationConfig", None)
     if "top_k" in extras:

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 
 from gateway.providers.anthropic_limits import limit_headers
 
+PASSED = tuple(
+    f"x-ratelimit-{part}-{what}"
+    for part in ("limit", "remaining", "reset")
+    for what in ("requests", "tokens")
+)
+"""What a client that is being limited is told of its limits."""
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?\Z")
 _LONGEST_S = 86_400.0
 

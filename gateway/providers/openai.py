@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
-import yaml
 from msgspec import Struct
 
-from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.protocol.gemini.shapes import HINTS
+from gateway.protocol.hints import HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
-from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest, failed
+from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
-from gateway.providers.failures import Complaint, nonsense, object_in, refusal
+from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
+from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
+from gateway.providers.vendor_answers import CallIndexes, Sources, mend
+from gateway.providers.vendors import TRANSPARENT, Fitting, Profile, profiles
+
+__all__ = ["OpenAICodec", "OpenAIProvider", "Profile", "profiles"]
 
 _encode = msgspec.json.encode
-_decode = msgspec.json.decode
-_NOT_SENT = frozenset({"stream", "stream_options", HINTS})
-
-
-class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """A compatible vendor as data."""
-
-    base_url: str
-    usage_in_stream: bool = True
-    structured: Literal["strict", "guided", "json", "prompt"] = "guided"
-    json_mode: Literal["strict", "guided", "prompt"] = "guided"
-    strict_tools: Literal["strict", "guided", "plain"] = "guided"
-
-
-@cache
-def profiles() -> dict[str, Profile]:
-    """The shipped vendors, by name."""
-    text = Path(__file__).with_name("profiles.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), dict[str, Profile])
+_NOT_SENT = frozenset({"stream", "stream_options", *HINTS})
 
 
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
@@ -53,37 +36,47 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
     base_url: str = ""
     profile: str = "openai"
     headers: dict[str, str] = {}
+    drop_params: bool = False
     simulated: bool = False
     """True for a simulated provider: everything that shows its figures says so."""
 
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
         profile = profiles().get(self.profile) or Profile(base_url=self.base_url)
+        if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
+            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT)  # somebody's own server
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         base_url = (self.base_url or profile.base_url).rstrip("/")
-        return OpenAICodec(name, f"{base_url}/chat/completions", headers, profile)
+        return OpenAICodec(name, f"{base_url}/chat/completions", headers, profile, drop=self.drop_params)
 
 
 class OpenAICodec:
-    """Translation is (nearly) the identity: the whole map goes out with ``model`` replaced."""
+    """Translation is (nearly) the identity: the whole map goes out with ``model`` replaced, and with what the
+    vendor's profile says that it takes otherwise."""
 
     def __init__(
-        self, name: str, url: str, headers: dict[str, str], profile: Profile, socket: str = ""
+        self,
+        name: str,
+        url: str,
+        headers: dict[str, str],
+        profile: Profile,
+        socket: str = "",
+        *,
+        drop: bool = False,
     ) -> None:
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
+        self._fit = Fitting(name, profile, drop=drop)
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model
+        self._fit(wire)
         if stream:
             wire["stream"] = True
-            options = dict(body.get("stream_options") or {})
-            if self._profile.usage_in_stream:
-                options["include_usage"] = True  # the gateway prices every call, asked or not
-            if options:
-                wire["stream_options"] = options
+            if self._profile.usage_in_stream:  # the gateway prices every call, asked or not
+                wire["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire), socket=self._socket)
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
@@ -92,7 +85,12 @@ class OpenAICodec:
         data = self._object(body)
         choices = data.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            if data.get("error"):
+                raise self._inside(data)
             raise self._nonsense("an answer without choices")
+        mend(data, "message")
+        if self._profile.sources:
+            Sources().whole(data)
         message = choices[0].get("message")
         content = message.get("content") if isinstance(message, dict) else None
         return WholeAnswer(
@@ -103,12 +101,24 @@ class OpenAICodec:
         )
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
-        message, kind, param, code = _error_fields(body)
-        complaint = Complaint(message=message, kind=kind, param=param, code=code)
+        limits = {name: headers[name] for name in PASSED if name in headers} if status == 429 else {}
+        complaint = msgspec.structs.replace(_complaint(lenient(body), status), headers=limits)
         return refusal(self._name, status, headers, complaint, now=now)
 
+    def _inside(self, data: Mapping[str, Any]) -> AttemptFailed:
+        """An error that came under the status 200: what it says of itself counts."""
+        error = data.get("error")
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        complaint = _complaint(data, status)
+        problem = refusal(self._name, status, {}, complaint, now=0.0)
+        if problem.failure.kind == "failed" and complaint.message:
+            problem.error.message = complaint.message
+            problem.error.code = complaint.code or "upstream_error"
+        return problem
+
     def stream(self) -> OpenAIStream:
-        return OpenAIStream(self)
+        return OpenAIStream(self, self._profile)
 
     def enforces(self, model: str) -> Enforcement:
         profile = self._profile
@@ -124,11 +134,14 @@ class OpenAICodec:
 class OpenAIStream(Steps):
     """Decodes a streamed answer wherever its bytes were cut."""
 
-    def __init__(self, codec: OpenAICodec) -> None:
+    def __init__(self, codec: OpenAICodec, profile: Profile) -> None:
         super().__init__()
         self._codec = codec
         self._events = EventParser()
         self._plain = PlainChunks()
+        self._calls = CallIndexes()
+        self._sources = Sources() if profile.sources else None
+        self._end_mark, self._finished = profile.end_mark, False
 
     def feed(self, data: bytes) -> list[Chunk]:
         try:
@@ -138,6 +151,8 @@ class OpenAIStream(Steps):
         return self.steps(events, self._step)
 
     def finish(self) -> list[Chunk]:
+        if self._finished and not self._end_mark and not self._events.pending:
+            self.done = True
         self.ended(self._codec._name)
         return []
 
@@ -153,14 +168,11 @@ class OpenAIStream(Steps):
     def _chunk(self, payload: bytes) -> Chunk:
         data = self._codec._object(payload)
         if data.get("error"):
-            message, _, _, code = _error_fields(payload)
-            raise failed(
-                "failed",
-                errors.UpstreamFailed(
-                    message or "The provider reported an error inside the stream.",
-                    code=code or "upstream_error",
-                ),
-            )
+            raise self._codec._inside(data)
+        mend(data, "delta")
+        self._calls.mend(data)
+        if self._sources is not None:
+            self._sources.chunk(data)
         choices = data.get("choices")
         text, finish = "", None
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -169,25 +181,30 @@ class OpenAIStream(Steps):
             content = delta.get("content") if isinstance(delta, dict) else None
             text = content if isinstance(content, str) and not first.get("index") else ""
             finish = first.get("finish_reason")
+            self._finished = self._finished or bool(finish)
         usage: Usage | None = usage_from_wire(data.get("usage")) if data.get("usage") else None
         return Chunk(data=data, text=text, finish_reason=finish, usage=usage)
 
 
-def _error_fields(body: bytes) -> tuple[str, str, str | None, str | None]:
-    """(message, type, param, code) of an OpenAI-shaped error; empty where the body has another shape."""
-    try:
-        data = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", "", None, None
-    error = data.get("error") if isinstance(data, dict) else None
+def _complaint(data: Any, status: int) -> Complaint:
+    """What an error body says, in the shapes that compatible servers have: OpenAI's, its fields without the
+    ``error`` around them, a text, or a list of what is wrong with which field."""
+    error = data.get("error", data) if isinstance(data, dict) else None
     if isinstance(error, str):
-        return error[:2000], "", None, None
+        return Complaint(message=error[:2000])
     if not isinstance(error, dict):
-        return "", "", None, None
+        return Complaint()
     message, kind, param, code = (error.get(name) for name in ("message", "type", "param", "code"))
-    return (
-        str(message or "")[:2000],
-        str(kind or ""),
-        param if isinstance(param, str) else None,
-        str(code) if isinstance(code, str | int) else None,
+    details = message if isinstance(message, dict) else error
+    wrong = details.get("detail")
+    if isinstance(wrong, list) and wrong and isinstance(wrong[0], dict):
+        place = [str(part) for part in wrong[0].get("loc") or () if part != "body"]
+        message, param = wrong[0].get("msg"), param or ".".join(place) or None
+    elif isinstance(wrong, str):
+        message = wrong
+    return Complaint(
+        message=str(message or "")[:2000],
+        kind=str(kind or ""),
+        param=param if isinstance(param, str) else None,
+        code=None if isinstance(code, int) or code in (None, str(status)) else str(code),
     )

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.gemini.shapes import HINTS
+from gateway.protocol.hints import HINTS
 from gateway.providers.codec import AttemptFailed, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
@@ -26,8 +26,8 @@ modalities model moderation n parallel_tool_calls prediction presence_penalty pr
 prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop store stream
 stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options
 """
-KNOWN = frozenset(_NAMES.split()) | {HINTS}
-"""OpenAI's own parameters, and what Gemini alone reads; anything else in a body is meant for the provider and goes
+KNOWN = frozenset(_NAMES.split()) | HINTS
+"""OpenAI's own parameters, and what one vendor alone reads; anything else in a body is meant for the provider and goes
 out as it is."""
 
 

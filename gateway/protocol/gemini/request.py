@@ -15,7 +15,8 @@ from gateway.protocol.body import typed
 from gateway.protocol.chat import effort_for
 from gateway.protocol.gemini.contents import chat_messages
 from gateway.protocol.gemini.schema import closed, json_schema
-from gateway.protocol.gemini.shapes import HINTS, fields, listed, text, unsupported
+from gateway.protocol.gemini.shapes import fields, listed, text, unsupported
+from gateway.protocol.hints import GOOGLE
 
 
 class Thinking(Struct, frozen=True, rename="camel"):
@@ -205,7 +206,7 @@ def _hints(request: GenerateRequest) -> dict[str, Any]:
     hints: dict[str, Any] = {"generationConfig": own} if own else {}
     if request.safety_settings:
         hints["safetySettings"] = request.safety_settings
-    return {HINTS: hints} if hints else {}
+    return {GOOGLE: hints} if hints else {}
 
 
 # ---------------------------------------------------------------- tools

@@ -10,10 +10,6 @@ from typing import Any
 
 from gateway.errors import BadRequest
 
-HINTS = "google"
-"""The field of a chat body with settings that only Gemini knows (``safetySettings``, ``generationConfig``). It goes
-to Gemini providers, and to nobody else."""
-
 
 def fields(value: Any, where: str) -> dict[str, Any]:
     """An object's fields by their camelCase names; nulls are absent. Google's JSON may be written in either case.

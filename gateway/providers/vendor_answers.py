@@ -1,0 +1,161 @@
+"""Answers of compatible vendors where they are not quite OpenAI's: brought into OpenAI's shape, in place."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+from gateway.providers.translate_answer import count, dicts, url_citation
+
+_MARK = re.compile(r"\[(\d{1,3})\]")
+
+
+def mend(data: dict[str, Any], part: str) -> None:
+    """One answer (``part`` is "message") or one chunk ("delta").
+
+    Thoughts are called ``reasoning_content`` whatever the vendor calls them; content that is a list of parts becomes
+    its text; usage is where and what OpenAI says it is.
+    """
+    for choice in dicts(data.get("choices")):
+        told = choice.get(part)
+        if isinstance(told, dict):
+            _spoken(told)
+            if part == "delta":
+                choice.pop("message", None)  # all that was said so far, once more with every chunk
+            else:
+                _identified(told)
+    usage = data.get("usage")
+    if usage is None:
+        usage = _map(data.get("x_groq")).get("usage")
+        if usage is not None:
+            data["usage"] = usage
+    if isinstance(usage, dict):
+        _counted(usage)
+
+
+def _spoken(told: dict[str, Any]) -> None:
+    content = told.get("content")
+    if isinstance(content, list):
+        thoughts, texts = [], []
+        for piece in dicts(content):
+            if piece.get("type") == "thinking":
+                inner = piece.get("thinking")
+                thoughts += (
+                    [inner]
+                    if isinstance(inner, str)
+                    else [str(one.get("text") or "") for one in dicts(inner)]
+                )
+            elif isinstance(piece.get("text"), str):
+                texts.append(piece["text"])
+        told["content"] = "".join(texts)
+        if any(thoughts):
+            told["reasoning_content"] = "".join(thoughts)
+    if "reasoning" in told and (told["reasoning"] is None or isinstance(told["reasoning"], str)):
+        thought = told.pop("reasoning")
+        if thought:
+            told.setdefault("reasoning_content", thought)
+
+
+def _identified(message: dict[str, Any]) -> None:
+    """A call without an id could not be answered."""
+    for call in dicts(message.get("tool_calls")):
+        if not call.get("id"):
+            call["id"] = new_call_id()
+        call.setdefault("type", "function")
+
+
+def _counted(usage: dict[str, Any]) -> None:
+    """Cached tokens in OpenAI's place, thoughts inside the completion: where the total says that a vendor counts them
+    beside it, they are added, or they would cost nothing."""
+    hits = count(usage.get("prompt_cache_hit_tokens"))
+    if hits and not _map(usage.get("prompt_tokens_details")).get("cached_tokens"):
+        usage["prompt_tokens_details"] = {**_map(usage.get("prompt_tokens_details")), "cached_tokens": hits}
+    thought = count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    if thought and count(usage.get("total_tokens")) == prompt + completion + thought:
+        usage["completion_tokens"] = completion + thought
+
+
+def new_call_id() -> str:
+    return "call_" + secrets.token_hex(12)
+
+
+class CallIndexes:
+    """Which call a streamed delta belongs to, for one stream. OpenAI counts calls from 0; some vendors count all of
+    them as 0 and tell them apart by id, leave the index out, or give no id."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[int, str]] = {}
+        self._next: dict[int, int] = {}
+
+    def mend(self, data: dict[str, Any]) -> None:
+        for choice in dicts(data.get("choices")):
+            calls = _map(choice.get("delta")).get("tool_calls")
+            if calls:
+                place = count(choice.get("index"))
+                for at, call in enumerate(dicts(calls)):
+                    self._one(place, at, call)
+
+    def _one(self, place: int, at: int, call: dict[str, Any]) -> None:
+        told = call.get("index")
+        key = (place, told if isinstance(told, int) else at)
+        given = call["id"] if isinstance(call.get("id"), str) else ""
+        named = bool(_map(call.get("function")).get("name"))
+        known = self._known.get(key)
+        if known is None or (named and given and given != known[1]):
+            index = self._next.get(place, 0)
+            self._next[place] = index + 1
+            if not given:
+                given = call["id"] = new_call_id()
+            call.setdefault("type", "function")
+            known = self._known[key] = (index, given)
+        call["index"] = known[0]
+
+
+class Sources:
+    """The pages that an answer names by number, as ``url_citation`` annotations where the numbers stand."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._pages: list[tuple[str, str]] = []
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._heard(data)
+        for choice in dicts(data.get("choices")):
+            message = _map(choice.get("message"))
+            found = self._annotations(message.get("content") or "")
+            if message and found and not message.get("annotations"):
+                message["annotations"] = found
+
+    def chunk(self, data: dict[str, Any]) -> None:
+        """The annotations travel with the last delta."""
+        self._heard(data)
+        for choice in dicts(data.get("choices")):
+            delta = _map(choice.get("delta"))
+            if isinstance(delta.get("content"), str):
+                self._texts.append(delta["content"])
+            if choice.get("finish_reason") and "delta" in choice:
+                found = self._annotations("".join(self._texts))
+                if found:
+                    delta["annotations"] = found
+
+    def _heard(self, data: dict[str, Any]) -> None:
+        pages = [(str(one["url"]), str(one.get("title") or one["url"])) for one in dicts(data.get("search_results"))
+                 if isinstance(one.get("url"), str)]  # fmt: skip
+        cited = data.get("citations")
+        bare = [(one, one) for one in cited if isinstance(one, str)] if isinstance(cited, list) else []
+        self._pages = pages or bare or self._pages
+
+    def _annotations(self, text: str) -> list[dict[str, Any]]:
+        marks = [(mark, int(mark.group(1)) - 1) for mark in _MARK.finditer(text)]
+        found = [
+            url_citation(mark.start(), mark.end(), *self._pages[at])
+            for mark, at in marks
+            if 0 <= at < len(self._pages)
+        ]
+        return found or [url_citation(0, len(text), url, title) for url, title in self._pages]
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

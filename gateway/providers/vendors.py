@@ -1,0 +1,160 @@
+"""What compatible vendors do otherwise than OpenAI, as data, and a request brought into a vendor's form."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from gateway.providers.translate_request import Reader
+
+_FOREIGN = frozenset(
+    {"thinking_blocks", "reasoning_content", "reasoning", "reasoning_details", "extra_content", "images",
+     "cache_control"}
+)  # fmt: skip
+"""Fields of a message that some vendors write or want back, and that others refuse."""
+_EMPTY = ("refusal", "annotations", "audio", "function_call")
+"""Fields that clients send back as they got them, empty: OpenAI takes that, not everybody does."""
+_IDLE: dict[str, tuple[Any, ...]] = {
+    "n": (1,), "logprobs": (False,), "top_logprobs": (0,), "logit_bias": ({},), "frequency_penalty": (0,),
+    "presence_penalty": (0,), "tools": ([],), "tool_choice": ("auto",), "verbosity": ("medium",),
+    "service_tier": ("auto", "default"), "parallel_tool_calls": (True,), "modalities": ([], ["text"]),
+}  # fmt: skip
+"""Values that ask for nothing: leaving them out changes no answer."""
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A compatible vendor as data; ``profiles.yaml`` says what each field means."""
+
+    base_url: str
+    usage_in_stream: bool = True
+    structured: Literal["strict", "guided", "json", "prompt"] = "guided"
+    json_mode: Literal["strict", "guided", "prompt"] = "guided"
+    strict_tools: Literal["strict", "guided", "plain"] = "guided"
+    lacks: list[str] = []
+    leaves_out: list[str] = []
+    renames: dict[str, str] = {}
+    developer_role: bool = True
+    empty_fields: bool = True
+    short_call_ids: bool = False
+    keeps: list[str] = []
+    thoughts_as: Literal["reasoning_content", "reasoning", ""] = ""
+    sources: bool = False
+    end_mark: bool = True
+    as_of: str = ""
+    source: str = ""
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The fields of a message that this vendor is not sent."""
+        return _FOREIGN - {*self.keeps, self.thoughts_as}
+
+
+TRANSPARENT = sorted(_FOREIGN)
+"""``keeps`` of a server that nothing is known about: it is sent what the client sent."""
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """The shipped vendors, by name."""
+    text = Path(__file__).with_name("profiles.yaml").read_text(encoding="utf-8")
+    return msgspec.convert(yaml.safe_load(text), dict[str, Profile])
+
+
+class Fitting:
+    """Brings requests into one vendor's form. Made once per provider."""
+
+    def __init__(self, provider: str, profile: Profile, *, drop: bool) -> None:
+        self._provider, self._profile, self._drop = provider, profile, drop
+        self._lacks = {name: _IDLE.get(name, ()) for name in profile.lacks}
+        self._silent = (*profile.lacks, *profile.leaves_out)
+        self._foreign = profile.foreign
+        self._picky = profile.short_call_ids or not profile.developer_role or not profile.empty_fields
+
+    def __call__(self, wire: dict[str, Any]) -> None:
+        """Changes ``wire`` in place. Raises AttemptFailed for a parameter that the vendor does not have."""
+        if self._silent:
+            Reader(self._provider, wire, drop=self._drop).without(self._lacks)
+            for name in self._silent:
+                wire.pop(name, None)
+        for name, own in self._profile.renames.items():
+            if name in wire:
+                wire[own] = wire.pop(name)
+        messages = wire.get("messages")
+        if isinstance(messages, list):
+            wire["messages"] = [self._message(one) for one in messages]
+
+    def _message(self, message: Any) -> Any:
+        if not isinstance(message, dict):
+            return message
+        if not self._foreign.isdisjoint(message):
+            message = self._without_foreign(message)
+        content, calls = message.get("content"), message.get("tool_calls")
+        if type(content) is list and "cache_control" in self._foreign:
+            message = {**message, "content": [_uncached(part) for part in content]}
+        if calls and type(calls) is list and "extra_content" in self._foreign:
+            message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
+        return self._fitted(message) if self._picky else message
+
+    def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in message.items() if name not in self._foreign}
+        own = self._profile.thoughts_as
+        if own == "reasoning" and message.get("reasoning_content"):
+            kept.setdefault(own, message["reasoning_content"])
+        return kept
+
+    def _fitted(self, message: dict[str, Any]) -> dict[str, Any]:
+        message = dict(message)
+        profile = self._profile
+        if not profile.developer_role and message.get("role") == "developer":
+            message["role"] = "system"
+        if not profile.empty_fields:
+            for name in _EMPTY:
+                if not message.get(name):
+                    message.pop(name, None)
+        if profile.short_call_ids:
+            if isinstance(message.get("tool_call_id"), str):
+                message["tool_call_id"] = short_id(message["tool_call_id"])
+            calls = message.get("tool_calls")
+            if isinstance(calls, list):
+                message["tool_calls"] = [_shortened(call) for call in calls]
+        return message
+
+
+def short_id(id_: str) -> str:
+    """Nine letters and digits for a call's id, always the same ones; an id of that form stays."""
+    if _SHORT_ID.match(id_):
+        return id_
+    number = int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
+    letters = []
+    for _ in range(9):
+        number, at = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[at])
+    return "".join(letters)
+
+
+def _shortened(call: Any) -> Any:
+    if isinstance(call, dict) and isinstance(call.get("id"), str):
+        return {**call, "id": short_id(call["id"])}
+    return call
+
+
+def _uncached(part: Any) -> Any:
+    if isinstance(part, dict) and "cache_control" in part:
+        return {name: value for name, value in part.items() if name != "cache_control"}
+    return part
+
+
+def _unsigned(call: Mapping[str, Any]) -> Any:
+    if isinstance(call, dict) and "extra_content" in call:
+        return {name: value for name, value in call.items() if name != "extra_content"}
+    return call
