@@ -21,7 +21,10 @@ from msgspec import Struct
 
 from optimizer.stats.intervals import clopper_pearson_lower
 
-_STEP = 1.1  # each grid point answers at least this many times the calls of the one before
+COARSE, FINE = 1.1, 1.03
+"""Each point of the grid answers so many times the calls of the one before: coarse until half of all calls would be
+answered (there a step is a few calls, and each look is one more chance to stop too early), fine beyond. The grid
+looks at no label, so any step keeps the guarantee; a certificate names the one it was made with, older ones none."""
 _START = 2.0  # a new start for each doubling
 
 
@@ -53,6 +56,7 @@ def choose_threshold(
     target: float,
     delta: float,
     min_answered: int = 100,
+    fine: float = FINE,
 ) -> Calibration:
     """The loosest certified threshold for calls with these confidences; ``agree``: matched the teacher.
 
@@ -65,7 +69,7 @@ def choose_threshold(
     agreed_of_first = [0]
     for _, match in ranked:
         agreed_of_first.append(agreed_of_first[-1] + bool(match))
-    grid = _grid([-one for one, _ in ranked], min_answered)
+    grid = _grid([-one for one, _ in ranked], min_answered, fine)
     best = Calibration(
         threshold=None, n=len(ranked), answered=0, agreed=0, lower=0.0, level=0.0, tested=0,
         target=target, delta=delta, min_answered=min_answered,
@@ -121,19 +125,21 @@ def suggest_threshold(
 
 def calibrate(
     pairs: Sequence[tuple[float, bool]], *, target: float, delta: float, min_answered: int,
-    provisional: int | None,
+    provisional: int | None, fine: float = FINE,
 ) -> Calibration:  # fmt: skip
     """The certified threshold for (confidence, agreed) calls; where there is none and ``provisional`` allows it, the
     suggested one that answers at least so many of them. Raises ValueError."""
     confidence, agree = [one for one, _ in pairs], [one for _, one in pairs]
-    found = choose_threshold(confidence, agree, target=target, delta=delta, min_answered=min_answered)
+    found = choose_threshold(
+        confidence, agree, target=target, delta=delta, min_answered=min_answered, fine=fine
+    )
     if found.threshold is not None or provisional is None:
         return found
     suggested = suggest_threshold(confidence, agree, target=target, delta=delta, min_answered=provisional)
     return found if suggested.threshold is None else suggested
 
 
-def _grid(negated: list[float], min_answered: int) -> list[tuple[int, float]]:
+def _grid(negated: list[float], min_answered: int, fine: float = FINE) -> list[tuple[int, float]]:
     """(calls answered, share of delta) of each threshold, strict to loose; looks at confidences only.
 
     ``negated``: the confidences times −1, ascending. Equal confidences are answered together.
@@ -142,14 +148,17 @@ def _grid(negated: list[float], min_answered: int) -> list[tuple[int, float]]:
     counts: list[int] = []
     starts: set[int] = set()
     wanted, next_start = float(min_answered), float(min_answered)
-    while wanted < n * _STEP and n >= min_answered:
+    while n >= min_answered:
+        step = COARSE if wanted < n / 2 else fine
+        if wanted >= n * step:
+            break
         answered = bisect_right(negated, negated[min(n, round(wanted)) - 1])
         if wanted >= next_start:
             starts.add(answered)
             next_start *= _START
         if not counts or answered > counts[-1]:
             counts.append(answered)
-        wanted = max(wanted * _STEP, wanted + 1)
+        wanted = max(wanted * step, wanted + 1)
     return [(answered, 1 / len(starts) if answered in starts else 0.0) for answered in counts]
 
 

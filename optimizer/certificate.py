@@ -20,7 +20,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from optimizer.cascade import calibrate
+from optimizer.cascade import COARSE, calibrate
 from optimizer.gates import GateResult, GateSettings, Outcome, Terms
 from optimizer.rollout import NEXT, Decision, Promote, Reject, Stage, Student, advance, screen
 from optimizer.stats.multiplicity import Multiplicity, divide
@@ -40,13 +40,14 @@ class Screening(Struct, frozen=True, tag="screening", forbid_unknown_fields=True
     """Evidence for candidate → shadow: (confidence, agreed) of each call, in the order of the split.
 
     ``provisional``: the least answered calls of a threshold that is taken when none can be certified; left
-    out when the policies do not allow one.
+    out when the policies do not allow one. ``fine``: the grid's finer step; older ones have none.
     """
 
     calibration: tuple[tuple[float, bool], ...]
     holdout: tuple[tuple[float, bool], ...]
     min_answered: Annotated[int, Meta(ge=1)] = 100
     provisional: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    fine: Annotated[float, Meta(gt=1)] | UnsetType = UNSET
 
 
 class Log(Struct, frozen=True, tag="log", forbid_unknown_fields=True):
@@ -161,6 +162,7 @@ def _decide(draft: Certificate) -> tuple[float | None, Decision]:
         delta=draft.terms.delta,
         min_answered=draft.evidence.min_answered,
         provisional=draft.evidence.provisional or None,
+        fine=draft.evidence.fine or COARSE,
     )
     least = calibration.threshold
     holdout = draft.evidence.holdout

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from optimizer.cascade import Calibration, calibrate
+from optimizer.cascade import FINE, Calibration, calibrate
 from optimizer.certificate import Screening
 from optimizer.gates import Terms
 from optimizer.scorers import Comparison, agrees
 from optimizer.stats.intervals import clopper_pearson
 from trainer.artifacts.predictor import answer
 from trainer.datasets.versions import Row, Version
-from trainer.recipes import SAME, Trained
+from trainer.recipes import SAME, TAUGHT, Trained
 from trainer.training.generative import Generative
 
 _TIMED_CALLS, _TIMED_GENERATIONS = 200, 20
@@ -57,6 +57,7 @@ def examine(
         holdout=tuple((mark.confidence, mark.agree) for mark in holdout),
         min_answered=MIN_ANSWERED,
         provisional=PROVISIONAL_ANSWERED if provisional else UNSET,
+        fine=FINE,
     )
     chosen = calibrate(
         evidence.calibration,
@@ -85,7 +86,7 @@ def _crossfitted(
             agree=column == SAME if column < 0 else agrees(comparison, trained.answers[column], row.answer),
         )
         for row, (confidence, column) in zip(rows, trained.crossfit, strict=True)
-        if row.calibrates
+        if row.calibrates and column != TAUGHT
     ]
 
 

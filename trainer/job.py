@@ -198,7 +198,11 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
             tick=lambda done, step: lesson.say(0.15 + 0.65 * done, step),
             encoder=lesson.learn.encoder,
             features=lesson.learn.features,
-            means=Means(lesson.learn.generative, lesson.home.artifacts / f".{where.student}.training"),
+            means=Means(
+                lesson.learn.generative,
+                lesson.home.artifacts / f".{where.student}.training",
+                lesson.learn.fine_tune,
+            ),
         )
     except CannotLearn as problem:
         raise Fruitless(str(problem)) from None

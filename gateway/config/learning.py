@@ -88,6 +88,17 @@ class Generative(Node, frozen=True):
     preferences: Preferences = field(default_factory=Preferences)
 
 
+class FineTune(Node, frozen=True):
+    """Training of ``learn.encoder`` itself, for classifiers and extractors. Needs torch where the trainer runs."""
+
+    epochs: Annotated[int, Meta(ge=1, le=100)] = 5
+    learning_rate: Positive = 2e-4
+    batch: Annotated[int, Meta(ge=1, le=512)] = 16
+    patience: Annotated[int, Meta(ge=1)] = 2
+    """Epochs without a better validation loss before training stops."""
+    max_hours: Positive = 24.0
+
+
 Language = Literal[
     "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh"
 ]  # fmt: skip
@@ -136,8 +147,10 @@ class Learn(Node, frozen=True):
     suggest. It is then proven by the gates alone: target − margin with alpha, and no certified target."""
     encoder: str | None = None
     """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
+    fine_tune: FineTune | None = None
+    """Train the encoder's own layers as well; None: its vectors are features and no more."""
     features: Literal["auto", "tfidf", "embedding", "both"] = "auto"
-    """What a classifier looks at; ``auto``: both when there is an encoder, else ``tfidf``."""
+    """What a classifier or an extractor looks at; ``auto``: both when there is an encoder, else ``tfidf``."""
     target: OpenShare = 0.95
     margin: OpenShare = 0.02
     alpha: OpenShare = 0.05

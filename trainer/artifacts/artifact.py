@@ -28,7 +28,7 @@ from trainer.features.extraction import Extraction, extraction_of, extraction_sh
 from trainer.features.layout import Layout
 from trainer.features.terms import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
 from trainer.training.bases import BaseRefused, check_files, hash_of
-from trainer.training.generative import Generation, Generative
+from trainer.training.generative import Generation, Generative, Isotonic
 
 FORMAT = 1
 MANIFEST, MODEL, VOCABULARY = "manifest.json", "model.safetensors", "vocabulary.json"
@@ -36,6 +36,8 @@ MAX_ANSWERS = 200
 MAX_TAGGER_TERMS = 60_000
 _MAX_BYTES = {MANIFEST: 4 * 1024 * 1024, VOCABULARY: 32 * 1024 * 1024, MODEL: 64 * 1024 * 1024}
 _MAX_HEADER = 64 * 1024
+_LAYER = "encoder/"
+"""Before the names of the layers that a student has of its own."""
 _STUDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,159}$")
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ class EncoderRef(Struct, frozen=True, forbid_unknown_fields=True):
 
     path: str
     digest: Digest
+    tuned: bool = False
+    """Whether the student has layers of its own in place of the folder's."""
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +77,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """How an extractor writes its answers; None for a classifier, which has ``answers``."""
     generation: Generation | None = None
     """What a generative student is; it has neither answers nor a layout."""
+    calibration: Isotonic | None = None
+    """How an extractor's log-probability becomes its confidence."""
     crossfit: list[tuple[float, int]] = []
     """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 
@@ -130,6 +136,8 @@ def save(folder: Path, manifest: Manifest, parameters: Parameters | Extraction |
             "bias": parameters.bias,
             "temperature": np.array([parameters.temperature], dtype=np.float32),
         }
+    if parameters.encoder is not None:
+        tensors |= {_LAYER + name: layer for name, layer in parameters.encoder.changed.items()}
     model = safetensors.numpy.save({name: np.ascontiguousarray(one) for name, one in tensors.items()})
     words, characters = list(parameters.vocabulary.words), list(parameters.vocabulary.characters)
     terms = _Terms(words=words, characters=characters, tagger=tagger)
@@ -189,12 +197,15 @@ def load(folder: Path) -> Artifact:
     if bool(manifest.answers) == (manifest.layout is not None):
         raise ArtifactRefused("the manifest must name either answers or a layout")
     vocabulary, tagger = _vocabulary(_verified(folder, VOCABULARY, manifest))
-    data = _verified(folder, MODEL, manifest)
+    encoder = _encoder(manifest.encoder)
+    tuned = manifest.encoder is not None and manifest.encoder.tuned
+    layers = encoder.layers() if encoder is not None and tuned else {}
+    data = _verified(folder, MODEL, manifest, more=sum(one.nbytes for one in layers.values()))
     parameters: Parameters | Extraction
     if manifest.layout is not None:
-        parameters = _extraction(data, vocabulary, tagger, manifest.layout)
+        parameters = _extraction(data, vocabulary, tagger, manifest.layout, encoder, layers, manifest.calibration)
     else:
-        parameters = _parameters(data, vocabulary, _encoder(manifest.encoder), len(manifest.answers))
+        parameters = _parameters(data, vocabulary, encoder, layers, len(manifest.answers))
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
 
 
@@ -209,21 +220,22 @@ def _generative(folder: Path, manifest: Manifest, plan: Generation, digest: str)
     return Artifact(manifest=manifest, parameters=Generative(folder, plan), digest=digest)
 
 
-def _read(folder: Path, name: str) -> bytes:
-    """The bytes of a regular file of bounded size; links are not followed."""
+def _read(folder: Path, name: str, more: int = 0) -> bytes:
+    """The bytes of a regular file of bounded size (``more``: beyond what is usual); links are not followed."""
+    most = _MAX_BYTES[name] + more
     try:
         handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         raise ArtifactRefused(f"{name} cannot be read") from None
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_BYTES[name]:
-            raise ArtifactRefused(f"{name} is not a regular file of at most {_MAX_BYTES[name]} bytes")
-        return file.read(_MAX_BYTES[name] + 1)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+            raise ArtifactRefused(f"{name} is not a regular file of at most {most} bytes")
+        return file.read(most + 1)
 
 
-def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
-    data = _read(folder, name)
+def _verified(folder: Path, name: str, manifest: Manifest, more: int = 0) -> bytes:
+    data = _read(folder, name, more)
     if hashlib.sha256(data).hexdigest() != manifest.files[name]:
         raise ArtifactRefused(f"the SHA-256 of {name} is not the one in the manifest")
     return data
@@ -259,30 +271,49 @@ def _encoder(wanted: EncoderRef | None) -> Encoder | None:
     return encoder
 
 
-def _parameters(data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, answers: int) -> Parameters:
-    shapes = {
+def _parameters(
+    data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, layers: Mapping[str, Floats], answers: int
+) -> Parameters:
+    tensors, encoder = _parts(data, encoder, layers, {
         "idf": (vocabulary.size,),
         "coefficients": (vocabulary.size + (encoder.size if encoder else 0), answers),
         "bias": (answers,),
         "temperature": (1,),
-    }
-    tensors = _tensors(data, shapes)
+    })  # fmt: skip
     return Parameters(
         vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], _temperature(tensors["temperature"]),
         encoder,
     )  # fmt: skip
 
 
-def _extraction(data: bytes, vocabulary: Vocabulary, tagger: dict[str, int], layout: Layout) -> Extraction:
+def _extraction(
+    data: bytes, vocabulary: Vocabulary, tagger: dict[str, int], layout: Layout, encoder: Encoder | None,
+    layers: Mapping[str, Floats], calibration: Isotonic | None,
+) -> Extraction:  # fmt: skip
     try:
         layout.check()
+        if calibration is not None:
+            calibration.check()
     except ValueError as problem:
         raise ArtifactRefused(f"its layout cannot be used: {problem}") from None
-    tensors = _tensors(data, extraction_shapes(layout, vocabulary.size, len(tagger)))
+    size = encoder.size if encoder else 0
+    shapes = extraction_shapes(layout, vocabulary.size, len(tagger), size)
+    tensors, encoder = _parts(data, encoder, layers, shapes)
     for name, tensor in tensors.items():
         if name.endswith("temperature"):
             _temperature(tensor)
-    return extraction_of(layout, vocabulary, tagger, tensors)
+    return extraction_of(layout, vocabulary, tagger, tensors, encoder, calibration)
+
+
+def _parts(
+    data: bytes, encoder: Encoder | None, layers: Mapping[str, Floats], shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, Floats], Encoder | None]:
+    """The student's tensors, and its encoder with its own ``layers`` where it has any."""
+    own = {_LAYER + name: layer.shape for name, layer in layers.items()}
+    tensors = _tensors(data, shapes | own)
+    if encoder is not None and own:
+        encoder = encoder.tuned({name.removeprefix(_LAYER): tensors.pop(name) for name in own})
+    return tensors, encoder
 
 
 def _temperature(tensor: Floats) -> float:

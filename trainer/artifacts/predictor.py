@@ -26,7 +26,7 @@ def answer(
 
         return [(one,) for one in speak.answers(model, texts)]
     if isinstance(model, Extraction):
-        return [(extract(model, text),) for text in texts]
+        return [(one,) for one in extract(model, texts)]
     ranked: list[Ranked] = []
     for row in probabilities(model, texts):
         best = np.argsort(-row, kind="stable")[:TOP]

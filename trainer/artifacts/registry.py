@@ -28,7 +28,6 @@ from trainer.artifacts.artifact import (
     ArtifactRefused,
     EncoderRef,
     Manifest,
-    Parameters,
     load,
     save,
 )
@@ -92,7 +91,7 @@ def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
 def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) -> Artifact:
     """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
     model = trained.parameters
-    encoder = model.encoder if isinstance(model, Parameters) else None
+    encoder = None if isinstance(model, Generative) else model.encoder
     manifest = Manifest(
         format=FORMAT,
         recipe=recipe,
@@ -106,7 +105,8 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         training=trained.numbers,
         files={},
         layout=model.layout if isinstance(model, Extraction) else None,
-        encoder=EncoderRef(encoder.path, encoder.digest) if encoder else None,
+        encoder=EncoderRef(encoder.path, encoder.digest, bool(encoder.changed)) if encoder else None,
+        calibration=model.calibration if isinstance(model, Extraction) else None,
         generation=model.plan if isinstance(model, Generative) else None,
         crossfit=list(trained.crossfit),
     )

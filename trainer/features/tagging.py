@@ -76,9 +76,13 @@ def columns_of(terms: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> li
     return [[vocabulary[term] for term in one if term in vocabulary] for one in terms]
 
 
-def log_probabilities(rows: Sequence[Sequence[int]], coefficients: Floats, bias: Floats) -> Array:
-    """(tokens, tags) from the columns of each token."""
+def log_probabilities(
+    rows: Sequence[Sequence[int]], coefficients: Floats, bias: Floats, more: Floats | None = None
+) -> Array:
+    """(tokens, tags) from the columns of each token; ``more`` (tokens, tags): what else speaks for a tag."""
     logits = np.array([coefficients[list(row)].sum(axis=0) for row in rows], dtype=np.float64) + bias
+    if more is not None:
+        logits += more
     return normalised(logits)
 
 

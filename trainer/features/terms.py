@@ -72,9 +72,7 @@ class Vocabulary:
         return len(self.words) + len(self.characters)
 
 
-def learn_vocabulary(
-    texts: Sequence[str], sources: Sequence[int] | None = None
-) -> tuple[Vocabulary, Floats]:
+def learn_vocabulary(texts: Sequence[str], sources: Sequence[int] | None = None) -> tuple[Vocabulary, Floats]:
     """The vocabulary of ``texts`` and its inverse document frequencies, shape (size,). Terms seen in one text
     only are left out; of the rest the most frequent are kept, ties by spelling, so the result is the same on
     every machine. ``sources`` (who sent each text): terms that only one of them uses are left out too, so that
@@ -88,18 +86,37 @@ def learn_vocabulary(
     return Vocabulary.of(words, characters), idf.astype(np.float32)
 
 
-def in_common(texts: Sequence[str], sources: Sequence[int]) -> list[str]:
-    """The texts without the words that only one of the ``sources`` uses. Leaving such a word out of the vocabulary
-    is not enough: the characters it is made of are everybody's."""
+def words_of_one(texts: Sequence[str], sources: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Where the words stand, in each text, that only one of the ``sources`` uses."""
     first: dict[str, int] = {}
     shared: set[str] = set()
     for text, who in zip(texts, sources, strict=True):
         shared.update(word for word in set(_words(text)) if first.setdefault(word, who) != who)
+    return [
+        [
+            match.span()
+            for match in _WORD.finditer(text[:MAX_TEXT])
+            if match[0].casefold()[:_LONGEST_WORD] not in shared
+        ]
+        for text in texts
+    ]
 
-    def kept(match: re.Match[str]) -> str:
-        return match[0] if match[0].casefold()[:_LONGEST_WORD] in shared else ""
 
-    return [_WORD.sub(kept, text[:MAX_TEXT]) for text in texts]
+def in_common(texts: Sequence[str], sources: Sequence[int]) -> list[str]:
+    """The texts without the words that only one of the ``sources`` uses. Leaving such a word out of the vocabulary
+    is not enough: the characters it is made of are everybody's."""
+    return [
+        _without(text[:MAX_TEXT], spans)
+        for text, spans in zip(texts, words_of_one(texts, sources), strict=True)
+    ]
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    kept, after = [], 0
+    for start, end in spans:
+        kept.append(text[after:start])
+        after = end
+    return "".join([*kept, text[after:]])
 
 
 def _most_frequent(

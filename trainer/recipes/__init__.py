@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
 from trainer.recipes.distill import DistillRecipe
 from trainer.recipes.dpo import DpoRecipe
-from trainer.recipes.example import SAME, CannotLearn, Example, Tick, Trained
+from trainer.recipes.example import SAME, TAUGHT, CannotLearn, Example, Tick, Trained
 from trainer.recipes.extractor import ExtractorRecipe
 from trainer.recipes.generative import Means
 from trainer.recipes.sft import SftRecipe
@@ -27,6 +27,7 @@ _BY_NAME_ALONE = ("distill", "dpo")
 __all__ = [
     "LADDER",
     "SAME",
+    "TAUGHT",
     "CannotLearn",
     "Example",
     "Means",
@@ -65,7 +66,7 @@ def _settings(
     kind: type[RecipeSettings], encoder: str | None, features: FeatureKind, means: Means
 ) -> RecipeSettings:
     if kind is ClassifierRecipe:
-        return ClassifierRecipe(encoder=encoder, features=features)
+        return ClassifierRecipe(encoder=encoder, features=features, means=means)
     if kind is ExtractorRecipe:
-        return ExtractorRecipe()
-    return kind(means=means)  # type: ignore[call-arg]
+        return ExtractorRecipe(encoder=None if features == "tfidf" else encoder, means=means)
+    return kind(means=means)

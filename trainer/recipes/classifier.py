@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from gateway.encoder import Encoder, EncoderRefused, load
 from trainer.artifacts.artifact import MAX_ANSWERS, Parameters
+from trainer.artifacts.predictor import probabilities
 from trainer.features.terms import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary
-from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained, sources_of
-from trainer.recipes.linear import Array, Labels, fit_head
+from trainer.recipes.example import TAUGHT, CannotLearn, Example, Recipe, Tick, Trained, sources_of
+from trainer.recipes.generative import Means
+from trainer.recipes.linear import Array, Labels, fit_head, temperature_of
+from trainer.recipes.tuned import Material, fine_tuned, sides_of
 
 FeatureKind = Literal["auto", "tfidf", "embedding", "both"]
 _LEAST_ROWS = 30
@@ -32,6 +37,8 @@ class ClassifierRecipe(Struct, frozen=True, tag="classifier", tag_field="type", 
     coverage: Annotated[float, Meta(gt=0, le=1)] = 0.99
     encoder: str | None = None
     features: FeatureKind = "auto"
+    means: Means = field(default_factory=Means)
+    """Its ``fine_tune`` trains the encoder's layers too."""
 
     def build(self) -> Recipe:
         return _Classifier(self)
@@ -49,6 +56,8 @@ class _Classifier:
         vocabulary, idf, encoder = self._looks_at(known)
         crossfitted = bool(examples) and all(example.fold is not None for example in examples)
         rows = examples if crossfitted else known
+        if encoder is not None and self._settings.means.fine_tune is not None:
+            return _tuned(encoder, rows, answers, (vocabulary, idf), self._settings.means, seed, tick)
         hints = _hints(answers)
         texts, sources = [example.text for example in rows], sources_of(rows)
         matrix = _matrix([*texts, *hints.values()], vocabulary, idf, encoder)
@@ -96,6 +105,39 @@ class _Classifier:
         if vocabulary.size == 0 and encoder is None:
             raise CannotLearn("the inputs share no words to learn from")
         return vocabulary, idf, encoder
+
+
+def _tuned(
+    encoder: Encoder, rows: Sequence[Example], answers: tuple[str, ...], words: tuple[Vocabulary, Floats], means: Means,
+    seed: int, tick: Tick,
+) -> Trained:  # fmt: skip
+    """The encoder's layers and one head over the answers, trained together."""
+    number = {answer: column for column, answer in enumerate(answers)}
+    labels: Labels = np.array([number.get(row.answer, -1) for row in rows], dtype=np.int64)
+    rows = [
+        msgspec.structs.replace(row, weight=row.weight if label >= 0 else 0.0)
+        for row, label in zip(rows, labels, strict=True)
+    ]
+    sides = sides_of(rows, seed)
+    material = Material(encoder, rows, sides, None, [labels], [len(answers)], *words)
+    made = fine_tuned(material, means, seed, tick)
+    coefficients, bias = made.heads[0]
+    model = Parameters(*words, coefficients, bias, 1.0, encoder.tuned(made.layers))
+    tick(0.92, "calibrating")
+    held = np.flatnonzero(sides.held)
+    logits = np.log(np.maximum(probabilities(model, [rows[n].text for n in held]), 1e-30))
+    model = replace(model, temperature=temperature_of(logits, labels[held]))
+    crossfit: tuple[tuple[float, int], ...] = ()
+    if any(row.fold is not None for row in rows):
+        judged = iter(_crossfit(probabilities(model, [rows[n].text for n in np.flatnonzero(sides.judge)])))
+        crossfit = tuple(next(judged) if judges else (0.0, TAUGHT) for judges in sides.judge)
+    return Trained(
+        answers=answers,
+        max_answer_tokens=max(row.tokens for row in rows if row.weight > 0),
+        parameters=model,
+        numbers={"rows": float(sides.learn.sum()), "answers": float(len(answers)), **made.numbers},
+        crossfit=crossfit,
+    )
 
 
 def _matrix(texts: Sequence[str], vocabulary: Vocabulary, idf: Floats, encoder: Encoder | None) -> Any:

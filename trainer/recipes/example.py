@@ -13,7 +13,9 @@ from trainer.artifacts.artifact import Parameters
 from trainer.features.extraction import Extraction
 from trainer.training.generative import Generative
 
-SAME, DIFFERS = -1, -2
+SAME, DIFFERS, TAUGHT = -1, -2, -3
+"""In place of a column: an extractor's answer was or was not the teacher's; the row taught the student itself, so
+its answer says nothing."""
 Tick = Callable[[float, str], None]
 """Hears progress in [0, 1] and what is being done."""
 
@@ -58,7 +60,7 @@ class Trained:
     numbers: dict[str, float]
     crossfit: tuple[tuple[float, int], ...] = ()
     """(confidence, column) of every example, in order, by a model that never saw its fold; an extractor says SAME
-    or DIFFERS in place of a column."""
+    or DIFFERS in place of a column. TAUGHT: by no such model, the row does not calibrate."""
 
 
 class Recipe(Protocol):

@@ -1,41 +1,71 @@
-"""Recipe: JSON answers whose values are spans of the input or labels. A linear tagger and closed heads."""
+"""Recipe: JSON answers whose values are spans of the input or labels. A tagger and closed heads."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from trainer.features.extraction import Closed, Extraction
-from trainer.features.layout import Layout, NoLayout, learn_layout
-from trainer.features.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
-from trainer.features.terms import Floats, learn_vocabulary
+from gateway.encoder import Encoder, EncoderRefused, load
+from trainer.features.extraction import Closed, Extraction, extract, read
+from trainer.features.layout import Field, Layout, NoLayout, learn_layout
+from trainer.features.tagging import columns_of, tag_names
+from trainer.features.terms import Floats, Vocabulary, in_common, learn_vocabulary, words_of_one
+from trainer.features.vectors import Seen, look
 from trainer.recipes.classifier import sparse_rows
-from trainer.recipes.example import DIFFERS, SAME, CannotLearn, Example, Recipe, Tick, Trained, sources_of
-from trainer.recipes.linear import Array, Head, Labels, fit_head
+from trainer.recipes.example import (
+    DIFFERS,
+    SAME,
+    TAUGHT,
+    CannotLearn,
+    Example,
+    Recipe,
+    Tick,
+    Trained,
+    sources_of,
+)
+from trainer.recipes.generative import Means
+from trainer.recipes.linear import Head, Labels, fit_head
+from trainer.recipes.tagger import Sentence, Tagger, sentence, terms_of
+from trainer.recipes.tuned import Material, Tokens, fine_tuned, sides_of
+from trainer.training.generative import fit_isotonic
 
 _LEAST_ROWS = 50
-_MAX_TERMS = 60_000
+_BEYOND = 3.0
 
 
 class ExtractorRecipe(Struct, frozen=True, tag="extractor", tag_field="type", forbid_unknown_fields=True):
-    """``strength``: inverse regularisation of the tagger."""
+    """``strength``: inverse regularisation of the tagger. ``encoder``: the folder of a sentence encoder whose vectors
+    are features beside words and shapes; its layers are trained too when ``means`` says how."""
 
     strength: Annotated[float, Meta(gt=0)] = 10.0
+    encoder: str | None = None
+    means: Means = field(default_factory=Means)
 
     def build(self) -> Recipe:
         return _Extractor(self)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sentence:
-    text: str
-    spans: list[tuple[int, int]]
-    tags: list[int] | None
+class _Lesson:
+    """What both ways of training work with."""
+
+    layout: Layout
+    encoder: Encoder | None
+    rows: list[Example]
+    sentences: list[Sentence]
+    vocabulary: Vocabulary
+    idf: Floats
+    fold: Labels | None
+    seed: int
+    tick: Tick
+
+    @property
+    def fields(self) -> list[Field]:
+        return [one for one in self.layout.fields if one.kind == "label"]
 
 
 class _Extractor:
@@ -44,160 +74,176 @@ class _Extractor:
 
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         known = [example for example in examples if example.weight > 0]
-        if len(known) < _LEAST_ROWS:
-            raise CannotLearn(f"only {len(known)} usable examples; an extractor needs {_LEAST_ROWS}")
-        try:
-            layout = learn_layout([(example.text, example.answer) for example in known])
-        except NoLayout as problem:
-            raise CannotLearn(str(problem)) from None
+        layout = _layout(known)
+        encoder = _encoder(self._settings.encoder)
         crossfitted = all(example.fold is not None for example in examples)
         rows = list(examples) if crossfitted else known
-        fold: Labels | None = np.array([example.fold for example in rows]) if crossfitted else None
-        tick(0.1, f"finding {len(layout.tags)} kinds of spans in {len(rows)} texts")
+        tick(0.05, f"finding {len(layout.tags)} kinds of spans in {len(rows)} texts")
         vocabulary, idf = learn_vocabulary([example.text for example in known], sources_of(known))
-        matrix = sparse_rows([example.text for example in rows], vocabulary, idf)
-        heads = _heads(
-            layout, matrix, rows, fold, seed, lambda done: tick(0.1 + 0.3 * done, "fitting labels")
-        )
-        tagger = _Tagger(
-            layout, [_sentence(layout, example) for example in rows], rows, self._settings.strength
-        )
-        terms, weights, bias = tagger.fit(None)
-        tick(0.5, "cross-fitting")
-        marks: tuple[tuple[float, int], ...] = ()
-        if fold is not None:
-            marks = tagger.crossfit(heads, fold, lambda done: tick(0.5 + 0.5 * done, "cross-fitting"))
-        usable = sum(one.tags is not None for one in tagger.sentences)
-        closed = tuple(Closed(head.coefficients, head.bias, head.temperature) for head in heads)
+        lesson = _Lesson(
+            layout, encoder, rows, [sentence(layout, example) for example in rows], vocabulary, idf,
+            np.array([example.fold for example in rows]) if crossfitted else None, seed, tick,
+        )  # fmt: skip
+        if encoder is not None and self._settings.means.fine_tune is not None:
+            model, marks, numbers = _tuned(lesson, encoder, self._settings.means)
+        else:
+            model, marks, numbers = _fitted(lesson, self._settings.strength)
+        usable = sum(one.tags is not None for one in lesson.sentences)
         return Trained(
             answers=(),
             max_answer_tokens=max(example.tokens for example in known),
-            parameters=Extraction(layout, vocabulary, idf, closed, terms, weights, bias),
+            parameters=model,
             numbers={
                 "rows": float(len(known)),
                 "tags": float(len(layout.tags)),
                 "representable": usable / len(rows),
+                **numbers,
             },
-            crossfit=marks,
+            crossfit=tuple(marks),
         )
 
 
-def _sentence(layout: Layout, example: Example) -> _Sentence:
-    spans = tokens(example.text)
-    spots = layout.spots(example.text, example.answer)
-    return _Sentence(example.text, spans, None if spots is None else tag_numbers(spans, spots, layout.tags))
+_Made = tuple[Extraction, list[tuple[float, int]], dict[str, float]]
 
 
-def _heads(
-    layout: Layout,
-    matrix: Any,
-    rows: Sequence[Example],
-    fold: Labels | None,
-    seed: int,
-    tick: Callable[[float], None],
-) -> list[Head]:
-    fields = [field for field in layout.fields if field.kind == "label"]
+def _fitted(lesson: _Lesson, strength: float) -> _Made:
+    """Linear heads and a linear tagger; what calibrates is answered by models without its fold."""
+    layout, rows, tick = lesson.layout, lesson.rows, lesson.tick
+    seen = _seen(lesson.encoder, lesson.sentences, rows)
+    texts, sources = [example.text for example in rows], sources_of(rows)
+    asked = _matrix(sparse_rows(texts, lesson.vocabulary, lesson.idf), seen)
+    taught = None
+    if sources is not None:
+        taught = _matrix(sparse_rows(in_common(texts, sources), lesson.vocabulary, lesson.idf), seen)
+    heads = _heads(lesson, asked, taught)
+    tagger = Tagger(layout, lesson.sentences, rows, strength, seen)
+    fitted = tagger.fit(None)
+    closed = tuple(Closed(head.coefficients, head.bias, head.temperature) for head in heads)
+    model = Extraction(
+        layout, lesson.vocabulary, lesson.idf, closed, tagger.terms, fitted.terms, fitted.bias, lesson.encoder,
+        fitted.vectors,
+    )  # fmt: skip
+    tick(0.5, "cross-fitting")
+    if lesson.fold is None:
+        return model, [], {}
+    raw = tagger.crossfit(heads, lesson.fold, lambda done: tick(0.5 + 0.5 * done, "cross-fitting"))
+    whole = [one.whole for one in seen] if seen else [True] * len(raw)
+    return *calibrated(model, raw, whole), {}
+
+
+def _tuned(lesson: _Lesson, encoder: Encoder, means: Means) -> _Made:
+    """Encoder, tagger and heads trained together; the fold that was kept away calibrates."""
+    rows, fields = lesson.rows, lesson.fields
+    words, terms = terms_of(lesson.sentences, rows)
+    tokens = Tokens(
+        spans=[one.spans for one in lesson.sentences],
+        terms=[columns_of(one, terms) for one in words],
+        tags=[one.tags for one in lesson.sentences],
+        wide=len(terms), kinds=len(tag_names(lesson.layout.tags)),
+    )  # fmt: skip
+    sides = sides_of(rows, lesson.seed)
+    material = Material(
+        encoder, rows, sides, tokens if lesson.layout.tags else None,
+        [labels_of(lesson.layout, one, rows) for one in fields], [len(one.labels) for one in fields],
+        lesson.vocabulary, lesson.idf,
+    )  # fmt: skip
+    made = fine_tuned(material, means, lesson.seed, lesson.tick)
+    closed = tuple(Closed(coefficients, bias, 1.0) for coefficients, bias in made.heads)
+    model = Extraction(
+        lesson.layout, lesson.vocabulary, lesson.idf, closed, terms, made.terms, made.bias,
+        encoder.tuned(made.layers), made.vectors,
+    )  # fmt: skip
+    lesson.tick(0.92, "calibrating")
+    held = _asked(model, [rows[number] for number in np.flatnonzero(sides.held)])
+    model, _ = calibrated(model, [mark for mark, _ in held], [whole for _, whole in held])
+    marks: list[tuple[float, int]] = []
+    if lesson.fold is not None:
+        judged = iter(_judged(model, [rows[number] for number in np.flatnonzero(sides.judge)]))
+        marks = [next(judged) if judges else (0.0, TAUGHT) for judges in sides.judge]
+    return model, marks, made.numbers
+
+
+def _asked(model: Extraction, rows: Sequence[Example]) -> list[tuple[tuple[float, int], bool]]:
+    """((log-probability, SAME or DIFFERS), whether the encoder saw all of it) of each row."""
+    return [
+        ((one.log_sure, SAME if one.answer == row.answer else DIFFERS), one.whole)
+        for one, row in zip(read(model, [row.text for row in rows]), rows, strict=True)
+    ]
+
+
+def _judged(model: Extraction, rows: Sequence[Example]) -> list[tuple[float, int]]:
+    said = extract(model, [row.text for row in rows])
+    return [
+        (min(1.0, round(sure, 9)), SAME if answer == row.answer else DIFFERS)
+        for (answer, sure), row in zip(said, rows, strict=True)
+    ]
+
+
+def calibrated(
+    model: Extraction, marks: Sequence[tuple[float, int]], whole: Sequence[bool]
+) -> tuple[Extraction, list[tuple[float, int]]]:
+    """The student whose confidence is a probability, fitted on (log-probability, SAME or DIFFERS) pairs of calls it
+    never saw, and those pairs with their confidence. The map rises, so which calls are surer stays as it was. What is
+    far less sure than all of them counts as a miss. ``whole``: whether the encoder could see all of a call; where it
+    could not nothing is sure."""
+    known = [one for one, fits in zip(marks, whole, strict=True) if fits]
+    beyond = (min((sure for sure, _ in known), default=0.0) - _BEYOND, DIFFERS)
+    scores, verdicts = zip(beyond, *known, strict=True)
+    rising = fit_isotonic(scores, [verdict == SAME for verdict in verdicts])
+    return replace(model, calibration=rising), [
+        (min(1.0, round(rising(sure), 9)) if fits else 0.0, verdict)
+        for (sure, verdict), fits in zip(marks, whole, strict=True)
+    ]
+
+
+def _layout(known: Sequence[Example]) -> Layout:
+    if len(known) < _LEAST_ROWS:
+        raise CannotLearn(f"only {len(known)} usable examples; an extractor needs {_LEAST_ROWS}")
+    try:
+        return learn_layout([(example.text, example.answer) for example in known])
+    except NoLayout as problem:
+        raise CannotLearn(str(problem)) from None
+
+
+def _encoder(path: str | None) -> Encoder | None:
+    try:
+        return load(path) if path else None
+    except EncoderRefused as problem:
+        raise CannotLearn(str(problem)) from None
+
+
+def _seen(
+    encoder: Encoder | None, sentences: Sequence[Sentence], rows: Sequence[Example]
+) -> list[Seen] | None:
+    if encoder is None:
+        return None
+    texts, sources = [one.text for one in sentences], sources_of(rows)
+    private = words_of_one(texts, sources) if sources else None
+    return look(encoder, texts, [one.spans for one in sentences], private)
+
+
+def _matrix(terms: Any, seen: Sequence[Seen] | None) -> Any:
+    """The features of label fields: terms, and behind them the encoder's vector of the text."""
+    from scipy.sparse import csr_matrix, hstack
+
+    return (
+        terms if seen is None else hstack([terms, csr_matrix(np.stack([one.text for one in seen]))]).tocsr()
+    )
+
+
+def _heads(lesson: _Lesson, asked: Any, taught: Any) -> list[Head]:
     heads: list[Head] = []
-    for done, field in enumerate(fields):
-        number = {label: column for column, label in enumerate(field.labels)}
-        labels: Labels = np.array([number.get(layout.label(row.answer, field) or "", -1) for row in rows])
-        weight = np.where(labels >= 0, np.array([row.weight for row in rows]), 0.0)
-        heads.append(fit_head(matrix, labels, weight, len(field.labels), seed, lambda _: None, fold))
-        tick((done + 1) / len(fields))
+    for done, one in enumerate(lesson.fields):
+        labels = labels_of(lesson.layout, one, lesson.rows)
+        weight = np.where(labels >= 0, np.array([row.weight for row in lesson.rows]), 0.0)
+        heads.append(fit_head(
+            asked, labels, weight, len(one.labels), lesson.seed, lambda _: None, lesson.fold, taught=taught
+        ))  # fmt: skip
+        lesson.tick(0.2 + 0.2 * (done + 1) / len(lesson.fields), "fitting labels")
     return heads
 
 
-class _Tagger:
-    """Fits token classifiers on sentences whose spans were found; predicts any."""
-
-    def __init__(
-        self, layout: Layout, sentences: Sequence[_Sentence], rows: Sequence[Example], strength: float
-    ) -> None:
-        self.layout, self.sentences, self._rows, self._strength = layout, sentences, rows, strength
-        words = [token_terms(one.text, one.spans) for one in sentences]
-        seen = Counter(
-            term
-            for one, row in zip(words, rows, strict=True)
-            if row.weight > 0
-            for terms in one
-            for term in set(terms)
-        )
-        kept = sorted(sorted(t for t, n in seen.items() if n > 1), key=lambda term: -seen[term])[:_MAX_TERMS]
-        self._terms = {term: column for column, term in enumerate(sorted(kept))}
-        self._offsets = np.cumsum([0, *(len(one) for one in words)])
-        self._matrix = _sparse([terms for one in words for terms in one], self._terms)
-        self._tags = np.array(
-            [tag for one in sentences for tag in (one.tags or [0] * len(one.spans))], dtype=np.int64
-        )
-        teaches = [
-            row.weight if one.tags is not None else 0.0 for one, row in zip(sentences, rows, strict=True)
-        ]
-        self._weight = np.repeat(np.array(teaches), np.diff(self._offsets))
-
-    def fit(self, held: Labels | None) -> tuple[dict[str, int], Floats, Floats]:
-        """Terms, coefficients (terms, tags) and bias, fitted without the tokens ``held``."""
-        from sklearn.linear_model import LogisticRegression
-
-        count = len(tag_names(self.layout.tags))
-        weights, bias = np.zeros((count, len(self._terms))), np.full(count, -20.0)
-        use = self._weight > 0
-        if held is not None:
-            use &= ~held.astype(bool)
-        present = np.unique(self._tags[use])
-        if len(present) < 2:
-            bias[0] = 0.0
-        else:
-            model = LogisticRegression(C=self._strength, tol=1e-4, max_iter=150)
-            with _unfinished_is_fine():
-                model.fit(self._matrix[use], self._tags[use], sample_weight=self._weight[use])
-            if len(present) == 2:
-                weights[present[1]], bias[present] = model.coef_[0], (0.0, model.intercept_[0])
-            else:
-                weights[present], bias[present] = model.coef_, model.intercept_
-        return self._terms, weights.T.astype(np.float32), bias.astype(np.float32)
-
-    def crossfit(
-        self, heads: Sequence[Head], fold: Labels, tick: Callable[[float], None]
-    ) -> tuple[tuple[float, int], ...]:
-        """(confidence of the whole object, SAME or DIFFERS) of every row by models without its fold."""
-        marks: list[tuple[float, int]] = [(0.0, DIFFERS)] * len(fold)
-        lengths = np.diff(self._offsets)
-        for done, number in enumerate(folds := np.unique(fold)):
-            held = np.repeat(fold == number, lengths)
-            _, weights, bias = self.fit(held)
-            for row in np.flatnonzero(fold == number):
-                first, last = self._offsets[row], self._offsets[row + 1]
-                scores = np.asarray(self._matrix[first:last] @ weights.astype(np.float64) + bias)
-                marks[row] = self._mark(int(row), scores, heads)
-            tick((done + 1) / len(folds))
-        return tuple(marks)
-
-    def _mark(self, row: int, scores: Array, heads: Sequence[Head]) -> tuple[float, int]:
-        sentence = self.sentences[row]
-        spots, sure = decode(sentence.spans, normalised(scores) if len(scores) else scores, self.layout.tags)
-        labels = {}
-        for field, head in zip((f for f in self.layout.fields if f.kind == "label"), heads, strict=True):
-            best = int(head.out_of_fold[row].argmax())
-            labels[field.name] = field.labels[best]
-            sure += float(np.log(max(head.out_of_fold[row, best], 1e-12)))
-        answer = self.layout.compose(sentence.text, spots, labels)
-        return min(1.0, round(float(np.exp(sure)), 9)), SAME if answer == self._rows[row].answer else DIFFERS
-
-
-def _unfinished_is_fine() -> Any:
-    """The tagger stops after 150 steps: the last digits of a likelihood do not change a tag."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-
-    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
-
-
-def _sparse(rows: Sequence[Sequence[str]], terms: dict[str, int]) -> Any:
-    from scipy.sparse import csr_matrix
-
-    found = [[terms[term] for term in row if term in terms] for row in rows]
-    starts = np.cumsum([0, *map(len, found)])
-    columns = np.array([column for row in found for column in row], dtype=np.int32)
-    values = np.ones(len(columns), dtype=np.float64)
-    return csr_matrix((values, columns, starts.astype(np.int32)), shape=(len(rows), len(terms)))
+def labels_of(layout: Layout, field: Field, rows: Sequence[Example]) -> Labels:
+    """Which of a field's labels each answer has; -1 for another value."""
+    number = {label: column for column, label in enumerate(field.labels)}
+    return np.array([number.get(layout.label(row.answer, field) or "", -1) for row in rows])

@@ -1,4 +1,4 @@
-"""What the recipes of language models have in common: what they need, and that torch is there."""
+"""What the recipes that train with torch have in common: what they need, and that it is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.config import Generative
+from gateway.config import FineTune, Generative
 from trainer.recipes.example import CannotLearn, Example
 
 _PACKAGES = ("torch", "transformers", "peft")
@@ -16,10 +16,12 @@ _PACKAGES = ("torch", "transformers", "peft")
 
 class Means(Struct, frozen=True):
     """``plan``: the task's word on it, None when it names no base. ``workspace``: a folder for checkpoints and for the
-    student's files; what lies there from an earlier attempt is gone on with."""
+    student's files; what lies there from an earlier attempt is gone on with. ``fine_tune``: how an encoder is trained,
+    None when it is not."""
 
     plan: Generative | None = None
     workspace: Path = Path()
+    fine_tune: FineTune | None = None
 
     def ready(self, examples: Sequence[Example]) -> Generative:
         """The plan. Raises CannotLearn when something is missing."""

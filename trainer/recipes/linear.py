@@ -60,7 +60,7 @@ def fit_head(
     for done, strength in enumerate(strengths):
         logits = _out_of_fold((taught, matrix), labels, count, weights, fold, strength)
         seen = logits[teaches[:calls]], labels[:calls][teaches[:calls]]
-        temperature = float(np.float32(_temperature(*seen)))  # as the artifact will hold it
+        temperature = temperature_of(*seen)
         loss = _loss(*seen, temperature)
         if best is None or loss < best[0]:
             best = (loss, strength, temperature, logits)
@@ -137,7 +137,7 @@ def _loss(logits: Array, labels: Labels, temperature: float) -> float:
     return float(-np.log(np.maximum(probability, 1e-12)).mean())
 
 
-def _temperature(logits: Array, labels: Labels) -> float:
+def temperature_of(logits: Array, labels: Labels) -> float:
     """The temperature in [0.05, 20] with the least log loss, by golden-section search over its logarithm."""
     low, high = np.log(0.05), np.log(20.0)
     ratio = (np.sqrt(5.0) - 1.0) / 2.0
@@ -147,4 +147,4 @@ def _temperature(logits: Array, labels: Labels) -> float:
             high = right
         else:
             low = left
-    return float(np.exp((low + high) / 2.0))
+    return float(np.float32(np.exp((low + high) / 2.0)))  # as an artifact will hold it

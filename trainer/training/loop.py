@@ -10,18 +10,28 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from msgspec import Struct
 
 from trainer.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from trainer.training.models import Speaker, learnt, put_back
+from trainer.training.models import learnt, put_back
 
 Tensor = Any
 T = TypeVar("T")
 _WARM_UP = 0.05
 _CLIP = 1.0
+
+
+class Learner(Protocol):
+    """Whatever learns: its module, its parameters that learn by name in a stable order, its precision."""
+
+    model: Any
+
+    def trainable(self) -> list[tuple[str, Any]]: ...
+
+    def autocast(self) -> Any: ...
 
 
 class Pace(Struct, frozen=True):
@@ -61,17 +71,17 @@ class Objective(Generic[T]):
 
 
 def fit(
-    speaker: Speaker, objective: Objective[T], pace: Pace, folder: Path, tick: Callable[[float, str], None]
+    learner: Learner, objective: Objective[T], pace: Pace, folder: Path, tick: Callable[[float, str], None]
 ) -> Progress:
-    """Trains ``speaker``'s learnable weights and leaves the best in it: those of the epoch with the least validation
+    """Trains ``learner``'s learnable weights and leaves the best in it: those of the epoch with the least validation
     loss, or the last when nothing validates. ``loss(line, step)`` → (sum, weight); a step's gradient is that of
     sum/weight over its lines. Checkpoints lie in ``folder``. Raises OSError."""
-    names = [name for name, _ in speaker.trainable()]
-    weights = [one for _, one in speaker.trainable()]
+    names = [name for name, _ in learner.trainable()]
+    weights = [one for _, one in learner.trainable()]
     optimiser = torch.optim.AdamW(
         weights, lr=pace.learning_rate, betas=(0.9, 0.95), weight_decay=pace.weight_decay
     )
-    progress, best = _resumed(speaker, optimiser, names, pace, folder)
+    progress, best = _resumed(learner, optimiser, names, pace, folder)
     total = sum(len(objective.steps(epoch)) for epoch in range(pace.epochs))
     done = 0
     for epoch in range(pace.epochs):
@@ -85,7 +95,7 @@ def fit(
             if number < progress.step:
                 continue
             _step(
-                speaker, objective, optimiser, lines,
+                learner, objective, optimiser, lines,
                 number=number, total=total, pace=pace, progress=progress,
             )  # fmt: skip
             tick(
@@ -93,27 +103,27 @@ def fit(
                 f"step {progress.step} of {total}, loss {progress.losses[-1]:.3f}",
             )
             if progress.step % pace.every == 0:
-                save_checkpoint(folder, _snapshot(speaker, optimiser, names, progress, best, pace))
+                save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
         done += len(steps)
-        best = _validated(speaker, objective, progress, best)
-        save_checkpoint(folder, _snapshot(speaker, optimiser, names, progress, best, pace))
+        best = _validated(learner, objective, progress, best)
+        save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
     if best is not None:
-        put_back(speaker, best)
+        put_back(learner, best)
     return progress
 
 
 def _step(
-    speaker: Speaker, objective: Objective[T], optimiser: Any, lines: Sequence[T], *, number: int, total: int,
+    learner: Learner, objective: Objective[T], optimiser: Any, lines: Sequence[T], *, number: int, total: int,
     pace: Pace, progress: Progress,
 ) -> None:  # fmt: skip
     torch.manual_seed((pace.seed * 1_000_003 + number) % 2**31)
-    speaker.model.train()
+    learner.model.train()
     for group in optimiser.param_groups:
         group["lr"] = rate_at(number, total, pace.learning_rate)
     optimiser.zero_grad(set_to_none=True)
     loss_sum, weight_sum = 0.0, 0.0
     for line in lines:
-        with speaker.autocast():
+        with learner.autocast():
             loss, weight = objective.loss(line, number)
         loss.backward()
         loss_sum, weight_sum = loss_sum + float(loss.detach()), weight_sum + weight
@@ -136,11 +146,11 @@ def rate_at(step: int, total: int, peak: float) -> float:
 
 
 def _validated(
-    speaker: Speaker, objective: Objective[T], progress: Progress, best: dict[str, Tensor] | None
+    learner: Learner, objective: Objective[T], progress: Progress, best: dict[str, Tensor] | None
 ) -> dict[str, Tensor] | None:
     """Looks at the validation loss; → the best weights so far."""
-    speaker.model.eval()
-    with torch.no_grad(), speaker.autocast():
+    learner.model.eval()
+    with torch.no_grad(), learner.autocast():
         found = objective.check()
     if found is None:
         progress.checks.append(math.nan)
@@ -148,14 +158,14 @@ def _validated(
     progress.checks.append(found)
     if found < progress.best or best is None:
         progress.best, progress.worse = found, 0
-        return learnt(speaker)
+        return learnt(learner)
     progress.worse += 1
     return best
 
 
 # ---------------------------------------------------------------- checkpoints
 def _snapshot(
-    speaker: Speaker,
+    learner: Learner,
     optimiser: Any,
     names: list[str],
     progress: Progress,
@@ -168,7 +178,7 @@ def _snapshot(
         for number, one in state.items()
         for kind in ("exp_avg", "exp_avg_sq")
     }
-    weights = {f"weight/{name}": one for name, one in learnt(speaker).items()}
+    weights = {f"weight/{name}": one for name, one in learnt(learner).items()}
     kept = {f"best/{name}": one for name, one in (best or {}).items()}
     return Checkpoint(
         identity=pace.identity, step=progress.step, losses=progress.losses, checks=progress.checks, best=progress.best,
@@ -177,14 +187,14 @@ def _snapshot(
 
 
 def _resumed(
-    speaker: Speaker, optimiser: Any, names: list[str], pace: Pace, folder: Path
+    learner: Learner, optimiser: Any, names: list[str], pace: Pace, folder: Path
 ) -> tuple[Progress, dict[str, Tensor] | None]:
     """Where an earlier attempt with the same identity left off, else the beginning."""
     found = load_checkpoint(folder, pace.identity)
     if found is None:
         return Progress(), None
     tensors = found.tensors
-    put_back(speaker, {name: tensors[f"weight/{name}"] for name in names})
+    put_back(learner, {name: tensors[f"weight/{name}"] for name in names})
     if any(name.startswith("exp_avg/") for name in tensors):
         state = {
             number: {

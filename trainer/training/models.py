@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import torch
@@ -19,6 +19,10 @@ from trainer.training.generative import ADAPTER_FILES, WHOLE_FILES, Adapt, Frame
 
 Tensor = Any
 Precision = Literal["auto", "bf16", "fp32"]
+
+
+class Learns(Protocol):
+    def trainable(self) -> list[tuple[str, Any]]: ...
 
 
 class CannotLoad(Exception):
@@ -183,12 +187,12 @@ def grown(folder: Path, base: Base, adapt: Adapt, precision: Precision = "fp32")
     return speaker
 
 
-def learnt(speaker: Speaker) -> dict[str, Tensor]:
+def learnt(speaker: Learns) -> dict[str, Tensor]:
     """Copies of the weights that learn."""
     return {name: one.detach().to("cpu", copy=True) for name, one in speaker.trainable()}
 
 
-def put_back(speaker: Speaker, weights: dict[str, Tensor]) -> None:
+def put_back(speaker: Learns, weights: dict[str, Tensor]) -> None:
     """Raises KeyError when ``weights`` are another model's."""
     with torch.no_grad():
         for name, one in speaker.trainable():
