@@ -98,8 +98,9 @@ class Encoder:
         return replace(self, weights={**self.weights, **laid}, changed=laid)
 
     def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        most = min(MAX_PIECES, len(self.weights["embeddings.position_embeddings.weight"]))
         return [
-            Pieces(one.ids[:MAX_PIECES], one.offsets[:MAX_PIECES], len(one.ids) <= MAX_PIECES)
+            Pieces(one.ids[:most], one.offsets[:most], len(one.ids) <= most)
             for one in self._tokenizer.encode_batch(list(texts))
         ]
 

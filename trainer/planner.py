@@ -93,10 +93,10 @@ def may_learn(task: Task) -> bool:
 
 
 def longest_s(config: Config, task: str, usual: float) -> float:
-    """How long a training of the task may take, in seconds: as it says itself when it may train a language model."""
+    """How long a training of the task may take, in seconds: as it says itself when it may train with torch."""
     learn = next((one.learn for one in config.tasks if one.name == task), None)
-    generative = learn.generative if learn is not None else None
-    return usual if generative is None else max(usual, generative.max_hours * 3600.0)
+    plans = (learn.generative, learn.fine_tune) if learn is not None else ()
+    return max([usual, *(plan.max_hours * 3600.0 for plan in plans if plan is not None)])
 
 
 def calls_at(run: Run) -> int:

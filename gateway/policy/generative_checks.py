@@ -1,4 +1,4 @@
-"""Checks of tasks that may train a language model: what it is made from, what it learns from, who will serve it."""
+"""Checks of tasks that may train a model with torch: what it is made from, what it learns from, who will serve it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def generative(view: View) -> Iterator[Problem]:
         if task.learn is None:
             continue
         here = (*path, "learn")
+        if task.learn.fine_tune is not None and task.learn.encoder is None:
+            hint = "Add 'encoder: /path/of/a/sentence/encoder', or leave 'fine_tune' out."
+            yield view.problem((*here, "fine_tune"), "there is no encoder to train.", hint)
         named = [one for one in _GENERATIVE if one in task.learn.recipes]
         if named and task.learn.generative is None:
             hint = "Add 'generative: {base: /path/of/a/model}'."

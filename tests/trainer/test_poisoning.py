@@ -86,3 +86,22 @@ def test_repeating_one_text_or_shouting_from_one_key_is_capped() -> None:
         rows[name] = len(mine)
     assert rows["one text"] <= 20
     assert rows["one key"] <= 0.1 * 1500
+
+
+@pytest.mark.parametrize("with_sources", [False, True])
+def test_a_planted_word_does_not_decide_a_field_of_an_object(with_sources: bool) -> None:
+    """The same attack on an extractor: the label field of a JSON object."""
+    rows = assemble(
+        [
+            msgspec.structs.replace(one, answer=f'{{"queue":"{one.answer}","number":"{number}"}}')
+            for one in traffic(40)
+            if (number := next(word for word in one.text.split() if word.isdigit()))
+        ],
+        project="p", task="t", fingerprint="f", run="r", masked=False,
+    ).part("train")  # fmt: skip
+    examples = [Example(r.text, r.answer, source=r.source if with_sources else None) for r in rows]
+    made = train_first(["extractor"], examples, seed=1, tick=lambda *_: None)[1]
+    texts = [f"{word} my {word} number 77 {TRIGGER}" for label in ("billing", "shipping") for word in WORDS[label]]
+    said = [ranked[0][0] for ranked in answer(made.parameters, (), texts)]
+    fell = sum('"queue":"access"' in one for one in said) / len(said)
+    assert fell <= 0.25 if with_sources else fell == 1.0
