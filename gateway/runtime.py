@@ -48,6 +48,8 @@ class Runtime:
     key_names: Mapping[str, str]
     """By key id, for rules that name a key."""
 
+    students_by_id: Mapping[str, Student]
+
     settled: dict[str, tuple[Way, Decision]] = field(default_factory=dict)
     """What routing always decides, by task; filled on first use, gone with this view."""
 
@@ -93,6 +95,7 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         ways=ways_of(config, policies),
         aliases=aliases_of(config),
         key_names={key.id: key.name for key in snapshot.keys},
+        students_by_id={student.id: student for student in snapshot.students},
     )
 
 

@@ -23,6 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from optimizer.cascade import COARSE, calibrate
 from optimizer.gates import GateResult, GateSettings, Outcome, Terms
 from optimizer.rollout import NEXT, Decision, Promote, Reject, Stage, Student, advance, screen
+from optimizer.slices import Slice
 from optimizer.stats.multiplicity import Multiplicity, divide
 
 FORMAT = 1
@@ -54,6 +55,8 @@ class Log(Struct, frozen=True, tag="log", forbid_unknown_fields=True):
     """Evidence for shadow → canary and canary → live: the outcomes in call order, names hidden."""
 
     outcomes: tuple[Outcome, ...]
+    slices: tuple[str, ...] | UnsetType = UNSET
+    """The slice of each outcome, for a student with slices."""
 
 
 class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,12 +87,17 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
     evidence: Screening | Log
     threshold: float | None = None
     prev: str | None = None
+    slices: tuple[Slice, ...] | UnsetType = UNSET
+    """Left out for a student without slices; ``deferred_before`` likewise without any."""
+    deferred_before: tuple[str, ...] | UnsetType = UNSET
     format: int = FORMAT
     from_stage: Stage = Stage.CANDIDATE
     to_stage: Stage = Stage.SHADOW
     inputs_sha256: str = ""
     results: tuple[GateResult, ...] = ()
     verdict: Ruling = "hold"
+    deferred: tuple[str, ...] | UnsetType = UNSET
+    """The slices that stay with the teacher from here on; left out when there are none."""
 
 
 class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +142,7 @@ def conclude(draft: Certificate) -> Certificate:
         inputs_sha256=_inputs_sha256(draft),
         results=decision.results,
         verdict=_ruling(decision),
+        deferred=(decision.deferred if isinstance(decision, Promote) else ()) or UNSET,
     )
 
 
@@ -148,6 +157,7 @@ def _inputs_sha256(draft: Certificate) -> str:
         inputs_sha256="",
         results=(),
         verdict="hold",
+        deferred=UNSET,
     )
     return hashlib.sha256(to_json(inputs)).hexdigest()
 
@@ -155,7 +165,8 @@ def _inputs_sha256(draft: Certificate) -> str:
 def _decide(draft: Certificate) -> tuple[float | None, Decision]:
     student = _student(draft)
     if isinstance(draft.evidence, Log):
-        return draft.threshold, advance(student, draft.evidence.outcomes, draft.gates, draft.terms)
+        log = draft.evidence
+        return draft.threshold, advance(student, log.outcomes, draft.gates, draft.terms, log.slices or ())
     calibration = calibrate(
         draft.evidence.calibration,
         target=draft.terms.target,
@@ -183,6 +194,8 @@ def _student(draft: Certificate) -> Student:
         stage=_STAGE_OF[draft.kind],
         epoch=draft.epoch,
         artifact=draft.artifact,
+        slices=draft.slices or (),
+        deferred=draft.deferred_before or (),
     )
 
 
@@ -236,7 +249,7 @@ def recompute(certificate: Certificate) -> list[str]:
         problems = _budget_problems(certificate)
     except ValueError as error:
         return [f"nothing can be derived from it: {error}"]
-    for name in ("from_stage", "to_stage", "inputs_sha256", "threshold", "verdict"):
+    for name in ("from_stage", "to_stage", "inputs_sha256", "threshold", "verdict", "deferred"):
         said, found = getattr(certificate, name), getattr(derived, name)
         if said != found:
             problems.append(f"{name} says {said!s}, but {found!s} follows from its contents")
@@ -258,9 +271,11 @@ def chain_problems(certificate: Certificate, previous: Certificate) -> list[str]
         problems.append(
             f"it starts at {certificate.from_stage}, but the one before led to {previous.to_stage}"
         )
+    if (certificate.deferred_before or ()) != (previous.deferred or ()):
+        problems.append("it does not start with the slices that the one before it deferred")
     return problems + [
         f"{name} differs from the certificate before it"
-        for name in ("student", "project", "task", "fingerprint", "version", "artifact", "threshold")
+        for name in ("student", "project", "task", "fingerprint", "version", "artifact", "threshold", "slices")
         if getattr(certificate, name) != getattr(previous, name)
     ]
 

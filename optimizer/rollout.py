@@ -15,7 +15,9 @@ from msgspec import Struct
 
 from optimizer.cascade import Calibration
 from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms, Verdict
+from optimizer.slices import Slice, parts
 from optimizer.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
+from optimizer.stats.multiplicity import within_round
 
 
 class Stage(StrEnum):
@@ -48,13 +50,19 @@ class Student(Struct, frozen=True):
     certificate: str | None = None
     artifact: str = ""
     max_answer_tokens: int = 1
+    slices: tuple[Slice, ...] = ()
+    """The parts of its traffic that are judged each by itself, as they were declared when it was trained."""
+    deferred: tuple[str, ...] = ()
+    """Names of the slices that stay with the teacher."""
 
 
 class Promote(Struct, frozen=True, tag="promote"):
-    """Every result says pass: the student may move to ``to``."""
+    """Every gate is passed on what the student will serve: it may move to ``to``. ``deferred``: all slices that
+    stay with the teacher, those of earlier steps included."""
 
     to: Stage
     results: tuple[GateResult, ...]
+    deferred: tuple[str, ...] = ()
 
 
 class Hold(Struct, frozen=True, tag="hold"):
@@ -159,16 +167,29 @@ def _uncontradicted(agreed: int, answered: int, terms: Terms) -> GateResult:
 
 # ---------------------------------------------------------------- proof: shadow → canary → live
 def advance(
-    student: Student, outcomes: Sequence[Outcome], gates: Sequence[GateSettings], terms: Terms
+    student: Student,
+    outcomes: Sequence[Outcome],
+    gates: Sequence[GateSettings],
+    terms: Terms,
+    slices: Sequence[str] = (),
 ) -> Decision:
-    """May a student take the next step? ``outcomes``: its fresh evidence of this stage, in call order.
+    """May a student take the next step? ``outcomes``: its fresh evidence of this stage, in call order; ``slices``:
+    the name of each one's slice, where the student has slices.
 
-    All gates must pass; one failure rejects. May be asked after every call: the gates are anytime-valid. A
-    paused student and a stage without an agreement gate hold. Raises ValueError outside shadow and canary.
+    All gates must pass; one failure rejects. With slices, each of them must pass by itself; one that fails, or is
+    not decided when ``PATIENCE`` outcomes are there, is deferred to the teacher, and the gates judge the rest. May be
+    asked after every call: the gates are anytime-valid. A paused student and a stage without an agreement gate
+    hold. Raises ValueError outside shadow and canary.
     """
     _expect(student, Stage.SHADOW, Stage.CANARY)
-    results = tuple(gate.judge(outcomes, terms) for gate in gates)
-    failed = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "fail"]
+    split = _split(student, outcomes, gates, terms, slices)
+    served = split.served(outcomes, slices)
+    judged = [gate for gate in gates if not (split.waiting and gate.by_slice)]
+    overall = tuple(gate.judge(served, terms) for gate in judged)
+    results = (*split.results, *overall)
+    failed = [f"{result.gate}: {result.reason}" for result in overall if result.verdict == "fail"]
+    if student.slices and not split.passed and not split.waiting:
+        failed = ["no slice passes: " + "; ".join(f"{one.gate}: {one.reason}" for one in split.results)]
     if failed:
         return Reject(reason="; ".join(failed), results=results)
     if student.paused:
@@ -177,10 +198,65 @@ def advance(
         return Hold(
             reason="no agreement gate is configured, and nothing else proves a student", results=results
         )
-    waiting = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "not_yet"]
+    undecided = [*split.undecided, *overall]
+    waiting = [f"{result.gate}: {result.reason}" for result in undecided if result.verdict == "not_yet"]
     if waiting:
         return Hold(reason="; ".join(waiting), results=results)
-    return Promote(to=NEXT[student.stage], results=results)
+    return Promote(to=NEXT[student.stage], results=results, deferred=split.deferred)
+
+
+PATIENCE = 2000
+"""Outcomes after which a slice that is still undecided no longer holds the others up."""
+
+
+class _Split(Struct, frozen=True):
+    """The verdict on each slice. ``waiting`` ones still hold the student; ``deferred`` stay with the teacher."""
+
+    results: tuple[GateResult, ...] = ()
+    passed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
+
+    @property
+    def undecided(self) -> tuple[GateResult, ...]:
+        return tuple(one for one in self.results if _part_of(one) in self.waiting)
+
+    def served(self, outcomes: Sequence[Outcome], slices: Sequence[str]) -> Sequence[Outcome]:
+        """The outcomes that the student would keep, or may yet."""
+        if not self.deferred:
+            return outcomes
+        return [one for one, part in zip(outcomes, slices, strict=True) if part not in self.deferred]
+
+
+def _split(
+    student: Student, outcomes: Sequence[Outcome], gates: Sequence[GateSettings], terms: Terms, slices: Sequence[str]
+) -> _Split:  # fmt: skip
+    """Each slice under an equal share of alpha, so that the chance of serving any slice that is too bad stays at
+    alpha; once a slice is deferred it stays so for this student."""
+    names = parts(student.slices)
+    if not names:
+        return _Split()
+    share = msgspec.structs.replace(terms, alpha=within_round(terms.alpha, len(names)))
+    apart = [gate for gate in gates if gate.by_slice]
+    verdicts: dict[str, Verdict] = {}
+    results: list[GateResult] = []
+    for name in names:
+        if name in student.deferred:
+            continue
+        mine = [one for one, part in zip(outcomes, slices, strict=True) if part == name]
+        found = [gate.judge(mine, share) for gate in apart]
+        results += [msgspec.structs.replace(one, gate=f"{name}/{one.gate}") for one in found]
+        said = {one.verdict for one in found}
+        verdicts[name] = "fail" if "fail" in said else "pass" if said == {"pass"} else "not_yet"
+    passed = tuple(name for name, verdict in verdicts.items() if verdict == "pass")
+    open_ = tuple(name for name, verdict in verdicts.items() if verdict == "not_yet")
+    waiting = () if passed and len(outcomes) >= PATIENCE else open_
+    deferred = tuple(name for name in names if name not in passed and name not in waiting)
+    return _Split(tuple(results), passed, waiting, deferred)
+
+
+def _part_of(result: GateResult) -> str:
+    return result.gate.partition("/")[0]
 
 
 def _expect(student: Student, *stages: Stage) -> None:
@@ -191,12 +267,19 @@ def _expect(student: Student, *stages: Stage) -> None:
 
 # ---------------------------------------------------------------- work: what the log makes of a student
 def apply(
-    student: Student, to: Stage, *, epoch: int, paused: bool = False, certificate: str | None = None
+    student: Student,
+    to: Stage,
+    *,
+    epoch: int,
+    paused: bool = False,
+    certificate: str | None = None,
+    deferred: tuple[str, ...] | None = None,
 ) -> Student:
     """The student after a log entry: moved, paused or resumed at ``epoch``.
 
-    Without a ``certificate`` the one it has stays. Raises ValueError for a move that is not allowed, for an
-    entry older than the student's own epoch, and for a step into a serving stage without a certificate.
+    Without a ``certificate`` the one it has stays, and so do its deferred slices without ``deferred``. Raises
+    ValueError for a move that is not allowed, for an entry older than the student's own epoch, and for a step into a
+    serving stage without a certificate.
     """
     if epoch <= student.epoch:
         raise ValueError(f"entry {epoch} is older than student {student.id}, which moved at {student.epoch}")
@@ -205,7 +288,12 @@ def apply(
     if to in _SERVING and to is not student.stage and certificate is None:
         raise ValueError(f"student {student.id} needs a certificate to become {to}")
     return msgspec.structs.replace(
-        student, stage=to, paused=paused, epoch=epoch, certificate=certificate or student.certificate
+        student,
+        stage=to,
+        paused=paused,
+        epoch=epoch,
+        certificate=certificate or student.certificate,
+        deferred=student.deferred if deferred is None else deferred,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.config import Learn
 from gateway.storage import signing
@@ -68,11 +69,12 @@ class Issuer:
 
     def proof(
         self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
-        outcomes: Sequence[Outcome], now: float,
+        outcomes: Sequence[Outcome], now: float, slices: Sequence[str] = (),
     ) -> Certificate:  # fmt: skip
-        """The verdict on a student in shadow or canary by its outcomes there. Not written yet."""
+        """The verdict on a student in shadow or canary by its outcomes there, and their slices where it has any. Not
+        written yet."""
         kind: Kind = "shadow" if student.stage == "shadow" else "canary"
-        log = Log(outcomes=hidden(outcomes, self.salt))
+        log = Log(outcomes=hidden(outcomes, self.salt), slices=tuple(slices) if student.slices else UNSET)
         return conclude(_draft(kind, student, lineage, learn, tuple(gates), log, now))
 
     def write(self, certificate: Certificate) -> tuple[str, Path]:
@@ -138,4 +140,6 @@ def _draft(
         evidence=evidence,
         threshold=None if kind == "screening" else student.threshold,
         prev=None if kind == "screening" else student.certificate,
+        slices=student.slices or UNSET,
+        deferred_before=student.deferred or UNSET,
     )

@@ -21,6 +21,7 @@ from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
+from optimizer.slices import REST
 from trainer.artifacts.registry import lineage_of
 from trainer.certify import Issuer, Lineage, levels, write_whole
 from trainer.planner import scope_of, wished
@@ -47,6 +48,7 @@ class _Evidence:
     epoch: int
     last_seq: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
+    slices: list[str] = field(default_factory=list)
     judged: int = -1
     decision: Decision | None = None
 
@@ -96,7 +98,9 @@ class Promoter:
         evidence = self._gather(student)
         terms, _ = levels(learn, student.round, lineage.earlier_promotions)
         if evidence.decision is None or evidence.judged != len(evidence.outcomes):
-            evidence.decision = advance(student, evidence.outcomes, gates, terms)
+            evidence.decision = advance(
+                student, evidence.outcomes, gates, terms, evidence.slices if student.slices else ()
+            )
             evidence.judged = len(evidence.outcomes)
         decision = evidence.decision
         waits = False
@@ -106,7 +110,7 @@ class Promoter:
             asked = next((w for w in wishes if w.student == student.id and w.action == "promote"), None)
             waits = learn.approval == "manual" and asked is None
             if not waits:
-                self._promote(student, lineage, learn, gates, evidence.outcomes, asked)
+                self._promote(student, lineage, learn, gates, evidence, asked)
         return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits)
 
     def _gather(self, student: Student) -> _Evidence:
@@ -122,33 +126,42 @@ class Promoter:
         )
         if pairs:
             known.outcomes.extend(outcome_of(pair) for pair in pairs)
+            known.slices.extend(pair.slice or REST for pair in pairs)
             known.last_seq = pairs[-1].seq
         return known
 
     def _promote(
         self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
-        outcomes: Sequence[Outcome], asked: Wish | None,
+        evidence: _Evidence, asked: Wish | None,
     ) -> None:  # fmt: skip
         """Issues the certificate, then moves. A crash between the two leaves a certificate nobody uses."""
-        certificate = self._issuer.proof(student, lineage, learn, gates, outcomes, self._now())
+        certificate = self._issuer.proof(
+            student, lineage, learn, gates, evidence.outcomes, self._now(), evidence.slices
+        )
         if certificate.verdict != "promote":
             raise AssertionError("a certificate must conclude what the decision it records concluded")
         name, path = self._issuer.write(certificate)
         reason = "; ".join(f"{result.gate}: {result.reason}" for result in certificate.results)
         by = f"trainer, approved by {asked.actor}" if asked else "trainer"
-        if self._move(student, certificate.to_stage, name, reason, certificate.results, actor=by) and asked:
+        deferred = certificate.deferred or ()
+        if deferred:
+            reason = f"with the teacher stay the slices {', '.join(deferred)}; {reason}"
+        moved = self._move(
+            student, certificate.to_stage, name, reason, certificate.results, actor=by, deferred=deferred
+        )
+        if moved and asked:
             outcome = f"promoted to {certificate.to_stage} with certificate {path.name}"
             self._writer.execute(HandleWish(asked.id, outcome, self._now()))
 
     def _move(
         self, student: Student, to: Stage, certificate: str | None, reason: str,
-        results: Sequence[GateResult], *, actor: str = "trainer",
+        results: Sequence[GateResult], *, actor: str = "trainer", deferred: tuple[str, ...] | None = None,
     ) -> bool:  # fmt: skip
         """→ False when somebody moved the student first; the next tick decides again."""
         detail: dict[str, Any] = {"results": msgspec.to_builtins(results)}
         command = MoveStudent(
             student=student.id, to=to, paused=False, expected_epoch=student.epoch, actor=actor, reason=reason,
-            at=self._now(), certificate=certificate, detail=detail,
+            at=self._now(), certificate=certificate, detail=detail, deferred=deferred,
         )  # fmt: skip
         try:
             self._writer.execute(command)

@@ -12,6 +12,7 @@ from optimizer.gates.agreement import Agreement
 from optimizer.gates.latency import Latency
 from optimizer.gates.score import Score
 from optimizer.scorers import Comparison, ScorerName
+from optimizer.slices import Slice
 
 
 class Teacher(Node, frozen=True):
@@ -166,6 +167,8 @@ class Learn(Node, frozen=True):
     """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
     ceiling_calls: Count = 300
     comparison: Comparison = "exact"
+    slices: list[Slice] = []
+    """Parts of the traffic that are judged, and if need be left with the teacher, each by itself."""
     seed: int = 0
     erased: Literal["retrain", "retire", "keep"] = "retrain"
     """What follows when somebody's rows are erased from a student's dataset (docs/erasure.md): a successor is trained

@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 from gateway.access import admin_key
 from gateway.config import CandidateRef, Config, Policy, Server, Task
-from gateway.policy import generative_checks, guard_checks, routing_checks, surface_checks
+from gateway.policy import generative_checks, guard_checks, promotion_checks, routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.openai import profiles
 from gateway.upstreams.addresses import AddressRefused, check_literal
-from optimizer.gates.agreement import Agreement
 from optimizer.routing.strategies import Weighted
 
 DEAREST = 5_000.0
@@ -34,7 +33,8 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     """Every problem of ``config``. What was not read cleanly was reported already and is not judged again."""
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
-        _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices, _promotion,
+        _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices,
+        promotion_checks.promotion, promotion_checks.slices,
         routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
         surface_checks.encoders, guard_checks.guardrails, generative_checks.generative,
     )  # fmt: skip
@@ -370,18 +370,6 @@ def _prices(view: _View) -> Iterator[Problem]:
                     yield view.problem((*here, name), message, "Prices are per million tokens.")
             if price.cached_input is not None and price.cached_input > price.input:
                 yield view.problem((*here, "cached_input"), "cached tokens cannot cost more than fresh ones.")
-
-
-def _promotion(view: _View) -> Iterator[Problem]:
-    for stage in ("shadow", "canary"):
-        path: Path = ("promotion", stage, "gates")
-        if ("promotion",) not in view.unclean:
-            gates = getattr(view.config.promotion, stage).gates
-            if not any(isinstance(gate, Agreement) for gate in gates):
-                message = "without the gate 'agreement' a student would be promoted without evidence."
-                yield view.problem(path, message, "Add 'agreement' to the list.")
-            if len({(type(gate), getattr(gate, "scorer", "")) for gate in gates}) < len(gates):
-                yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")
 
 
 def _allowed_hosts(view: _View) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from gateway.resilience.hedging import Hedging, race
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
+from gateway.students.deferral import deferred
 from gateway.students.student import answer_of, ask_student
 from gateway.upstreams.asking import Asker, UpstreamStream
 from optimizer.routing.attempts import (
@@ -103,6 +104,8 @@ class Dispatch:
         outcome = "ok" if sure else "escalated"
         if sure and not self._structure.accepts(exchange, found.text):
             sure, outcome = False, "invalid"
+        if sure and self._deferred(exchange, rung.student, found.text):
+            sure, outcome = False, "deferred"
         took = _note(exchange, rung, began, outcome, 200, found.confidence)
         exchange.student_ms = took
         self._observe(rung.student, True, took)
@@ -112,6 +115,12 @@ class Dispatch:
             return None
         exchange.answered_by = rung
         return answer_of(exchange, found.text)
+
+    @staticmethod
+    def _deferred(exchange: Exchange, student: str, answer: str) -> bool:
+        """Whether the answer falls into a slice that stays with the teacher."""
+        standing = exchange.runtime.students_by_id.get(student)
+        return standing is not None and bool(deferred(exchange, standing, answer))
 
     async def _tuned(self, exchange: Exchange, rung: Rung) -> Answer:
         """A fine-tuned model that the client named: it answers however sure it is, and nobody stands behind it. Raises

@@ -17,6 +17,7 @@ from gateway.routing.needs import needs_of
 from gateway.routing.observations import Observations
 from gateway.routing.ways import SWITCHED_OFF, Way
 from gateway.runtime import Runtime, is_tuned, student_provider
+from gateway.students.deferral import deferred
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
 from optimizer.routing.eligibility import ineligible
@@ -121,6 +122,7 @@ def _situation(
     keep = exchange.ineligible
     if student is not None and not keep:
         keep = ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
+        keep = keep or deferred(exchange, student)
     if runtime.snapshot.students_off:
         keep = "students are switched off"
     strategy, policy = way.strategy, way.policy

@@ -138,7 +138,8 @@ class AddStudent(Struct, frozen=True, tag="add_student"):
 class MoveStudent(Struct, frozen=True, tag="move_student"):
     """A promotion, or a retirement/resume by the trainer. → Student after the move. Compare-and-set: raises
     Refused when the student's epoch is not ``expected_epoch`` (a demotion came in between). A promotion to a
-    serving stage must carry its certificate's hash. Going live retires the task's previous live student."""
+    serving stage must carry its certificate's hash. Going live retires the task's previous live student.
+    ``deferred``: the slices that stay with the teacher; None leaves them as they are."""
 
     student: str
     to: Stage
@@ -149,6 +150,7 @@ class MoveStudent(Struct, frozen=True, tag="move_student"):
     at: float
     certificate: str | None
     detail: dict[str, Any]
+    deferred: tuple[str, ...] | None = None
 
 
 class HandleWish(Struct, frozen=True, tag="handle_wish"):

@@ -20,7 +20,7 @@ class Attempt(Struct, frozen=True):
     provider: str
     model: str
     role: str  # student | teacher | plain
-    outcome: str  # ok | escalated | refused | failed | timeout | cancelled | invalid
+    outcome: str  # ok | escalated | deferred | refused | failed | timeout | cancelled | invalid
     status: int
     latency_ms: float
     confidence: float | None = None
@@ -115,6 +115,10 @@ class PairRecord(Struct, frozen=True, tag="pair"):
     mask: bool = True
     scores: dict[str, float] = {}
     """By scorer, for those that a promotion gate names."""
+    slice: str = ""
+    """Of the student's slices, the call's; "" when it has none."""
+    principal: str = ""
+    """Whose call it was: the end user under the key, or the key."""
 
 
 class MetadataRecord(Struct, frozen=True, tag="metadata"):

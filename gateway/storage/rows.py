@@ -61,7 +61,9 @@ def key_of(row: Row) -> Key:
 
 
 def student_of(row: Row) -> Student:
-    return msgspec.convert({name: row[name] for name in Student.__struct_fields__}, Student)
+    fields = {name: row[name] for name in Student.__struct_fields__}
+    lists = {name: _decode(row[name]) for name in ("slices", "deferred")}
+    return msgspec.convert(fields | lists, Student)
 
 
 def run_of(row: Row) -> Run:

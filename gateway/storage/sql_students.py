@@ -32,6 +32,7 @@ def add_student(connection: sa.Connection, command: AddStudent) -> Student:
     )
     row = msgspec.structs.asdict(stored) | {"stage": Stage.CANDIDATE.value, "created_at": command.at}
     row |= {"dataset": command.dataset, "metrics": to_json(command.metrics)}
+    row |= {"slices": to_json(stored.slices), "deferred": to_json(stored.deferred)}
     connection.execute(sa.insert(STUDENTS).values(**storable(row)))
     bump_generation(connection)
     return stored
@@ -50,9 +51,10 @@ def move_student(connection: sa.Connection, command: MoveStudent) -> Student:
         detail=command.detail | {
             "from": student.stage.value, "to": command.to.value, "paused": command.paused,
             "certificate": command.certificate,
-        },
+        } | ({"deferred": list(command.deferred)} if command.deferred else {}),
     )  # fmt: skip
     certificate = command.certificate or student.certificate
+    deferred = student.deferred if command.deferred is None else command.deferred
     _store(
         connection,
         student.id,
@@ -60,10 +62,11 @@ def move_student(connection: sa.Connection, command: MoveStudent) -> Student:
         paused=command.paused,
         epoch=epoch,
         certificate=certificate,
+        deferred=to_json(deferred),
     )
     bump_generation(connection)
     return msgspec.structs.replace(
-        student, stage=command.to, paused=command.paused, epoch=epoch, certificate=certificate
+        student, stage=command.to, paused=command.paused, epoch=epoch, certificate=certificate, deferred=deferred
     )
 
 

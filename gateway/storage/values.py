@@ -148,6 +148,8 @@ class Pair(Struct, frozen=True):
     teacher_text: str
     student_text: str
     scores: dict[str, float] = {}
+    slice: str = ""
+    principal: str = ""
 
 
 class Wish(Struct, frozen=True):

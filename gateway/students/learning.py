@@ -24,6 +24,7 @@ from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
+from gateway.students.deferral import slice_name
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
@@ -233,4 +234,6 @@ def _pair(
         student_text=student,
         mask=task.capture.mask,
         scores=scores(exchange.runtime.config.promotion.scorers, student, teacher),
+        slice=(slice_name(exchange, job.student, student) or "") if job.student else "",
+        principal=f"{principal.key_id}/{exchange.request.end_user}",
     )

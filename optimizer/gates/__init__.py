@@ -1,6 +1,7 @@
 """Promotion gates. The union below is the registry and the YAML schema: a new gate is one file and one line.
 
-Every gate's Settings has ``judge(outcomes, terms) -> GateResult``.
+Every gate's Settings has ``judge(outcomes, terms) -> GateResult``; ``by_slice`` says whether each slice of the traffic
+has to pass it by itself as well.
 """
 
 from optimizer.gates.agreement import Agreement

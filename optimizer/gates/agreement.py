@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,7 @@ from optimizer.stats.intervals import clustered_wilson
 class Agreement(Struct, frozen=True, tag="agreement", tag_field="type", forbid_unknown_fields=True):
     """H0: agreement on answered calls ≤ the task's target − margin. ``margin`` None takes the task's."""
 
+    by_slice: ClassVar[bool] = True
     margin: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
     def judge(self, outcomes: Sequence[Outcome], terms: Terms) -> GateResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -17,6 +17,7 @@ _QUANTILE = 0.95
 class Latency(Struct, frozen=True, tag="latency", tag_field="type", forbid_unknown_fields=True):
     """The 95th percentile of the student's own time is at most ``max_p95_ms``."""
 
+    by_slice: ClassVar[bool] = False
     max_p95_ms: Annotated[float, Meta(gt=0)] = 500.0
     min_calls: Annotated[int, Meta(ge=1)] = 60
 

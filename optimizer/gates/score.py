@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -16,6 +16,7 @@ from optimizer.stats.intervals import clustered_wilson
 class Score(Struct, frozen=True, tag="score", tag_field="type", forbid_unknown_fields=True):
     """H0: the mean score of the answered calls is ≤ ``at_least`` − the margin. ``margin`` None takes the task's."""
 
+    by_slice: ClassVar[bool] = True
     scorer: ScorerName
     at_least: Annotated[float, Meta(gt=0, lt=1)]
     margin: Annotated[float, Meta(gt=0, lt=1)] | None = None

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from gateway.config.learning import Curation, Language
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.values import TrainingCall
+from optimizer.languages import KNOWN, language
 from trainer.datasets.curate import Chain, Step, curate, silent
 from trainer.datasets.forms import form_of
-from trainer.datasets.languages import KNOWN, language
 from trainer.datasets.near import clusters
 from trainer.datasets.quality import rated
 from trainer.datasets.split import PARTS, part_of

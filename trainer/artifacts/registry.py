@@ -162,6 +162,7 @@ def register(
         threshold=1.0 if threshold is None else threshold,
         artifact=artifact.digest,
         max_answer_tokens=manifest.max_answer_tokens,
+        slices=tuple(learn.slices),
     )
     metrics: dict[str, Any] = exam.metrics | {"run": run.id, "lineage": msgspec.to_builtins(lineage)}
     student: Student = writer.execute(AddStudent(candidate, dataset=lineage.dataset, metrics=metrics, at=now))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from gateway.config.learning import Curation
 from gateway.storage.values import TrainingCall
+from optimizer.languages import language
 from trainer.datasets.columns import Codes, Columns, Rows, Tick, columns_of, newest, sizes
-from trainer.datasets.languages import language
 from trainer.datasets.near import clusters
 from trainer.datasets.quality import looks, rated
 

@@ -36,6 +36,8 @@ class PairRow(Table, table=True):
     teacher_text: str = Field(sa_column=text())
     student_text: str = Field(sa_column=text())
     scores: str = Field(sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
+    slice: str = Field(sa_column_kwargs={"server_default": ""})
+    principal: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class TaskVersionRow(Table, table=True):
@@ -119,6 +121,8 @@ class StudentRow(Table, table=True):
     certificate: str | None
     artifact: str
     max_answer_tokens: int
+    slices: str = Field(sa_column=sa.Column(sa.Text(), nullable=False, server_default="[]"))
+    deferred: str = Field(sa_column=sa.Column(sa.Text(), nullable=False, server_default="[]"))
     dataset: str
     metrics: str = Field(sa_column=text())
     created_at: float

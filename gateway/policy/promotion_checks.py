@@ -1,0 +1,61 @@
+"""What the rules of promotion must hold beyond their shape: gates that prove something, slices that are slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from gateway.config import Config
+from gateway.policy.convert import did_you_mean
+from gateway.policy.reading import Path, Problem
+from optimizer.gates.agreement import Agreement
+from optimizer.languages import KNOWN as LANGUAGES
+from optimizer.slices import REST, Slice
+
+
+class View(Protocol):
+    """The configuration beside the data it was read from."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def unclean(self) -> set[Path]: ...
+    def clean(self, section: str) -> Iterator[tuple[Path, Any]]: ...
+    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
+
+
+def promotion(view: View) -> Iterator[Problem]:
+    for stage in ("shadow", "canary"):
+        path: Path = ("promotion", stage, "gates")
+        if ("promotion",) not in view.unclean:
+            gates = getattr(view.config.promotion, stage).gates
+            if not any(isinstance(gate, Agreement) for gate in gates):
+                message = "without the gate 'agreement' a student would be promoted without evidence."
+                yield view.problem(path, message, "Add 'agreement' to the list.")
+            if len({(type(gate), getattr(gate, "scorer", "")) for gate in gates}) < len(gates):
+                yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")
+
+
+def slices(view: View) -> Iterator[Problem]:
+    for path, task in view.clean("tasks"):
+        if task.learn is not None:
+            yield from _slices(view, (*path, "learn", "slices"), task.learn.slices)
+
+
+def _slices(view: View, path: Path, slices: list[Slice]) -> Iterator[Problem]:
+    seen = {REST}
+    for number, one in enumerate(slices):
+        if one.name in seen:
+            why = "is what is left over" if one.name == REST else "is declared twice"
+            yield view.problem(
+                (*path, number, "name"), f"the slice '{one.name}' {why}.", "Give it another name."
+            )
+        seen.add(one.name)
+        if not one.says_something:
+            message = f"the slice '{one.name}' has no condition, so every call would belong to it."
+            hint = "Give it metadata, min_chars, max_chars, language or answer."
+            yield view.problem((*path, number), message, hint)
+        for code in one.language:
+            if code not in LANGUAGES:
+                message = f"the language '{code}' cannot be told from others here."
+                yield view.problem((*path, number, "language"), message, did_you_mean(code, LANGUAGES))
