@@ -22,6 +22,7 @@ from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
 from optimizer.slices import REST
+from trainer.applicable import gates_for
 from trainer.artifacts.registry import lineage_of
 from trainer.certify import Issuer, Lineage, levels, write_whole
 from trainer.planner import scope_of, wished
@@ -69,20 +70,20 @@ class Promoter:
 
     def tick(self, config: Config) -> None:
         """Judges every student under proof, deals with wishes. Raises WriterAway, OSError, SQLAlchemyError."""
-        learning = {task.name: task.learn for task in config.tasks if task.learn is not None}
+        learning = {task.name: task for task in config.tasks if task.learn is not None}
         students = {student.id: student for student in self._reader.students()}
         wishes = self._reader.open_wishes()
         standings: list[Standing] = []
         for student in students.values():
-            learn = learning.get(student.task)
-            if learn is None or student.stage not in _PROVING or student.paused:
+            task = learning.get(student.task)
+            if task is None or task.learn is None or student.stage not in _PROVING or student.paused:
                 continue
             try:
                 lineage = lineage_of(self._reader.student_detail(student.id))
             except msgspec.ValidationError:
                 _log.error("%s has no lineage: nothing can be certified about it", student.id)
                 continue
-            standings.append(self._prove(student, lineage, learn, _gates(config, student.stage), wishes))
+            standings.append(self._prove(student, lineage, task.learn, gates_for(config, task, student), wishes))
         for wish in wishes:
             outcome = self._answer(wish, students.get(wish.student))
             if outcome:
@@ -212,10 +213,6 @@ class Promoter:
                     _log.info("%s has passed the gates of %s: approve it.", standing.student, standing.stage)
             write_whole(self._standings, text)
             self._shown = text
-
-
-def _gates(config: Config, stage: Stage) -> Sequence[GateSettings]:
-    return config.promotion.shadow.gates if stage == Stage.SHADOW else config.promotion.canary.gates
 
 
 def outcome_of(pair: Pair) -> Outcome:

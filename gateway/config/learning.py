@@ -9,7 +9,10 @@ from msgspec import Meta, field
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from optimizer.gates import GateSettings
 from optimizer.gates.agreement import Agreement
+from optimizer.gates.cost import Cost
 from optimizer.gates.latency import Latency
+from optimizer.gates.quality import Quality
+from optimizer.gates.safety import Safety
 from optimizer.gates.score import Score
 from optimizer.scorers import Comparison, ScorerName
 from optimizer.slices import Slice
@@ -167,6 +170,8 @@ class Learn(Node, frozen=True):
     """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
     ceiling_calls: Count = 300
     comparison: Comparison = "exact"
+    grounded: bool = False
+    """Every answer is to be drawn from what stands in its request: then it can be held against it."""
     slices: list[Slice] = []
     """Parts of the traffic that are judged, and if need be left with the teacher, each by itself."""
     seed: int = 0
@@ -184,11 +189,28 @@ class Watch(Node, frozen=True):
     max_p95_latency_ms: Positive = 1000.0
 
 
+class Judge(Node, frozen=True):
+    """Who compares a student's answers with its teacher's (docs/statistics.md, "Is it as good"). ``sample``: share of
+    the compared calls that are judged; each is judged twice. ``usd_per_day``: what one gateway may spend on it."""
+
+    provider: Name
+    model: str
+    sample: OpenShare = 0.25
+    usd_per_day: Positive = 1.0
+    max_chars: Annotated[int, Meta(ge=200)] = 12_000
+    """Of the input and of each answer, what the judge is shown; longer calls are not judged."""
+
+
 USUAL_GATES: tuple[GateSettings, ...] = (
     Agreement(),
     Score(scorer="folded", at_least=0.80),
     Score(scorer="token_f1", at_least=0.85),
+    Quality(),
+    Safety(event="toxicity", at_most=0.005),
+    Safety(event="pii", at_most=0.005),
+    Safety(event="hallucination", at_most=0.01),
     Latency(),
+    Cost(),
 )
 
 
@@ -210,9 +232,13 @@ class CanaryRules(Node, frozen=True):
 class Promotion(Node, frozen=True):
     shadow: ShadowRules = field(default_factory=ShadowRules)
     canary: CanaryRules = field(default_factory=CanaryRules)
+    judge: Judge | None = None
 
     @property
     def scorers(self) -> tuple[ScorerName, ...]:
-        """Those that a gate of any stage names."""
+        """Those that a gate of any stage rests on, but for the judge, whom not every call meets."""
         gates = (*self.shadow.gates, *self.canary.gates)
-        return tuple(dict.fromkeys(gate.scorer for gate in gates if isinstance(gate, Score)))
+        named: list[ScorerName] = [gate.scorer for gate in gates if isinstance(gate, Score | Safety)]
+        if any(isinstance(gate, Cost) for gate in gates):
+            named.append("thrift")
+        return tuple(dict.fromkeys(name for name in named if name != "judge"))

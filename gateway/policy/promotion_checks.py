@@ -32,7 +32,8 @@ def promotion(view: View) -> Iterator[Problem]:
             if not any(isinstance(gate, Agreement) for gate in gates):
                 message = "without the gate 'agreement' a student would be promoted without evidence."
                 yield view.problem(path, message, "Add 'agreement' to the list.")
-            if len({(type(gate), getattr(gate, "scorer", "")) for gate in gates}) < len(gates):
+            kinds = {(type(gate), getattr(gate, "scorer", ""), getattr(gate, "event", "")) for gate in gates}
+            if len(kinds) < len(gates):
                 yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")
 
 

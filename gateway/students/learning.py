@@ -25,11 +25,12 @@ from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
 from gateway.students.deferral import slice_name
+from gateway.students.measuring import Measuring, Spoken
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung
-from optimizer.scorers import agrees, scores
+from optimizer.scorers import agrees
 
 _log = logging.getLogger("understudy.learning")
 _WORKERS = 8
@@ -93,7 +94,9 @@ class Learner:
         accountant: Accountant,
         rng: random.Random,
         observe: Callable[[PairRecord], None],
+        measuring: Measuring | None = None,
     ) -> None:
+        self._measuring = measuring if measuring is not None else Measuring()
         self._asker, self._gate = asker, gate
         self._recorder, self._accountant = recorder, accountant
         self._rng, self._observe = rng, observe
@@ -144,23 +147,24 @@ class Learner:
     async def _ask(self, exchange: Exchange, job: Job, text: str) -> PairRecord | None:
         by_student = exchange.answered_by is not None and exchange.answered_by.role == "student"
         if job.kind == "shadow" and not by_student:
-            return await self._shadow(exchange, job, text, 0.0)
+            return await self._shadow(exchange, job, text, 0.0, exchange.teacher_cost_usd)
         again, extra = await self._teacher(exchange)
         if again is None:
             return None
         if job.kind == "shadow":
-            return await self._shadow(exchange, job, again, extra)
+            return await self._shadow(exchange, job, again, extra, extra)
         if job.kind == "self":
-            return _pair(
-                exchange, job, teacher=text, student=again, confidence=1.0, answered=True, extra=extra
-            )
+            spoken = Spoken(student=again, teacher=text)
+            return _pair(exchange, job, spoken, {}, confidence=1.0, answered=True, extra=extra)
         assert exchange.confidence is not None
-        return _pair(
-            exchange, job, teacher=again, student=exchange.student_text, confidence=exchange.confidence,
-            answered=True, extra=extra,
-        )  # fmt: skip
+        spoken = Spoken(exchange.student_text, again, exchange.student_cost_usd, extra)
+        return await self._compared(
+            exchange, job, spoken, confidence=exchange.confidence, answered=True, extra=extra
+        )
 
-    async def _shadow(self, exchange: Exchange, job: Job, text: str, extra: float | None) -> PairRecord:
+    async def _shadow(
+        self, exchange: Exchange, job: Job, text: str, extra: float | None, teacher_usd: float | None
+    ) -> PairRecord:
         """``text``: the teacher's answer, which cost ``extra`` when it was asked for this."""
         student = job.student
         assert student is not None and exchange.task is not None
@@ -173,10 +177,21 @@ class Learner:
         with passage:
             reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
         took = (time.monotonic() - began) * 1000
-        return _pair(
-            exchange, job, teacher=text, student=reply.text, confidence=reply.confidence,
+        rate = exchange.runtime.config.engines.usd_per_hour(reply.engine)
+        spoken = Spoken(reply.text, text, reply.cpu_ms / 3_600_000 * rate, teacher_usd)
+        return await self._compared(
+            exchange, job, spoken, confidence=reply.confidence,
             answered=reply.confidence >= student.threshold, extra=extra, took=took,
         )  # fmt: skip
+
+    async def _compared(
+        self, exchange: Exchange, job: Job, spoken: Spoken, *, confidence: float, answered: bool,
+        extra: float | None, took: float | None = None,
+    ) -> PairRecord:  # fmt: skip
+        scores = await self._measuring.scores(exchange, spoken)
+        return _pair(
+            exchange, job, spoken, scores, confidence=confidence, answered=answered, extra=extra, took=took
+        )
 
     async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:
         """The teacher's own answer to a call that was answered already, and what asking cost."""
@@ -204,9 +219,9 @@ class Learner:
 def _pair(
     exchange: Exchange,
     job: Job,
+    spoken: Spoken,
+    scores: dict[str, float],
     *,
-    teacher: str,
-    student: str,
     confidence: float,
     answered: bool,
     extra: float | None,
@@ -225,15 +240,15 @@ def _pair(
         epoch=job.student.epoch if job.student else 0,
         session=exchange.session,
         answered=answered,
-        agree=agrees(task.learn.comparison, student, teacher),
+        agree=agrees(task.learn.comparison, spoken.student, spoken.teacher),
         confidence=confidence,
         propensity=job.propensity,
         student_latency_ms=took if took is not None else exchange.student_ms,
         extra_cost_usd=extra,
-        teacher_text=teacher,
-        student_text=student,
+        teacher_text=spoken.teacher,
+        student_text=spoken.student,
         mask=task.capture.mask,
-        scores=scores(exchange.runtime.config.promotion.scorers, student, teacher),
-        slice=(slice_name(exchange, job.student, student) or "") if job.student else "",
+        scores=scores,
+        slice=(slice_name(exchange, job.student, spoken.student) or "") if job.student else "",
         principal=f"{principal.key_id}/{exchange.request.end_user}",
     )

@@ -5,18 +5,24 @@ has to pass it by itself as well.
 """
 
 from optimizer.gates.agreement import Agreement
+from optimizer.gates.cost import Cost
 from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, terms_of
 from optimizer.gates.latency import Latency
+from optimizer.gates.quality import Quality
+from optimizer.gates.safety import Safety
 from optimizer.gates.score import Score
 
-GateSettings = Agreement | Latency | Score
+GateSettings = Agreement | Cost | Latency | Quality | Safety | Score
 
 __all__ = [
     "Agreement",
+    "Cost",
     "GateResult",
     "GateSettings",
     "Latency",
     "Outcome",
+    "Quality",
+    "Safety",
     "Score",
     "Terms",
     "Verdict",

@@ -158,8 +158,10 @@ async def ground(
     await asyncio.to_thread(install, Home(tmp / "home").prepare(), student, stage)
     server = await asyncio.start_unix_server(engine._serve, socket)
     try:
-        async with gateway(tmp, policies) as made:
-            async with openai.AsyncOpenAI(base_url=made.base_url, api_key=KEY, max_retries=0) as client:
-                yield Ground(made, client, teacher, engine, policies)
+        async with (
+            gateway(tmp, policies) as made,
+            openai.AsyncOpenAI(base_url=made.base_url, api_key=KEY, max_retries=0) as client,
+        ):
+            yield Ground(made, client, teacher, engine, policies)
     finally:
         server.close()
