@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import openai
@@ -37,11 +38,17 @@ async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 @pytest.fixture
-def processes(served: Gateway) -> Callable[..., object]:
+def processes(served: Gateway, processes_of: Callable[..., object]) -> Callable[..., object]:
     """Starts ``trainer.worker`` or ``trainer.engines.classifier`` for the served home."""
+    return partial(processes_of, served)
+
+
+@pytest.fixture
+def processes_of() -> Callable[..., object]:
+    """The same for a home that a test serves itself."""
 
     @contextmanager
-    def start(*modules: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def start(served: Gateway, *modules: str) -> Iterator[list[subprocess.Popen[bytes]]]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
         made = []
         for module in modules:
