@@ -30,6 +30,7 @@ from gateway.api.explain import explain_routes
 from gateway.api.feedback import feedback_route
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
+from gateway.api.imports import import_route
 from gateway.api.incidents import incidents
 from gateway.api.models import model_routes
 from gateway.api.stored import stored_routes
@@ -203,6 +204,7 @@ def _routes(
             more=[
                 *explain_routes(live, parts.observations, parts.rng), *cache_routes(parts.semantic), costs, incidents,
                 discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
+                import_route(parts.home, live, data.writer),
             ],
         ),
     ]  # fmt: skip

@@ -228,6 +228,37 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    taken = _add(
+        commands, "import", "take answers that were given elsewhere into a task", ("import_calls", "import_calls"),
+        "understudy import tickets.csv --task support-triage --dry-run",
+        "understudy import output.jsonl --requests input.jsonl --task support-triage",
+        "understudy import openai --task support-triage --stored-completions --model gpt-4o",
+    )  # fmt: skip
+    taken.add_argument(
+        "source", metavar="SOURCE",
+        help="a file (JSON lines, a JSON list, separated values; .gz too), or the word openai for an account",
+    )  # fmt: skip
+    taken.add_argument("--task", required=True, metavar="NAME", help="the task that may learn from them")
+    taken.add_argument("--project", default="default", help="whose calls they are (default: %(default)s)")
+    taken.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
+    taken.add_argument("--json", action="store_true", help="the report as JSON")
+    taken.add_argument("--input", metavar="COLUMN", help="what was asked (default: found by its name)")
+    taken.add_argument("--answer", metavar="COLUMN", help="what was answered (default: found by its name)")
+    taken.add_argument(
+        "--requests", type=Path, metavar="FILE", help="the input file of a batch whose output is imported"
+    )
+    taken.add_argument("--stored-completions", action="store_true", help="of an account: these alone")
+    taken.add_argument("--files", action="store_true", help="of an account: files and batch outputs alone")
+    taken.add_argument("--jobs", action="store_true", help="of an account: training files of jobs alone")
+    taken.add_argument("--model", metavar="NAME", help="stored completions of this model alone")
+    taken.add_argument(
+        "--metadata", type=_pair, action="append", default=[], metavar="NAME=VALUE",
+        help="stored completions with this entry alone",
+    )  # fmt: skip
+    taken.add_argument("--base-url", default="https://api.openai.com/v1", help="default: %(default)s")
+    taken.add_argument(
+        "--api-key-env", default="OPENAI_API_KEY", metavar="VARIABLE", help="where its key is (default: %(default)s)"
+    )
     erase = _add(
         commands, "erase", "erase what the calls of one end user left, everywhere", ("erase", "erase"),
         "understudy erase --user customer-4711 --project shop --reason 'request of 3 May'",
@@ -324,6 +355,13 @@ def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of workers (1 to 64)")
     return int(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
+    return name, value
 
 
 def _examples(*lines: str) -> str:

@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.config import Config, Generative
-from gateway.masking import Masker
 from gateway.protocol.fine_tuning import (
     MOST_ROWS,
     VALIDATING,
@@ -30,6 +29,7 @@ from gateway.protocol.fine_tuning import (
     model_name,
     rows_of,
 )
+from gateway.storage.capture import mask_together
 from gateway.storage.commands import AddDataset, AddStudent
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
@@ -232,10 +232,7 @@ def _hashed(lines: io.BufferedReader, digest: Any) -> Any:
 
 def _masked(row: TuningRow) -> TuningRow:
     """The same placeholders in the text and in its answers, as a captured call has them."""
-    masker = Masker()
-    for text in (row.text, row.answer, *row.rejected):
-        masker.reserve(text)
-    hidden, answer, *rejected = (masker.mask(text) for text in (row.text, row.answer, *row.rejected))
+    hidden, answer, *rejected = mask_together(row.text, row.answer, *row.rejected)
     return TuningRow(hidden, answer, tuple(rejected))
 
 

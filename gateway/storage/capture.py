@@ -21,9 +21,11 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
     request, answer = _object(text.request), _object(text.answer)
     asked = last_user_text(_messages(request))
     answered, finish_reason = _first_choice(answer)
+    rejected: tuple[str, ...] = text.rejected
     if text.mask:
         plain = asked, answered
-        asked, answered = mask_together(asked, answered)
+        asked, answered, *worse = mask_together(asked, answered, *rejected)
+        rejected = tuple(worse)
         if plain != (asked, answered):
             answer = _without_logprobs(answer)  # their tokens hold in pieces what was masked as a whole
         document = mask_value({"request": request, "answer": answer}, Masker())
@@ -38,6 +40,7 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
         "completion_tokens": record.completion_tokens, "metadata_json": to_json(record.metadata),
         "visible": text.visible, "trainable": text.trainable, "lesson": lesson,
         "expires_at": record.created_at + text.retention_days * _DAY_S, "erased_at": None, "tombstone": "",
+        "source": record.source, "rejected": to_json(rejected) if rejected else "",
     }  # fmt: skip
 
 
@@ -51,20 +54,21 @@ def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "choices": silent}
 
 
-def mask_together(asked: str, answered: str) -> tuple[str, str]:
-    """Question and answer under one numbering, the question's values first, which is how a student is served:
+def mask_together(*texts: str) -> tuple[str, ...]:
+    """Question and answers under one numbering, the question's values first, which is how a student is served:
     it reads the masked question, and the question's values are put back into its answer."""
     masker = Masker()
-    masker.reserve(asked)
-    masker.reserve(answered)
-    return masker.mask(asked), masker.mask(answered)
+    for text in texts:
+        masker.reserve(text)
+    return tuple(masker.mask(text) for text in texts)
 
 
 def pair_texts(record: PairRecord) -> tuple[str, str]:
     """(teacher's, student's) text of a pair, masked when the record says so."""
     if not record.mask:
         return record.teacher_text, record.student_text
-    return mask_together(record.teacher_text, record.student_text)
+    teacher, student = mask_together(record.teacher_text, record.student_text)
+    return teacher, student
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gateway.storage.data_values import (
     SettleEvent,
 )
 from gateway.storage.erasure_values import EraseUser, NoteErased
+from gateway.storage.records import CallRecord
 from gateway.storage.values import Dataset, Key, RunState
 from optimizer.rollout import Stage, Student
 
@@ -161,6 +162,13 @@ class HandleWish(Struct, frozen=True, tag="handle_wish"):
     at: float
 
 
+class AddForeign(Struct, frozen=True, tag="add_foreign"):
+    """→ how many were new. Takes in calls that were answered elsewhere (each says its ``source``); one that is there
+    already is passed over."""
+
+    calls: tuple[CallRecord, ...]
+
+
 Command = (
     CreateKey
     | RevokeKey
@@ -187,6 +195,7 @@ Command = (
     | SettleEvent
     | EraseUser
     | NoteErased
+    | AddForeign
 )
 
 

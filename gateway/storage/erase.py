@@ -27,14 +27,14 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
     salt = salt_of(connection)
     gone: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
-        gone[row["project"], row["task"], row["fingerprint"]] += bool(row["lesson"])
+        gone[row["project"], row["task"], row["fingerprint"]] += bool(row["lesson"]) and not row["source"]
         tombstone = hashlib.sha256(
             f"{salt}\n{row['last_user_text']}\n{row['answer_text']}".encode()
         ).hexdigest()
         connection.execute(
             sa.update(CAPTURES).where(CAPTURES.c.call_id == row["call_id"]).values(
                 request=None, answer=None, last_user_text="", answer_text="", metadata_json="{}", end_user="",
-                group_id="", lesson=False, erased_at=at, tombstone=tombstone,
+                group_id="", lesson=False, erased_at=at, tombstone=tombstone, rejected="",
             )
         )  # fmt: skip
     connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id.in_(call_ids)))

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.capture import capture_row, pair_texts
 from gateway.storage.client_state import add_state, delete_state
+from gateway.storage.commands import AddForeign, Refused
 from gateway.storage.erase import erase
 from gateway.storage.erasures import Forgotten, is_erased
 from gateway.storage.feedback import add_to_call, add_to_session
@@ -124,11 +125,23 @@ def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: 
         ]
         if entries:
             connection.execute(sa.insert(CAPTURE_METADATA), entries)
-    lessons = {row["call_id"] for row in captures if row["lesson"]}
+    lessons = {row["call_id"] for row in captures if row["lesson"] and not row["source"]}
     for call in fresh:
-        buckets.add_call(call)
+        if not call.source:
+            buckets.add_call(call)
     _count_versions(connection, fresh, lessons)
     _apply_parked(connection, [call.id for call in fresh])
+
+
+def add_foreign(connection: sa.Connection, command: AddForeign) -> int:
+    """Calls of elsewhere go the way of all calls, but for the ledger."""
+    if any(not call.source for call in command.calls):
+        raise Refused("A call from elsewhere must say where it comes from.")
+    ids = [call.id for call in command.calls]
+    known = sa.select(sa.func.count()).select_from(CALLS).where(CALLS.c.id.in_(ids))
+    before = connection.execute(known).scalar_one()
+    ingest(connection, command.calls, {})
+    return int(connection.execute(known).scalar_one() - before)
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:

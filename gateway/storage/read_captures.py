@@ -18,7 +18,7 @@ _LESSON = [
         CAPTURES.c[name]
         for name in (
             "call_id", "created_at", "group_id", "key_id", "end_user", "session", "last_user_text", "answer_text",
-            "finish_reason", "completion_tokens", "metadata_json",
+            "finish_reason", "completion_tokens", "metadata_json", "source", "rejected",
         )
     ),
     sa.case(
@@ -97,7 +97,9 @@ class CaptureQueries:
 
     def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None:
         """The newest request that ``training_calls`` reads from; None when there is none."""
-        query = _lessons(project, task, fingerprint, [CAPTURES.c.request]).limit(1)
+        own = sa.case((CAPTURES.c.source == "", 0), else_=1)
+        query = _lessons(project, task, fingerprint, [CAPTURES.c.request]).order_by(None)
+        query = query.order_by(own, CAPTURES.c.created_at.desc(), CAPTURES.c.call_id.desc()).limit(1)
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
         request = msgspec.json.decode(text) if text else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from gateway.storage.records import FOREIGN
 from gateway.storage.tables import CALLS, LEDGER_BUCKETS
 from gateway.storage.tags import CALL_TAGS
 from gateway.storage.values import CostLine
@@ -56,7 +57,7 @@ class CostQueries:
                 _count(unpriced).label("unpriced"),
             )
             .select_from(source)
-            .where(CALLS.c.created_at >= since, CALLS.c.created_at < until)
+            .where(CALLS.c.created_at >= since, CALLS.c.created_at < until, CALLS.c.arm != FOREIGN)
             .group_by(CALLS.c.project, group)
             .order_by(spent.desc(), CALLS.c.project, group)
             .limit(limit)

@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Struct
 
 CallStatus = Literal["ok", "error", "client_closed", "upstream_cut"]
+FOREIGN = "foreign"
+"""The arm of a call that no client of this gateway sent."""
 PairKind = Literal["shadow", "canary", "reask", "self"]
 
 
@@ -37,6 +39,8 @@ class CallText(Struct, frozen=True):
     """The task opted in; only such calls ever reach a dataset."""
     mask: bool
     retention_days: int
+    rejected: tuple[str, ...] = ()
+    """Answers to the same request that were found worse."""
 
 
 class CallRecord(Struct, frozen=True, tag="call"):
@@ -71,7 +75,7 @@ class CallRecord(Struct, frozen=True, tag="call"):
     teacher_cost_usd: float | None
     """What the teacher would have cost (equals ``cost_usd`` when the teacher answered)."""
     confidence: float | None
-    arm: str  # teacher | canary | live | plain
+    arm: str  # teacher | canary | live | plain | foreign
     propensity: float
     reason: str
     config_digest: str
@@ -86,6 +90,9 @@ class CallRecord(Struct, frozen=True, tag="call"):
     """Who was put first, ``provider/model``: the choice that ``propensity`` belongs to, whoever answered then."""
     cache: str = ""
     """Which cache answered (hit: the exact one, semantic); "": none did."""
+    source: str = ""
+    """Where a call comes from that no client of this gateway sent: ``import:…`` or ``synthetic:…``. Such a call teaches
+    and proves nothing: it calibrates nobody, is no evidence and stands in no ledger."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

@@ -132,6 +132,8 @@ def lessons() -> Callable[[Row], TrainingCall]:
             completion_tokens=row["completion_tokens"],
             metadata=said[metadata],
             logprobs=thoughts_in(row["answer"]),
+            source=one(row["source"]),
+            rejected=tuple(_decode(row["rejected"])) if row["rejected"] else (),
         )
 
     return read

@@ -9,9 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage import erasures, sql_batches, sql_events, sql_files, sql_keys, sql_runs, sql_students
+from gateway.storage import (
+    erasures,
+    ingest,
+    sql_batches,
+    sql_events,
+    sql_files,
+    sql_keys,
+    sql_runs,
+    sql_students,
+)
 from gateway.storage.commands import (
     AddDataset,
+    AddForeign,
     AddStudent,
     CancelRun,
     ClaimRun,
@@ -68,6 +78,7 @@ _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     SettleEvent: sql_events.settle_event,
     EraseUser: erasures.erase_user,
     NoteErased: erasures.note_erased,
+    AddForeign: ingest.add_foreign,
 }
 
 

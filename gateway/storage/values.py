@@ -127,6 +127,10 @@ class TrainingCall(Struct, frozen=True):
     metadata: dict[str, str]
     logprobs: tuple[TokenThought, ...] = ()
     """What the teacher thought of each token it wrote, where that was captured."""
+    source: str = ""
+    """Where it comes from when no client of this gateway sent it; such a call may teach and proves nothing."""
+    rejected: tuple[str, ...] = ()
+    """Answers to the same input that were found worse."""
 
 
 class Pair(Struct, frozen=True):

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.storage.commands import (
     AddDataset,
+    AddForeign,
     AddStudent,
     CancelRun,
     ClaimRun,
@@ -73,6 +74,7 @@ RESULTS: dict[type[Any], Any] = {
     SettleEvent: None,
     EraseUser: Erasure,
     NoteErased: None,
+    AddForeign: int,
 }
 
 

@@ -19,12 +19,12 @@ from tuning_parts import policies, tickets
 from gateway.storage.data_values import AddEvent
 from gateway.storage.writers import open_writer
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT / "trainer"), str(ROOT / "clients")]
+sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "clients"))
 from clients_helpers import absent
 from lesson_home import captured, store_records
 
-PROGRAM = ROOT / "clients" / "programs" / "openai_loop.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "clients" / "programs" / "openai_loop.py"
 OLD = os.environ.get("UNDERSTUDY_OLD_OPENAI", "")
 SEEN = {
     "stored": {

@@ -20,6 +20,7 @@ from msgspec import Struct
 from gateway.storage.values import TokenThought, TrainingCall
 from trainer.datasets.card import card_of, readable
 from trainer.datasets.curate import KEY_SHARE, Chain, curate, enough
+from trainer.datasets.foreign import Foreign, admit, kind_of
 from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
 ROWS, CARD, READABLE = "rows.jsonl", "card.json", "card.md"
@@ -48,6 +49,8 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     logprobs: tuple[TokenThought, ...] = ()
     rejected: tuple[str, ...] = ()
     """Answers to the same input that lost against ``answer``."""
+    foreign: Foreign = ""
+    """Whether it is imported or synthetic: such a row teaches, and neither calibrates nor examines."""
     erased: Erased | None = None
     """Why its text is gone, if it is: somebody asked for it, or its retention has run out."""
     was: str = ""
@@ -55,8 +58,9 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
     @property
     def calibrates(self) -> bool:
-        """Whether its cross-fitted prediction counts: not when it is older than the change that is answered."""
-        return self.fold is not None and self.weight != STALE_WEIGHT
+        """Whether its cross-fitted prediction counts: not when it is older than the change that is answered, and
+        not when it comes from elsewhere."""
+        return self.fold is not None and self.weight != STALE_WEIGHT and not self.foreign
 
     def tombstone(self, why: Erased) -> Row:
         """What stays of the row. One that is erased already stays as it is."""
@@ -65,7 +69,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         was = hashlib.sha256(_line(self)).hexdigest()
         return Row(
             call=self.call, part=self.part, text="", answer="", tokens=self.tokens, weight=self.weight,
-            fold=self.fold, erased=why, was=was,
+            fold=self.fold, foreign=self.foreign, erased=why, was=was,
         )  # fmt: skip
 
 
@@ -104,23 +108,26 @@ def assemble(
     stay with less weight. ``crossfit``: no calibration part; the training part calibrates itself, and holds the
     fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic. ``thoughts``:
     training rows keep the teacher's log-probabilities; ``rejected``: and the answers that lost, by call id.
+    Calls from elsewhere join the training part, as far as they are new (``foreign``).
     """
     chain = chain or Chain()
     chain.tick(0.0, "splitting")
     parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
-    for call in calls:
+    own = [call for call in calls if not call.source]
+    for call in own:
         part = part_of(project, task, call.group, crossfit=crossfit)
         if part == "train" or call.created_at >= fresh_since:
             parts[part].append(call)
     raw = parts["train"]
-    parts["train"], steps = curate(raw, chain.within(0.1, 0.8))
+    foreign, admitted = admit([call for call in calls if call.source], own, chain.within(0.0, 0.1).tick)
+    parts["train"], steps = curate([*foreign, *raw], chain.within(0.1, 0.8))  # of equals the newest, own ones, stay
     chain.tick(0.8, "writing rows")
-    keys = {key: number for number, key in enumerate(sorted({call.key_id for call in calls}))}
+    keys = {key: number for number, key in enumerate(sorted({call.key_id for call in own}))}
     known = enough(len(keys), KEY_SHARE)
 
     def row(call: TrainingCall, part: Part, *, taught: bool = True) -> Row:
         teaches = part == "train" and taught
-        lost = set(rejected.get(call.call_id, ())) - {call.answer} if teaches else ()
+        lost = {*rejected.get(call.call_id, ()), *call.rejected} - {call.answer} if teaches else ()
         return Row(
             call=hashlib.sha256(call.call_id.encode()).hexdigest(),
             part=part,
@@ -129,9 +136,10 @@ def assemble(
             tokens=max(1, call.completion_tokens),
             weight=0.0 if not taught else 1.0 if call.created_at >= fresh_since else STALE_WEIGHT,
             fold=fold_of(project, task, call.group) if crossfit and part == "train" else None,
-            source=keys[call.key_id] if known else None,
+            source=keys.get(call.key_id, len(keys)) if known else None,
             logprobs=call.logprobs if thoughts and teaches else (),
             rejected=tuple(sorted(lost)),
+            foreign=kind_of(call),
         )
 
     rows = [row(call, part) for part in PARTS for call in parts[part]]
@@ -140,8 +148,8 @@ def assemble(
         fresh = (call for call in raw if call.created_at >= fresh_since and call.call_id not in taught)
         rows += [row(call, "train", taught=False) for call in fresh]
     card = card_of(
-        parts, steps, project=project, task=task, fingerprint=fingerprint, masked=masked, calls_read=len(calls),
-        raw_training_calls=len(raw), calibration="crossfit" if crossfit else "split",
+        parts, [admitted, *steps], project=project, task=task, fingerprint=fingerprint, masked=masked,
+        calls_read=len(calls), raw_training_calls=len(raw), calibration="crossfit" if crossfit else "split",
         rules=msgspec.to_builtins(chain.rules), words_of_one_key=known, fresh_since=fresh_since or None,
         lineage={"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
     )  # fmt: skip

@@ -120,6 +120,8 @@ class CaptureRow(Table, table=True):
     expires_at: float | None
     erased_at: float | None
     tombstone: str
+    source: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    rejected: str = Field(default="", sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
 
 
 class CaptureMetadataRow(Table, table=True):
