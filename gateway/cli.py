@@ -225,6 +225,14 @@ def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )  # fmt: skip
     curate.add_argument("task", metavar="TASK", help="its name")
     curate.add_argument("--json", action="store_true", help="the dataset's card as JSON")
+    label = _add(
+        commands, "label", "hold the judge against people: draw pairs, or take in what people said", ("label", "label"),
+        "understudy label support-triage-1a2b-v1 --draw 60 pairs.jsonl",
+        "understudy label support-triage-1a2b-v1 pairs.jsonl",
+    )  # fmt: skip
+    label.add_argument("student", metavar="STUDENT", help="its id")
+    label.add_argument("file", type=Path, metavar="FILE", help="one pair a line, as JSON")
+    label.add_argument("--draw", type=int, metavar="N", help="write so many pairs to FILE, drawn at random, blind")
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,7 +7,7 @@ gateway made in between always wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config import Config, Learn
+from gateway.storage import labels
 from gateway.storage.commands import HandleWish, MoveStudent, Refused
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Pair, Run, Wish
@@ -53,6 +54,16 @@ class _Evidence:
     judged: int = -1
     decision: Decision | None = None
 
+    def add_labels(self, said: Mapping[str, float]) -> bool:
+        """Puts what people said on the outcomes that a judge looked at; whether anything was new."""
+        new = False
+        for at, one in enumerate(self.outcomes) if said else ():
+            human = said.get(one.call)
+            if human is not None and "judge" in one.scores and one.scores.get("human") != human:
+                self.outcomes[at] = msgspec.structs.replace(one, scores=one.scores | {"human": human})
+                new = True
+        return new
+
 
 class Promoter:
     """``tick`` once a moment. Restart-safe: everything it knows is read from the database again."""
@@ -60,11 +71,13 @@ class Promoter:
     def __init__(
         self, reader: Reader, writer: Writer, issuer: Issuer, standings: Path, now: Callable[[], float]
     ) -> None:
+        """What people said of judged answers lies in ``labels/`` beside the ``standings``."""
         self._reader = reader
         self._writer = writer
         self._issuer = issuer
         self._standings = standings
         self._now = now
+        self._labels = standings.parent / "labels"
         self._evidence: dict[str, _Evidence] = {}
         self._shown: bytes = b""
 
@@ -129,6 +142,8 @@ class Promoter:
             known.outcomes.extend(outcome_of(pair) for pair in pairs)
             known.slices.extend(pair.slice or REST for pair in pairs)
             known.last_seq = pairs[-1].seq
+        if known.add_labels(labels.read(self._labels, student.id)):
+            known.judged = -1
         return known
 
     def _promote(

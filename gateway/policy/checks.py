@@ -34,7 +34,7 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
     view = _View(config, source, converted)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices,
-        promotion_checks.promotion, promotion_checks.slices,
+        promotion_checks.promotion, promotion_checks.judge, promotion_checks.slices,
         routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
         surface_checks.encoders, guard_checks.guardrails, generative_checks.generative,
     )  # fmt: skip

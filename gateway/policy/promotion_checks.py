@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from gateway.config import Config
+from gateway.money.pricing import price_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
+from gateway.providers import ClassifierProvider
 from optimizer.gates.agreement import Agreement
 from optimizer.languages import KNOWN as LANGUAGES
 from optimizer.slices import REST, Slice
@@ -20,6 +22,7 @@ class View(Protocol):
     def config(self) -> Config: ...
     @property
     def unclean(self) -> set[Path]: ...
+    def names(self, section: str) -> list[str]: ...
     def clean(self, section: str) -> Iterator[tuple[Path, Any]]: ...
     def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
@@ -35,6 +38,23 @@ def promotion(view: View) -> Iterator[Problem]:
             kinds = {(type(gate), getattr(gate, "scorer", ""), getattr(gate, "event", "")) for gate in gates}
             if len(kinds) < len(gates):
                 yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")
+
+
+def judge(view: View) -> Iterator[Problem]:
+    """A judge is somebody the policies know, at a price that its budget can count."""
+    rules, here = view.config.promotion.judge, ("promotion", "judge")
+    if rules is None or ("promotion",) in view.unclean:
+        return
+    settings = view.config.providers.get(rules.provider)
+    if settings is None:
+        hint = did_you_mean(rules.provider, view.names("providers"))
+        yield view.problem((*here, "provider"), f"no provider is named '{rules.provider}'.", hint)
+        return
+    profile = "" if isinstance(settings, ClassifierProvider) else settings.profile
+    if price_of(view.config.prices, rules.provider, profile, rules.model) is None:
+        message = f"what '{rules.model}' costs is unknown, and the judge has a budget in money."
+        hint = f"Add 'prices: {{{rules.provider}: {{{rules.model}: {{input: ..., output: ...}}}}}}'."
+        yield view.problem((*here, "model"), message, hint)
 
 
 def slices(view: View) -> Iterator[Problem]:

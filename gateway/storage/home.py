@@ -73,6 +73,11 @@ class Home:
         return self.root / "certificates"
 
     @property
+    def labels(self) -> Path:
+        """What people said of judged answers, one file for each student; made when there is a first."""
+        return self.root / "labels"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

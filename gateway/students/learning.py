@@ -10,11 +10,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
 from gateway import errors
-from gateway.context import Exchange
+from gateway.context import Exchange, WholeAnswer
 from gateway.money.accounting import Accountant
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, Passage
@@ -25,6 +26,7 @@ from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
 from gateway.students.deferral import slice_name
+from gateway.students.judging import Judged, Judging
 from gateway.students.measuring import Measuring, Spoken
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
@@ -97,6 +99,7 @@ class Learner:
         measuring: Measuring | None = None,
     ) -> None:
         self._measuring = measuring if measuring is not None else Measuring()
+        self._judging = Judging(self._question, rng, time.time)
         self._asker, self._gate = asker, gate
         self._recorder, self._accountant = recorder, accountant
         self._rng, self._observe = rng, observe
@@ -189,9 +192,29 @@ class Learner:
         extra: float | None, took: float | None = None,
     ) -> PairRecord:  # fmt: skip
         scores = await self._measuring.scores(exchange, spoken)
+        if answered:
+            judged = await self._judged(exchange, spoken)
+            if judged is not None:
+                scores["judge"] = judged.preference
+                extra = None if extra is None or judged.usd is None else extra + judged.usd
         return _pair(
             exchange, job, spoken, scores, confidence=confidence, answered=answered, extra=extra, took=took
         )
+
+    async def _judged(self, exchange: Exchange, spoken: Spoken) -> Judged | None:
+        """A judge that fails takes nothing from the comparison but its own word."""
+        try:
+            return await self._judging.judge(exchange, spoken)
+        except AttemptFailed as problem:
+            _log.info("the judge gave no answer: %s", problem.error.message)
+            return None
+
+    async def _question(
+        self, exchange: Exchange, candidate: Candidate, body: dict[str, Any]
+    ) -> tuple[WholeAnswer, float | None]:
+        with await self._enter(exchange.runtime, candidate):
+            answer, _ = await self._asker.whole(exchange.runtime, candidate, body, remaining=60.0)
+        return answer, self._accountant.extra_cost(exchange, candidate, answer.usage)
 
     async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:
         """The teacher's own answer to a call that was answered already, and what asking cost."""

@@ -13,7 +13,7 @@ from optimizer.stats.intervals import clustered_wilson
 from optimizer.stats.multiplicity import spend
 from optimizer.stats.ppi import Estimate, powered
 
-_FIRST_LOOK = 30
+_FIRST_LOOK = 60
 """Labels at which people's word is first looked at; then at each doubling."""
 
 
@@ -96,9 +96,9 @@ def _people(judged: Sequence[Outcome], alpha: float) -> Estimate | None:
     looks = (len(labelled) // _FIRST_LOOK).bit_length()
     if not looks:
         return None
-    seen = labelled[: (_FIRST_LOOK << looks) // 2]
+    seen = set(labelled[: (_FIRST_LOOK << looks) // 2])
     return powered(
-        [one.scores["judge"] for one in judged],
-        [(judged[at].scores["human"], judged[at].scores["judge"]) for at in seen],
+        [one.scores["judge"] for at, one in enumerate(judged) if at not in seen],
+        [(judged[at].scores["human"], judged[at].scores["judge"]) for at in sorted(seen)],
         2 * spend(alpha, looks),
     )

@@ -140,11 +140,16 @@ def install(home: Home, student: Student, stage: Stage) -> None:
 @asynccontextmanager
 async def ground(
     tmp: Path, teacher: Provider, engine: Provider, *, learn: str = "", promotion: str = "", gateway_yaml: str = "",
-    stage: Stage = Stage.SHADOW, recipe: str = "classifier",
+    stage: Stage = Stage.SHADOW, recipe: str = "classifier", judge: Provider | None = None,
 ) -> AsyncIterator[Ground]:  # fmt: skip
     socket = str(tmp / "e.sock")
     task = TASK.replace("LEARN", f", {learn}" if learn else "")
-    policies = write_policies(tmp / "policies", {"first": teacher.url}, extra=task, gateway=gateway_yaml)
+    policies = write_policies(
+        tmp / "policies",
+        {"first": teacher.url} | ({"second": judge.url} if judge else {}),
+        extra=task,
+        gateway=gateway_yaml,
+    )
     text = (policies / "gateway.yaml").read_text()
     students = f"providers:\n  students: {{type: classifier, socket: {socket}}}\n"
     (policies / "gateway.yaml").write_text(text.replace("providers:\n", students, 1))

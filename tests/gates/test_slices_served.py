@@ -35,7 +35,11 @@ async def test_the_certificate_names_the_slices_that_the_gateway_leaves_to_the_t
                 await place.ask(f"VIP {number}", metadata={"tier": "vip"})
                 await place.ask(f"money back {number}")
         pairs = await place.pairs(190)
-        assert {(one.slice, one.agree) for one in pairs} == {("rest", True), ("vip", False), ("refunds", False)}
+        assert {(one.slice, one.agree) for one in pairs} == {
+            ("rest", True),
+            ("vip", False),
+            ("refunds", False),
+        }
         student = await asyncio.to_thread(place.prove)
         assert (student.stage, student.deferred) == (Stage.CANARY, ("vip", "refunds"))
         certificate = place.certificate()
@@ -49,4 +53,7 @@ async def test_the_certificate_names_the_slices_that_the_gateway_leaves_to_the_t
         assert await place.ask("give it back") == "first/m"
         *_, vip, refund = (one for one in place.gateway.records() if isinstance(one, CallRecord))
         assert vip.reason == "the slice 'vip' stays with the teacher, as the certificate says"
-        assert [(one.role, one.outcome) for one in refund.attempts] == [("student", "deferred"), ("teacher", "ok")]
+        assert [(one.role, one.outcome) for one in refund.attempts] == [
+            ("student", "deferred"),
+            ("teacher", "ok"),
+        ]

@@ -1,0 +1,100 @@
+"""Asks the judge which of two answers is better: a sample of the compared calls, twice each, within a day's budget.
+
+Whether a call is judged never depends on what its answers say. So equal answers are a tie without a question, but only
+while the judge answers: were it away, ties alone would come in, and a student would look better than it is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.context import Exchange
+from gateway.masking import Masker
+from gateway.protocol.answer import WholeAnswer
+from gateway.students.measuring import Spoken, context_of
+from optimizer.routing.plan import Candidate
+from optimizer.scorers.judge import Contest, Word, contest, parse, preference, render
+
+_DAY_S = 86_400
+_TOKENS = 2000
+"""Room for a judge that thinks before it speaks."""
+
+Asks = Callable[[Exchange, Candidate, dict[str, Any]], Awaitable[tuple[WholeAnswer, float | None]]]
+"""One question to a candidate: its answer and what it cost. Raises AttemptFailed."""
+
+
+class Judged(Struct, frozen=True):
+    """``preference``: 1 the student's answer is better, 0 the teacher's, ½ neither. ``usd``: None when unknown."""
+
+    preference: float
+    usd: float | None
+
+
+class Judging:
+    """One per gateway: remembers what was spent today, by task, and whether the judge answers."""
+
+    def __init__(self, ask: Asks, rng: random.Random, clock: Callable[[], float]) -> None:
+        self._ask, self._rng, self._clock = ask, rng, clock
+        self._spent: dict[str, tuple[int, float]] = {}
+        self._well: set[Candidate] = set()
+
+    async def judge(self, exchange: Exchange, spoken: Spoken) -> Judged | None:
+        """None when the call is not in the sample, the day's money is spent, or the texts are too long. Raises
+        AttemptFailed when the judge gives no answer."""
+        rules = exchange.runtime.config.promotion.judge
+        task = exchange.task.name if exchange.task else ""
+        if (
+            rules is None
+            or self._rng.random() >= rules.sample
+            or self._spent_today(task) >= rules.usd_per_day
+        ):
+            return None
+        request = context_of(exchange)
+        if max(map(len, (request, spoken.student, spoken.teacher))) > rules.max_chars:
+            return None
+        judge = Candidate(provider=rules.provider, model=rules.model)
+        if spoken.student == spoken.teacher and judge in self._well:
+            return Judged(0.5, 0.0)
+        self._well.discard(judge)
+        found = await self._twice(exchange, judge, contest(*_masked(exchange, request, spoken)))
+        self._well.add(judge)
+        return found
+
+    async def _twice(self, exchange: Exchange, judge: Candidate, texts: Contest) -> Judged:
+        first, paid = await self._word(exchange, judge, texts, student_first=True)
+        second, more = await self._word(exchange, judge, texts, student_first=False)
+        usd = None if paid is None or more is None else paid + more
+        return Judged(preference(texts, first, second), usd)
+
+    async def _word(
+        self, exchange: Exchange, judge: Candidate, texts: Contest, *, student_first: bool
+    ) -> tuple[Word | None, float | None]:
+        body: dict[str, Any] = {
+            "messages": render(texts, student_first=student_first),
+            "max_completion_tokens": _TOKENS,
+        }
+        answer, usd = await self._ask(exchange, judge, body)
+        self._pay(exchange.task.name if exchange.task else "", usd or 0.0)
+        return parse(answer.text), usd
+
+    def _spent_today(self, task: str) -> float:
+        day, spent = self._spent.get(task, (0, 0.0))
+        return spent if day == int(self._clock() // _DAY_S) else 0.0
+
+    def _pay(self, task: str, usd: float) -> None:
+        self._spent[task] = (int(self._clock() // _DAY_S), self._spent_today(task) + usd)
+
+
+def _masked(exchange: Exchange, request: str, spoken: Spoken) -> tuple[str, str, str]:
+    """Request and answers as the task's captures may hold them: equal values behind equal placeholders."""
+    texts = (request, spoken.student, spoken.teacher)
+    if exchange.task is None or exchange.task.capture is None or not exchange.task.capture.mask:
+        return texts
+    masker = Masker()
+    for text in texts:
+        masker.reserve(text)
+    return masker.mask(texts[0]), masker.mask(texts[1]), masker.mask(texts[2])
