@@ -100,7 +100,7 @@ class Masker:
 _OPAQUE = frozenset({
     "id", "object", "model", "role", "type", "url", "image_url", "file_data", "data", "tool_call_id",
     "call_id", "finish_reason", "encrypted_content", "format", "detail", "system_fingerprint",
-    "service_tier", "bytes",
+    "service_tier", "bytes", "signature", "thought_signature",
 })  # fmt: skip
 
 

@@ -14,13 +14,13 @@ from msgspec import Struct
 
 from gateway.protocol.gemini.shapes import signature_of
 
-Kind = Literal["reasoning", "text", "refusal", "call"]
+Kind = Literal["reasoning", "redacted", "text", "refusal", "call"]
 _REASONING = ("reasoning_content", "reasoning")
 
 
 class Block(Struct, frozen=True):
     """``number`` counts blocks from 0 in the order they open. ``id``, ``name`` and ``signature`` (what a provider
-    wants back with it) are a call's own."""
+    wants back with it) are a call's own; the signature of redacted thoughts is all there is of them."""
 
     number: int
     kind: Kind
@@ -34,12 +34,13 @@ class Open(Struct, frozen=True):
 
 
 class More(Struct, frozen=True):
-    """Text (a call's arguments) that a block grows by."""
+    """Text (a call's arguments) that a block grows by. ``signature`` ends signed thoughts."""
 
     block: Block
     text: str
     logprobs: list[Any] = []
     annotations: list[Any] = []
+    signature: str = ""
 
 
 class Close(Struct, frozen=True):
@@ -49,6 +50,7 @@ class Close(Struct, frozen=True):
     text: str
     logprobs: list[Any] = []
     annotations: list[Any] = []
+    signature: str = ""
 
 
 Step = Open | More | Close
@@ -62,18 +64,21 @@ class _Piece(Struct, frozen=True):
     signature: str = ""
     logprobs: list[Any] = []
     annotations: list[Any] = []
+    seals: bool = False
+    """Whether this is a thought's signature, which ends it."""
 
 
 class _Growing:
     """The block that is open."""
 
-    __slots__ = ("annotations", "block", "key", "logprobs", "texts")
+    __slots__ = ("annotations", "block", "key", "logprobs", "signature", "texts")
 
     def __init__(self, key: tuple[Kind, int], block: Block) -> None:
         self.key, self.block = key, block
         self.texts: list[str] = []
         self.logprobs: list[Any] = []
         self.annotations: list[Any] = []
+        self.signature = ""
 
     @property
     def unfinished(self) -> bool:
@@ -101,6 +106,7 @@ class Blocks:
         self._calls: dict[int, tuple[int, str]] = {}
         self._call_count = 0
         self._closed: set[tuple[Kind, int]] = set()
+        self._sealed = 0
 
     def feed(self, chunk: dict[str, Any]) -> list[Step]:
         steps: list[Step] = []
@@ -152,6 +158,9 @@ class Blocks:
             steps = self._close()
             current = self._open = _Growing(piece.key, self._block(piece))
             steps.append(Open(current.block))
+        if piece.seals:
+            current.signature = piece.signature
+            return [*steps, More(current.block, "", signature=piece.signature), *self._close()]
         if piece.text or piece.annotations:
             current.texts.append(piece.text)
             current.logprobs.extend(piece.logprobs)
@@ -170,7 +179,8 @@ class Blocks:
             return []
         if current.block.kind == "call":
             self._closed.add(current.key)
-        return [Close(current.block, "".join(current.texts), current.logprobs, current.annotations)]
+        text, signature = "".join(current.texts), current.signature
+        return [Close(current.block, text, current.logprobs, current.annotations, signature)]
 
     # ------------------------------------------------------------------ reading
     def _pieces(self, chunk: dict[str, Any]) -> Iterator[_Piece]:
@@ -187,6 +197,7 @@ class Blocks:
         reasoning = next((delta[name] for name in _REASONING if isinstance(delta.get(name), str)), "")
         if reasoning:
             yield _Piece(("reasoning", 0), reasoning)
+        yield from self._seals(dicts(delta.get("thinking_blocks")))
         content, notes = delta.get("content"), dicts(delta.get("annotations"))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
@@ -198,6 +209,15 @@ class Blocks:
             yield _Piece(("refusal", 0), delta["refusal"])
         for at, call in enumerate(dicts(delta.get("tool_calls"))):
             yield self._call(call, at)
+
+    def _seals(self, blocks: list[dict[str, Any]]) -> Iterator[_Piece]:
+        """The ends of thoughts that were signed since; a delta tells all of them so far."""
+        for block in blocks[self._sealed :]:
+            if isinstance(block.get("signature"), str) and block["signature"]:
+                yield _Piece(("reasoning", 0), "", signature=block["signature"], seals=True)
+            elif isinstance(block.get("data"), str):
+                yield _Piece(("redacted", self._sealed), "", signature=block["data"])
+            self._sealed += 1
 
     def _call(self, call: dict[str, Any], at: int) -> _Piece:
         """One tool call delta. A known index with another id is another call: some providers never count."""
@@ -227,14 +247,23 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     """One choice of a whole completion as the chunks a provider would have streamed, reasoning first."""
     choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
-    reasoning = {name: message[name] for name in _REASONING if message.get(name)}
+    signed = dicts(message.get("thinking_blocks"))
+    thoughts = list(_thoughts(signed)) or [{name: message[name] for name in _REASONING if message.get(name)}]
     calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
     spoken = {"content": message.get("content"), "annotations": message.get("annotations")}
     others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
-    for delta in (reasoning, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
+    for delta in (*thoughts, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
         yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}
     last = {name: choice.get(name) for name in ("finish_reason", "stop_reason")}
     yield {"choices": [{"index": index, "delta": {}, **last}]}
+
+
+def _thoughts(signed: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Signed thoughts as a provider streams them: each one's text, then all that were signed so far."""
+    for at, block in enumerate(signed, 1):
+        if isinstance(block.get("thinking"), str):
+            yield {"reasoning_content": block["thinking"]}
+        yield {"thinking_blocks": signed[:at]}
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Anthropic's Messages API, the request: into chat form, or an error that names the field.
 
-Source: Anthropic's public API reference, "Messages". What chat has no word for is refused where it would change
-the answer, and left out where it only steers a cache or a display (``cache_control``, thinking of earlier turns).
+Source: Anthropic's public API reference, "Messages". What only Claude understands travels along for providers that
+speak Anthropic's dialect (``cache_control``, thinking with its signatures, ``is_error``); others are not sent it. What
+chat has no word for and would change the answer is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.chat import effort_for
+from gateway.protocol.hints import ANTHROPIC
 
 
 class MessagesRequest(Struct, frozen=True):
@@ -79,7 +81,15 @@ def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     if isinstance(user, str):
         body["user"] = user
     body.update(_thinking(request))
-    return body
+    hints = _hints(data, request)
+    return {**body, ANTHROPIC: hints} if hints else body
+
+
+def _hints(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
+    """What Claude is told as its client wrote it."""
+    effort = (request.output_config or {}).get("effort")
+    found = {"thinking": request.thinking, "effort": effort, "cache_control": data.get("cache_control")}
+    return {name: value for name, value in found.items() if value}
 
 
 def _thinking(request: MessagesRequest) -> dict[str, Any]:
@@ -155,9 +165,10 @@ def _user(blocks: list[dict[str, Any]], where: str, role: str) -> list[dict[str,
         place = f"{where}.content.{at}"
         if block.get("type") == "tool_result":
             text, others = _result(block, place)
-            turns.append(
-                {"role": "tool", "tool_call_id": _text(block, "tool_use_id", place), "content": text}
-            )
+            turn: dict[str, Any] = {"role": "tool", "tool_call_id": _text(block, "tool_use_id", place), "content": text}
+            if block.get("is_error") is True:
+                turn["is_error"] = True
+            turns.append(turn | _cached(block))
             parts.extend(others)
         else:
             parts.append(_part(block, place))
@@ -167,19 +178,28 @@ def _user(blocks: list[dict[str, Any]], where: str, role: str) -> list[dict[str,
 
 
 def _assistant(blocks: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    texts: list[str] = []
+    texts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    thoughts: list[dict[str, Any]] = []
     for at, block in enumerate(blocks):
         place, kind = f"{where}.content.{at}", block.get("type")
         if kind == "text":
-            texts.append(_text(block, "text", place))
+            texts.append({"type": "text", "text": _text(block, "text", place)} | _cached(block))
         elif kind == "tool_use":
             arguments = msgspec.json.encode(block.get("input") or {}).decode()
             function = {"name": _text(block, "name", place), "arguments": arguments}
-            calls.append({"id": _text(block, "id", place), "type": "function", "function": function})
-        elif kind not in ("thinking", "redacted_thinking"):
+            call = {"id": _text(block, "id", place), "type": "function", "function": function}
+            calls.append(call | _cached(block))
+        elif kind in ("thinking", "redacted_thinking"):
+            thoughts.append(block)
+        else:
             raise _unsupported(place, f"{place}: a block of type '{str(kind)[:40]}' is not supported here.")
-    turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+    said: str | list[dict[str, Any]] = "".join(part["text"] for part in texts)
+    if any("cache_control" in part for part in texts):
+        said = texts
+    turn: dict[str, Any] = {"role": "assistant", "content": said or None}
+    if thoughts:
+        turn["thinking_blocks"] = thoughts
     if calls:
         turn["tool_calls"] = calls
     return [turn] if texts or calls else []
@@ -206,26 +226,33 @@ def _parts(blocks: Any, where: str) -> list[dict[str, Any]]:
 def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
     kind, source = block.get("type"), block.get("source")
     if kind == "text":
-        return {"type": "text", "text": _text(block, "text", where)}
+        return {"type": "text", "text": _text(block, "text", where)} | _cached(block)
     if kind == "image" and isinstance(source, dict):
         if source.get("type") == "url":
-            return {"type": "image_url", "image_url": {"url": _text(source, "url", f"{where}.source")}}
+            image = {"url": _text(source, "url", f"{where}.source")}
+            return {"type": "image_url", "image_url": image} | _cached(block)
         if source.get("type") == "base64":
-            return {"type": "image_url", "image_url": {"url": _data_url(source, where)}}
+            return {"type": "image_url", "image_url": {"url": _data_url(source, where)}} | _cached(block)
     if kind == "document" and isinstance(source, dict):
         if source.get("type") == "text":
-            return {"type": "text", "text": _text(source, "data", f"{where}.source")}
+            return {"type": "text", "text": _text(source, "data", f"{where}.source")} | _cached(block)
         if source.get("type") == "base64":
             name = block.get("title")
             file = {
                 "filename": name if isinstance(name, str) else "document.pdf",
                 "file_data": _data_url(source, where),
             }
-            return {"type": "file", "file": file}
+            return {"type": "file", "file": file} | _cached(block)
     shown = str(kind)[:40] + (
         f" with source '{str(source.get('type'))[:40]}'" if isinstance(source, dict) else ""
     )
     raise _unsupported(where, f"{where}: a block of type '{shown}' is not supported here.")
+
+
+def _cached(block: dict[str, Any]) -> dict[str, Any]:
+    """A block's wish to be cached up to here; Claude alone is told of it."""
+    wish = block.get("cache_control")
+    return {"cache_control": wish} if isinstance(wish, dict) else {}
 
 
 def _data_url(source: dict[str, Any], where: str) -> str:
@@ -235,7 +262,7 @@ def _data_url(source: dict[str, Any], where: str) -> str:
 
 def _plain(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """One part of text is that text: a student reads both the same, and every provider reads this one."""
-    if isinstance(content, list) and len(content) == 1 and content[0]["type"] == "text":
+    if isinstance(content, list) and len(content) == 1 and content[0].keys() == {"type", "text"}:
         return str(content[0]["text"])
     return content
 
@@ -251,7 +278,7 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     for name in ("description", "strict"):
         if tool.get(name) is not None:
             function[name] = tool[name]
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": function | _cached(tool)}
 
 
 def _tool_choice(choice: dict[str, Any]) -> dict[str, Any]:

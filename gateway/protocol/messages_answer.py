@@ -74,6 +74,9 @@ class MessageWriter:
             case Open():
                 return _event("content_block_start", index=index, content_block=_opened(block))
             case More():
+                if step.signature:
+                    signed = {"type": "signature_delta", "signature": step.signature}
+                    return _event("content_block_delta", index=index, delta=signed)
                 return _event("content_block_delta", index=index, delta=_grown(step)) if step.text else b""
             case Close():
                 return _event("content_block_stop", index=index)
@@ -81,7 +84,7 @@ class MessageWriter:
     def _shown(self, block: Block) -> bool:
         self._refused = self._refused or block.kind == "refusal"
         self._called = self._called or block.kind == "call"
-        return block.kind != "reasoning" or self._thinks
+        return block.kind not in ("reasoning", "redacted") or self._thinks
 
     def _message(self, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
         return {
@@ -135,6 +138,8 @@ def _opened(block: Block) -> dict[str, Any]:
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": {}}
     if block.kind == "reasoning":
         return {"type": "thinking", "thinking": "", "signature": ""}
+    if block.kind == "redacted":
+        return {"type": "redacted_thinking", "data": block.signature}
     return {"type": "text", "text": ""}
 
 
@@ -150,7 +155,9 @@ def _closed(step: Close) -> dict[str, Any]:
     whole = _opened(step.block)
     if step.block.kind == "call":
         return whole | {"input": _arguments(step.text)}
-    return whole | {"thinking" if step.block.kind == "reasoning" else "text": step.text}
+    if step.block.kind == "reasoning":
+        return whole | {"thinking": step.text, "signature": step.signature}
+    return whole if step.block.kind == "redacted" else whole | {"text": step.text}
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -154,6 +154,8 @@ class ResponseWriter:
         kind = step.block.kind
         if kind == "call":
             return self._call(step)
+        if kind == "redacted":
+            return []
         return self._reasoning(step) if kind == "reasoning" else self._part(step)
 
     def _new_id(self, prefix: str) -> str:
@@ -260,6 +262,8 @@ class ResponseWriter:
                 added = "response.reasoning_summary_part.added"
                 return [*events, self._event(added, **self._place(), summary_index=0, part=part)]
             case More():
+                if step.signature:
+                    return []
                 return [self._event(f"{name}.delta", **self._place(), summary_index=0, delta=step.text)]
             case Close():
                 part = {"type": "summary_text", "text": step.text}

@@ -224,6 +224,8 @@ class AnthropicStream(EventStream):
     def _end(self, block: dict[str, Any]) -> list[Chunk]:
         for citation in block.get("cited", ()):
             self._blocks.cite(citation, block.get("start", 0))
+        if block.get("type") in ("thinking", "redacted_thinking"):
+            return self._writer.delta({"thinking_blocks": list(self._blocks.thinking)})
         if "at" in block and not block["said"]:
             # A tool without arguments sends none, or all at once in the block itself; JSON it must be.
             return self._arguments(block, _encode(block.get("input") or {}).decode())
@@ -248,8 +250,6 @@ class AnthropicStream(EventStream):
         if reason is None:
             return []
         late: dict[str, Any] = {}
-        if self._blocks.thinking:
-            late["thinking_blocks"] = self._blocks.thinking
         if self._blocks.annotations:
             late["annotations"] = self._blocks.annotations
         refused = _refused(delta)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.hints import ANTHROPIC
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
@@ -19,6 +20,7 @@ _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
     "web_search_options": (),
 }  # fmt: skip
+_ADAPTS = frozenset({"optional", "adaptive", "always"})
 _TIERS = {"auto": "auto", "default": "standard_only"}
 
 
@@ -32,6 +34,7 @@ def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) 
     if "thinking" not in reader.body:
         forced = wire.get("tool_choice", {}).get("type") in ("any", "tool")
         thinking(reader, ability, wire, asked=limit, blocked=forced or _lost_thinking(wire["messages"]))
+    _as_written(reader, ability, wire)
     _sampling(reader, ability, wire)
     _format(reader, ability, wire)
     stops = reader.stops()
@@ -48,6 +51,34 @@ def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) 
     for name, value in reader.extras().items():
         wire.setdefault(name, value)
     return wire
+
+
+def _as_written(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+    """What Anthropic's own client said in Anthropic's own words, where the model knows them."""
+    hints = reader.body.get(ANTHROPIC)
+    if not isinstance(hints, dict):
+        return
+    wished = hints.get("thinking")
+    if isinstance(wished, dict) and _understands(ability, wished, wire):
+        wire["thinking"] = wished
+    if (
+        hints.get("effort") is not None
+        and "effort" in wire.get("output_config", {})
+        and ability.top_effort != "high"
+    ):
+        wire["output_config"]["effort"] = hints["effort"]
+    if isinstance(hints.get("cache_control"), dict):
+        wire["cache_control"] = hints["cache_control"]
+
+
+def _understands(ability: Ability, wished: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
+    """Whether the model takes this form of ``thinking`` in this request."""
+    kind = wished.get("type")
+    if kind == "disabled":
+        return ability.thinking in ("budget", "optional", "adaptive")
+    forced = wire.get("tool_choice", {}).get("type") in ("any", "tool")
+    known = ability.thinking == "budget" if kind == "enabled" else ability.thinking in _ADAPTS
+    return known and not forced and not _lost_thinking(wire["messages"])
 
 
 def _sampling(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
@@ -140,9 +171,7 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
             tool["strict"] = True
         elif function.get("strict"):
             reader.cannot(f"{at}.function.strict", "this model does not enforce a tool's schema.")
-        if isinstance(function.get("cache_control"), dict):
-            tool["cache_control"] = function["cache_control"]
-        tools.append(tool)
+        tools.append(_cached(function, tool))
     # Anthropic's own tools (web search, code execution, …) are the provider's to understand.
     tools += [
         tool
@@ -202,8 +231,12 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         block = _document(reader, at, part.get("file"))
     else:
         raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
-    if isinstance(part.get("cache_control"), dict):
-        block["cache_control"] = part["cache_control"]
+    return _cached(part, block)
+
+
+def _cached(said: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(said.get("cache_control"), dict):
+        block["cache_control"] = said["cache_control"]
     return block
 
 
@@ -240,8 +273,9 @@ def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
         if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
     ]
     blocks += _blocks(reader, turn)
-    for _, id_, name, arguments in reader.calls(turn):
-        blocks.append({"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments})
+    for call, id_, name, arguments in reader.calls(turn):
+        used = {"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments}
+        blocks.append(_cached(call, used))
     return blocks
 
 
@@ -250,7 +284,14 @@ def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     if not isinstance(id_, str) or not id_:
         param = f"{turn.at}.tool_call_id"
         raise reader.refused(param, f"Missing '{param}'.", code="missing_required_parameter")
-    return [{"type": "tool_result", "tool_use_id": _safe(id_), "content": _blocks(reader, turn)}]
+    result: dict[str, Any] = {
+        "type": "tool_result",
+        "tool_use_id": _safe(id_),
+        "content": _blocks(reader, turn),
+    }
+    if turn.message.get("is_error") is True:
+        result["is_error"] = True
+    return [_cached(turn.message, result)]
 
 
 def _safe(id_: str) -> str:

@@ -152,6 +152,7 @@ class BedrockStream(Steps):
         self._calls: dict[Any, int] = {}
         self._silent: set[int] = set()
         self._thoughts: dict[Any, dict[str, Any]] = {}
+        self._told = 0
 
     def feed(self, data: bytes) -> list[Chunk]:
         try:
@@ -183,6 +184,8 @@ class BedrockStream(Steps):
         if name == "contentBlockStop" and self._calls.get(index) in self._silent:
             self._silent.discard(self._calls[index])
             return self._arguments(self._calls[index], "{}")
+        if name == "contentBlockStop" and index in self._thoughts:
+            return self._told_thoughts()
         if name == "messageStop":
             return self._stop(event)
         if name == "metadata":
@@ -223,9 +226,13 @@ class BedrockStream(Steps):
 
     def _stop(self, event: dict[str, Any]) -> list[Chunk]:
         reason = _reason(self._provider, event.get("stopReason"))
-        blocks = list(self._thoughts.values())
-        chunks = self._writer.delta({"thinking_blocks": blocks}) if blocks else []
+        chunks = [] if self._told == len(self._thoughts) else self._told_thoughts()
         return chunks + self._writer.finish(reason)
+
+    def _told_thoughts(self) -> list[Chunk]:
+        """All thoughts so far, with their signatures; each time one has ended."""
+        self._told = len(self._thoughts)
+        return self._writer.delta({"thinking_blocks": list(self._thoughts.values())})
 
     def _end(self, event: dict[str, Any]) -> list[Chunk]:
         if not self._writer.complete:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +16,10 @@ from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
     {"thinking_blocks", "reasoning_content", "reasoning", "reasoning_details", "extra_content", "images",
-     "cache_control"}
+     "cache_control", "is_error"}
 )  # fmt: skip
 """Fields of a message that some vendors write or want back, and that others refuse."""
+_ON_CALLS = frozenset({"extra_content", "cache_control"})
 _EMPTY = ("refusal", "annotations", "audio", "function_call")
 """Fields that clients send back as they got them, empty: OpenAI takes that, not everybody does."""
 _IDLE: dict[str, tuple[Any, ...]] = {
@@ -59,8 +59,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
         return _FOREIGN - {*self.keeps, self.thoughts_as}
 
 
-TRANSPARENT = sorted(_FOREIGN)
-"""``keeps`` of a server that nothing is known about: it is sent what the client sent."""
+TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"})
+"""``keeps`` of a server that nothing is known about: it is sent what the client sent, but for what only Claude reads."""
 
 
 @cache
@@ -89,6 +89,9 @@ class Fitting:
         for name, own in self._profile.renames.items():
             if name in wire:
                 wire[own] = wire.pop(name)
+        tools = wire.get("tools")
+        if "cache_control" in self._foreign and isinstance(tools, list):
+            wire["tools"] = [_plain_tool(tool) for tool in tools]
         messages = wire.get("messages")
         if isinstance(messages, list):
             wire["messages"] = [self._message(one) for one in messages]
@@ -100,7 +103,7 @@ class Fitting:
             message = self._without_foreign(message)
         content, calls = message.get("content"), message.get("tool_calls")
         if type(content) is list and "cache_control" in self._foreign:
-            message = {**message, "content": [_uncached(part) for part in content]}
+            message = {**message, "content": _uncached_parts(content)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
             message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
         return self._fitted(message) if self._picky else message
@@ -148,13 +151,26 @@ def _shortened(call: Any) -> Any:
     return call
 
 
+def _uncached_parts(parts: list[Any]) -> Any:
+    """One text that was a part because of its mark alone is a text again: every chat template reads that."""
+    if not any(isinstance(part, dict) and "cache_control" in part for part in parts):
+        return parts
+    plain = [_uncached(part) for part in parts]
+    return plain[0]["text"] if len(plain) == 1 and plain[0].get("type") == "text" else plain
+
+
 def _uncached(part: Any) -> Any:
     if isinstance(part, dict) and "cache_control" in part:
         return {name: value for name, value in part.items() if name != "cache_control"}
     return part
 
 
-def _unsigned(call: Mapping[str, Any]) -> Any:
-    if isinstance(call, dict) and "extra_content" in call:
-        return {name: value for name, value in call.items() if name != "extra_content"}
+def _unsigned(call: Any) -> Any:
+    if isinstance(call, dict) and not _ON_CALLS.isdisjoint(call):
+        return {name: value for name, value in call.items() if name not in _ON_CALLS}
     return call
+
+
+def _plain_tool(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return {**tool, "function": _uncached(function)} if isinstance(function, dict) else tool

@@ -23,7 +23,7 @@ from gateway.stages.guard_asking import Asking
 from gateway.stages.guard_prose import masked_prose
 from gateway.stages.guard_request import Guards, closed, guards_for, judged, settle
 from gateway.stages.guard_stream import Channel, GuardedStream, is_json, map_delta
-from gateway.stages.guard_texts import dicts, said_by, said_in
+from gateway.stages.guard_texts import dicts, said_by, said_in, with_whole_thoughts
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
@@ -58,6 +58,7 @@ async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> N
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
     masked = await masked_prose(exchange, guards, prose, judges)
     new = prose if masked is None else masked
+    new = with_whole_thoughts(prose, new)
     for guard in guards.values():
         if guard.prepares and not guard.shadow:
             new = guard.prepared(new)

@@ -68,3 +68,16 @@ def _in_message(message: dict[str, Any]) -> list[Said]:
             document = isinstance(part, dict) and part.get("type") in _DOCUMENT_PARTS
             found += [("context" if document else place, text) for text in texts_of({name: part})]
     return found
+
+
+def with_whole_thoughts(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """``after``, a request that was ``before``, without the signed thoughts that a guardrail changed: their signature
+    no longer fits, and their provider would refuse them all."""
+    turns = dicts(before.get("messages"))
+    if before is after or not any(turn.get("thinking_blocks") for turn in turns):
+        return after
+    kept = [
+        {name: value for name, value in new.items() if name != "thinking_blocks" or value == old.get(name)}
+        for old, new in zip(turns, dicts(after.get("messages")), strict=True)
+    ]
+    return {**after, "messages": kept}

@@ -90,7 +90,7 @@ class _Candidate:
         kind = step.block.kind
         if kind == "call":
             return [_call(step.block, step.text)] if isinstance(step, Close) else []
-        if not isinstance(step, More):
+        if not isinstance(step, More) or step.signature:
             return []
         if kind == "reasoning":
             return [{"text": step.text, "thought": True}] if self._thinks else []
