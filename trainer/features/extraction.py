@@ -48,7 +48,7 @@ class Extraction:
 
 class Read(Struct, frozen=True):
     """``log_sure``: logarithm of the whole object's probability, the sum over fields and tokens; ``whole``: whether
-    the encoder, if there is one, could see all of the text."""
+    nothing is known to be missing: the encoder, if there is one, saw all of the text, and every span has a value."""
 
     answer: str
     log_sure: float
@@ -58,7 +58,7 @@ class Read(Struct, frozen=True):
 def extract(model: Extraction, texts: Sequence[str]) -> list[tuple[str, float]]:
     """(answer, confidence) of each text. Without a calibration the confidence is the product over fields and tokens:
     it ranks answers, and is smaller than the chance of agreement. The threshold is chosen on this very scale. Where
-    the encoder could not see the whole text nothing is sure."""
+    something is known to be missing nothing is sure."""
     return [(one.answer, _confidence(model, one)) for one in read(model, texts)]
 
 
@@ -96,7 +96,8 @@ def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: 
         scores = log_probabilities(rows, model.tags, model.tag_bias, words)
         spots, more = decode(spans, scores, model.layout.tags)
         log_sure += more
-    return Read(model.layout.compose(text, spots, labels), log_sure, seen is None or seen.whole)
+    whole = (seen is None or seen.whole) and model.layout.valued(text, spots)
+    return Read(model.layout.compose(text, spots, labels), log_sure, whole)
 
 
 # ---------------------------------------------------------------- on disk

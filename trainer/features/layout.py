@@ -1,7 +1,8 @@
 """How a teacher writes its JSON answers: keys, order, spacing, and where each value comes from.
 
 A value is a *label* (one of a closed set, kept as the teacher spelt it in JSON) or a *span* of the input, taken
-over by the same transform every time. Learnt from answers; writes answers byte for byte in the same style.
+over by the same transform every time (``trainer.features.normal``). Learnt from answers; writes answers byte for byte
+in the same style.
 """
 
 from __future__ import annotations
@@ -13,13 +14,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-Transform = Literal["as_is", "lower", "upper", "title"]
-TRANSFORMS: dict[Transform, Callable[[str], str]] = {
-    "as_is": lambda text: text,
-    "lower": str.lower,
-    "upper": str.upper,
-    "title": str.title,
-}
+from trainer.features.normal import TRANSFORMS, Transform, locate
+
 _MAX_LABELS = 60
 _COVER, _LOCATED = 0.99, 0.9
 Spot = tuple[int, int, str]
@@ -74,10 +70,11 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         found: list[Spot] = []
         after: Counter[str] = Counter()
         for said, tag, transform in wanted:
-            where = locate(text, said, transform, after[said])
+            same = self.style.write(said)
+            where = locate(text, said, transform, after[same])
             if where is None or any(where[0] < end and start < where[1] for start, end, _ in found):
                 return None
-            after[said] = where[1]
+            after[same] = where[1]
             found.append((*where, tag))
         return sorted(found)
 
@@ -94,7 +91,7 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         for tag in self.tags if self.kind == "list" else ():
             json.loads(tag)
 
-    def _spans(self, value: Any) -> list[tuple[str, str, Transform]] | None:
+    def _spans(self, value: Any) -> list[tuple[Any, str, Transform]] | None:
         try:
             if self.kind == "list":
                 return [
@@ -103,7 +100,7 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
                     else (one, self.tags[0], self.transform)
                     for one in value
                 ]
-            found: list[tuple[str, str, Transform]] = []
+            found: list[tuple[Any, str, Transform]] = []
             for field in self.fields:
                 said = value[field.name]
                 if field.kind == "spans":
@@ -122,14 +119,16 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def compose(self, text: str, spots: Sequence[Spot], labels: dict[str, str]) -> str:
-        """The answer these findings make, in the teacher's style."""
+        """The answer these findings make, in the teacher's style; spans without a value are left out."""
         if self.kind == "list":
-            return self.style.write([self._item(text[start:end], tag) for start, end, tag in spots])
+            items = [(TRANSFORMS[self.transform](text[start:end]), tag) for start, end, tag in spots]
+            return self.style.write([self._item(said, tag) for said, tag in items if said is not None])
         result: dict[str, Any] = {}
         for field in self.fields:
-            mine = [
+            said = [
                 TRANSFORMS[field.transform](text[start:end]) for start, end, tag in spots if tag == field.name
             ]
+            mine = [one for one in said if one is not None]
             if field.kind == "label":
                 result[field.name] = json.loads(labels[field.name])
             elif field.kind == "spans":
@@ -138,29 +137,18 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
                 result[field.name] = mine[0] if mine else json.loads(field.absent)
         return self.style.write(result)
 
-    def _item(self, span: str, tag: str) -> Any:
-        said = TRANSFORMS[self.transform](span)
+    def valued(self, text: str, spots: Sequence[Spot]) -> bool:
+        """Whether every span that was found has a value: where one has none the answer misses something."""
+        kinds = {one.name: one.transform for one in self.fields}
+        return all(
+            TRANSFORMS[kinds.get(tag, self.transform)](text[start:end]) is not None for start, end, tag in spots
+        )
+
+    def _item(self, said: Any, tag: str) -> Any:
         if not self.value_key:
             return said
         pairs = [(self.type_key, json.loads(tag)), (self.value_key, said)]
         return dict(pairs if self.type_first else pairs[::-1])
-
-
-def locate(text: str, said: str, transform: Transform, start: int = 0) -> tuple[int, int] | None:
-    """The first place from ``start`` on whose characters become ``said`` by the transform."""
-    if not isinstance(said, str) or not said:
-        return None
-    folded, wanted = text.lower(), said.lower()
-    at = folded.find(wanted, start)
-    while at >= 0:
-        end = at + len(said)
-        whole = not (at and text[at - 1].isalnum() and text[at].isalnum()) and not (
-            end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
-        )
-        if whole and TRANSFORMS[transform](text[at:end]) == said:
-            return at, end
-        at = folded.find(wanted, at + 1)
-    return None
 
 
 # ---------------------------------------------------------------- learning
@@ -219,6 +207,9 @@ def _field(style: Style, name: str, rows: Sequence[tuple[str, Any]]) -> Field:
     if any(isinstance(value, dict | list) for _, value in rows):
         raise NoLayout(f"the values of {name!r} are nested")
     seen = Counter(style.write(value) for _, value in rows)
+    said = [(text, value) for text, value in rows if value is not None]
+    if "true" not in seen and "false" not in seen and _counted(said):
+        return Field(name, "span", absent="null", transform=_transform(name, said))
     common = sorted(value for value, times in seen.items() if times > 1)
     if len(common) <= _MAX_LABELS and sum(seen[value] for value in common) >= _COVER * len(rows):
         return Field(name, "label", common)
@@ -227,14 +218,23 @@ def _field(style: Style, name: str, rows: Sequence[tuple[str, Any]]) -> Field:
     return Field(name, "span", absent=absent, transform=transform)
 
 
+def _counted(rows: Sequence[tuple[str, Any]]) -> bool:
+    """Whether the values are numbers that stand in the inputs: a span then, however few different ones there are."""
+    if not rows or not all(isinstance(value, int | float) for _, value in rows):
+        return False
+    kinds: tuple[Transform, ...] = ("number", "number_comma")
+    found = max(sum(locate(text, value, kind) is not None for text, value in rows) for kind in kinds)
+    return found >= _COVER * len(rows)
+
+
 def _list(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
     items = [(text, one) for text, value in zip(texts, values, strict=True) for one in value or ()]
-    if items and all(isinstance(one, str) for _, one in items):
+    if items and not any(isinstance(one, dict | list) for _, one in items):
         return Layout("list", style, tags=['""'], transform=_transform("the list", items))
     shapes = Counter(tuple(one) if isinstance(one, dict) else () for _, one in items)
     keys, count = shapes.most_common(1)[0] if shapes else ((), 0)
     if len(keys) != 2 or count < _COVER * len(items):
-        raise NoLayout("the lists do not hold strings, or objects of a type and a span each")
+        raise NoLayout("the lists do not hold values, or objects of a type and a span each")
     rows = [(text, one) for text, one in items if tuple(one) == keys]
     sizes = [len({style.write(one[key]) for _, one in rows}) for key in keys]
     type_first = sizes[0] <= sizes[1]
@@ -256,6 +256,3 @@ def _transform(name: str, rows: Sequence[tuple[str, Any]]) -> Transform:
             f"{len(rows) - scores[best]} of {len(rows)} values of {name!r} are neither in the input nor of a closed set"
         )
     return best
-
-
-__all__ = ["Field", "Layout", "NoLayout", "Spot", "Style", "learn_layout", "locate"]

@@ -186,6 +186,7 @@ def calibrated(
     never saw, and those pairs with their confidence. The map rises, so which calls are surer stays as it was. What is
     far less sure than all of them counts as a miss. ``whole``: whether the encoder could see all of a call; where it
     could not nothing is sure."""
+    whole = [fits and sure > -np.inf for (sure, _), fits in zip(marks, whole, strict=True)]
     known = [one for one, fits in zip(marks, whole, strict=True) if fits]
     beyond = (min((sure for sure, _ in known), default=0.0) - _BEYOND, DIFFERS)
     scores, verdicts = zip(beyond, *known, strict=True)

@@ -89,7 +89,8 @@ class Tagger:
     def crossfit(
         self, heads: Sequence[Head], fold: Labels, tick: Callable[[float], None]
     ) -> list[tuple[float, int]]:
-        """(log-probability of the whole object, SAME or DIFFERS) of every row by models without its fold."""
+        """(log-probability of the whole object, SAME or DIFFERS) of every row by models without its fold; −∞
+        where something is known to be missing."""
         marks: list[tuple[float, int]] = [(0.0, DIFFERS)] * len(fold)
         lengths = np.diff(self._offsets)
         for done, number in enumerate(folds := np.unique(fold)):
@@ -110,6 +111,8 @@ class Tagger:
             labels[field.name] = field.labels[best]
             sure += float(np.log(max(head.out_of_fold[row, best], 1e-12)))
         answer = self.layout.compose(one.text, spots, labels)
+        if not self.layout.valued(one.text, spots):
+            sure = -np.inf
         return sure, SAME if answer == self._answers[row] else DIFFERS
 
 
