@@ -202,6 +202,8 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
                 lesson.learn.generative,
                 lesson.home.artifacts / f".{where.student}.training",
                 lesson.learn.fine_tune,
+                lesson.learn.search,
+                lambda message, data: lesson.say(0.15, "searching", message, data),
             ),
         )
     except CannotLearn as problem:

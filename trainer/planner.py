@@ -96,7 +96,8 @@ def longest_s(config: Config, task: str, usual: float) -> float:
     """How long a training of the task may take, in seconds: as it says itself when it may train with torch."""
     learn = next((one.learn for one in config.tasks if one.name == task), None)
     plans = (learn.generative, learn.fine_tune) if learn is not None else ()
-    return max([usual, *(plan.max_hours * 3600.0 for plan in plans if plan is not None)])
+    once = max([usual, *(plan.max_hours * 3600.0 for plan in plans if plan is not None)])
+    return once if learn is None or learn.search is None else 2 * once + learn.search.max_minutes * 60.0
 
 
 def calls_at(run: Run) -> int:

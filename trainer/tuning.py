@@ -44,7 +44,7 @@ from trainer.certify import write_whole
 from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.recipes import CannotLearn, Example, Means, train_first
-from trainer.training.bases import BaseRefused, find
+from trainer.recipes.generative import usual_rate
 
 _CHARACTERS_A_TOKEN = 4
 _MOST_JUDGED = 2_000
@@ -170,21 +170,10 @@ def _tuned(plan: Generative | None, order: Order) -> Generative | None:
     if "batch_size" in numbers:
         changes["batch_tokens"] = max(16, int(numbers["batch_size"]) * plan.max_length // 4)
     if "learning_rate_multiplier" in numbers:
-        changes["learning_rate"] = _usual_rate(plan) * numbers["learning_rate_multiplier"]
+        changes["learning_rate"] = usual_rate(plan) * numbers["learning_rate_multiplier"]
     if "beta" in numbers:
         changes["preferences"] = structs.replace(plan.preferences, beta=numbers["beta"])
     return structs.replace(plan, **changes)
-
-
-def _usual_rate(plan: Generative) -> float:
-    if plan.learning_rate is not None:
-        return plan.learning_rate
-    from trainer.training.models import rule_of_thumb
-
-    try:
-        return rule_of_thumb(find(plan.base, download=plan.download).width, plan.adapt)
-    except BaseRefused as problem:
-        raise CannotLearn(str(problem)) from None
 
 
 # ---------------------------------------------------------------- material

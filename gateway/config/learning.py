@@ -103,6 +103,16 @@ class FineTune(Node, frozen=True):
     max_hours: Positive = 24.0
 
 
+class Search(Node, frozen=True):
+    """Hyper-parameters tried before a student is settled on; each trial is a whole training (docs/students.md)."""
+
+    trials: Annotated[int, Meta(ge=1, le=500)] = 20
+    max_minutes: Positive = 30.0
+    budget_usd: Positive | None = None
+    usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+    """What an hour of the machine that trains costs."""
+
+
 Language = Literal[
     "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh"
 ]  # fmt: skip
@@ -153,6 +163,8 @@ class Learn(Node, frozen=True):
     """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
     fine_tune: FineTune | None = None
     """Train the encoder's own layers as well; None: its vectors are features and no more."""
+    search: Search | None = None
+    """None: each recipe's own settings."""
     features: Literal["auto", "tfidf", "embedding", "both"] = "auto"
     """What a classifier or an extractor looks at; ``auto``: both when there is an encoder, else ``tfidf``."""
     target: OpenShare = 0.95

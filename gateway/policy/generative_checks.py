@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from gateway.config import Config, Learn
@@ -29,6 +30,7 @@ def generative(view: View) -> Iterator[Problem]:
         if task.learn.fine_tune is not None and task.learn.encoder is None:
             hint = "Add 'encoder: /path/of/a/sentence/encoder', or leave 'fine_tune' out."
             yield view.problem((*here, "fine_tune"), "there is no encoder to train.", hint)
+        yield from _search(view, here, task.learn)
         named = [one for one in _GENERATIVE if one in task.learn.recipes]
         if named and task.learn.generative is None:
             hint = "Add 'generative: {base: /path/of/a/model}'."
@@ -36,6 +38,17 @@ def generative(view: View) -> Iterator[Problem]:
         if task.learn.generative is not None:
             logprobs = task.capture.logprobs if task.capture is not None else 0
             yield from _lessons(view, here, task.learn, named, logprobs)
+
+
+def _search(view: View, here: Path, learn: Learn) -> Iterator[Problem]:
+    if learn.search is None:
+        return
+    if learn.search.budget_usd is not None and not learn.search.usd_per_hour:
+        hint = "Add 'usd_per_hour', or bound the search by 'max_minutes' and 'trials' alone."
+        yield view.problem((*here, "search", "budget_usd"), "what an hour costs is not said.", hint)
+    if find_spec("skopt") is None:
+        hint = "pip install 'understudy[search]'"
+        yield view.problem((*here, "search"), "a search needs the package scikit-optimize.", hint)
 
 
 def _lessons(view: View, here: Path, learn: Learn, named: list[str], logprobs: int) -> Iterator[Problem]:

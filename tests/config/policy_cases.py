@@ -106,6 +106,8 @@ CASES: list[tuple[str, dict[str, str], list[str]]] = [
      ["routing.yaml:6: tasks[0].learn.margin: the margin must be smaller than the target."]),
     ("a language model without a base", routing("target: 0.95", "recipes: [sft]"),
      ["routing.yaml:6: tasks[0].learn.recipes: 'sft' needs a base model to train."]),
+    ("a search whose money means nothing", routing("target: 0.95", "search: {budget_usd: 2}"),
+     ["routing.yaml:6: tasks[0].learn.search.budget_usd: what an hour costs is not said."]),
     ("an encoder to train that is not there", routing("target: 0.95", "fine_tune: {epochs: 3}"),
      ["routing.yaml:6: tasks[0].learn.fine_tune: there is no encoder to train."]),
     ("a language model that nothing serves, from a teacher nobody hears",

@@ -238,7 +238,7 @@ def test_what_is_missing_is_said(tmp_path) -> None:
 
 
 def test_the_rule_of_thumb(torch) -> None:
-    from trainer.training.models import rule_of_thumb
+    from trainer.training.generative import rule_of_thumb
 
     assert rule_of_thumb(2000, "full") == pytest.approx(5e-5)
     assert rule_of_thumb(2000, "lora") == pytest.approx(5e-4)

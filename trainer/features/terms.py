@@ -72,14 +72,19 @@ class Vocabulary:
         return len(self.words) + len(self.characters)
 
 
-def learn_vocabulary(texts: Sequence[str], sources: Sequence[int] | None = None) -> tuple[Vocabulary, Floats]:
+def learn_vocabulary(
+    texts: Sequence[str], sources: Sequence[int] | None = None, *, pairs: bool = True,
+    longest_gram: int = _LONGEST_GRAM,
+) -> tuple[Vocabulary, Floats]:  # fmt: skip
     """The vocabulary of ``texts`` and its inverse document frequencies, shape (size,). Terms seen in one text
     only are left out; of the rest the most frequent are kept, ties by spelling, so the result is the same on
     every machine. ``sources`` (who sent each text): terms that only one of them uses are left out too, so that
-    nobody plants a word of his own that decides the answer."""
-    words, word_frequency = _most_frequent((word_terms(text) for text in texts), MAX_WORDS, sources)
+    nobody plants a word of his own that decides the answer. Without ``pairs``, or with a ``longest_gram``, the
+    vocabulary has fewer kinds of terms, and so has every text that is looked at with it."""
+    terms = word_terms if pairs else _words
+    words, word_frequency = _most_frequent((terms(text) for text in texts), MAX_WORDS, sources)
     characters, character_frequency = _most_frequent(
-        (character_terms(text) for text in texts), MAX_CHARACTERS, sources
+        (_up_to(character_terms(text), longest_gram) for text in texts), MAX_CHARACTERS, sources
     )
     frequency = np.array([*word_frequency, *character_frequency], dtype=np.float64)
     idf = np.log((1.0 + len(texts)) / (1.0 + frequency)) + 1.0
@@ -117,6 +122,10 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
         kept.append(text[after:start])
         after = end
     return "".join([*kept, text[after:]])
+
+
+def _up_to(terms: list[str], longest: int) -> list[str]:
+    return terms if longest >= _LONGEST_GRAM else [term for term in terms if len(term) <= longest]
 
 
 def _most_frequent(

@@ -5,6 +5,9 @@ from: a new recipe is one file and one line."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
 from trainer.recipes.distill import DistillRecipe
@@ -12,7 +15,9 @@ from trainer.recipes.dpo import DpoRecipe
 from trainer.recipes.example import SAME, TAUGHT, CannotLearn, Example, Tick, Trained
 from trainer.recipes.extractor import ExtractorRecipe
 from trainer.recipes.generative import Means
+from trainer.recipes.search import search
 from trainer.recipes.sft import SftRecipe
+from trainer.recipes.space import Value
 
 RecipeSettings = ClassifierRecipe | ExtractorRecipe | SftRecipe | DistillRecipe | DpoRecipe
 LADDER: tuple[type[RecipeSettings], ...] = (
@@ -56,10 +61,27 @@ def train_first(
         if wanted != "auto" and name not in wanted:
             continue
         try:
-            return name, settings.build().train(examples, seed=seed, tick=tick)
+            return name, _train(settings, examples, seed=seed, tick=tick, means=means)
         except CannotLearn as problem:
             reasons.append(f"{name}: {problem}")
     raise CannotLearn("; ".join(reasons) or "the task names no recipe that exists")
+
+
+def _train(
+    settings: RecipeSettings, examples: Sequence[Example], *, seed: int, tick: Tick, means: Means
+) -> Trained:
+    """Trains once, or as often as a search allows. Raises CannotLearn."""
+    if means.search is None:
+        return settings.build().train(examples, seed=seed, tick=tick)
+    trials = means.search.trials
+
+    def attempt(values: dict[str, Value], workspace: Path, number: int) -> Trained:
+        own = msgspec.structs.replace(means, workspace=workspace)
+        return settings.tried(values, own).build().train(
+            examples, seed=seed, tick=lambda done, step: tick(min(1.0, (number + done) / trials), step)
+        )  # fmt: skip
+
+    return search(attempt, settings.space(), means.search, seed, means.workspace, means.note)
 
 
 def _settings(

@@ -19,7 +19,8 @@ from trainer.features.terms import EMBEDDING_SCALE, Floats, Vocabulary, features
 from trainer.recipes.example import TAUGHT, CannotLearn, Example, Recipe, Tick, Trained, sources_of
 from trainer.recipes.generative import Means
 from trainer.recipes.linear import Array, Labels, fit_head, temperature_of
-from trainer.recipes.tuned import Material, fine_tuned, sides_of
+from trainer.recipes.space import LOSS, Dimension, Value
+from trainer.recipes.tuned import Material, fine_tuned, sides_of, tuning_space, with_values
 
 FeatureKind = Literal["auto", "tfidf", "embedding", "both"]
 _LEAST_ROWS = 30
@@ -39,6 +40,23 @@ class ClassifierRecipe(Struct, frozen=True, tag="classifier", tag_field="type", 
     features: FeatureKind = "auto"
     means: Means = field(default_factory=Means)
     """Its ``fine_tune`` trains the encoder's layers too."""
+    strength: Annotated[float, Meta(gt=0)] | None = None
+    """Inverse regularisation; None: the best of three."""
+    pairs: bool = True
+    """Whether pairs of words are features, and how long the characters' grams may be."""
+    longest_gram: Annotated[int, Meta(ge=2, le=5)] = 5
+
+    def space(self) -> list[Dimension]:
+        if self.encoder and self.features != "tfidf" and self.means.fine_tune is not None:
+            return tuning_space(self.means.fine_tune)
+        strength = Dimension("strength", "real", 10.0, 0.3, 300.0)
+        if self.features == "embedding":
+            return [strength]
+        gram = Dimension("longest_gram", "whole", self.longest_gram, 2, 5)
+        return [strength, gram, Dimension("pairs", "flag", self.pairs)]
+
+    def tried(self, values: dict[str, Value], means: Means) -> ClassifierRecipe:
+        return with_values(self, values, means)
 
     def build(self) -> Recipe:
         return _Classifier(self)
@@ -71,6 +89,7 @@ class _Classifier:
             matrix, labels, _weights(rows, labels), len(answers), seed,
             lambda done: tick(0.2 + 0.8 * done, "fitting"),
             np.array([example.fold for example in rows]) if crossfitted else None, hints=len(hints), taught=taught,
+            strength=self._settings.strength,
         )  # fmt: skip
         hits = head.out_of_fold.argmax(axis=1) == labels[: len(rows)]
         return Trained(
@@ -83,6 +102,7 @@ class _Classifier:
                 "features": float(vocabulary.size),
                 "strength": head.strength,
                 "temperature": round(head.temperature, 6),
+                LOSS: round(head.loss, 6),
                 "out_of_fold_agreement": round(float(hits.mean()), 6),
             },
             crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
@@ -101,7 +121,11 @@ class _Classifier:
             raise CannotLearn(f"features: {kind} needs an encoder")
         if kind == "embedding":
             return Vocabulary.of([], []), np.zeros(0, dtype=np.float32), encoder
-        vocabulary, idf = learn_vocabulary([one.text for one in known], sources_of(known))
+        settings = self._settings
+        vocabulary, idf = learn_vocabulary(
+            [one.text for one in known], sources_of(known),
+            pairs=settings.pairs, longest_gram=settings.longest_gram,
+        )  # fmt: skip
         if vocabulary.size == 0 and encoder is None:
             raise CannotLearn("the inputs share no words to learn from")
         return vocabulary, idf, encoder

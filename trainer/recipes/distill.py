@@ -8,12 +8,19 @@ from msgspec import Struct, field
 
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
+from trainer.recipes.space import Dimension, Value
 
 
 class DistillRecipe(Struct, frozen=True, tag="distill", tag_field="type", forbid_unknown_fields=True):
     """Token-level distillation, from captured ``top_logprobs`` or from a local teacher."""
 
     means: Means = field(default_factory=Means)
+
+    def space(self) -> list[Dimension]:
+        return self.means.space()
+
+    def tried(self, values: dict[str, Value], means: Means) -> DistillRecipe:
+        return DistillRecipe(means=means.with_values(values))
 
     def build(self) -> Recipe:
         return _Distill(self.means)

@@ -8,12 +8,19 @@ from msgspec import Struct, field
 
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
+from trainer.recipes.space import Dimension, Value
 
 
 class DpoRecipe(Struct, frozen=True, tag="dpo", tag_field="type", forbid_unknown_fields=True):
     """Direct preference optimisation, or IPO. What is preferred is the example's answer over each ``rejected``."""
 
     means: Means = field(default_factory=Means)
+
+    def space(self) -> list[Dimension]:
+        return self.means.space()
+
+    def tried(self, values: dict[str, Value], means: Means) -> DpoRecipe:
+        return DpoRecipe(means=means.with_values(values))
 
     def build(self) -> Recipe:
         return _Dpo(self.means)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -18,6 +18,8 @@ SAME, DIFFERS, TAUGHT = -1, -2, -3
 its answer says nothing."""
 Tick = Callable[[float, str], None]
 """Hears progress in [0, 1] and what is being done."""
+Note = Callable[[str, dict[str, Any]], None]
+"""Hears what shall be kept as an event of the run."""
 
 
 class Example(Struct, frozen=True):

@@ -29,8 +29,17 @@ from trainer.recipes.example import (
 )
 from trainer.recipes.generative import Means
 from trainer.recipes.linear import Head, Labels, fit_head
+from trainer.recipes.space import LOSS, Dimension, Value
 from trainer.recipes.tagger import Sentence, Tagger, sentence, terms_of
-from trainer.recipes.tuned import Material, Tokens, fine_tuned, sides_of
+from trainer.recipes.tuned import (
+    Material,
+    Tokens,
+    fine_tuned,
+    fold_of_text,
+    sides_of,
+    tuning_space,
+    with_values,
+)
 from trainer.training.generative import fit_isotonic
 
 _LEAST_ROWS = 50
@@ -44,6 +53,14 @@ class ExtractorRecipe(Struct, frozen=True, tag="extractor", tag_field="type", fo
     strength: Annotated[float, Meta(gt=0)] = 10.0
     encoder: str | None = None
     means: Means = field(default_factory=Means)
+
+    def space(self) -> list[Dimension]:
+        if self.encoder and self.means.fine_tune is not None:
+            return tuning_space(self.means.fine_tune)
+        return [Dimension("strength", "real", self.strength, 0.3, 300.0)]
+
+    def tried(self, values: dict[str, Value], means: Means) -> ExtractorRecipe:
+        return with_values(self, values, means)
 
     def build(self) -> Recipe:
         return _Extractor(self)
@@ -62,6 +79,7 @@ class _Lesson:
     fold: Labels | None
     seed: int
     tick: Tick
+    searching: bool
 
     @property
     def fields(self) -> list[Field]:
@@ -83,6 +101,7 @@ class _Extractor:
         lesson = _Lesson(
             layout, encoder, rows, [sentence(layout, example) for example in rows], vocabulary, idf,
             np.array([example.fold for example in rows]) if crossfitted else None, seed, tick,
+            self._settings.means.search is not None,
         )  # fmt: skip
         if encoder is not None and self._settings.means.fine_tune is not None:
             model, marks, numbers = _tuned(lesson, encoder, self._settings.means)
@@ -124,11 +143,15 @@ def _fitted(lesson: _Lesson, strength: float) -> _Made:
         fitted.vectors,
     )  # fmt: skip
     tick(0.5, "cross-fitting")
+    loss = sum(head.loss for head in heads)
+    if lesson.searching:
+        loss += tagger.loss(np.array([fold_of_text(lesson.seed, row.text) for row in rows]))
+    numbers = {LOSS: round(loss, 6)} if lesson.searching else {}
     if lesson.fold is None:
-        return model, [], {}
+        return model, [], numbers
     raw = tagger.crossfit(heads, lesson.fold, lambda done: tick(0.5 + 0.5 * done, "cross-fitting"))
     whole = [one.whole for one in seen] if seen else [True] * len(raw)
-    return *calibrated(model, raw, whole), {}
+    return *calibrated(model, raw, whole), numbers
 
 
 def _tuned(lesson: _Lesson, encoder: Encoder, means: Means) -> _Made:

@@ -33,20 +33,22 @@ class Head:
     bias: Floats
     temperature: float
     strength: float
+    loss: float
+    """Mean log loss of those that teach, out of fold."""
     out_of_fold: Array
     """Probabilities (rows, labels) of every training row by a model that never saw it."""
 
 
 def fit_head(
     matrix: Any, labels: Labels, weight: Array, count: int, seed: int, tick: Callable[[float], None],
-    fold: Labels | None = None, *, hints: int = 0, taught: Any = None,
+    fold: Labels | None = None, *, hints: int = 0, taught: Any = None, strength: float | None = None,
 ) -> Head:  # fmt: skip
     """Fits on a ``matrix`` (scipy CSR or dense) with one ``weight`` a row. ``count`` labels, numbered from 0;
     ``tick`` hears progress in [0, 1]. ``fold``: which rows are predicted together by a model without them.
 
     A row of weight 0 teaches nothing and is predicted all the same; its label may be -1 (none of them). The last
     ``hints`` rows are no calls: they teach every model, and nothing is judged or chosen by them. ``taught``: the
-    rows as models are fitted on them, when that is not how they are asked.
+    rows as models are fitted on them, when that is not how they are asked. ``strength``: instead of the best of three.
     """
     taught = matrix if taught is None else taught
     calls = len(labels) - hints
@@ -56,24 +58,27 @@ def fit_head(
     if fold is None:
         fold = np.random.default_rng(seed).permutation(calls) % _FOLDS
     strengths = (10.0,) if len(labels) * count > _LARGE else _STRENGTHS
+    if strength is not None:
+        strengths = (strength,)
     best: tuple[float, float, float, Array] | None = None
-    for done, strength in enumerate(strengths):
-        logits = _out_of_fold((taught, matrix), labels, count, weights, fold, strength)
+    for done, tried in enumerate(strengths):
+        logits = _out_of_fold((taught, matrix), labels, count, weights, fold, tried)
         seen = logits[teaches[:calls]], labels[:calls][teaches[:calls]]
         temperature = temperature_of(*seen)
         loss = _loss(*seen, temperature)
         if best is None or loss < best[0]:
-            best = (loss, strength, temperature, logits)
+            best = (loss, tried, temperature, logits)
         tick((done + 1) / (len(strengths) + 1))
     assert best is not None
-    _, strength, temperature, logits = best
-    coefficients, bias = _fit(taught[teaches], labels[teaches], count, weights[teaches], strength)
+    loss, chosen, temperature, logits = best
+    coefficients, bias = _fit(taught[teaches], labels[teaches], count, weights[teaches], chosen)
     tick(1.0)
     return Head(
         coefficients=coefficients.T.astype(np.float32),
         bias=bias.astype(np.float32),
         temperature=temperature,
-        strength=strength,
+        strength=chosen,
+        loss=loss,
         out_of_fold=softmax(logits / temperature),
     )
 

@@ -8,12 +8,19 @@ from msgspec import Struct, field
 
 from trainer.recipes.example import Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
+from trainer.recipes.space import Dimension, Value
 
 
 class SftRecipe(Struct, frozen=True, tag="sft", tag_field="type", forbid_unknown_fields=True):
     """Sequence-level distillation."""
 
     means: Means = field(default_factory=Means)
+
+    def space(self) -> list[Dimension]:
+        return self.means.space()
+
+    def tried(self, values: dict[str, Value], means: Means) -> SftRecipe:
+        return SftRecipe(means=means.with_values(values))
 
     def build(self) -> Recipe:
         return _Sft(self.means)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.features.layout import Layout
 from trainer.features.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
@@ -85,6 +86,16 @@ class Tagger:
             use &= ~held.astype(bool)
         rows = Rows(self._matrix, self._vectors, self._tags, self._weight)
         return fit_softmax(rows.only(use), len(tag_names(self.layout.tags)), self._strength)
+
+    def loss(self, held: npt.NDArray[np.bool_]) -> float:
+        """Mean log loss of the tags of each sentence in ``held``, by a model without them."""
+        tokens = np.repeat(held, np.diff(self._offsets))
+        fitted = self.fit(tokens.astype(np.int64))
+        judged = np.flatnonzero(tokens & (self._weight > 0))
+        vectors = None if self._vectors is None else self._vectors[judged]
+        scores = normalised(fitted.scores(self._matrix[judged], vectors))
+        total = float(scores[np.arange(len(judged)), self._tags[judged]].sum())
+        return -total / max(1, int(held.sum()))
 
     def crossfit(
         self, heads: Sequence[Head], fold: Labels, tick: Callable[[float], None]

@@ -11,7 +11,9 @@ import hashlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,8 +23,10 @@ from trainer.features.terms import Floats, Vocabulary, features, in_common, word
 from trainer.features.vectors import alignment
 from trainer.recipes.example import CannotLearn, Example, Tick, sources_of
 from trainer.recipes.generative import Means
+from trainer.recipes.space import Dimension, Value
 from trainer.training.sights import Sight, Sizes, Tuned
 
+S = TypeVar("S", bound=msgspec.Struct)
 Marks = npt.NDArray[np.bool_]
 _HELD = 0.1
 
@@ -53,6 +57,27 @@ def sides_of(rows: Sequence[Example], seed: int) -> Sides:
     teaches = np.array([row.weight > 0 for row in rows]) & ~judge
     held = np.array([_position(seed, row.text) < _HELD for row in rows]) & teaches
     return Sides(learn=teaches & ~held, held=held, judge=judge)
+
+
+def fold_of_text(seed: int, text: str) -> bool:
+    """Whether a text is among the fifth that judges a trial."""
+    return _position(seed, f"trial/{text}") < 0.2
+
+
+def tuning_space(plan: FineTune) -> list[Dimension]:
+    return [
+        Dimension("learning_rate", "real", plan.learning_rate, 1e-5, 3e-3),
+        Dimension("epochs", "whole", plan.epochs, 1, max(2, 2 * plan.epochs)),
+    ]
+
+
+def with_values(settings: S, values: dict[str, Value], means: Means) -> S:
+    """The recipe with a trial's values, in the trial's own workspace."""
+    plan, own = means.fine_tune, set(settings.__struct_fields__)
+    if plan is not None and not own.issuperset(values):
+        means = msgspec.structs.replace(means, fine_tune=msgspec.structs.replace(plan, **values))
+        values = {}
+    return msgspec.structs.replace(settings, means=means, **values)
 
 
 def _position(seed: int, text: str) -> float:

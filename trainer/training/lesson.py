@@ -7,6 +7,7 @@ The threshold itself is chosen on calls that none of this ever saw, as for every
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +21,9 @@ from optimizer.scorers import agrees
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
 from trainer.training import bases, memory
 from trainer.training.alphabet import Alphabet
-from trainer.training.generative import Generation, Generative, fit_isotonic, raw_score
+from trainer.training.generative import Generation, Generative, fit_isotonic, raw_score, rule_of_thumb
 from trainer.training.loop import Pace, Progress, fit
-from trainer.training.models import CannotLoad, Speaker, adapted, load, rule_of_thumb, write
+from trainer.training.models import CannotLoad, Speaker, adapted, load, write
 from trainer.training.objectives import Distiller, answers_objective
 from trainer.training.preferences import PreferencePair, preferences_objective
 from trainer.training.rows import TokenRow
@@ -245,4 +246,5 @@ def numbers_of(progress: Progress, prefix: str = "") -> dict[str, float]:
         f"{prefix}last_loss": round(losses[-1], 6) if losses else 0.0,
         f"{prefix}epochs": float(len(progress.checks)),
         f"{prefix}tokens": progress.tokens,
+        **({"selection_loss": round(progress.best, 6)} if math.isfinite(progress.best) else {}),
     }

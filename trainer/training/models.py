@@ -139,13 +139,6 @@ def adapted(speaker: Speaker, adapt: Adapt, rank: int, seed: int) -> Speaker:
     return speaker
 
 
-def rule_of_thumb(width: int, adapt: Adapt) -> float:
-    """A learning rate by the hidden size: 5e-5 · (2000 / width)^0.78, ten times that for an adapter, at most 1e-2.
-    After Schulman et al., "LoRA Without Regret", 2025, who fitted the exponent over Llama and Qwen models."""
-    rate: float = 5e-5 * (2000 / width) ** 0.78 * (1 if adapt == "full" else 10)
-    return min(1e-2, rate)
-
-
 def write(speaker: Speaker, folder: Path, adapt: Adapt) -> None:
     """The learnt weights, as the files a student's artifact has. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def tune(
             "epochs": float(len(progress.checks)),
             "first_loss": round(progress.losses[0], 6),
             "last_loss": round(progress.losses[-1], 6),
-            "held_loss": round(progress.best, 6),
+            "selection_loss": round(progress.best, 6),
         },
     )  # fmt: skip
 
