@@ -60,7 +60,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"})
-"""``keeps`` of a server that nothing is known about: it is sent what the client sent, but for what only Claude reads."""
+"""``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 
 
 @cache

@@ -197,14 +197,16 @@ async def test_masking_never_breaks_a_signature(tmp_path: Path, upstream: Provid
         POLICIES.format(url=upstream.url, key=KEY) + "guardrails: {pii: {type: pii, action: mask}}\n"
     )
     private = [{**BLOCKS[0], "thinking": "write to anna.schmidt@example.com"}, *BLOCKS[2:]]
-    async with gateway(tmp_path / "other", folder) as made:
-        async with anthropic.AsyncAnthropic(base_url=made.url, api_key=KEY, max_retries=0) as claude:
-            await claude.messages.create(**ASKED, messages=turns(private))
-            kinds = [one["type"] for one in upstream.seen[-1].body["messages"][1]["content"]]
-            assert kinds == ["text", "tool_use"]
-            assert "thinking" not in upstream.seen[-1].body  # it pauses for this round, as Anthropic wants it
-            await claude.messages.create(**ASKED, messages=turns(BLOCKS))
-            assert upstream.seen[-1].body["messages"][1]["content"] == BLOCKS
+    async with (
+        gateway(tmp_path / "other", folder) as made,
+        anthropic.AsyncAnthropic(base_url=made.url, api_key=KEY, max_retries=0) as claude,
+    ):
+        await claude.messages.create(**ASKED, messages=turns(private))
+        kinds = [one["type"] for one in upstream.seen[-1].body["messages"][1]["content"]]
+        assert kinds == ["text", "tool_use"]
+        assert "thinking" not in upstream.seen[-1].body  # it pauses for this round, as Anthropic wants it
+        await claude.messages.create(**ASKED, messages=turns(BLOCKS))
+        assert upstream.seen[-1].body["messages"][1]["content"] == BLOCKS
 
 
 async def test_a_chat_client_keeps_streamed_thoughts_whole(served: Gateway, upstream: Provider) -> None:
