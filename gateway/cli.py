@@ -298,7 +298,12 @@ def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     train.add_argument(
         "--false-positives", type=float, default=0.02, metavar="SHARE",
-        help="of benign texts that may be stopped (default: %(default)s)",
+        help="of benign look-alikes (family benign_hard_negative; where none are marked, of all benign texts) that may"
+        " be stopped (default: %(default)s)",
+    )  # fmt: skip
+    train.add_argument(
+        "--elsewhere", type=float, default=0.2, metavar="SHARE",
+        help="of the other benign texts that may be stopped (default: %(default)s)",
     )  # fmt: skip
     train.add_argument("--seed", type=int, default=0, metavar="N", help="another way to halve (default: 0)")
 

@@ -19,11 +19,13 @@ def train(options: Namespace) -> int:
     """Fits and writes the model, or with ``--half`` tells what a model fitted on one half does on the other."""
     if not 0 < options.false_positives <= 0.2:
         return fail("--false-positives must be more than 0 and at most 0.2.")
+    if not 0 < options.elsewhere <= 1:
+        return fail("--elsewhere must be more than 0 and at most 1.")
     try:
         examples = _examples(options.data)
         if options.half:
             return _measure(examples, options)
-        fitted = fit(examples, options.false_positives)
+        fitted = fit(examples, options.false_positives, options.elsewhere)
         save(options.out, fitted)
     except (ValueError, EOFError) as problem:
         return fail(str(problem))
@@ -51,7 +53,7 @@ def _examples(place: Path) -> list[Example]:
 
 def _measure(examples: list[Example], options: Namespace) -> int:
     taught, held = halves(examples, options.seed)
-    fitted = fit(taught, options.false_positives)
+    fitted = fit(taught, options.false_positives, options.elsewhere)
 
     def by_rules(text: str) -> bool:
         return score(text) >= 1.0

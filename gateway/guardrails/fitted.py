@@ -3,7 +3,8 @@
 A folder holds ``manifest.json`` and ``model.safetensors``: numbers and names, nothing that is executed. Features of a
 text, taken from its :func:`~gateway.guardrails.plain.plain` form so that disguises change little: single words and
 pairs, character 3-5-grams (both hashed, Weinberger et al., Feature Hashing, 2009; sublinear counts, each of length
-one), and which of the written rules fit. ``guardrails.fitting`` makes such a folder.
+one), which of the written rules fit, and the text's :mod:`~gateway.guardrails.shape`. ``guardrails.fitting`` makes
+such a folder.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from msgspec import Struct
 
 from gateway.guardrails.injection_rules import RULES, matches, structure
 from gateway.guardrails.plain import hidden, plain, variants
+from gateway.guardrails.shape import NAMES, shape
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, MODEL = "manifest.json", "model.safetensors"
 _LARGEST = 64 * 1024 * 1024
 _BITS = 17
@@ -42,7 +44,8 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio 
 _SIGNS = [*(rule.name for rule in RULES), "row-of-marks", "adversarial-suffix", "mixed-alphabets"]
 _COLUMN = {name: (2 << _BITS) + at for at, name in enumerate(_SIGNS)}
 _TOTAL, _LENGTH = (2 << _BITS) + len(_SIGNS), (2 << _BITS) + len(_SIGNS) + 1
-COLUMNS = _LENGTH + 1
+_SHAPE = _LENGTH + 1
+COLUMNS = _SHAPE + len(NAMES)
 _SIGN_WEIGHT = 0.5  # a rule beside whole blocks of length one
 
 
@@ -84,14 +87,15 @@ class Fitted:
     def attacks(self, text: str) -> bool:
         """Whether any head reads ``text`` as an attack."""
         return any(
-            score > head.threshold
-            for head, score in zip(self.manifest.heads, self.scores(text), strict=True)
+            score > head.threshold for head, score in zip(self.manifest.heads, self.scores(text), strict=True)
         )
 
 
 def vocabulary() -> str:
     """Digest of what the columns mean."""
-    return hashlib.sha256(repr((FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SIGNS)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SIGNS, NAMES)).encode()).hexdigest()[
+        :16
+    ]
 
 
 def windows(text: str) -> list[str]:
@@ -139,9 +143,13 @@ def _signs(text: str, folded: str) -> tuple[Indices, Floats]:
     for reading in [*variants(folded), *hidden(text)]:
         found.update(matches(reading))
     columns = [_COLUMN[name] for name in found if name in _COLUMN]
-    values = [1.0] * len(columns) + [min(sum(found.values()), 2.0), min(np.log1p(len(text)) / 8, 1.0)]
+    values = [1.0] * len(columns) + [
+        min(sum(found.values()), 2.0),
+        min(np.log1p(len(text)) / 8, 1.0),
+        *shape(text),
+    ]
     return (
-        np.array([*columns, _TOTAL, _LENGTH], dtype=np.int64),
+        np.array([*columns, _TOTAL, _LENGTH, *range(_SHAPE, COLUMNS)], dtype=np.int64),
         np.array(values, dtype=np.float32) * np.float32(_SIGN_WEIGHT),
     )
 

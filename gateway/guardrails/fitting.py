@@ -3,7 +3,8 @@
 Attacks that stand inside documents and tool results look like documents, and what users type does not: a single head
 spends its false positives on documents. So examples of family ``indirect_injection`` have a head of their own.
 Thresholds come from predictions for groups that the predicting model never saw; what the rules stop wrongly counts
-against the same bound, and of what is left half is spent: a threshold from few benign texts errs to the low side.
+against the same bound. The bound is about the benign texts that look like attacks (family ``benign_hard_negative``)
+where the examples name any, and about all benign texts otherwise; ``elsewhere`` bounds the other benign texts.
 """
 
 from __future__ import annotations
@@ -35,12 +36,11 @@ Flags = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
 
 INDIRECT = "indirect_injection"
-_FOLDS = 4
-_STRENGTH = 10.0
+LOOKALIKE = "benign_hard_negative"
+_FOLDS, _TURNS = 5, 2
+_STRENGTH = 30.0
 _FEWEST = 20
 """Attacks and benign texts without which nothing is fitted; attacks of a head of its own."""
-_MARGIN = 0.5
-"""Log-odds. The model that serves has seen more than those that were asked about unseen groups, and is surer."""
 _ATTACK = 1.0  # the rules' own sum, see Injection.threshold
 
 
@@ -80,23 +80,30 @@ def halves(examples: Sequence[Example], seed: int = 0) -> tuple[list[Example], l
     return sides
 
 
-def fit(examples: Sequence[Example], false_positives: float) -> Fitted:
-    """Heads and thresholds. ``false_positives``: the share of benign texts that rules and heads together may stop, out
-    of fold. Raises ValueError when there are too few examples."""
+def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 1.0) -> Fitted:
+    """Heads and thresholds. ``false_positives``: the share of benign look-alikes (of all benign texts, where none are
+    marked) that rules and heads together may stop, out of fold; ``elsewhere``: that of the other benign texts.
+    Raises ValueError when there are too few examples."""
     attack = np.array([one.attack == 1 for one in examples], dtype=bool)
     benign = np.array([one.attack == 0 and not one.unsafe for one in examples], dtype=bool)
     if attack.sum() < _FEWEST or benign.sum() < _FEWEST:
         raise ValueError(f"at least {_FEWEST} attacks and {_FEWEST} benign texts are needed to fit anything.")
     matrix = _matrix([one.text for one in examples])
-    folds = np.array([_hash(f"fold:{one.kin}")[1] % _FOLDS for one in examples])
+    folds = [
+        np.array([_hash(f"fold{turn}:{one.kin}")[1] % _FOLDS for one in examples]) for turn in range(_TURNS)
+    ]
     ruled = np.array([score(one.text) >= _ATTACK for one in examples], dtype=bool)
-    allowed = max(0, math.floor(false_positives * int(benign.sum())) - int((ruled & benign).sum()))
+    alike = benign & np.array([one.family == LOOKALIKE for one in examples], dtype=bool)
+    bounded = alike if alike.sum() >= _FEWEST else benign
     facts, weights = [], {}
-    kinds = _kinds(examples, attack)
-    for at, (name, positive) in enumerate(kinds):
+    for at, (name, positive) in enumerate(_kinds(examples, attack)):
         taught = positive | ~attack
-        aside = _out_of_fold(matrix, positive, taught, folds)
-        threshold = _threshold(aside[benign & ~ruled], 0 if at else allowed // 2) + _MARGIN
+        aside = np.mean([_out_of_fold(matrix, positive, taught, one) for one in folds], axis=0)
+        # A head for documents stops none of what users type, and of documents as many as the bound allows.
+        shares = [(bounded, 0.0), (benign & ~bounded, false_positives)] if at else [
+            (bounded, false_positives), (benign & ~bounded, elsewhere)
+        ]  # fmt: skip
+        threshold = max(_threshold(aside, ruled, one, share) for one, share in shares)
         weights[name], bias = _linear(matrix[taught], positive[taught])
         facts.append(HeadFacts(name, bias, threshold))
     manifest = Manifest(
@@ -145,10 +152,11 @@ def _linear(matrix: Any, positive: Flags) -> tuple[Floats, float]:
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
 
-def _threshold(benign: Scores, allowed: int) -> float:
-    """The least threshold above which at most ``allowed`` of the benign scores lie."""
-    ranked = np.sort(benign)[::-1]
-    return float(ranked[allowed]) if allowed < len(ranked) else float(ranked[-1])
+def _threshold(scores: Scores, ruled: Flags, benign: Flags, share: float) -> float:
+    """The least threshold above which, with what the rules stop, at most ``share`` of the benign texts lie."""
+    ranked = np.sort(scores[benign & ~ruled])[::-1]
+    allowed = max(0, math.floor(share * int(benign.sum())) - int((ruled & benign).sum()))
+    return float(ranked[allowed]) if allowed < len(ranked) else -math.inf
 
 
 def _hash(text: str) -> bytes:

@@ -141,7 +141,17 @@ RULES = (
         "asks-for-secret", 1.0, "password passwords passcode passphrase secret secrets key code credentials pass keys",
         r"\b(?:tell|give|share|reveal|what(?:'s| is| was| are)?|confirm|say|spell|disclose|send|show|provide|repeat|know|recall"
         r"|remind|need|write|print|have|get)\bGAP{0,40}?\b(?:your|our|the (?:system|admin|secret|root|user)(?:'s)?|user's|my own)"
-        r" (?:\w+ )?" + _KEYS + r"|\bwhat(?:'s| is) the " + _KEYS,
+        r" (?:\w+ )?" + _KEYS + r"|\bwhat(?:'s| is) the " + _KEYS
+        + r"|\b(?:write|print|spell|say|tell me|give me|reveal|encode) the password\b|\bask\w{0,3} (?:you )?for your " + _KEYS,
+    ),
+    _rule(
+        "asks-for-data", 1.0, "database databases records memory logs",
+        r"\b(?:print|dump|leak|output|send me)\bGAP{0,16}\byour (?:\w+ )?(?:database|records|memory|logs)\b",
+    ),
+    _rule(
+        "split-payload", 1.0, "part parts strings string combine concatenate concatenation",
+        r"\bparts?\b[^\"']{0,60}\bpart (?:1|one|a) (?:is|=|:) ?[\"'][^\"']{0,200}[\"'][^\"']{0,20}\bpart (?:2|two|b) (?:is|=|:) ?[\"']"
+        r"|\bstrings\b[^\"']{0,40}\b[a-z] ?= ?[\"'][^\"']{0,200}[\"'][^\"'=]{0,20}\b[a-z] ?= ?[\"']",
     ),
     _rule(
         "asks-for-secret-translated", 1.0, "passwort contrase password mot parola senha passe wachtwoord kennwort",
@@ -191,7 +201,7 @@ def structure(text: str) -> Iterator[tuple[str, float]]:
     tail = text[-400:]
     if _BANGS.search(tail) is not None:
         yield "row-of-marks", 0.6
-    if _starts_as_prose(text):
+    if "\n" not in tail and _starts_as_prose(text):  # a suffix is one line; code is not
         clean = _SMILEY.sub(" ", tail)
         if _unclosed(clean) >= 2 or (_unclosed(clean) >= 1 and len(_GLUED.findall(clean)) >= 3):
             yield "adversarial-suffix", 1.0

@@ -20,7 +20,9 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PLACEHOLDER = re.compile(r"x{4,}|\*{3,}|\.{3}|your|example|changeme|placeholder|redacted|\$\{|<", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"x{4,}|\*{3,}|\.{3}|your|example|changeme|placeholder|redacted|\$\{|<", re.IGNORECASE
+)
 _TAIL = re.compile(r"[A-Za-z0-9+/_.~!@#$%^&*-]{8,}\Z")
 _PARTS = re.compile(r"[_./-]+")
 _KEY = "-----BEGIN "
@@ -40,7 +42,11 @@ class Secrets(Guardrail, frozen=True, tag="secrets", tag_field="type"):
         begun = direction == "out" and any(text.startswith(_KEY, start) for start, _, _ in found)
         if begun and self.action != "flag":
             return BLOCK
-        if not final and _TAIL.search(text[-_REACH:]) is not None and all(end == len(text) for _, end, _ in found):
+        if (
+            not final
+            and _TAIL.search(text[-_REACH:]) is not None
+            and all(end == len(text) for _, end, _ in found)
+        ):
             return WAIT
         if not found:
             return ALLOW
