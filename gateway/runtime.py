@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.config import Config, Policy, Task
+from gateway.config.models import shutdown_at
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
@@ -49,6 +50,8 @@ class Runtime:
     """By key id, for rules that name a key."""
 
     students_by_id: Mapping[str, Student]
+    recorded_from: Mapping[str, float]
+    """From when on every call of a task is captured, because its teacher will be gone: unix seconds."""
 
     settled: dict[str, tuple[Way, Decision]] = field(default_factory=dict)
     """What routing always decides, by task; filled on first use, gone with this view."""
@@ -96,7 +99,20 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         aliases=aliases_of(config),
         key_names={key.id: key.name for key in snapshot.keys},
         students_by_id={student.id: student for student in snapshot.students},
+        recorded_from=recorded_from(config),
     )
+
+
+def recorded_from(config: Config) -> dict[str, float]:
+    """The tasks that learn from a teacher whose end is announced, and when recording begins in earnest."""
+    found: dict[str, float] = {}
+    for task in config.tasks:
+        if task.learn is None or task.teacher is None:
+            continue
+        at = shutdown_at(config.models, task.teacher)
+        if at is not None:
+            found[task.name] = at - task.watch.retiring_days * 86_400.0
+    return found
 
 
 def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate, ...]:

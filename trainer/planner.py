@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from gateway.config import Config, Learn, Task
@@ -11,20 +11,22 @@ from gateway.storage.values import Run, TaskVersion
 from optimizer.rollout import Stage, Student
 
 OPEN = ("queued", "running")
+_FEWEST = 50
 Scope = tuple[str, str, str]
 """(project, task, fingerprint)."""
 
 
 def due(
     config: Config, versions: Sequence[TaskVersion], students: Sequence[Student], runs: Sequence[Run],
-    requests: Sequence[Scope], now: float,
+    requests: Sequence[Scope], now: float, hurried: Container[str] = (),
 ) -> list[EnqueueRun]:  # fmt: skip
     """The runs to enqueue. A scope with an open run gets none.
 
     A retrain that was asked for is queued at once, so that it shows, and waits for ``min_new_calls``. Without
     a request: the first training starts at ``min_calls``; a scope whose last run or student failed waits for
     ``min_new_calls`` more than it had then; one whose student serves gets a successor once its calls have
-    grown by ``growth``, and none while a successor is still being proven.
+    grown by ``growth``, and none while a successor is still being proven. ``hurried`` tasks, whose teacher will
+    be gone, train a first time at a quarter of ``min_calls`` and do not wait for ``growth``.
     """
     learning = {task.name: task for task in config.tasks if may_learn(task)}
     found: list[EnqueueRun] = []
@@ -43,14 +45,18 @@ def due(
         if any(stage != Stage.LIVE for stage in stages) and scope not in requests:
             continue
         alive = bool(stages)
-        params = _params(task.learn, version, history, requested=scope in requests, alive=alive, now=now)
+        params = _params(
+            task.learn, version, history, requested=scope in requests, alive=alive,
+            hurried=version.task in hurried, now=now,
+        )  # fmt: skip
         if params is not None:
             found.append(EnqueueRun("train", *scope, params=params, at=now))
     return found
 
 
 def _params(
-    learn: Learn, version: TaskVersion, history: Sequence[Run], *, requested: bool, alive: bool, now: float
+    learn: Learn, version: TaskVersion, history: Sequence[Run], *, requested: bool, alive: bool, hurried: bool,
+    now: float,
 ) -> dict[str, Any] | None:
     """The parameters of the run a scope is due, None when it is due none."""
     calls = version.trainable_calls
@@ -61,12 +67,12 @@ def _params(
             "not_before_calls": calls + learn.min_new_calls,
             "fresh_since": now,
         }
-    if calls < learn.min_calls:
+    if calls < (max(_FEWEST, learn.min_calls // 4) if hurried else learn.min_calls):
         return None
     if not history:
         return None if alive else {"reason": "enough calls were captured", "trainable_calls": calls}
     before = calls_at(history[-1])
-    grown = learn.growth is not None and calls >= before * learn.growth
+    grown = hurried or (learn.growth is not None and calls >= before * learn.growth)
     if calls < before + learn.min_new_calls or (alive and not grown):
         return None
     return {

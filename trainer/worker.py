@@ -13,7 +13,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,6 +36,8 @@ from trainer.forgetting import Forgetting, attempt
 from trainer.messages import Done, Failed, Report
 from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
+from trainer.watch.drift import DriftWatch
+from trainer.watch.retiring import RetiringWatch, retiring
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
@@ -52,6 +55,7 @@ class Worker:
     def __init__(
         self, name: str, reader: Reader, writer: Writer, promoter: Promoter, start: Callable[[Run], Child],
         now: Callable[[], float] = time.time, stale_s: float = STALE_S,
+        *, watches: Sequence[Callable[[Config], None]] = (),
     ) -> None:  # fmt: skip
         self._name = name
         self._reader = reader
@@ -60,6 +64,7 @@ class Worker:
         self._start = start
         self._now = now
         self._stale_s = stale_s
+        self._watches = watches
         self._limit: Callable[[Run], float] = lambda run: JOB_TIMEOUT_S
         self._job: _Job | None = None
         self._parked: dict[str, tuple[Run, float]] = {}
@@ -71,12 +76,14 @@ class Worker:
             if run.kind == KIND
             else longest_s(config, run.task, JOB_TIMEOUT_S)
         )
-        for step in (
+        steps: tuple[Callable[[], None], ...] = (
             self._attend,
             lambda: self._promoter.tick(config),
+            *(partial(watch, config) for watch in self._watches),
             lambda: self._plan(config),
             self._claim,
-        ):
+        )
+        for step in steps:
             try:
                 step()
             except (WriterAway, SQLAlchemyError) as problem:
@@ -98,6 +105,7 @@ class Worker:
         wanted = due(
             config, self._reader.task_versions(), self._reader.students(), runs,
             self._reader.retrain_requests(), self._now(),
+            hurried={one.task for one in retiring(config, self._now())},
         )  # fmt: skip
         for command in wanted:
             run: Run = self._writer.execute(command)
@@ -256,6 +264,10 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
         promoter=promoter,
         start=lambda run: Child.of(run.id, home, policies),
         stale_s=stale_s,
+        watches=(
+            DriftWatch(reader, writer, home.drift, time.time).tick,
+            RetiringWatch(reader, writer, time.time).tick,
+        ),
     )
     keeper, forgetting = Keeper(home, policies), Forgetting(home, reader, writer)
     try:

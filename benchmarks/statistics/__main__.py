@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.statistics import comparisons, guarantees
+from benchmarks.statistics import comparisons, drifts, guarantees
 from benchmarks.statistics.guarantees import ALPHA, DELTA, NULL, TARGET
 from benchmarks.statistics.rows import Row, table
 
@@ -42,6 +42,8 @@ def main() -> None:
             guarantees.cascade,
         ),
         (f"Watch: agreement ≥ {NULL:.0%}, average run length 10,000 re-asked calls", guarantees.watch),
+        (f"Drift: told apart by more than {drifts.MARGIN:.0%}, average run length 10,000 rounds", drifts.apart),
+        ("Drift: latency and cost, delta 0.2 % a look", drifts.rises),
         ("Intervals of 95 % for sessions", guarantees.intervals),
         (
             f"Comparisons: confidence sequences at {1 - comparisons.ALPHA:.0%}, looked at after each call",

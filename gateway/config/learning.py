@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, field
 
@@ -192,6 +192,24 @@ class Learn(Node, frozen=True):
     without them and the student serves until then, it is retired at once, or it is only marked."""
 
 
+Measured = Literal["inputs", "outputs", "confidence", "latency", "cost"]
+
+
+class Drift(Node, frozen=True):
+    """The watch over what agreement does not show (docs/statistics.md). Inputs, outputs and confidence: whether recent
+    calls can be told from those before the student more often than half of the time + ``margin``, with a false alarm
+    in ``average_run_length`` rounds at most. Latency and cost: a rise of the mean by ``least_rise``, with a false alarm
+    of probability ``delta`` at each look."""
+
+    measures: list[Measured] = field(default_factory=lambda: list(get_args(Measured)))
+    margin: Annotated[float, Meta(gt=0, lt=0.5)] = 0.1
+    average_run_length: Annotated[int, Meta(ge=100)] = 10_000
+    delta: OpenShare = 0.002
+    least_rise: Annotated[float, Meta(ge=0)] = 0.2
+    on_alarm: Literal["alert", "retrain"] = "alert"
+    """``retrain``: changed inputs, outputs or confidence also ask for a successor."""
+
+
 class Watch(Node, frozen=True):
     """``average_run_length``: re-asked calls between false alarms, at least, while agreement holds."""
 
@@ -199,6 +217,11 @@ class Watch(Node, frozen=True):
     average_run_length: Annotated[int, Meta(ge=100)] = 10_000
     max_error_rate: Share = 0.05
     max_p95_latency_ms: Positive = 1000.0
+    max_cost_share: Positive = 1.0
+    """What a student's recent answers may cost, re-asks included, as a share of the teacher's price for them."""
+    retiring_days: Count = 60
+    """How long before the teacher's ``shutdown_date`` recording and training begin in earnest."""
+    drift: Drift = field(default_factory=Drift)
 
 
 class Judge(Node, frozen=True):

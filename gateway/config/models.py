@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta
 
@@ -32,8 +34,25 @@ class Model(Node, frozen=True):
     capabilities: list[Capability] | None = None
     quality: Share | None = None
     region: str = ""
+    shutdown_date: Annotated[str, Meta(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    """The day, as its provider announced it, on which the model is no longer served; "": none is known."""
     as_of: str = ""
     source: str = ""
+
+
+class Named(Protocol):
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+
+
+def shutdown_at(models: Mapping[str, Mapping[str, Model]], one: Named) -> float | None:
+    """The first unix second (UTC) at which a model is no longer served; None when none is known."""
+    known = models.get(one.provider, {}).get(one.model)
+    if known is None or not known.shutdown_date:
+        return None
+    return datetime.fromisoformat(known.shutdown_date).replace(tzinfo=UTC).timestamp()
 
 
 class CandidateRef(Node, frozen=True):

@@ -170,6 +170,8 @@ WebhookEvent = Literal[
     "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled",
     "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
     "response.completed", "response.failed", "response.cancelled", "response.incomplete",
+    "understudy.student.promoted", "understudy.student.waiting", "understudy.student.taken_back",
+    "understudy.drift.detected", "understudy.teacher.retiring",
 ]  # fmt: skip
 
 
@@ -181,8 +183,8 @@ class Files(Node, frozen=True):
 
 
 class Webhook(Node, frozen=True):
-    """Who is told what became of jobs, batches and background responses. ``secret`` (``whsec_`` and base64, or any
-    text) signs what is sent. ``project`` None: those of all; ``events`` empty: all kinds."""
+    """Who is told what became of jobs, batches, background responses and students. ``secret`` (``whsec_`` and base64,
+    or any text) signs what is sent. ``project`` None: those of all; ``events`` empty: all kinds."""
 
     url: Annotated[str, Meta(pattern="^https?://")]
     secret: Annotated[str, Meta(min_length=16)]

@@ -59,6 +59,7 @@ def model_of(own: Mapping[str, Mapping[str, Model]], provider: str, profile: str
         capabilities=mine.capabilities if mine.capabilities is not None else listed.capabilities,
         quality=mine.quality,
         region=mine.region,
+        shutdown_date=mine.shutdown_date,
         as_of=mine.as_of or listed.as_of,
         source=mine.source or listed.source,
     )

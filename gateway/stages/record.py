@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.config import Discover
+from gateway.config import Capture, Discover
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
@@ -120,7 +120,7 @@ class Record:
             return self._untagged(exchange, answer, found)
         capture = task.capture if task is not None else None
         wanted = capture is not None and store is not False and not exchange.replayed
-        captured = wanted and capture is not None and self._rng.random() < capture.rate
+        captured = wanted and capture is not None and self._rng.random() < _rate(exchange, capture)
         if not captured and not store:
             return None
         shown = {**answer, "id": exchange.call_id, "model": exchange.request.model}
@@ -147,6 +147,13 @@ class Record:
             request=_encode(exchange.body), answer=exchange.shown, visible=store, trainable=False, mask=True,
             retention_days=max(rules.retention_days, _STORED_DAYS if store else 0),
         )  # fmt: skip
+
+
+def _rate(exchange: Exchange, capture: Capture) -> float:
+    """The share of calls that is captured: all of them once the task's teacher is about to go."""
+    assert exchange.task is not None
+    begins = exchange.runtime.recorded_from.get(exchange.task.name)
+    return 1.0 if begins is not None and exchange.received_at >= begins else capture.rate
 
 
 def captures(exchange: Exchange) -> bool:

@@ -154,6 +154,22 @@ class MoveStudent(Struct, frozen=True, tag="move_student"):
     deferred: tuple[str, ...] | None = None
 
 
+class NoteDrift(Struct, frozen=True, tag="note_drift"):
+    """→ None. What the watch found is written to the journal and told to webhooks; ``retrain`` asks for a successor
+    of the scope's student. ``subject``: a student's id, or the name of a candidate; ``measure``: what has changed."""
+
+    project: str
+    task: str
+    fingerprint: str
+    subject: str
+    measure: str
+    event: str
+    reason: str
+    numbers: dict[str, float]
+    retrain: bool
+    at: float
+
+
 class HandleWish(Struct, frozen=True, tag="handle_wish"):
     """Marks a wish as dealt with. → None."""
 
@@ -184,6 +200,7 @@ Command = (
     | AddStudent
     | MoveStudent
     | HandleWish
+    | NoteDrift
     | AddFile
     | DeleteFile
     | AddBatch

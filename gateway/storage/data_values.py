@@ -134,12 +134,13 @@ class Event(Struct, frozen=True):
 
 
 class AddEvent(Struct, frozen=True, tag="add_event"):
-    """→ None. ``kind`` is the type its receivers see. Idempotent by kind and subject."""
+    """→ None. ``kind`` is the type its receivers see. Idempotent by kind, subject and ``once``."""
 
     project: str
     kind: str
     subject: str
     at: float
+    once: str = ""
 
 
 class ClaimEvent(Struct, frozen=True, tag="claim_event"):

@@ -65,6 +65,11 @@ class Home:
         return self.root / "discovered.json"
 
     @property
+    def drift(self) -> Path:
+        """What the watch over inputs, outputs, latency and cost last saw."""
+        return self.root / "drift.json"
+
+    @property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 

@@ -16,6 +16,7 @@ from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
 from gateway.storage.erasure_values import DatasetErasure, Erasure
 from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
+from gateway.storage.read_watch import WatchedCall
 from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
     CostLine,
@@ -94,6 +95,11 @@ class Reader(Protocol):
         tick: Callable[[int], None] | None = None,
     ) -> list[TrainingCall]:
         """The newest ``limit`` trainable, successful, *teacher-answered* calls, oldest first."""
+
+    def watched_calls(
+        self, project: str, task: str, fingerprint: str, *, after: tuple[float, str], until: float, limit: int,
+        newest: bool = False,
+    ) -> list[WatchedCall]: ...  # fmt: skip
 
     def untagged_calls(self, *, since: float, limit: int) -> list[UntaggedCall]:
         """The newest ``limit`` captured calls without a task, oldest first."""

@@ -15,15 +15,19 @@ KEPT_S = 3 * 86_400.0
 """For this long an event is offered to an endpoint that does not take it."""
 
 
-def event_id(type: str, subject: str) -> str:
-    """The same for the same thing, however often it is announced: receivers tell repetitions by it."""
-    return "evt_" + hashlib.sha256(f"{type}/{subject}".encode()).hexdigest()[:32]
+def event_id(type: str, subject: str, once: str = "") -> str:
+    """The same for the same thing, however often it is announced: receivers tell repetitions by it. ``once`` tells
+    apart what happens to one subject several times."""
+    name = f"{type}/{subject}/{once}" if once else f"{type}/{subject}"
+    return "evt_" + hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def announce(connection: sa.Connection, project: str, type: str, subject: str, at: float) -> None:
+def announce(
+    connection: sa.Connection, project: str, type: str, subject: str, at: float, once: str = ""
+) -> None:
     """Queues an event, once, and forgets those that nobody took in time."""
     connection.execute(sa.delete(EVENTS).where(EVENTS.c.at < at - KEPT_S))
-    name = event_id(type, subject)
+    name = event_id(type, subject, once)
     if connection.execute(sa.select(EVENTS.c.id).where(EVENTS.c.id == name)).first() is not None:
         return
     row = {"id": name, "project": project, "type": type, "subject": subject, "at": at}
@@ -31,7 +35,7 @@ def announce(connection: sa.Connection, project: str, type: str, subject: str, a
 
 
 def add_event(connection: sa.Connection, command: AddEvent) -> None:
-    announce(connection, command.project, command.kind, command.subject, command.at)
+    announce(connection, command.project, command.kind, command.subject, command.at, command.once)
 
 
 def claim_event(connection: sa.Connection, command: ClaimEvent) -> Event | None:

@@ -16,6 +16,7 @@ from gateway.storage.read_learning import LearningQueries
 from gateway.storage.read_page import PageQueries
 from gateway.storage.read_replay import ReplayQueries
 from gateway.storage.read_runs import RunQueries
+from gateway.storage.read_watch import WatchQueries
 from gateway.storage.rows import key_of, student_of
 from gateway.storage.sql_journal import generation, get_meta
 from gateway.storage.tables import API_KEYS, STUDENTS
@@ -34,6 +35,7 @@ class SqlReader(
     PageQueries,
     ReplayQueries,
     RunQueries,
+    WatchQueries,
 ):
     """Every method raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away or not there yet."""
 

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.commands import AddStudent, HandleWish, MoveStudent, Refused
+from gateway.storage.commands import AddStudent, HandleWish, MoveStudent, NoteDrift, Refused
 from gateway.storage.records import DemotionRecord, WishRecord
 from gateway.storage.rows import storable, student_of, to_json
+from gateway.storage.sql_events import announce
 from gateway.storage.sql_journal import append_journal, bump_generation
 from gateway.storage.tables import RETRAIN_REQUESTS, STUDENTS, WISHES
 from optimizer.rollout import Stage, Student, can_move
@@ -65,6 +66,8 @@ def move_student(connection: sa.Connection, command: MoveStudent) -> Student:
         deferred=to_json(deferred),
     )
     bump_generation(connection)
+    if command.to in _SERVING and command.to is not student.stage:
+        _tell(connection, student, "promoted", command.at, epoch)
     return msgspec.structs.replace(
         student, stage=command.to, paused=command.paused, epoch=epoch, certificate=certificate, deferred=deferred
     )
@@ -127,13 +130,30 @@ def demote(connection: sa.Connection, record: DemotionRecord) -> None:
     )  # fmt: skip
     if student is None:
         return
+    if applies:
+        _tell(connection, student, "taken_back", record.at, epoch)
     if applies and record.to == "retired":
         _store(connection, student.id, stage=Stage.RETIRED.value, paused=False, epoch=epoch)
     elif applies:
         _store(connection, student.id, paused=True, epoch=epoch)
     if record.retrain:
-        _ask_retrain(connection, student, record.at)
+        _ask_retrain(connection, _scope(student), record.at)
     bump_generation(connection)
+
+
+def note_drift(connection: sa.Connection, command: NoteDrift) -> None:
+    detail = {"measure": command.measure, "task": command.task, "numbers": command.numbers}
+    epoch = append_journal(
+        connection, "watch", at=command.at, actor="watch", subject=command.subject, action=command.measure,
+        reason=command.reason, detail=detail,
+    )  # fmt: skip
+    announce(connection, command.project, command.event, command.subject, command.at, str(epoch))
+    if command.retrain:
+        _ask_retrain(connection, (command.project, command.task, command.fingerprint), command.at)
+
+
+def _tell(connection: sa.Connection, student: Student, what: str, at: float, epoch: int) -> None:
+    announce(connection, student.project, f"understudy.student.{what}", student.id, at, str(epoch))
 
 
 def add_wish(connection: sa.Connection, record: WishRecord) -> None:
@@ -145,7 +165,7 @@ def add_wish(connection: sa.Connection, record: WishRecord) -> None:
     )  # fmt: skip
     student = _find(connection, record.student)
     if record.action == "retrain" and student is not None:
-        _ask_retrain(connection, student, record.at)
+        _ask_retrain(connection, _scope(student), record.at)
 
 
 def handle_wish(connection: sa.Connection, command: HandleWish) -> None:
@@ -154,14 +174,17 @@ def handle_wish(connection: sa.Connection, command: HandleWish) -> None:
     connection.execute(sa.update(WISHES).where(*where).values(**values))
 
 
-def _ask_retrain(connection: sa.Connection, student: Student, at: float) -> None:
+def _scope(student: Student) -> tuple[str, str, str]:
+    return student.project, student.task, student.fingerprint
+
+
+def _ask_retrain(connection: sa.Connection, scope_of: tuple[str, str, str], at: float) -> None:
     table = RETRAIN_REQUESTS.c
-    scope = (
-        table.project == student.project, table.task == student.task, table.fingerprint == student.fingerprint
-    )  # fmt: skip
+    project, task, fingerprint = scope_of
+    scope = (table.project == project, table.task == task, table.fingerprint == fingerprint)
     last = connection.execute(sa.select(table.at).where(*scope)).scalar()
     if last is None:
-        row = {"project": student.project, "task": student.task, "fingerprint": student.fingerprint, "at": at}
+        row = {"project": project, "task": task, "fingerprint": fingerprint, "at": at}
         connection.execute(sa.insert(RETRAIN_REQUESTS).values(**row))
     elif last < at:
         connection.execute(sa.update(RETRAIN_REQUESTS).where(*scope).values(at=at))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 
+from benchmarks.statistics import drifts
 from benchmarks.statistics import guarantees as benchmark
-from benchmarks.statistics.rows import table
+from benchmarks.statistics.rows import Row, table
 
 
 @pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals", "multiplicity"])
@@ -16,6 +19,12 @@ def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixtu
     assert printed[0] == "### title"
     assert all(line.count("|") == 6 for line in printed[2:] if line)
     assert len(printed) > 4
+
+
+@pytest.mark.parametrize("section", [drifts.apart, drifts.rises])
+def test_drift_is_simulated_too(section: Callable[..., Iterator[Row]]) -> None:
+    rows = list(section(np.random.default_rng(1), 100))
+    assert len(rows) >= 4
 
 
 def test_its_fast_watch_is_the_real_watch() -> None:
