@@ -166,7 +166,7 @@ def _parts(
     gate = Gate(Breakers(bus=bus))
     learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
     record = Record(
-        recorder, recent, accountant, [metrics, Incidents(recorder), learner, meter.stage, observations], rng
+        recorder, recent, accountant, [metrics, Incidents(recorder), learner, live, meter.stage, observations], rng
     )
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,

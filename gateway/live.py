@@ -16,12 +16,20 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.config import Config
+from gateway.context import Exchange
 from gateway.policy.files import PolicyWatcher
 from gateway.resilience.drain import Drain
 from gateway.runtime import Runtime, build_runtime
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
-from gateway.storage.records import AuditRecord, DemotionRecord, PairRecord, SwitchRecord, WishRecord
+from gateway.storage.records import (
+    AuditRecord,
+    CallRecord,
+    DemotionRecord,
+    PairRecord,
+    SwitchRecord,
+    WishRecord,
+)
 from gateway.storage.values import Snapshot
 from gateway.students.watching import Watcher
 from optimizer.rollout import Stage, Student
@@ -112,6 +120,12 @@ class Live:
         if pair.kind in ("canary", "reask") and pair.answered:
             self._bus.tell("pair", pair.student, pair.epoch, pair.agree)
             self.watcher.pair(pair.student, pair.epoch, pair.agree)
+            self.watcher.paid(pair.student, pair.extra_cost_usd, None)
+
+    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+        """Observes finished calls: what a student's answer cost, and what its teacher's would have."""
+        if record.student:
+            self.watcher.paid(record.student, record.cost_usd, record.teacher_cost_usd)
 
     # ------------------------------------------------------------------ what other workers tell
     def _introduce(self) -> None:

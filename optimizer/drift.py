@@ -79,10 +79,15 @@ class Limits(Protocol):
     def max_error_rate(self) -> float: ...
     @property
     def max_p95_latency_ms(self) -> float: ...
+    @property
+    def max_cost_share(self) -> float: ...
 
 
 MIN_CALLS = 20
 """Errors and latency are judged from this many recent calls on."""
+
+MIN_PRICED = 200
+"""What a student costs is judged from this many recent answers on: re-asks come in lumps."""
 
 _SURE = 0.998  # two-sided, so one window in a thousand fires at exactly the limit
 
@@ -104,3 +109,14 @@ def health(errors: int, calls: int, p95_ms: float | None, limits: Limits) -> str
             f"above {limits.max_p95_latency_ms:.0f} ms"
         )
     return None
+
+
+def overpriced(answers: int, spent: float, teacher: float, limits: Limits) -> str | None:
+    """Why a student does not pay, judged by a sliding window of its recent ``answers``; else None. ``spent`` on them,
+    re-asks included, and what the ``teacher`` would have cost: US dollars."""
+    if answers < MIN_PRICED or spent <= teacher * limits.max_cost_share:
+        return None
+    return (
+        f"its last {answers} answers cost ${spent:.6f}, re-asks included, where the teacher would have cost "
+        f"${teacher:.6f}: above {limits.max_cost_share:.0%} of it"
+    )

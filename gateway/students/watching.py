@@ -1,4 +1,4 @@
-"""The watch over students that serve: agreement on random re-asks, errors and latency. Detection is
+"""The watch over students that serve: agreement on random re-asks, errors, latency and cost. Detection is
 ``optimizer.drift``; taking the traffic back is ``gateway.live``."""
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import wilson
 
 _RECENT = 200  # student answers over which errors and latency are judged
+_PRICED = 500  # answers and re-asks over which the cost is judged
 _ENOUGH = 50
 
 
@@ -23,6 +24,8 @@ class _Watched:
     state: drift.WatchState
     answers: deque[tuple[bool, float]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     since_check: int = 0
+    prices: deque[tuple[bool, float, float]] = field(default_factory=lambda: deque(maxlen=_PRICED))
+    """(an answer, else a re-ask; spent; what the teacher would have cost)."""
 
 
 class Watcher:
@@ -76,6 +79,19 @@ class Watcher:
             if reason:
                 self._alarm(student, reason, self.numbers(student))
 
+    def paid(self, student: str, spent: float | None, teacher: float | None) -> None:
+        """An answer of a student has been priced, or a re-ask of one, which saves nothing: ``teacher`` None. What has
+        no known price is left out."""
+        watched = self._watched.get(student)
+        if watched is None or spent is None:
+            return
+        watched.prices.append((teacher is not None, spent, teacher or 0.0))
+        if teacher is None or len(watched.prices) % 20:
+            return
+        reason = drift.overpriced(*_prices(watched), watched.task.watch)
+        if reason:
+            self._alarm(student, reason, self.numbers(student))
+
     def numbers(self, student: str) -> dict[str, float]:
         """What the page shows; {} when the student is not watched."""
         watched = self._watched.get(student)
@@ -84,6 +100,7 @@ class Watcher:
         state = watched.state
         low, high = wilson(state.agreed, state.n, 0.95) if state.n else (0.0, 1.0)
         errors, p95 = self._health(watched)
+        _, spent, teacher = _prices(watched)
         return {
             "reasks": float(state.n),
             "agreement": state.agreed / state.n if state.n else 0.0,
@@ -93,6 +110,7 @@ class Watcher:
             "alarm_at": state.alarm_at,
             "error_rate": errors / max(1, len(watched.answers)),
             "p95_ms": p95,
+            **({"cost_share": spent / teacher} if teacher else {}),
         }
 
     def _judge(self, watched: _Watched) -> None:
@@ -109,3 +127,10 @@ class Watcher:
         errors = sum(1 for ok, _ in watched.answers if not ok)
         times = sorted(took for _, took in watched.answers)
         return errors, times[int(0.95 * (len(times) - 1))] if times else 0.0
+
+
+def _prices(watched: _Watched) -> tuple[int, float, float]:
+    """Recent answers, what was spent on them and their re-asks, and what the teacher would have cost."""
+    answers = sum(answer for answer, _, _ in watched.prices)
+    spent = sum(cost for _, cost, _ in watched.prices)
+    return answers, spent, sum(teacher for _, _, teacher in watched.prices)

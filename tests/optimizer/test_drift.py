@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from optimizer.drift import WatchState, health, observe, start
+from optimizer.drift import WatchState, health, observe, overpriced, start
 from optimizer.stats.intervals import percentile
 
-LIMITS = SimpleNamespace(max_error_rate=0.05, max_p95_latency_ms=100.0)
+LIMITS = SimpleNamespace(max_error_rate=0.05, max_p95_latency_ms=100.0, max_cost_share=1.0)
 
 
 def until_alarm(state: WatchState, agree: np.ndarray) -> int:
@@ -83,3 +83,9 @@ def test_percentile_is_an_order_statistic() -> None:
     assert percentile([]) is None
     assert percentile([5.0]) == 5.0
     assert percentile([float(i) for i in range(1, 101)]) == 95.0
+
+
+def test_a_student_that_costs_more_than_its_teacher_is_told() -> None:
+    assert overpriced(200, 1.0, 1.0, LIMITS) is None
+    assert overpriced(199, 9.0, 1.0, LIMITS) is None  # too few to say
+    assert "$1.200000" in (overpriced(200, 1.2, 1.0, LIMITS) or "")
