@@ -33,7 +33,9 @@ from gateway.api.http import Authenticator
 from gateway.api.imports import import_route
 from gateway.api.incidents import incidents
 from gateway.api.models import model_routes
+from gateway.api.savings import savings
 from gateway.api.stored import stored_routes
+from gateway.api.watched import watched_route
 from gateway.app import build_app
 from gateway.caching.semantic import Semantic
 from gateway.client_data.client_state import ClientStates
@@ -205,6 +207,7 @@ def _routes(
                 *explain_routes(live, parts.observations, parts.rng), *cache_routes(parts.semantic), costs, incidents,
                 discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
                 import_route(parts.home, live, data.writer),
+                watched_route(parts.home), savings,
             ],
         ),
     ]  # fmt: skip

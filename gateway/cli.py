@@ -95,6 +95,12 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         commands, "check", "validate the policies; exit status 1 with file:line when they cannot be used",
         ("care", "check"), "understudy check", "understudy check --policies policies/demo",
     )  # fmt: skip
+    saved = _add(
+        commands, "savings", "whether students have paid for themselves, and what was expected", ("savings", "savings"),
+        "understudy savings", "understudy savings --days 7 --json",
+    )  # fmt: skip
+    saved.add_argument("--days", type=float, default=30.0, metavar="N", help="how far back (default: 30)")
+    saved.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add(
         commands,
         "migrate",

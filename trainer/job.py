@@ -44,6 +44,7 @@ from trainer.planner import round_of
 from trainer.recipes import CannotLearn, Example, Means, train_first
 
 _RUNS_READ = 10_000
+_BEGAN = time.monotonic()
 _log = logging.getLogger("understudy.trainer")
 
 
@@ -90,6 +91,7 @@ def execute(lesson: Lesson) -> dict[str, Any]:
         "dataset": version.digest,
         "round": where.round,
         "certificate": settled.certificate,
+        "recipe": artifact.manifest.recipe,
     }
     if not settled.accepted:
         raise Fruitless(f"{where.student} was not good enough to go on: {settled.reason}")
@@ -256,9 +258,17 @@ def _carry_out(run_id: str, home: Home, policies: Path) -> None:
     try:
         task, learn = learning_task(policy_files.load(policies, os.environ), run.task)
         lesson = Lesson(run, task, learn, home, reader, writer, Issuer.of(home), _say)
-        _out(Done(result=execute(lesson) | {"trainable_calls": calls}))
+        _out(Done(result=execute(lesson) | {"trainable_calls": calls} | _spent()))
     except Fruitless as problem:
-        _out(Failed(error=str(problem), result={"trainable_calls": calls}))
+        _out(Failed(error=str(problem), result={"trainable_calls": calls} | _spent()))
+
+
+def _spent() -> dict[str, float]:
+    """What this attempt took, for the payback: seconds of its process, and of CPU."""
+    return {
+        "seconds": round(time.monotonic() - _BEGAN, 1),
+        "cpu_seconds": round(sum(os.times()[:4]), 1),
+    }
 
 
 def _tune(run: Run, home: Home, config: Config, reader: Reader, writer: Writer) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from gateway.config import Config, Learn
 from gateway.storage import labels
 from gateway.storage.commands import HandleWish, MoveStudent, Refused
+from gateway.storage.data_values import AddEvent
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
@@ -80,6 +81,7 @@ class Promoter:
         self._labels = standings.parent / "labels"
         self._evidence: dict[str, _Evidence] = {}
         self._shown: bytes = b""
+        self._told: set[tuple[str, int]] = set()
 
     def tick(self, config: Config) -> None:
         """Judges every student under proof, deals with wishes. Raises WriterAway, OSError, SQLAlchemyError."""
@@ -125,6 +127,8 @@ class Promoter:
             waits = learn.approval == "manual" and asked is None
             if not waits:
                 self._promote(student, lineage, learn, gates, evidence, asked)
+            elif (student.id, student.epoch) not in self._told:
+                self._tell_of_waiting(student)
         return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits)
 
     def _gather(self, student: Student) -> _Evidence:
@@ -219,6 +223,13 @@ class Promoter:
         return f"run {run.id} is {run.state}"
 
     # ------------------------------------------------------------ what people see
+    def _tell_of_waiting(self, student: Student) -> None:
+        """Webhooks hear once that a person has to say something."""
+        self._writer.execute(AddEvent(
+            student.project, "understudy.student.waiting", student.id, self._now(), once=str(student.epoch)
+        ))  # fmt: skip
+        self._told.add((student.id, student.epoch))
+
     def _show(self, standings: Sequence[Standing]) -> None:
         """Writes the standings for people and pages, when they changed."""
         text = msgspec.json.format(msgspec.json.encode(standings))

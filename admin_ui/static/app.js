@@ -17,14 +17,14 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(paths, [overview, taskList, entries, disagreements, found, untagged]) {
+function show(paths, [overview, taskList, entries, disagreements, found, untagged, watched, savings]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
   showHeadline(overview);
   showSwitch(overview);
   showChart(overview);
-  tasks.showTasks(taskList);
+  tasks.showTasks(taskList, { watched, savings });
   calls.showTaskNames(taskList);
   calls.follow(disagreements, paths[3]);
   journal.showJournal(entries);
@@ -35,7 +35,7 @@ function show(paths, [overview, taskList, entries, disagreements, found, untagge
 function enter() {
   return store.start({
     paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
-      journal.path(), calls.newestPath(), incidents.path(), discovered.path()],
+      journal.path(), calls.newestPath(), incidents.path(), discovered.path(), "/admin/api/watched", "/admin/api/savings"],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });

@@ -4,6 +4,7 @@ import { read, send } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, render, s } from "./dom.js";
 import { count, interval, isoTime, money, number, percent, short, when } from "./format.js";
+import { driftLine, drifted, levelLine, paybackLine } from "./worth.js";
 
 const STAGES = ["candidate", "shadow", "canary", "live", "retired"];
 const EXPLAIN = {
@@ -94,13 +95,14 @@ function watchText(watch) {
 
 const fact = (name, value) => value && h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
-function studentView(task, student) {
+function studentView(task, student, worth) {
   const { evidence } = student;
   const older = evidence.n > 0 && evidence.epoch !== student.epoch;
   return h("li", { class: `student ${student.stage}` },
     h("div", { class: "student-head" },
       h("h4", {}, `Student v${student.version}`, h("span", { class: "soft" }, ` ${student.recipe}`)),
       student.paused && h("span", { class: "badge warn" }, "paused"),
+      drifted(worth.watched, student) && h("span", { class: "badge warn" }, "calls have changed"),
       student.waiting_approval && h("span", { class: "badge info" }, "waits for your approval"),
       student.wish && h("span", { class: "badge info" }, `asked to ${student.wish}`),
       student.erased_rows > 0 && h("span", { class: "badge warn",
@@ -114,6 +116,7 @@ function studentView(task, student) {
         evidence.compared > evidence.n && ` · passes ${percent(1 - evidence.n / evidence.compared)} on to the teacher`)),
     h("dl", { class: "facts" },
       fact("Watch", watchText(student.watch)),
+      fact("Drift", driftLine(worth.watched, student)),
       fact("Gates at its last move", gateList(evidence.gates)),
       fact("Answers at", `confidence ≥ ${number(student.threshold)}`),
       student.certificate && fact("Certificate", h("code", { title: student.certificate.digest }, student.certificate.path)),
@@ -158,7 +161,7 @@ function cacheLine(cache) {
   return cache.saved_usd === null ? `${share}, price unknown` : `${share}, ${money(cache.saved_usd)} saved at the teacher's price`;
 }
 
-function taskView(task) {
+function taskView(task, worth) {
   const present = task.students.filter((one) => one.stage !== "retired");
   const retired = task.students.filter((one) => one.stage === "retired");
   const needed = task.needed_calls;
@@ -170,26 +173,28 @@ function taskView(task) {
     h("dl", { class: "facts" },
       fact("Teacher", task.teacher ?? "none"),
       fact("Cost", costLine(task.cost)),
+      fact("Payback, 30 days", paybackLine(worth.savings, task)),
+      fact("Typical call", levelLine(worth.watched, task)),
       fact("Cache, last hour", cacheLine(task.cache)),
       fact("Captured", `${count(task.captured_calls)} calls` + (needed && !task.students.length ? `, training starts at ${count(needed)}` : "")),
       task.ceiling && fact("Teacher agrees with itself", interval(task.ceiling)),
       task.target !== null && fact("Target", `${percent(task.target)}, ${task.approval} approval`),
       task.versions.length > 1 && fact("Shapes seen", `${count(task.versions.length)}; a student answers only the one it was certified on`)),
     openRuns.length > 0 && h("ul", { class: "runs" }, openRuns.map(runView)),
-    present.length > 0 && h("ul", { class: "students" }, present.map((one) => studentView(task, one))),
+    present.length > 0 && h("ul", { class: "students" }, present.map((one) => studentView(task, one, worth))),
     !present.length && h("p", { class: "empty" }, task.target === null ? "This task does not learn."
       : openRuns.some((run) => run.state === "running") ? "A student is being trained."
         : openRuns.length ? "The teacher answers every call; a training waits in the queue."
           : "No student yet: the teacher answers every call."),
     retired.length > 0 && h("details", { "data-key": `${task.name}/retired` },
       h("summary", { "data-key": `${task.name}/retired/summary` }, `Retired students (${retired.length})`),
-      h("ul", { class: "students" }, retired.map((one) => studentView(task, one)))),
+      h("ul", { class: "students" }, retired.map((one) => studentView(task, one, worth)))),
     doneRuns.length > 0 && h("details", { "data-key": `${task.name}/runs` },
       h("summary", { "data-key": `${task.name}/runs/summary` }, `Finished runs (${doneRuns.length})`),
       h("ul", { class: "runs" }, doneRuns.map(runView))));
 }
 
-export function showTasks({ tasks }) {
-  render(byId("task-list"), tasks, () => tasks.length ? tasks.map(taskView)
+export function showTasks({ tasks }, worth) {
+  render(byId("task-list"), [tasks, worth], () => tasks.length ? tasks.map((task) => taskView(task, worth))
     : h("p", { class: "card empty" }, "No task is configured. Add one to policies/routing.yaml."));
 }

@@ -61,7 +61,7 @@ _FILES = {
         f"{name}.js": "text/javascript"
         for name in (
             "app", "api", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline", "incidents",
-            "journal", "store", "tasks", "theme",
+            "journal", "store", "tasks", "theme", "worth",
         )
     },
 }  # fmt: skip

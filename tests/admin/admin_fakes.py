@@ -14,6 +14,8 @@ import admin_ui
 from gateway.api.admin import admin_routes
 from gateway.api.discovered import discovered_route
 from gateway.api.incidents import incidents
+from gateway.api.savings import savings
+from gateway.api.watched import watched_route
 from gateway.config import Config, Learn, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
@@ -218,7 +220,7 @@ def errors(_: Request[Any, Any, Any], problem: GatewayError) -> Response[bytes]:
 def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     handlers = admin_routes(
-        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents, discovered_route(control.home)],  # type: ignore[arg-type]
+        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents, discovered_route(control.home), watched_route(control.home), savings],  # type: ignore[arg-type]
     )  # fmt: skip
     return Litestar(route_handlers=handlers, exception_handlers={GatewayError: errors}, openapi_config=None)
 

@@ -53,6 +53,9 @@ def test_malformed_and_oversized_bodies(inside: Desk) -> None:
         "journal?limit=0",
         "tasks/support-triage/disagreements?limit=101",
         "journal?limit=x",
+        "savings?days=0",
+        "savings?days=nan",
+        "savings?days=1e9",
     ],
 )
 def test_wrong_queries(inside: Desk, query: str) -> None:
@@ -238,3 +241,16 @@ def test_what_a_cache_spared_is_shown_at_the_teachers_price() -> None:
     assert (shown.hits, shown.calls, shown.saved_usd) == (10, 40, 0.5)
     assert cache_now([asked, replace(spared, unpriced=1)]).saved_usd is None
     assert cache_now([asked]).hits == 0
+
+
+def test_savings_say_what_students_cost_and_brought(inside: Desk) -> None:
+    answer = inside.get("savings?days=7").json()
+    (task,) = answer["tasks"]
+    assert (answer["days"], task["task"]) == (7.0, "support-triage")
+    found = task["payback"]
+    assert found["net"] == pytest.approx(found["brought"] - found["invested"])
+    assert found["student_calls"] > 0
+
+
+def test_nothing_watched_yet_is_an_empty_answer(inside: Desk) -> None:
+    assert inside.get("watched").json() == {"games": [], "levels": {}}

@@ -78,9 +78,11 @@ def served(control: FakeControl, clock: FakeClock) -> Iterator[str]:
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 class Visit:
@@ -329,3 +331,23 @@ def test_what_was_found_without_a_task_is_shown_with_its_yaml(
         expect(card).to_contain_text("unknown")
         card.get_by_text("Prompt, and YAML").click()
         expect(card.locator("pre")).to_contain_text("- name: sort-letters")
+
+
+def test_drift_and_payback_stand_beside_the_student(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game = {
+        "student": "stu_live", "measure": "inputs", "rounds": 400, "told": 0.81, "low": 0.77, "high": 0.85,
+        "evidence": 12000.0, "alarm_at": 10000.0, "alarmed_at": 1.0,
+    }  # fmt: skip
+    levels = {"support-triage": {"sim/teacher-large": {"latency": 812.0, "cost": 0.0011}}}
+    home = Home(tmp_path)
+    home.drift.write_text(json.dumps({"games": [game], "levels": levels}))
+    monkeypatch.setattr(FakeControl, "home", home)
+    with visiting(browser) as visit:
+        visit.login()
+        card = visit.page.get_by_role("article", name="Task support-triage")
+        expect(card).to_contain_text("inputs told apart in 81.0")
+        expect(card).to_contain_text("calls have changed")
+        expect(card).to_contain_text("sim/teacher-large: 812 ms")
+        expect(card).to_contain_text("invested")

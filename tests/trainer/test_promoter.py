@@ -13,6 +13,7 @@ from lesson_home import FINGERPRINT, pair, policies, store_records, with_calls
 
 from gateway.policy import files as policy_files
 from gateway.storage.commands import AddStudent, MoveStudent
+from gateway.storage.data_values import ClaimEvent
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.records import DemotionRecord, WishRecord
@@ -184,3 +185,28 @@ def test_every_wish_gets_an_outcome(house) -> None:
     assert run.state == "queued"
     assert "not_before_calls" not in run.params
     assert house.reader.retrain_requests() == []
+
+
+def events(house: House) -> list[tuple[str, str]]:
+    """Everything that webhooks are to be told, taken off the queue."""
+    found = []
+    while (event := house.writer.execute(ClaimEvent(at=time.time(), lease_s=60.0))) is not None:
+        found.append((event.type, event.subject))
+    return found
+
+
+def test_webhooks_hear_of_waiting_promotion_and_retirement_once_each(house) -> None:
+    evidence(house, "shadow", 500)
+    house.tick("manual")
+    house.tick("manual")
+    assert events(house) == [("understudy.student.waiting", house.student.id)]
+    house.wish("promote")
+    house.tick("manual")
+    assert events(house) == [("understudy.student.promoted", house.student.id)]
+    student = house.student
+    taken = DemotionRecord(
+        student=student.id, epoch=student.epoch, at=time.time(), to="retired", actor="watch", reason="fell",
+        numbers={}, retrain=False,
+    )  # fmt: skip
+    store_records(house.home, [taken])
+    assert events(house) == [("understudy.student.taken_back", student.id)]

@@ -1,0 +1,90 @@
+"""The paybacks of all tasks that learn, from the ledger, the runs and what students' examinations said beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from gateway.config import Config, Task
+from gateway.storage.protocols import Reader
+from gateway.storage.values import LedgerBucket, Run
+from optimizer.payback import Estimate, Payback, expected_per_call, payback
+from optimizer.rollout import Stage, Student
+
+_GENERATIVE = ("sft", "distill", "dpo")
+_RUNS = 10_000
+_STRETCHES = 96
+_SHORTEST_S = 10
+_DAY_S = 86_400
+_SUMS = LedgerBucket.__struct_fields__[4:]
+
+
+class TaskPayback(Struct, frozen=True):
+    task: str
+    project: str
+    payback: Payback
+
+
+def paybacks(config: Config, reader: Reader, *, days: float, now: float) -> list[TaskPayback]:
+    """The last ``days``; trainings older than that are not charged, as what they brought is not counted. Blocking.
+    Raises SQLAlchemyError."""
+    since = now - days * _DAY_S
+    learning = {task.name: task for task in config.tasks if task.learn is not None}
+    rows = [row for row in reader.ledger(since=since, bucket_s=_SHORTEST_S) if row.task in learning]
+    students = reader.students()
+    found = []
+    for project, name in sorted({(row.project, row.task) for row in rows}):
+        task = learning[name]
+        mine = [row for row in rows if (row.project, row.task) == (project, name)]
+        runs = [
+            run
+            for run in reader.runs(task=name, limit=_RUNS)
+            if run.project == project and run.created_at >= since
+        ]
+        own = [one for one in students if (one.project, one.task) == (project, name)]
+        ahead = _forecast(task, mine, own, reader)
+        balance = payback(_stretched(mine), sum(training_usd(config, run) for run in runs), ahead)
+        found.append(TaskPayback(name, project, balance))
+    return found
+
+
+def training_usd(config: Config, run: Run) -> float:
+    """What a run cost: its CPU time at the built-in engine's price, or, for a language model, its whole time at the
+    price of the engine that serves it. Runs that say no time cost nothing here."""
+    result: dict[str, Any] = run.result
+    recipe = str(result.get("recipe", ""))
+    if recipe in _GENERATIVE:
+        engine = "vllm" if config.engines.vllm is not None else "transformers"
+        return float(result.get("seconds", 0.0)) / 3600 * config.engines.usd_per_hour(engine)
+    return float(result.get("cpu_seconds", 0.0)) / 3600 * config.engines.classifier.usd_per_cpu_hour
+
+
+def _forecast(
+    task: Task, rows: list[LedgerBucket], students: list[Student], reader: Reader
+) -> Estimate | None:
+    """From the examination of the student that serves now, else of the newest."""
+    serving = [one for one in students if one.stage is Stage.LIVE] or students
+    calls = sum(row.calls for row in rows)
+    if not serving or not calls or any(row.unpriced for row in rows):
+        return None
+    newest = max(serving, key=lambda one: one.version)
+    holdout = reader.student_detail(newest.id).get("metrics", {}).get("holdout", {})
+    teacher = sum(row.teacher_cost_usd for row in rows) / calls
+    return expected_per_call(
+        int(holdout.get("answered", 0)), int(holdout.get("n", 0)), teacher, task.watch.reask_rate
+    )
+
+
+def _stretched(rows: list[LedgerBucket]) -> list[LedgerBucket]:
+    """About a hundred stretches of equal length: an interval rests on many, and each holds several calls."""
+    first, last = min(row.start for row in rows), max(row.start for row in rows)
+    width = max(_SHORTEST_S, (last - first) // _STRETCHES // _SHORTEST_S * _SHORTEST_S + _SHORTEST_S)
+    sums: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in rows:
+        start = (row.start - first) // width * width + first
+        kept = sums.setdefault((start, row.party), asdict(row) | dict.fromkeys(_SUMS, 0) | {"start": start})
+        for name in _SUMS:
+            kept[name] += getattr(row, name)
+    return [LedgerBucket(**kept) for kept in sums.values()]
