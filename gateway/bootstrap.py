@@ -45,6 +45,9 @@ from gateway.context import Principal
 from gateway.forgetting import Forgetting
 from gateway.incidents import Incidents
 from gateway.judges import Judges
+from gateway.judges.helpers import helpers_of
+from gateway.judges.models import GuardModels
+from gateway.judges.process import GuardProcess, GuardsCannotStart
 from gateway.live import Live
 from gateway.metering.meter import Meter
 from gateway.money.accounting import Accountant
@@ -114,6 +117,7 @@ class _Parts:
     sharing: Sharing
     semantic: Semantic
     judges: Judges
+    guard_models: GuardModels
 
 
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
@@ -170,11 +174,14 @@ def _parts(
     record = Record(
         recorder, recent, accountant, [metrics, Incidents(recorder), learner, live, meter.stage, observations], rng
     )
+    guard_models = GuardModels(home.guards_socket)
+    judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
-        sharing=sharing, semantic=Semantic(rng, time.monotonic), judges=Judges(),
+        sharing=sharing, semantic=Semantic(rng, time.monotonic), judges=judges,
+        guard_models=guard_models,
     )  # fmt: skip
 
 
@@ -228,11 +235,17 @@ def _lifespan(
         parts.learner.start()
         data.start()
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
-        background = _background(_follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run())
+        guards = GuardProcess(parts.home, lambda: live.runtime().config)
+        await _start_guards(guards)
+        background = _background(
+            _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run()
+        )
         try:
             yield
         finally:
             await _stop(background)
+            await guards.stop()
+            await parts.guard_models.close()
             await data.stop()
             await parts.learner.stop()
             await parts.meter.close()
@@ -243,6 +256,15 @@ def _lifespan(
             live.reader.close()
 
     return lifespan
+
+
+async def _start_guards(guards: GuardProcess) -> None:
+    try:
+        await guards.start()
+    except GuardsCannotStart as problem:
+        _log.critical("the guardrails need models, and their process does not start: %s", problem)
+        await guards.stop()
+        raise
 
 
 def _authenticator(live: Live, scope: str = "inference") -> Authenticator:

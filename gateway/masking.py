@@ -21,7 +21,7 @@ from gateway.phones import phones
 
 Span = tuple[int, int]
 KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
-_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,6}\]")
+_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,12}\]")
 
 
 class Masked(Struct, frozen=True):
@@ -82,7 +82,13 @@ class Masker:
         return "".join(pieces)
 
     def placeholder(self, kind: str, value: str) -> str:
-        """What stands for ``value``; the same each time. ``kind``: capitals, digits and underscores."""
+        """What stands for ``value``; the same each time. ``kind``: capitals, digits and underscores, or a whole
+        placeholder (``[EMAIL_7]``), which is used as it is unless it stands for something else."""
+        if kind[0] == "[":
+            if kind not in self._reserved and self.values.get(kind, value) == value:
+                self.values[kind] = value
+                return kind
+            kind = kind[1 : kind.rindex("_")]
         known = self._placeholders.get((kind, value))
         if known is not None:
             return known

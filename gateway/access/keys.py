@@ -86,6 +86,7 @@ def secrets_of(config: Config) -> set[str]:
     held |= {one.key for settings in config.providers.values() for one in keys_of(settings)}
     held |= {key.key for key in config.keys} | {config.limits.alerts.secret}
     held |= {one.secret for one in config.webhooks}
+    held |= {getattr(one, name, "") for one in config.guardrails.values() for name in ("key", "secret")}
     return held - {""}
 
 

@@ -1,4 +1,4 @@
-"""The processes that serve students, as parts of ``understudy up``."""
+"""The processes that serve students, and that of the guard models, as parts of ``understudy up``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 
 from gateway.config import Config
+from gateway.judges.process import READY_S, models_of
+from gateway.judges.process import command as guards_command
 from gateway.processes.supervisor import Part, answers_on
 from gateway.storage.home import Home
 
@@ -35,6 +37,15 @@ def engine_parts(config: Config, home: Home, shared: Mapping[str, str]) -> list[
         students = str(engines.transformers.max_students)
         command = (*_module("trainer.engines.transformers"), *places, "--max-students", students)
         parts.append(Part("transformers", command, stop_order=3, env=dict(shared)))
+    models = models_of(config)
+    if models:
+        socket = home.guards_socket
+        parts.append(
+            Part(
+                "guards", guards_command(home, models), lambda: answers_on(socket), ready_s=READY_S, stop_order=3,
+                env=dict(shared),
+            )
+        )  # fmt: skip
     return parts
 
 

@@ -32,6 +32,7 @@ class Scene(Struct, frozen=True):
 
     body: Mapping[str, Any]
     said: tuple[tuple[Place, str], ...]
+    project: str = ""
 
     def texts(self, *places: Place) -> list[str]:
         return [text for place, text in self.said if place in places]
@@ -128,6 +129,11 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def asks(self) -> bool:
         """Whether it asks others (a model's process, a provider, a webhook) about what ``check`` has let pass."""
         return False
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """What the process of the guard models has to load for it, as that process takes it."""
+        return []
 
     @property
     def asks_outside(self) -> bool:

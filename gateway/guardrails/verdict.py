@@ -14,7 +14,8 @@ Scope = Literal["all", "untrusted"]
 """Which texts of a request a guardrail reads; untrusted: not those of system and developer messages."""
 
 Change = tuple[int, int, str]
-"""(start, end, what): the kind of a placeholder for ``mask`` (``EMAIL``), the new text for ``rewrite``."""
+"""(start, end, what): the kind of a placeholder for ``mask`` (``EMAIL``), or a placeholder (``[EMAIL_7]``); the new
+text for ``rewrite``."""
 
 
 class Verdict(Struct, frozen=True):
@@ -23,10 +24,12 @@ class Verdict(Struct, frozen=True):
 
     ``changes``: what ``mask`` or ``rewrite`` takes out, in order and without overlap. A ``mask`` without any stands
     for everything that ``gateway.masking.find`` finds.
+    ``puts``: what a ``mask`` puts into a text's place for good, beside what can be undone.
     """
 
     action: Literal["allow", "flag", "mask", "rewrite", "block", "wait"]
     changes: tuple[Change, ...] = ()
+    puts: tuple[Change, ...] = ()
 
 
 ALLOW = Verdict("allow")
@@ -39,7 +42,7 @@ SEVERITY = {"allow": 0, "wait": 0, "flag": 1, "rewrite": 2, "mask": 3, "block": 
 
 def spelled_out(verdict: Verdict, text: str) -> Verdict:
     """``verdict`` with its changes; only a ``mask`` may leave them to :func:`gateway.masking.find`."""
-    if verdict.action != "mask" or verdict.changes:
+    if verdict.action != "mask" or verdict.changes or verdict.puts:
         return verdict
     return Verdict("mask", tuple(find(text)))
 
@@ -51,6 +54,7 @@ def changed(text: str, verdicts: Iterable[Verdict], masker: Masker) -> str:
     spans: list[tuple[int, int, bool, str]] = []
     for verdict in verdicts:
         spans += [(start, end, verdict.action == "mask", what) for start, end, what in verdict.changes]
+        spans += [(start, end, False, what) for start, end, what in verdict.puts]
     pieces: list[str] = []
     at = 0
     for start, end, to_mask, what in _apart(spans):

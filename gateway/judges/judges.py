@@ -11,7 +11,6 @@ from gateway.context import Exchange
 from gateway.guardrails import Guardrail, Rating, Scene
 from gateway.guardrails.asking import Helpers, NoAnswer
 from gateway.guardrails.verdict import Direction, Verdict
-from gateway.runtime import Runtime
 from optimizer.routing.breaker import CLOSED, Breaker, admits, on_cancel, on_failure, on_start, on_success
 
 T = TypeVar("T")
@@ -37,16 +36,16 @@ class Alone:
         raise NoAnswer("no webhook can be asked here")
 
 
-def _alone(_runtime: Runtime) -> Helpers:
+def _alone(_exchange: Exchange) -> Helpers:
     return Alone()
 
 
 class Judges:
-    """Made once and shared, so that the bounds hold for all calls together. ``helpers``: who can be asked under a
-    runtime. ``clock`` is monotonic seconds."""
+    """Made once and shared, so that the bounds hold for all calls together. ``helpers``: who can be asked for a
+    call. ``clock`` is monotonic seconds."""
 
     def __init__(
-        self, helpers: Callable[[Runtime], Helpers] = _alone, clock: Callable[[], float] = time.monotonic
+        self, helpers: Callable[[Exchange], Helpers] = _alone, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._helpers, self._clock = helpers, clock
         self._places: dict[tuple[str, int], asyncio.Semaphore] = {}
@@ -81,7 +80,7 @@ class Judges:
         seconds = min(guard.timeout_ms / 1000, max(exchange.deadline - time.monotonic(), 0.0))
         try:
             async with asyncio.timeout(seconds), self._place(name, guard.parallel):
-                found = await work(self._helpers(exchange.runtime))
+                found = await work(self._helpers(exchange))
         except asyncio.CancelledError:
             self._breakers[name] = on_cancel(self._breakers[name])
             raise

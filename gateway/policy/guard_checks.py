@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Protocol
 
 from gateway.config import Config
-from gateway.guardrails import GuardrailSettings, Trial
+from gateway.guardrails import GuardrailSettings, Trial, Webhook
 from gateway.guardrails.verdict import changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem, Source
+from gateway.upstreams.addresses import AddressRefused, check_literal
 
 _ANSWERS = frozenset({"output", "tool_arguments"})
 
@@ -45,10 +47,44 @@ def guardrails(view: View) -> Iterator[Problem]:
                 if isinstance(raw, dict) and setting in raw:
                     message = "this guardrail asks nobody, so there is nothing to bound."
                     yield view.problem((*path, setting), message, "Leave it out.")
+        yield from _asked(view, path, guard)
         for index, trial in enumerate(guard.tests):
             why = failure(guard, trial)
             if why:
                 yield view.problem((*path, "tests", index), f"this test fails: {why}.")
+
+
+_PACKAGES = {
+    "sorter": ("torch", "transformers", "tokenizers"),
+    "toxic": ("torch", "transformers", "detoxify"),
+    "presidio": ("presidio_analyzer", "spacy", "tldextract"),
+}
+
+
+def _asked(view: View, path: Path, guard: GuardrailSettings) -> Iterator[Problem]:
+    """Whom a guardrail asks is there: a provider that is switched on, the packages of a model, an address that may be
+    called. Absence is an error now, not with the first call."""
+    provider = getattr(guard, "provider", None)
+    if provider is not None and provider not in view.names("providers"):
+        hint = did_you_mean(provider, view.names("providers")) or "Add it to 'providers:' in gateway.yaml."
+        yield view.problem((*path, "provider"), f"no provider is named '{provider}'.", hint)
+    elif provider in view.config.disabled_providers:
+        message = (
+            f"provider '{provider}' has no key in the environment, so this guardrail would stop every call."
+        )
+        yield view.problem(
+            (*path, "provider"), message, "Set it, name another provider or take the guardrail out."
+        )
+    if isinstance(guard, Webhook):
+        try:
+            check_literal(guard.url)
+        except (AddressRefused, ValueError) as refused:
+            hint = "Link-local and metadata addresses are never called."
+            yield view.problem((*path, "url"), f"{refused}.", hint)
+    missing = {name for spec in guard.models for name in _PACKAGES[spec["kind"]] if find_spec(name) is None}
+    if missing:
+        message = f"this guardrail needs {', '.join(sorted(missing))}, which is not installed."
+        yield view.problem(path, message, "Install it: pip install 'understudy[guardrails]'")
 
 
 def failure(guard: GuardrailSettings, trial: Trial) -> str:

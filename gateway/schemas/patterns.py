@@ -39,6 +39,7 @@ class Pattern:
         self._first = built.closure({built.begin}, first=True)
         self._later = built.closure({built.begin}, first=False)
         self._known: dict[tuple[_States, str], _States] = {}
+        self._straight: dict[tuple[_States, str], _States] = {}
         self._size = 0
 
     def found_in(self, text: str) -> bool:
@@ -65,8 +66,29 @@ class Pattern:
             return True
         return built.accept in built.closure(set(here), first=not text, last=True)
 
+    def match(self, text: str, start: int, most: int) -> int:
+        """Where the longest match that begins at ``start`` ends, of at most ``most`` characters; -1: none does."""
+        built, end, best = self._builder, min(len(text), start + most), -1
+        here = self._first if start == 0 else self._later
+        for at in range(start, end + 1):
+            last = at == len(text)
+            if built.accept in here or (last and built.accept in built.closure(set(here), first=not text, last=True)):
+                best = at
+            if at == end or not here:
+                break
+            then = self._straight.get((here, text[at]))
+            if then is None:
+                then = built.after(here, ord(text[at]))
+                self._size += len(then)
+                if self._size > _MOST_KNOWN:
+                    self._forget()
+                self._straight[here, text[at]] = then
+            here = then
+        return best
+
     def _forget(self) -> None:
         self._known.clear()
+        self._straight.clear()
         self._size = 0
 
 

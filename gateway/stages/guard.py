@@ -65,7 +65,7 @@ async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> N
     if new is prose:
         return
     if exchange.scene is not None:
-        exchange.scene = Scene(new, tuple(said_in(new)))
+        exchange.scene = Scene(new, tuple(said_in(new)), exchange.scene.project)
     model = exchange.request.model
     identity = {name: value for name, value in exchange.body.items() if name in _IDENTITY}
     exchange.body = {**new, **identity}

@@ -11,7 +11,7 @@ from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
 from gateway.stages.guard_asking import Asking
-from gateway.stages.guard_request import Guards, judged, settle
+from gateway.stages.guard_request import Guards, judged, project_of, settle
 from gateway.stages.guard_texts import Said, joined_turns, said_in
 
 Changes = dict[str, list[Verdict]]
@@ -26,7 +26,7 @@ async def masked_prose(
     said = said_in(prose)
     asking = {name: guard for name, guard in guards.items() if guard.asks}
     if asking or any(guard.needs_scene for guard in guards.values()):
-        exchange.scene = Scene(prose, tuple(said))
+        exchange.scene = Scene(prose, tuple(said), project_of(exchange))
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
     changes, seen = _at_once(exchange, guards, said, joined)
     if not asking:
@@ -37,7 +37,7 @@ async def masked_prose(
         masked = _changed(exchange, prose, said, changes) if changes else None
         if any(guard.asks_outside for guard in asking.values()):
             shown = prose if masked is None else masked
-            exchange.scene = Scene(shown, tuple(said_in(shown)))
+            exchange.scene = Scene(shown, tuple(said_in(shown)), project_of(exchange))
             inside.start(said_in(shown), joined_turns(shown) if joined else "", seen, outside=True)
         more: Changes = {}
         await inside.settle(more, changing=False)

@@ -36,6 +36,10 @@ def guards_for(exchange: Exchange) -> Guards:
     }
 
 
+def project_of(exchange: Exchange) -> str:
+    return exchange.principal.project if exchange.principal is not None else ""
+
+
 def _task(exchange: Exchange) -> str:
     """A task that is reached by its match takes a fingerprint to know: only where something hangs on it."""
     runtime, request = exchange.runtime, exchange.request

@@ -102,6 +102,11 @@ class Home:
     def transformers_socket(self) -> Path:
         return self._socket("transformers.sock")
 
+    @property
+    def guards_socket(self) -> Path:
+        """Where the process of the guard models answers."""
+        return self._socket("guards.sock")
+
     def _socket(self, name: str) -> Path:
         path = self.root / name
         if len(str(path)) <= _LONGEST_SOCKET:

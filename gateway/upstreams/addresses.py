@@ -77,7 +77,8 @@ def check_literal(url: str) -> None:
 
 
 def inside_hosts(config: Config) -> frozenset[str]:
-    """The names that may lead inside, because ``upstreams.<provider>.private_addresses`` says so."""
+    """The names that may lead inside, because ``private_addresses`` of a provider's ``upstreams`` or of a
+    webhook that is a guardrail says so."""
     found: set[str] = set()
     for name, rules in config.upstreams.items():
         if rules.private_addresses:
@@ -86,6 +87,9 @@ def inside_hosts(config: Config) -> frozenset[str]:
                 rules.health.url if rules.health else "",
             ]
             found |= {(urlsplit(url).hostname or "").rstrip(".").lower() for url in urls if url}
+    for guard in config.guardrails.values():
+        if getattr(guard, "private_addresses", False):
+            found.add((urlsplit(getattr(guard, "url", "")).hostname or "").rstrip(".").lower())
     return frozenset(found - {""})
 
 

@@ -6,7 +6,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "transformers", "peft", "accelerate", "vllm", "bitsandbytes"}
+HEAVY = {
+    "torch", "transformers", "peft", "accelerate", "vllm", "bitsandbytes", "detoxify", "presidio_analyzer", "spacy", "tldextract",
+}  # fmt: skip
 
 
 def heavy(path: Path, *, lazy: bool) -> list[str]:

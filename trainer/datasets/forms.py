@@ -12,7 +12,7 @@ from gateway.schemas.problems import SchemaRefused
 from gateway.schemas.running import TooCostly
 from trainer.datasets.curate import Valid
 
-_PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,6}\]")
+_PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,12}\]")
 
 
 def form_of(request: dict[str, Any] | None) -> Valid | None:

@@ -67,8 +67,9 @@ def _downloaded(name: str) -> str:
         raise BaseRefused(f"{name!r} could not be downloaded: {type(problem).__name__}") from None
 
 
-def check(folder: Path) -> Base:
-    """What lies in ``folder``, looked at without any of the libraries that will load it. Raises BaseRefused."""
+def looked_at(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """The configuration and the weights in ``folder``, looked at without any of the libraries that will load them.
+    Raises BaseRefused."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError:
@@ -87,6 +88,14 @@ def check(folder: Path) -> Base:
             _no_code(_json(folder, entry.name), entry.name)
     if not (folder / TOKENIZER).is_file() or (folder / TOKENIZER).stat().st_size > _MAX_TOKENIZER:
         raise BaseRefused(f"it needs a {TOKENIZER} of at most {_MAX_TOKENIZER} bytes")
+    for one in weights:
+        header(one)
+    return config, weights
+
+
+def check(folder: Path) -> Base:
+    """A folder that holds a causal language model. Raises BaseRefused."""
+    config, weights = looked_at(folder)
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
     width, vocabulary = text.get("hidden_size"), text.get("vocab_size")
