@@ -42,13 +42,16 @@ class Presidio(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def spec(self) -> dict[str, Any]:
-        folders = {"spacy": self.spacy, "transformers": self.transformers}
         return {
             "kind": "presidio", "language": self.language, "countries": sorted(self.countries),
             "phone_regions": sorted(self.phone_regions), "entities": sorted(self.entities),
-            "min_score": self.min_score,
-            **{name: str(Path(path).resolve()) if path and Path(path).is_dir() else path for name, path in folders.items()},
+            "min_score": self.min_score, "spacy": _whole(self.spacy), "transformers": _whole(self.transformers),
         }  # fmt: skip
+
+
+def _whole(path: str) -> str:
+    """A folder's whole path; a package's name as it is."""
+    return str(Path(path).resolve()) if path and Path(path).is_dir() else path
 
 
 class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
