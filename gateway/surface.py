@@ -295,7 +295,8 @@ def _nobody(endpoint: str, candidates: Sequence[Candidate], usable: bool) -> Gat
 
 def address(codec: Codec, path: str, model: str) -> tuple[str, dict[str, str]]:
     """Where a provider that speaks OpenAI answers ``path`` ("/embeddings"), and the headers it wants."""
-    request = codec.encode({"messages": []}, model, stream=False)
+    assert isinstance(codec, OpenAICodec)
+    request = codec.located(model)
     base, _, tail = request.url.rpartition("/chat/completions")
     return f"{base}{path}{tail}", request.headers
 

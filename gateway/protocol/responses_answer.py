@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
 from gateway.protocol.chat import Usage
 from gateway.protocol.responses import ResponsesRequest
+from gateway.protocol.responses_items import REDACTED
 
 _encode = msgspec.json.encode
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -155,7 +156,7 @@ class ResponseWriter:
         if kind == "call":
             return self._call(step)
         if kind == "redacted":
-            return []
+            return self._redacted(step)
         return self._reasoning(step) if kind == "reasoning" else self._part(step)
 
     def _new_id(self, prefix: str) -> str:
@@ -268,12 +269,22 @@ class ResponseWriter:
             case Close():
                 part = {"type": "summary_text", "text": step.text}
                 self._items[-1]["summary"] = [part]
+                if step.signature:
+                    self._items[-1]["encrypted_content"] = step.signature
                 place = {**self._place(), "summary_index": 0}
                 return [
                     self._event(f"{name}.done", **place, text=step.text),
                     self._event("response.reasoning_summary_part.done", **place, part=part),
                     *self._item_done(None),
                 ]
+
+    def _redacted(self, step: Step) -> list[Event]:
+        """Thoughts that nobody may read: an item that holds what the provider wants back."""
+        if isinstance(step, Open):
+            secret = REDACTED + step.block.signature
+            item = {"id": self._new_id("rs"), "type": "reasoning", "summary": [], "encrypted_content": secret}
+            return [*self._close_message(), self._add(item)]
+        return self._item_done(None) if isinstance(step, Close) else []
 
     def _call(self, step: Step) -> list[Event]:
         name = "response.function_call_arguments"

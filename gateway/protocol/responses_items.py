@@ -10,6 +10,8 @@ import msgspec
 from gateway.errors import BadRequest
 
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
+REDACTED = "redacted:"
+"""Begins the encrypted content of thoughts that came without a text."""
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
@@ -32,13 +34,16 @@ def chat_messages(
         _add(turns, item, "input", known)
     for at, item in enumerate(items):
         _add(turns, item, f"{name}[{at}]", known)
-    return turns
+    return [turn for turn in turns if not _only_thought(turn)]
 
 
 def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: set[str]) -> None:
     kind = item.get("type", "message" if "role" in item else None)
     if kind == "message":
-        turns.append(_message(item, where))
+        turn = _message(item, where)
+        if turns and _only_thought(turns[-1]) and turn["role"] == "assistant":
+            turn["thinking_blocks"] = turns.pop()["thinking_blocks"]
+        turns.append(turn)
     elif kind == "function_call":
         call_id = _text(item, "call_id", where)
         known.add(call_id)
@@ -55,8 +60,31 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: s
         raise _unsupported(
             where, "References to items are not supported. Send the item, or 'previous_response_id'."
         )
-    elif kind != "reasoning":  # a provider behind chat takes no reasoning back
+    elif kind == "reasoning":
+        _remember(turns, item)
+    else:
         raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
+
+
+def _only_thought(turn: dict[str, Any]) -> bool:
+    return "thinking_blocks" in turn and turn.get("content") is None and not turn.get("tool_calls")
+
+
+def _remember(turns: list[dict[str, Any]], item: dict[str, Any]) -> None:
+    """A thought goes back to who signed it, with what was said or called after it."""
+    secret = item.get("encrypted_content")
+    if not isinstance(secret, str) or not secret:
+        return
+    if secret.startswith(REDACTED):
+        block = {"type": "redacted_thinking", "data": secret.removeprefix(REDACTED)}
+    else:
+        parts = item.get("summary") if isinstance(item.get("summary"), list) else []
+        text = "".join(str(part.get("text") or "") for part in parts or [] if isinstance(part, dict))
+        block = {"type": "thinking", "thinking": text, "signature": secret}
+    if turns and _only_thought(turns[-1]):
+        turns[-1]["thinking_blocks"].append(block)
+    else:
+        turns.append({"role": "assistant", "content": None, "thinking_blocks": [block]})
 
 
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from gateway.providers.bedrock import BedrockProvider
 from gateway.providers.classifier import ClassifierProvider
 from gateway.providers.cohere import CohereProvider
 from gateway.providers.gemini import GeminiProvider
-from gateway.providers.openai import OpenAIProvider
+from gateway.providers.openai_provider import OpenAIProvider
 
 ProviderSettings = (
     OpenAIProvider

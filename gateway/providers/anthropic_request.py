@@ -270,13 +270,18 @@ def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     blocks = [
         block
         for block in kept or []
-        if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
+        if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking") and _own(block)
     ]
     blocks += _blocks(reader, turn)
     for call, id_, name, arguments in reader.calls(turn):
         used = {"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments}
         blocks.append(_cached(call, used))
     return blocks
+
+
+def _own(block: Mapping[str, Any]) -> bool:
+    """Whether a thought is Claude's: another model's signature would be refused."""
+    return not str(block.get("signature") or "").startswith("openai:")
 
 
 def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:

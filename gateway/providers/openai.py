@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.hints import HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
-from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
-from gateway.providers.credentials import ApiKeys
+from gateway.providers.codec import AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
 from gateway.providers.vendor_answers import CallIndexes, Sources, mend
-from gateway.providers.vendors import TRANSPARENT, Fitting, Profile, profiles
+from gateway.providers.vendors import Fitting, Profile, profiles
 
-__all__ = ["OpenAICodec", "OpenAIProvider", "Profile", "profiles"]
+__all__ = ["OpenAICodec", "Profile", "profiles"]
 
 _encode = msgspec.json.encode
 _NOT_SENT = frozenset({"stream", "stream_options", *HINTS})
-
-
-class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
-    """``profile`` names a compatible vendor in ``profiles.yaml``; ``base_url`` overrides the vendor's."""
-
-    gives_logprobs: ClassVar[bool] = True
-    api_key: str = ""
-    api_keys: ApiKeys = []
-    base_url: str = ""
-    profile: str = "openai"
-    headers: dict[str, str] = {}
-    drop_params: bool = False
-    simulated: bool = False
-    """True for a simulated provider: everything that shows its figures says so."""
-
-    def build(self, name: str, engine_socket: str) -> OpenAICodec:
-        profile = profiles().get(self.profile) or Profile(base_url=self.base_url)
-        if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
-            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT)  # somebody's own server
-        headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
-        if self.api_key:
-            headers["authorization"] = f"Bearer {self.api_key}"
-        base_url = (self.base_url or profile.base_url).rstrip("/")
-        return OpenAICodec(name, f"{base_url}/chat/completions", headers, profile, drop=self.drop_params)
 
 
 class OpenAICodec:
@@ -78,6 +52,10 @@ class OpenAICodec:
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not
                 wire["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire), socket=self._socket)
+
+    def located(self, model: str) -> UpstreamRequest:
+        """A chat request, for its address and headers: the provider's other endpoints stand beside it."""
+        return self.encode({"messages": []}, model, stream=False)
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
         if status != 200:
@@ -117,7 +95,7 @@ class OpenAICodec:
             problem.error.code = complaint.code or "upstream_error"
         return problem
 
-    def stream(self) -> OpenAIStream:
+    def stream(self) -> StreamDecoder:
         return OpenAIStream(self, self._profile)
 
     def enforces(self, model: str) -> Enforcement:

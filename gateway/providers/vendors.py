@@ -74,7 +74,7 @@ class Fitting:
     """Brings requests into one vendor's form. Made once per provider."""
 
     def __init__(self, provider: str, profile: Profile, *, drop: bool) -> None:
-        self._provider, self._profile, self._drop = provider, profile, drop
+        self._provider, self._profile, self.drop = provider, profile, drop
         self._lacks = {name: _IDLE.get(name, ()) for name in profile.lacks}
         self._silent = (*profile.lacks, *profile.leaves_out)
         self._foreign = profile.foreign
@@ -83,7 +83,7 @@ class Fitting:
     def __call__(self, wire: dict[str, Any]) -> None:
         """Changes ``wire`` in place. Raises AttemptFailed for a parameter that the vendor does not have."""
         if self._silent:
-            Reader(self._provider, wire, drop=self._drop).without(self._lacks)
+            Reader(self._provider, wire, drop=self.drop).without(self._lacks)
             for name in self._silent:
                 wire.pop(name, None)
         for name, own in self._profile.renames.items():

@@ -15,8 +15,9 @@ from scripted import Line, Provider, chunk, provider, sse
 
 from gateway.protocol.answer import Chunk
 from gateway.protocol.sse import EventParser
+from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAIProvider, OpenAIStream
+from gateway.providers.openai import OpenAIStream
 
 TEXTS = [
     "hel",

@@ -14,10 +14,10 @@ from rough import ask
 from scripted import COMPLETION, Line, Provider, usual
 
 from gateway.policy.files import PolicyError, read
+from gateway.providers import OpenAIProvider
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.keyed import keyed_codecs
 from gateway.providers.limit_headers import seconds_of, used_up_for
-from gateway.providers.openai import OpenAIProvider
 from gateway.resilience.provider_keys import KeyState, Lease, choose, free_in, rest_after
 from optimizer.routing.attempts import Failure
 

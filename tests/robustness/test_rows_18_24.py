@@ -13,8 +13,8 @@ import pytest
 from rough import BODY, Start, ask, events
 from scripted import CHUNKS, Line, Provider, chunk, sse, usual
 
+from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAIProvider
 from gateway.resilience.hedging import Hedging
 from gateway.upstreams.asking import UpstreamStream
 

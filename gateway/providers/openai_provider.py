@@ -1,0 +1,40 @@
+"""How a provider that speaks OpenAI is named in the policies."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.providers.credentials import ApiKeys
+from gateway.providers.openai import OpenAICodec
+from gateway.providers.responses import ResponsesCodec
+from gateway.providers.vendors import TRANSPARENT, Profile, profiles
+
+
+class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
+    """``profile`` names a compatible vendor in ``profiles.yaml``; ``base_url`` overrides the vendor's."""
+
+    gives_logprobs: ClassVar[bool] = True
+    api_key: str = ""
+    api_keys: ApiKeys = []
+    base_url: str = ""
+    profile: str = "openai"
+    headers: dict[str, str] = {}
+    drop_params: bool = False
+    api: Literal["chat", "responses"] = "chat"
+    """Which of OpenAI's two APIs answers chat: some models are only had through the other."""
+    simulated: bool = False
+    """True for a simulated provider: everything that shows its figures says so."""
+
+    def build(self, name: str, engine_socket: str) -> OpenAICodec:
+        profile = profiles().get(self.profile) or Profile(base_url=self.base_url)
+        if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
+            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT)  # somebody's own server
+        headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        base_url = (self.base_url or profile.base_url).rstrip("/")
+        made = ResponsesCodec if self.api == "responses" else OpenAICodec
+        return made(name, f"{base_url}/chat/completions", headers, profile, drop=self.drop_params)

@@ -1,0 +1,245 @@
+"""OpenAI's Responses API as a provider (``api: responses``), for models that only answer there and for thoughts that
+are kept over turns. The request's translation is in ``responses_request``.
+
+https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.chat import Usage
+from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.event_stream import EventStream
+from gateway.providers.failures import nonsense, object_in
+from gateway.providers.openai import OpenAICodec
+from gateway.providers.responses_request import SIGNED, request_body
+from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
+from gateway.providers.translate_request import Reader
+
+_encode = msgspec.json.encode
+_CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_TEXT = "response.output_text"
+_THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
+_PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
+
+
+class ResponsesCodec(OpenAICodec):
+    """OpenAI's other API; everything that is not chat stays where it is at an OpenAI provider."""
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model)
+        if stream:
+            wire["stream"] = True
+        url = self._url.removesuffix("/chat/completions") + "/responses"
+        return UpstreamRequest(url=url, headers=self._headers, body=_encode(wire))
+
+    def located(self, model: str) -> UpstreamRequest:
+        return OpenAICodec.encode(self, {"messages": []}, model, stream=False)
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+        if status != 200:
+            raise self.refuse(status, headers, body, now=now)
+        data = object_in(self._name, body)
+        if not isinstance(data.get("output"), list):
+            raise self.broken(data)
+        said = _Said()
+        for item in dicts(data["output"]):
+            said.take(item)
+        made = choice(
+            0, "".join(said.texts), self.reason(data, said), calls=said.calls, refusal="".join(said.refusals) or None,
+            annotations=said.annotations, extra=said.extra(),
+            logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
+        )  # fmt: skip
+        return whole(
+            [made], usage_of(data.get("usage")), id_=str(data.get("id") or ""), model=str(data.get("model") or ""),
+            now=now, service_tier=data.get("service_tier"),
+        )  # fmt: skip
+
+    def stream(self) -> ResponsesStream:
+        return ResponsesStream(self, self._name)
+
+    def reason(self, data: Mapping[str, Any], said: _Said) -> str:
+        """Raises AttemptFailed for an answer that failed."""
+        if data.get("status") == "failed" or data.get("error"):
+            raise self.broken(data)
+        if data.get("status") == "incomplete":
+            return _CUT.get(str(_map(data, "incomplete_details").get("reason")), "length")
+        return "tool_calls" if said.calls else "stop"
+
+    def broken(self, data: Mapping[str, Any]) -> AttemptFailed:
+        """What an answer's or an event's ``error`` stands for."""
+        return self._inside(data) if data.get("error") else nonsense(self._name, "an answer without output")
+
+
+class _Said:
+    """Output items, in the places that chat has for them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.refusals: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.logprobs: list[dict[str, Any]] = []
+        self.thoughts: list[str] = []
+        self.signed: list[dict[str, Any]] = []
+
+    def take(self, item: dict[str, Any]) -> None:
+        kind = item.get("type")
+        if kind == "message":
+            for part in dicts(item.get("content")):
+                self._part(part)
+        elif kind in ("function_call", "custom_tool_call"):
+            self.calls.append(_call(item, str(item.get("arguments") or item.get("input") or "")))
+        elif kind == "reasoning":
+            self.thoughts.append(_thought(item))
+            self.sign(item)
+
+    def sign(self, item: dict[str, Any]) -> bool:
+        """Keeps what OpenAI wants back of a thought; whether there is anything."""
+        secret = item.get("encrypted_content")
+        if not isinstance(secret, str) or not secret:
+            return False
+        signature = f"{SIGNED}{item.get('id')}:{secret}"
+        self.signed.append({"type": "thinking", "thinking": _thought(item), "signature": signature})
+        return True
+
+    def _part(self, part: dict[str, Any]) -> None:
+        if part.get("type") == "refusal":
+            self.refusals.append(str(part.get("refusal") or ""))
+            return
+        start = sum(len(text) for text in self.texts)
+        self.texts.append(str(part.get("text") or ""))
+        self.logprobs += dicts(part.get("logprobs"))
+        self.annotations += [note for one in dicts(part.get("annotations")) if (note := _note(one, start))]
+
+    def extra(self) -> dict[str, Any]:
+        thought = "\n\n".join(one for one in self.thoughts if one)
+        return {"reasoning_content": thought, "thinking_blocks": self.signed}
+
+
+class ResponsesStream(EventStream):
+    """Response events as chat chunks, wherever the bytes were cut."""
+
+    def __init__(self, codec: ResponsesCodec, provider: str) -> None:
+        super().__init__(provider)
+        self._codec = codec
+        self._writer = Writer()
+        self._said = _Said()
+        self._at: dict[Any, int] = {}
+        self._parts: set[tuple[Any, Any]] = set()
+
+    def _event(self, event: dict[str, Any]) -> list[Chunk]:
+        """Events of a kind born after this file are passed over."""
+        kind, index = str(event.get("type")), event.get("output_index")
+        if kind == f"{_TEXT}.delta":
+            return self._text(event)
+        if kind in _PIECES and index in self._at:
+            return self._piece(self._at[index], str(event.get("delta") or ""))
+        if kind in _THOUGHTS:
+            return self._thought(event, index)
+        if kind == "response.output_item.added":
+            return self._begin(index, _map(event, "item"))
+        if kind == "response.output_item.done":
+            item = _map(event, "item")
+            if item.get("type") == "reasoning" and self._said.sign(item):
+                return self._writer.delta({"thinking_blocks": list(self._said.signed)})
+            return []
+        if kind == "response.refusal.delta":
+            return self._writer.delta({"refusal": str(event.get("delta") or "")})
+        if kind == f"{_TEXT}.annotation.added":
+            note = _note(_map(event, "annotation"), 0)
+            self._said.annotations += [note] if note else []
+            return []
+        if kind == "response.created":
+            return self._start(_map(event, "response"))
+        if kind in ("response.completed", "response.incomplete"):
+            return self._end(_map(event, "response"))
+        if kind == "response.failed":
+            raise self._codec.broken(_map(event, "response"))
+        if kind == "error":
+            raise self._codec.broken({"error": event.get("error") or event})
+        return []
+
+    def _start(self, response: dict[str, Any]) -> list[Chunk]:
+        self._writer.id, self._writer.model = str(response.get("id") or ""), str(response.get("model") or "")
+        return self._writer.open()
+
+    def _text(self, event: dict[str, Any]) -> list[Chunk]:
+        text, told = str(event.get("delta") or ""), dicts(event.get("logprobs"))
+        logprobs = {"content": told, "refusal": None} if told else None
+        return self._writer.delta({"content": text}, logprobs=logprobs) if text else []
+
+    def _thought(self, event: dict[str, Any], index: Any) -> list[Chunk]:
+        """Thoughts come in parts; an empty line stands between them."""
+        part = (index, event.get("summary_index", event.get("content_index")))
+        between = "\n\n" if self._parts and part not in self._parts else ""
+        self._parts.add(part)
+        text = between + str(event.get("delta") or "")
+        return self._writer.delta({"reasoning_content": text}) if text else []
+
+    def _begin(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
+        if item.get("type") not in ("function_call", "custom_tool_call"):
+            return []
+        at = self._at[index] = len(self._said.calls)
+        call = _call(item, "")
+        self._said.calls.append(call)
+        return self._writer.delta({"tool_calls": [{"index": at, **call}]})
+
+    def _piece(self, at: int, text: str) -> list[Chunk]:
+        custom = self._said.calls[at]["type"] == "custom"
+        grown = {"custom": {"input": text}} if custom else {"function": {"arguments": text}}
+        return self._writer.delta({"tool_calls": [{"index": at, **grown}]}) if text else []
+
+    def _end(self, response: dict[str, Any]) -> list[Chunk]:
+        reason = self._codec.reason(response, self._said)
+        self._writer.tier = response.get("service_tier") or self._writer.tier
+        notes = self._said.annotations
+        chunks = self._writer.delta({"annotations": notes}) if notes else []
+        chunks += self._writer.finish(reason)
+        usage = usage_of(response.get("usage"))
+        self.done = True
+        return [*chunks, self._writer.usage(usage)] if usage is not None else chunks
+
+
+def usage_of(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    read, written = _map(value, "input_tokens_details"), _map(value, "output_tokens_details")
+    return Usage(
+        prompt=count(value.get("input_tokens")),
+        completion=count(value.get("output_tokens")),
+        cached=count(read.get("cached_tokens")),
+        reasoning=count(written.get("reasoning_tokens")),
+        written=count(read.get("cache_write_tokens")),
+    )
+
+
+def _call(item: Mapping[str, Any], text: str) -> dict[str, Any]:
+    id_, name = str(item.get("call_id") or item.get("id") or ""), str(item.get("name") or "")
+    if item.get("type") == "custom_tool_call":
+        return {"id": id_, "type": "custom", "custom": {"name": name, "input": text}}
+    return tool_call(id_, name, text)
+
+
+def _thought(item: Mapping[str, Any]) -> str:
+    parts = dicts(item.get("summary")) or dicts(item.get("content"))
+    return "\n\n".join(str(one.get("text") or "") for one in parts)
+
+
+def _note(note: Mapping[str, Any], start: int) -> dict[str, Any] | None:
+    """An annotation as chat writes it; only those with an address have a place there."""
+    url = note.get("url")
+    if note.get("type") != "url_citation" or not isinstance(url, str):
+        return None
+    begin, end = count(note.get("start_index")) + start, count(note.get("end_index")) + start
+    return url_citation(begin, end, url, str(note.get("title") or url))
+
+
+def _map(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}

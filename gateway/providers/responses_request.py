@@ -1,0 +1,180 @@
+"""A chat completion request as a body for OpenAI's Responses API, asked as a provider.
+
+https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.providers.translate_request import Reader, Turn, url_of
+
+SIGNED = "openai:"
+"""Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow."""
+_NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
+    "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
+    "prediction": (), "audio": (), "modalities": ([], ["text"]), "web_search_options": (),
+}  # fmt: skip
+_PASSED = (
+    "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier",
+    "parallel_tool_calls", "top_logprobs", "moderation",
+)  # fmt: skip
+_THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
+
+
+def request_body(reader: Reader, model: str) -> dict[str, Any]:
+    """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
+    gateway holds the conversation, and thoughts travel encrypted."""
+    reader.without(_NOTHING_ASKED)
+    body = reader.body
+    wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
+    wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
+    limit = reader.token_limit()
+    if limit is not None:
+        wire["max_output_tokens"] = limit
+    effort = body.get("reasoning_effort")
+    if effort is not None:
+        wire["reasoning"] = {"effort": effort}
+    wire |= _tools(reader) | _text(reader)
+    include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
+    include += ["message.output_text.logprobs"] if body.get("logprobs") else []
+    if include:
+        wire["include"] = include
+    for name, value in reader.extras().items():
+        own = wire.get(name)
+        wire[name] = {**own, **value} if isinstance(own, dict) and isinstance(value, dict) else value
+    return wire
+
+
+def _text(reader: Reader) -> dict[str, Any]:
+    text: dict[str, Any] = {}
+    kind, schema = reader.schema()
+    if kind == "json_object":
+        text["format"] = {"type": kind}
+    elif kind == "json_schema":
+        form = reader.body["response_format"]["json_schema"]
+        named = {name: form[name] for name in ("description", "strict") if form.get(name) is not None}
+        text["format"] = {"type": kind, "name": str(form.get("name") or "answer"), "schema": schema, **named}
+    if reader.body.get("verbosity") is not None:
+        text["verbosity"] = reader.body["verbosity"]
+    return {"text": text} if text else {}
+
+
+def _tools(reader: Reader) -> dict[str, Any]:
+    """Tools are flat here, and strict unless they say no: chat's are not strict unless they say yes."""
+    for old in ("functions", "function_call"):
+        if reader.body.get(old):
+            raise reader.refused(old, f"'{old}' is not supported here. Use 'tools' and 'tool_choice'.")
+    tools = [_tool(tool) for tool in reader.body.get("tools") or []]
+    found: dict[str, Any] = {"tools": tools} if tools else {}
+    choice = reader.body.get("tool_choice")
+    if choice is not None:
+        found["tool_choice"] = _choice(choice)
+    return found
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    kind = str(tool.get("type", "function"))
+    inner = tool.get(kind)
+    if not isinstance(inner, dict):
+        return dict(tool)  # one of OpenAI's own, such as web_search
+    flat = {name: value for name, value in inner.items() if name != "cache_control"}
+    if kind == "function":
+        return {"type": kind, "parameters": {"type": "object", "properties": {}}, "strict": False, **flat}
+    return {"type": kind, **flat}
+
+
+def _choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    kind = str(choice.get("type"))
+    inner = choice.get(kind)
+    if not isinstance(inner, dict):
+        return choice
+    if kind == "allowed_tools":
+        tools = [_choice(tool) for tool in inner.get("tools") or []]
+        return {"type": kind, "mode": inner.get("mode"), "tools": tools}
+    return {"type": kind, "name": inner.get("name")}
+
+
+# ------------------------------------------------------------------------------------------------ items
+def _items(reader: Reader) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for turn in reader.turns():
+        if turn.role == "tool":
+            items.append(_result(reader, turn))
+        elif turn.role == "assistant":
+            items += _assistant(reader, turn)
+        else:
+            parts = [_part(reader, at, part) for at, part in reader.parts(turn)]
+            items.append({"type": "message", "role": turn.role, "content": parts})
+    return items
+
+
+def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    """What was thought, said and called, in this order."""
+    items = []
+    for block in turn.message.get("thinking_blocks") or []:
+        signature = block.get("signature") if isinstance(block, dict) else None
+        if isinstance(signature, str) and signature.startswith(SIGNED):
+            id_, _, secret = signature.removeprefix(SIGNED).partition(":")
+            text = str(block.get("thinking") or "")
+            summary = [{"type": "summary_text", "text": text}] if text else []
+            items.append({"type": "reasoning", "id": id_, "summary": summary, "encrypted_content": secret})
+    parts = []
+    for _, part in reader.parts(turn):
+        if part.get("type") == "refusal":
+            parts.append({"type": "refusal", "refusal": str(part.get("refusal"))})
+        else:
+            parts.append({"type": "output_text", "text": str(part.get("text") or "")})
+    if turn.message.get("refusal"):
+        parts.append({"type": "refusal", "refusal": str(turn.message["refusal"])})
+    if parts:
+        items.append({"type": "message", "role": "assistant", "content": parts})
+    for index, call in enumerate(turn.message.get("tool_calls") or []):
+        items.append(_call(reader, f"{turn.at}.tool_calls[{index}]", call))
+    return items
+
+
+def _call(reader: Reader, at: str, call: Any) -> dict[str, Any]:
+    kind = str(call.get("type") or "function") if isinstance(call, dict) else ""
+    inner = call.get(kind) if isinstance(call, dict) else None
+    if kind not in ("function", "custom") or not isinstance(inner, dict):
+        raise reader.refused(at, "Only calls of function and custom tools are supported here.")
+    found = {"call_id": str(call.get("id") or ""), "name": str(inner.get("name"))}
+    if kind == "custom":
+        return {"type": "custom_tool_call", **found, "input": str(inner.get("input") or "")}
+    return {"type": "function_call", **found, "arguments": str(inner.get("arguments") or "{}")}
+
+
+def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
+    id_ = turn.message.get("tool_call_id")
+    custom = any(
+        call.get("id") == id_ and call.get("type") == "custom"
+        for other in reader.turns()
+        for call in other.message.get("tool_calls") or []
+        if isinstance(call, dict)
+    )
+    text = "\n".join(
+        str(part.get("text") or "") for _, part in reader.parts(turn) if part.get("type") == "text"
+    )
+    kind = "custom_tool_call_output" if custom else "function_call_output"
+    return {"type": kind, "call_id": str(id_ or ""), "output": text}
+
+
+def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": "input_text", "text": str(part.get("text") or "")}
+    if kind == "image_url":
+        image = part.get("image_url")
+        detail = image.get("detail") if isinstance(image, dict) else None
+        return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto"}
+    if kind == "file":
+        file = part.get("file")
+        known = ("filename", "file_data", "file_id")
+        found = {name: file[name] for name in known if file.get(name)} if isinstance(file, dict) else {}
+        return {"type": "input_file", **found}
+    raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
