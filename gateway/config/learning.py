@@ -85,6 +85,8 @@ class Generative(Node, frozen=True):
     max_length: Annotated[int, Meta(ge=16)] = 1024
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpoint_gradients: bool = True
+    processes: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Processes that train one student together on this machine: as many as it has accelerators, or a few on CPUs."""
     patience: Annotated[int, Meta(ge=1)] = 2
     """Epochs without a better validation loss before training stops."""
     max_hours: Positive = 24.0

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
 from trainer.recipes.space import Dimension, Value
+from trainer.training import together
 
 
 class DistillRecipe(Struct, frozen=True, tag="distill", tag_field="type", forbid_unknown_fields=True):
@@ -36,6 +37,8 @@ class _Distill:
             raise CannotLearn(
                 "no captured answer carries the teacher's top_logprobs: set capture.logprobs, or name a local teacher"
             )
+        if together.wanted(plan):
+            return together.teach("distill", examples, plan, self._means.workspace, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from trainer.recipes.example import CannotLearn, Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
 from trainer.recipes.space import Dimension, Value
+from trainer.training import together
 
 
 class DpoRecipe(Struct, frozen=True, tag="dpo", tag_field="type", forbid_unknown_fields=True):
@@ -36,6 +37,8 @@ class _Dpo:
             raise CannotLearn(
                 "no student in shadow has answered differently from the teacher yet: nothing to prefer"
             )
+        if together.wanted(plan):
+            return together.teach("dpo", examples, plan, self._means.workspace, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from trainer.recipes.example import Example, Recipe, Tick, Trained
 from trainer.recipes.generative import Means
 from trainer.recipes.space import Dimension, Value
+from trainer.training import together
 
 
 class SftRecipe(Struct, frozen=True, tag="sft", tag_field="type", forbid_unknown_fields=True):
@@ -32,6 +33,8 @@ class _Sft:
 
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         plan = self._means.ready(examples)
+        if together.wanted(plan):
+            return together.teach("sft", examples, plan, self._means.workspace, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")

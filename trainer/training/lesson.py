@@ -19,7 +19,7 @@ import msgspec
 from gateway.config import Generative as Plan
 from optimizer.scorers import agrees
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
-from trainer.training import bases, memory
+from trainer.training import bases, memory, shared
 from trainer.training.alphabet import Alphabet
 from trainer.training.generative import Generation, Generative, fit_isotonic, raw_score, rule_of_thumb
 from trainer.training.loop import Pace, Progress, fit
@@ -60,7 +60,8 @@ def begin(examples: Sequence[Example], plan: Plan, workspace: Path, seed: int, t
         raise CannotLearn(f"only {len(known)} usable examples; a language model needs {LEAST_ROWS}")
     try:
         base = bases.find(plan.base, download=plan.download)
-        memory.wait_for(memory.need_of(base, plan), memory.room, lambda text: tick(0.02, text), time.sleep)
+        need = memory.need_of(base, plan) * memory.copies(plan)
+        memory.wait_for(need, memory.room, lambda text: tick(0.02, text), time.sleep)
         speaker = adapted(
             load(base, plan.precision, quantised=plan.adapt == "qlora"), plan.adapt, plan.rank, seed
         )
@@ -207,6 +208,7 @@ def _pace(lesson: Lesson, phase: str) -> Pace:
 # ---------------------------------------------------------------- the end
 def finish(lesson: Lesson, numbers: dict[str, float], tick: Tick) -> Trained:
     """Calibrates the confidence on the calls kept away, writes the student's files, and hands it over."""
+    shared.leave()
     tick(0.9, f"calibrating on {len(lesson.held)} calls")
     said = speak(lesson.speaker, [one.text for one in lesson.held], lesson.longest_answer)
     hits = [agrees("exact", one.text, example.answer) for one, example in zip(said, lesson.held, strict=True)]

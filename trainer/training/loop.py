@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from msgspec import Struct
 
+from trainer.training import shared
 from trainer.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from trainer.training.models import learnt, put_back
 
@@ -102,11 +103,12 @@ def fit(
                 progress.step / max(1, total),
                 f"step {progress.step} of {total}, loss {progress.losses[-1]:.3f}",
             )
-            if progress.step % pace.every == 0:
+            if progress.step % pace.every == 0 and shared.rank() == 0:
                 save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
         done += len(steps)
         best = _validated(learner, objective, progress, best)
-        save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
+        if shared.rank() == 0:
+            save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
     if best is not None:
         put_back(learner, best)
     return progress
@@ -122,12 +124,14 @@ def _step(
         group["lr"] = rate_at(number, total, pace.learning_rate)
     optimiser.zero_grad(set_to_none=True)
     loss_sum, weight_sum = 0.0, 0.0
-    for line in lines:
+    for line in shared.mine(lines):
         with learner.autocast():
             loss, weight = objective.loss(line, number)
         loss.backward()
         loss_sum, weight_sum = loss_sum + float(loss.detach()), weight_sum + weight
-    parameters = [one for group in optimiser.param_groups for one in group["params"] if one.grad is not None]
+    parameters = [one for group in optimiser.param_groups for one in group["params"]]
+    loss_sum, weight_sum = shared.summed(parameters, loss_sum, weight_sum)
+    parameters = [one for one in parameters if one.grad is not None]
     for one in parameters:
         one.grad /= max(weight_sum, 1e-9)
     torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
@@ -190,7 +194,9 @@ def _resumed(
     learner: Learner, optimiser: Any, names: list[str], pace: Pace, folder: Path
 ) -> tuple[Progress, dict[str, Tensor] | None]:
     """Where an earlier attempt with the same identity left off, else the beginning."""
+    shared.wait()  # nobody writes a checkpoint while another still reads the last one
     found = load_checkpoint(folder, pace.identity)
+    shared.wait()
     if found is None:
         return Progress(), None
     tensors = found.tensors

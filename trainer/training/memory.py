@@ -41,6 +41,16 @@ def need_of(base: Base, plan: Generative) -> int:
     return _LEAST + weights + teacher + 4 * _FLOATS_PER_TOKEN * line * base.width
 
 
+def copies(plan: Generative) -> int:
+    """How many of a training's processes share one device: all of them on CPUs, one each on accelerators."""
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return 1
+    return plan.processes
+
+
 def room() -> Room | None:
     """What there is now; None where nobody says."""
     if importlib.util.find_spec("torch") is not None:
