@@ -73,6 +73,8 @@ class Exchange:
     target: Candidate | None = None
     """The candidate a client named directly (``provider/model``, a bare model name); None for a task."""
     fingerprint: str = ""
+    filled: frozenset[str] = frozenset()
+    """What the task's defaults set, where the client said nothing."""
     ineligible: str = ""
     """Why no student may answer this request; "" when one may."""
     # route and dispatch

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.config import Config, Policy, Task
 from gateway.config.models import shutdown_at
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
-from gateway.routing.ways import TaskWays, Way, aliases_of, listed, ways_of
+from gateway.routing.ways import TaskWays, Way, aliases_of, listed, parameters_of, ways_of
 from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision
@@ -50,6 +51,9 @@ class Runtime:
     """By key id, for rules that name a key."""
 
     students_by_id: Mapping[str, Student]
+    parameters: Mapping[tuple[str, Candidate], Mapping[str, Any]]
+    """What the variants among a task's candidates set, by task and candidate."""
+
     recorded_from: Mapping[str, float]
     """From when on every call of a task is captured, because its teacher will be gone: unix seconds."""
 
@@ -99,6 +103,7 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         aliases=aliases_of(config),
         key_names={key.id: key.name for key in snapshot.keys},
         students_by_id={student.id: student for student in snapshot.students},
+        parameters=parameters_of(config, policies),
         recorded_from=recorded_from(config),
     )
 

@@ -11,6 +11,7 @@ from benchmarks.statistics.rows import Floats, Row, median, share
 from optimizer.bandits.arms import Arm
 from optimizer.replay import Logged, replay
 from optimizer.routing.strategies.race import still_running
+from optimizer.routing.strategies.track import track_shares
 from optimizer.stats.sequences import confidence_bounds
 
 ALPHA = 0.05
@@ -49,7 +50,8 @@ def direction(rng: np.random.Generator, scale: int) -> Iterator[Row]:
     """Four candidates that succeed at 70, 80, 80 and 90 %; bounds at alpha / 4 each."""
     runs = 100 // scale
     rules: list[tuple[str, Rule]] = [
-        ("equal shares (A/B)", _equal), ("strategy race", _race), ("strategy bandit (Thompson)", _thompson),
+        ("equal shares (A/B)", _equal), ("strategy race", _race), ("strategy track", _track),
+        ("strategy bandit (Thompson)", _thompson),
     ]  # fmt: skip
     for name, rule in rules:
         found = [_until_proven(rng, rule) for _ in range(runs)]
@@ -110,6 +112,12 @@ def _race(rng: np.random.Generator, hits: Floats, misses: Floats) -> int:
         return int(rng.integers(len(_TRUTHS)))
     arms = [Arm(float(gained), float(missed)) for gained, missed in zip(hits, misses, strict=True)]
     return int(rng.choice(sorted(still_running(arms, ALPHA))))
+
+
+def _track(rng: np.random.Generator, hits: Floats, misses: Floats) -> int:
+    """``optimizer.routing.strategies.track``: the shares that prove soonest."""
+    arms = tuple(Arm(float(gained), float(missed)) for gained, missed in zip(hits, misses, strict=True))
+    return int(rng.choice(len(arms), p=track_shares(arms, ALPHA, _EXPLORE)))
 
 
 def _thompson(rng: np.random.Generator, hits: Floats, misses: Floats) -> int:

@@ -28,7 +28,7 @@ from gateway.config.learning import (
     Watch,
 )
 from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
-from gateway.config.models import CandidateRef, Model, Price, Surface
+from gateway.config.models import CandidateRef, Defaults, Model, Price, Surface
 from gateway.config.serving import (
     Batches,
     Cache,
@@ -48,7 +48,7 @@ from gateway.config.serving import (
     VllmEngine,
     Webhook,
 )
-from gateway.config.tasks import Defaults, Policy, Rule, Task
+from gateway.config.tasks import Policy, Rule, Task
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from gateway.guardrails import GuardrailSettings
 from gateway.providers import ProviderSettings

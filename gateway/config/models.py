@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from gateway.config.values import Name, Node, Share
 from optimizer.routing.facts import Capability
+from optimizer.routing.plan import Candidate
 
 
 class Price(Node, frozen=True):
@@ -55,13 +56,37 @@ def shutdown_at(models: Mapping[str, Mapping[str, Model]], one: Named) -> float 
     return datetime.fromisoformat(known.shutdown_date).replace(tzinfo=UTC).timestamp()
 
 
+class Defaults(Node, frozen=True):
+    """Decoding parameters for calls whose client says nothing about them."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+
+
 class CandidateRef(Node, frozen=True):
-    """``quality`` and ``region`` come before what ``models:`` says of the model."""
+    """``quality`` and ``region`` come before what ``models:`` says of the model. ``parameters`` are this candidate's
+    own, before the task's ``defaults``; what the client says itself stays. They need a ``variant``: the same model may
+    be a candidate several times, with a name for each."""
 
     provider: Name
     model: str
+    variant: Name | None = None
+    parameters: Defaults | None = None
     quality: Share | None = None
     region: str = ""
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate(self.provider, self.model, self.variant or "")
 
 
 class Surface(Node, frozen=True):

@@ -8,7 +8,7 @@ from msgspec import Meta, field
 
 from gateway.config.learning import Capture, Learn, Match, Teacher, Watch
 from gateway.config.limits import Limits
-from gateway.config.models import CandidateRef
+from gateway.config.models import CandidateRef, Defaults
 from gateway.config.serving import Hedge, SemanticCache, Structured
 from gateway.config.values import Name, Node
 from optimizer.routing.attempts import FailureKind
@@ -16,22 +16,6 @@ from optimizer.routing.facts import Constraints
 from optimizer.routing.objective import Measure, Objective
 from optimizer.routing.rules import When
 from optimizer.routing.strategies import Ordered, StrategySettings
-
-
-class Defaults(Node, frozen=True):
-    """Decoding parameters for calls whose client says nothing about them."""
-
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    seed: int | None = None
-    stop: list[str] | None = None
-    reasoning_effort: str | None = None
-    verbosity: str | None = None
-    service_tier: str | None = None
 
 
 class Rule(Node, frozen=True):

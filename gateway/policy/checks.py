@@ -214,7 +214,7 @@ def _policies(view: _View) -> Iterator[Problem]:
 
 
 def _weights(view: _View, path: Path, policy: Policy, strategy: Weighted) -> Iterator[Problem]:
-    listed = {f"{one.provider}/{one.model}" for one in policy.candidates}
+    listed = {one.candidate.name for one in policy.candidates}
     for name, weight in strategy.weights.items():
         here = (*path, "strategy", "weights", name)
         if listed and name not in listed:
@@ -240,6 +240,7 @@ def _candidates(view: _View, path: Path, candidates: list[CandidateRef]) -> Iter
         if isinstance(provider, ClassifierProvider) and one.model not in view.names("tasks"):
             message = f"students are named by their task, and no task is named '{one.model}'."
             yield view.problem((*here, "model"), message, did_you_mean(one.model, view.names("tasks")))
+        yield from routing_checks.variant(view, here, one, candidates[:index])
 
 
 def _provider_named(view: _View, path: Path, name: str) -> Iterator[Problem]:

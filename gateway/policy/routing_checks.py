@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway.config import Config, Policy, Task
+from gateway.config import CandidateRef, Config, Policy, Task
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
 from optimizer.routing.rules import When
@@ -113,6 +113,19 @@ def _scored(config: Config, one: Policy) -> bool:
     refs = (*one.candidates, *(ref for task in config.tasks for ref in task.candidates))
     models = (model for table in config.models.values() for model in table.values())
     return any(ref.quality is not None for ref in refs) or any(model.quality is not None for model in models)
+
+
+def variant(view: View, path: Path, one: CandidateRef, before: Sequence[CandidateRef]) -> Iterator[Problem]:
+    """A variant has a name, which no other of its model has, and parameters of its own."""
+    if one.parameters is not None and one.variant is None:
+        hint = "Write for instance 'variant: cool' beside them; the figures are told by that name."
+        yield view.problem((*path, "parameters"), "a candidate with parameters of its own needs a name.", hint)
+    if one.variant is not None and one.parameters is None:
+        yield view.problem((*path, "variant"), "a variant without 'parameters' differs in nothing.")
+    if one.variant is not None and any(
+        (other.provider, other.model, other.variant) == (one.provider, one.model, one.variant) for other in before
+    ):
+        yield view.problem((*path, "variant"), f"'{one.variant}' is listed twice for this model.")
 
 
 def rules(view: View, path: Path, task: Task) -> Iterator[Problem]:

@@ -114,8 +114,9 @@ class Observations:
         for attempt in attempts:
             if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
                 ms = attempt.latency_ms if attempt.outcome == "ok" else None
-                self._note(Candidate(provider=attempt.provider, model=attempt.model), streamed, ms, now)
-                self._bus.mention("attempt", attempt.provider, attempt.model, streamed, ms)
+                candidate = Candidate(attempt.provider, attempt.model, attempt.variant)
+                self._note(candidate, streamed, ms, now)
+                self._bus.mention("attempt", attempt.provider, attempt.model, streamed, ms, attempt.variant)
 
     def _note(self, candidate: Candidate, streamed: bool, ms: float | None, now: float) -> None:
         key = (candidate, streamed)
@@ -138,7 +139,7 @@ class Observations:
         every = (ways.usual, *(way for _, way in ways.rules))
         strategy = next((way.strategy for way in every if way.scope == plan.scope), None)
         arm = plan.rungs[0].candidate
-        tries = [one for one in record.attempts if (one.provider, one.model) == (arm.provider, arm.model)]
+        tries = [one for one in record.attempts if Candidate(one.provider, one.model, one.variant) == arm]
         if not isinstance(strategy, Bandit) or not tries or tries[-1].outcome not in ("ok", *_BAD):
             return
         answered = tries[-1].outcome == "ok" and record.status == "ok"
@@ -148,8 +149,10 @@ class Observations:
         self._bus.mention("play", plan.scope, arm.name, value, strategy.half_life_s)
 
     # ------------------------------------------------------------------ what other workers tell
-    def _told_attempt(self, provider: str, model: str, streamed: bool, ms: float | None) -> None:
-        self._note(Candidate(provider=provider, model=model), streamed, ms, self.clock())
+    def _told_attempt(
+        self, provider: str, model: str, streamed: bool, ms: float | None, variant: str = ""
+    ) -> None:
+        self._note(Candidate(provider, model, variant), streamed, ms, self.clock())
 
     def _told_play(self, scope: str, arm: str, value: float, half_life_s: float) -> None:
         self.bandits.play(scope, arm, value, now=self.clock(), half_life_s=half_life_s)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import asdict
 
 from gateway.config import CandidateRef, Config, Policy, Price, Task
 from gateway.money.pricing import price_of
@@ -69,13 +72,25 @@ def listed(task: Task, policy: Policy | None) -> tuple[CandidateRef, ...]:
     refs = tuple((policy.candidates if policy else []) or task.candidates)
     if task.teacher is None:
         return refs
-    named = {(ref.provider, ref.model) for ref in refs}
-    teacher = (task.teacher.provider, task.teacher.model)
-    return refs if teacher in named else (*refs, CandidateRef(*teacher))
+    teacher = CandidateRef(task.teacher.provider, task.teacher.model)
+    named = {ref.candidate for ref in refs}
+    return refs if teacher.candidate in named else (*refs, teacher)
+
+
+def parameters_of(config: Config, policies: Mapping[str, Policy]) -> dict[tuple[str, Candidate], dict[str, Any]]:
+    """What each variant sets, by task and candidate."""
+    found: dict[tuple[str, Candidate], dict[str, Any]] = {}
+    for task in config.tasks:
+        for name in (task.policy, *(rule.policy for rule in task.rules)):
+            for ref in listed(task, policies.get(name or "")):
+                if ref.parameters is not None:
+                    said = {key: value for key, value in asdict(ref.parameters).items() if value is not None}
+                    found[task.name, ref.candidate] = said
+    return found
 
 
 def _way(config: Config, task: Task, policy: Policy | None) -> Way:
-    refs = {Candidate(provider=ref.provider, model=ref.model): ref for ref in listed(task, policy)}
+    refs = {ref.candidate: ref for ref in listed(task, policy)}
     if policy is None:  # a task that learns and names no policy cascades, or its student could never serve
         policy = Policy(name="default", strategy=Cascade() if task.learn is not None else Ordered())
     limits, objective, strategy = policy.constraints, policy.objective, policy.strategy

@@ -54,22 +54,24 @@ def task_of(runtime: Runtime, request: ChatRequest) -> tuple[Task | None, str]:
     return _matching(runtime.matches[request.model], request, shape), shape
 
 
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+"""Two names for one bound: who says one says both."""
 
 
 def _fill(exchange: Exchange, defaults: Defaults) -> None:
     """Sets what the client said nothing about, in the body that is sent on and in its typed view."""
     body = exchange.body
-    limited = any(body.get(name) is not None for name in _LIMITS)
+    limited = any(body.get(name) is not None for name in LIMITS)
     missing = {
         name: value
         for name in defaults.__struct_fields__
         if (value := getattr(defaults, name)) is not None
         and body.get(name) is None
-        and not (limited and name in _LIMITS)
+        and not (limited and name in LIMITS)
     }
     if missing:
         exchange.body = {**body, **missing}
+        exchange.filled = frozenset(missing)
         typed = {name: value for name, value in missing.items() if name in ChatRequest.__struct_fields__}
         exchange.request = structs.replace(exchange.request, **typed)
 

@@ -16,6 +16,7 @@ from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
+from gateway.stages.assign import LIMITS
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
@@ -31,7 +32,7 @@ from optimizer.routing.attempts import (
     after_failure,
 )
 from optimizer.routing.eligibility import ineligible
-from optimizer.routing.plan import Rung
+from optimizer.routing.plan import Candidate, Rung
 
 __all__ = ["Dispatch", "ask_student"]
 
@@ -245,7 +246,8 @@ class Dispatch:
         self, exchange: Exchange, rung: Rung, *, spill: bool, repair: Mapping[str, Any] | None = None
     ) -> _Asked:
         """One attempt, with its note on the exchange and its mark on the breaker."""
-        body = self._structure.body(exchange, rung, exchange.body if repair is None else repair)
+        body = _varied(exchange, rung.candidate, exchange.body if repair is None else repair)
+        body = self._structure.body(exchange, rung, body)
         whole = repair is not None or not exchange.request.streamed
         began = time.monotonic()
         try:
@@ -283,6 +285,17 @@ class Dispatch:
             )
 
         return await self._thoughts.ask(exchange, rung, body, send)
+
+
+def _varied(exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body with the parameters of a variant; what the client said itself stays."""
+    if not candidate.variant or exchange.task is None:
+        return body
+    wanted = exchange.runtime.parameters.get((exchange.task.name, candidate), {})
+    said = {name for name, value in body.items() if value is not None} - exchange.filled
+    if said & LIMITS:
+        said |= LIMITS
+    return {**body, **{name: value for name, value in wanted.items() if name not in said}}
 
 
 def _remaining(exchange: Exchange) -> float:
@@ -326,7 +339,7 @@ def _note(
     exchange.upstream_seconds += took
     exchange.attempts.append(Attempt(
         provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
-        status=status, latency_ms=took * 1000, confidence=confidence,
+        status=status, latency_ms=took * 1000, confidence=confidence, variant=rung.candidate.variant,
     ))  # fmt: skip
     return took * 1000
 

@@ -26,6 +26,7 @@ class Attempt(Struct, frozen=True):
     status: int
     latency_ms: float
     confidence: float | None = None
+    variant: str = ""
 
 
 class CallText(Struct, frozen=True):

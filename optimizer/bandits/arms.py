@@ -90,6 +90,13 @@ def drawn(probabilities: Sequence[float], draw: float) -> int:
     return len(probabilities) - 1
 
 
+def first_and_rest(probabilities: Sequence[float], draw: float) -> tuple[int, ...]:
+    """All indices: the one that ``draw`` falls on, then the others, the likelier ones first."""
+    first = drawn(probabilities, draw)
+    rest = sorted((one for one in range(len(probabilities)) if one != first), key=lambda i: -probabilities[i])
+    return first, *rest
+
+
 def _posterior(arm: Arm) -> tuple[float, float]:
     if not (math.isfinite(arm.gained) and math.isfinite(arm.missed)):
         return PRIOR, PRIOR

@@ -10,14 +10,16 @@ Role = Literal["student", "teacher", "plain"]
 
 
 class Candidate(Struct, frozen=True):
-    """A (provider, model) that may answer a task's calls."""
+    """A (provider, model) that may answer a task's calls; ``variant`` names decoding parameters of its own."""
 
     provider: str
     model: str
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.provider}/{self.model}"
+        plain = f"{self.provider}/{self.model}"
+        return f"{plain}@{self.variant}" if self.variant else plain
 
 
 class Choice(Struct, frozen=True):

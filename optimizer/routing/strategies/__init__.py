@@ -7,8 +7,9 @@ from optimizer.routing.strategies.least_cost import LeastCost
 from optimizer.routing.strategies.least_latency import LeastLatency
 from optimizer.routing.strategies.ordered import Ordered
 from optimizer.routing.strategies.race import Race
+from optimizer.routing.strategies.track import Track
 from optimizer.routing.strategies.weighted import Weighted
 
-StrategySettings = Ordered | Weighted | Cascade | LeastCost | LeastLatency | Bandit | Race
+StrategySettings = Ordered | Weighted | Cascade | LeastCost | LeastLatency | Bandit | Race | Track
 
-__all__ = ["Bandit", "Cascade", "LeastCost", "LeastLatency", "Ordered", "Race", "StrategySettings", "Weighted"]
+__all__ = ["Bandit", "Cascade", "LeastCost", "LeastLatency", "Ordered", "Race", "StrategySettings", "Track", "Weighted"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from optimizer.bandits.arms import Arm, drawn, shares
+from optimizer.bandits.arms import Arm, first_and_rest, shares
 from optimizer.bandits.reward import Reward
 from optimizer.routing.plan import Candidate, Choice
 from optimizer.routing.scene import EMPTY, Scene
@@ -27,7 +27,5 @@ class Bandit(Struct, frozen=True, tag="bandit", tag_field="type", forbid_unknown
         likelier ones first."""
         arms = tuple(scene.arms.get(one.name, _UNPLAYED) for one in candidates)
         probabilities = shares(arms, self.explore)
-        index = drawn(probabilities, draw)
-        rest = sorted((i for i in range(len(candidates)) if i != index), key=lambda i: -probabilities[i])
-        order = (candidates[index], *(candidates[i] for i in rest))
-        return Choice(order=order, propensity=probabilities[index])
+        places = first_and_rest(probabilities, draw)
+        return Choice(order=tuple(candidates[i] for i in places), propensity=probabilities[places[0]])

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from optimizer.bandits.arms import Arm, drawn
+from optimizer.bandits.arms import Arm, first_and_rest
 from optimizer.routing.plan import Candidate, Choice
 from optimizer.routing.scene import EMPTY, Scene
 from optimizer.routing.strategies.bandit import Bandit
@@ -34,10 +34,8 @@ class Race(Bandit, frozen=True, tag="race", tag_field="type", forbid_unknown_fie
         ones first."""
         arms = tuple(scene.arms.get(one.name, _UNPLAYED) for one in candidates)
         probabilities = race_shares(arms, self.alpha, self.explore)
-        index = drawn(probabilities, draw)
-        rest = sorted((i for i in range(len(candidates)) if i != index), key=lambda i: -probabilities[i])
-        order = (candidates[index], *(candidates[i] for i in rest))
-        return Choice(order=order, propensity=probabilities[index])
+        places = first_and_rest(probabilities, draw)
+        return Choice(order=tuple(candidates[i] for i in places), propensity=probabilities[places[0]])
 
 
 @lru_cache(maxsize=1024)
