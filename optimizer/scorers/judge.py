@@ -42,7 +42,7 @@ _PLANTED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-REMOVED = "[a sentence addressed to the judge was removed]"
+REMOVED = "[removed]"
 _LONGEST_PIECE = 2000
 
 
