@@ -160,7 +160,7 @@ def _parts(
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
-    meter, observations = Meter(env, live), Observations(bus=bus)
+    meter, observations = Meter(env, live), Observations(bus=bus, canary=live.watcher.canary_share)
     metrics.follow(live)
     metrics.add(KeyGauges(keys, live))
 

@@ -57,6 +57,8 @@ class Log(Struct, frozen=True, tag="log", forbid_unknown_fields=True):
     outcomes: tuple[Outcome, ...]
     slices: tuple[str, ...] | UnsetType = UNSET
     """The slice of each outcome, for a student with slices."""
+    left_out: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    """How many more there were, of callers who had their share already (``stats.principals``)."""
 
 
 class Certificate(Struct, frozen=True, forbid_unknown_fields=True):

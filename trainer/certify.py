@@ -69,12 +69,16 @@ class Issuer:
 
     def proof(
         self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
-        outcomes: Sequence[Outcome], now: float, slices: Sequence[str] = (),
+        outcomes: Sequence[Outcome], now: float, *, slices: Sequence[str] = (), left_out: int = 0,
     ) -> Certificate:  # fmt: skip
-        """The verdict on a student in shadow or canary by its outcomes there, and their slices where it has any. Not
-        written yet."""
+        """The verdict on a student in shadow or canary by its outcomes there, and their slices where it has any.
+        ``left_out``: pairs that did not count. Not written yet."""
         kind: Kind = "shadow" if student.stage == "shadow" else "canary"
-        log = Log(outcomes=hidden(outcomes, self.salt), slices=tuple(slices) if student.slices else UNSET)
+        log = Log(
+            outcomes=hidden(outcomes, self.salt),
+            slices=tuple(slices) if student.slices else UNSET,
+            left_out=left_out or UNSET,
+        )
         return conclude(_draft(kind, student, lineage, learn, tuple(gates), log, now))
 
     def write(self, certificate: Certificate) -> tuple[str, Path]:

@@ -24,6 +24,7 @@ from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
 from optimizer.slices import REST
+from optimizer.stats.principals import Admission
 from trainer.applicable import gates_for
 from trainer.artifacts.registry import lineage_of
 from trainer.certify import Issuer, Lineage, levels, write_whole
@@ -42,6 +43,8 @@ class Standing(Struct, frozen=True):
     pairs: int
     decision: Decision
     waits_for_approval: bool
+    left_out: int = 0
+    """Pairs of callers who had more than their share of the evidence already."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class _Evidence:
     last_seq: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     slices: list[str] = field(default_factory=list)
+    admission: Admission = field(default_factory=Admission)
     judged: int = -1
     decision: Decision | None = None
 
@@ -129,7 +133,8 @@ class Promoter:
                 self._promote(student, lineage, learn, gates, evidence, asked)
             elif (student.id, student.epoch) not in self._told:
                 self._tell_of_waiting(student)
-        return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits)
+        left_out = evidence.admission.left_out
+        return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits, left_out)
 
     def _gather(self, student: Student) -> _Evidence:
         """Adds the pairs that came since the last look, in the order they were ingested."""
@@ -143,8 +148,9 @@ class Promoter:
             after_seq=known.last_seq,
         )
         if pairs:
-            known.outcomes.extend(outcome_of(pair) for pair in pairs)
-            known.slices.extend(pair.slice or REST for pair in pairs)
+            counted = [pair for pair in pairs if known.admission.admits(pair.principal)]
+            known.outcomes.extend(outcome_of(pair) for pair in counted)
+            known.slices.extend(pair.slice or REST for pair in counted)
             known.last_seq = pairs[-1].seq
         if known.add_labels(labels.read(self._labels, student.id)):
             known.judged = -1
@@ -156,8 +162,9 @@ class Promoter:
     ) -> None:  # fmt: skip
         """Issues the certificate, then moves. A crash between the two leaves a certificate nobody uses."""
         certificate = self._issuer.proof(
-            student, lineage, learn, gates, evidence.outcomes, self._now(), evidence.slices
-        )
+            student, lineage, learn, gates, evidence.outcomes, self._now(), slices=evidence.slices,
+            left_out=evidence.admission.left_out,
+        )  # fmt: skip
         if certificate.verdict != "promote":
             raise AssertionError("a certificate must conclude what the decision it records concluded")
         name, path = self._issuer.write(certificate)

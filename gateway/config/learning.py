@@ -259,9 +259,11 @@ class ShadowRules(Node, frozen=True):
 
 
 class CanaryRules(Node, frozen=True):
-    """``share`` of the eligible calls is served; ``reask_rate`` of the answered ones is asked of the teacher."""
+    """``share`` of the eligible calls is served at first; it grows with the evidence up to ``most``. ``reask_rate`` of
+    the answered ones is asked of the teacher. A ``most`` below ``share`` means that it does not grow."""
 
     share: OpenShare = 0.05
+    most: OpenShare = 0.5
     reask_rate: OpenShare = 0.5
     gates: list[GateSettings] = field(default_factory=lambda: list(USUAL_GATES))
 

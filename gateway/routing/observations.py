@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from gateway.config import CanaryRules
 from gateway.context import Exchange
 from gateway.metering.estimate import Estimator
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.records import Attempt, CallRecord
 from optimizer.bandits import Arm, BanditState, MemoryBanditState, Outcome, reward
+from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
 from optimizer.routing.strategies import Bandit
 
@@ -35,6 +37,10 @@ class Seen(Struct, frozen=True):
 
 
 NOT_SEEN = Seen()
+
+
+def _first_share(student: Student, rules: CanaryRules) -> float:
+    return rules.share
 
 
 class _Window:
@@ -82,7 +88,10 @@ class Observations:
         bandits: BanditState | None = None,
         clock: Callable[[], float] = time.monotonic,
         bus: Bus = ALONE,
+        canary: Callable[[Student, CanaryRules], float] | None = None,
     ) -> None:
+        """``canary``: the share that a student in canary answers by now; None: what the policies begin with."""
+        self.canary = canary if canary is not None else _first_share
         self.bandits: BanditState = bandits if bandits is not None else MemoryBanditState()
         self.clock = clock
         self.estimator = Estimator()

@@ -112,8 +112,9 @@ def _situation(
 ) -> Situation:
     runtime = exchange.runtime
     teacher = _teacher(task)
-    student, canary_share = standing(students), runtime.config.promotion.canary.share
-    rivals = challenged(students)
+    student, rivals = standing(students), challenged(students)
+    tried = rivals[1] if rivals is not None else student
+    canary_share = observations.canary(tried, runtime.config.promotion.canary) if tried is not None else 0.0
     if rivals is None:
         draw = _canary_draw(exchange.session, student.id if student else "", rng)
     else:  # the successor gets the canary's share of all calls, its predecessor the others

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from gateway.config import Task
-from optimizer import drift
+from gateway.config import CanaryRules, Task
+from optimizer import canary, drift
 from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import wilson
 
@@ -22,6 +22,7 @@ class _Watched:
     student: Student
     task: Task
     state: drift.WatchState
+    growth: canary.Growth
     answers: deque[tuple[bool, float]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     since_check: int = 0
     prices: deque[tuple[bool, float, float]] = field(default_factory=lambda: deque(maxlen=_PRICED))
@@ -47,9 +48,10 @@ class Watcher:
         """Starts (or restarts, after a restart of the gateway, from what was recorded) a student's watch."""
         assert task.learn is not None
         state = drift.start(task.learn.target, task.learn.margin, task.watch.average_run_length)
+        growth = canary.begin(task.learn.target, task.learn.margin, task.learn.alpha, student.round)
         for agree in agreements:
-            state = drift.observe(state, agree)
-        self._watched[student.id] = _Watched(student, task, state)
+            state, growth = drift.observe(state, agree), canary.observe(growth, agree)
+        self._watched[student.id] = _Watched(student, task, state, growth)
         self._judge(self._watched[student.id])
 
     def forget(self, serving: set[str]) -> None:
@@ -62,6 +64,7 @@ class Watcher:
         if watched is None or watched.student.epoch != epoch:
             return
         watched.state = drift.observe(watched.state, agree)
+        watched.growth = canary.observe(watched.growth, agree)
         if judge:
             self._judge(watched)
 
@@ -91,6 +94,13 @@ class Watcher:
         reason = drift.overpriced(*_prices(watched), watched.task.watch)
         if reason:
             self._alarm(student, reason, self.numbers(student))
+
+    def canary_share(self, student: Student, rules: CanaryRules) -> float:
+        """The share of its eligible calls that a student in canary answers by now."""
+        watched = self._watched.get(student.id)
+        if watched is None or watched.student.epoch != student.epoch:
+            return rules.share
+        return canary.share(watched.growth, rules.share, rules.most)
 
     def numbers(self, student: str) -> dict[str, float]:
         """What the page shows; {} when the student is not watched."""
