@@ -290,6 +290,7 @@ def _budget_problems(certificate: Certificate) -> list[str]:
         said.round,
         candidates=said.candidates,
         earlier_promotions=said.earlier_promotions,
+        control=said.control,
     )
     problems = [
         f"multiplicity.{name} says {getattr(said, name)}, but round {said.round} has {getattr(found, name)}"

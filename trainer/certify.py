@@ -100,7 +100,10 @@ class Issuer:
 
 def levels(learn: Learn, round: int, earlier_promotions: int) -> tuple[Terms, Multiplicity]:
     """What is demanded of the student of one round, and how the error budgets were divided."""
-    multiplicity = divide(learn.alpha, learn.delta, round, earlier_promotions=earlier_promotions)
+    multiplicity = divide(
+        learn.alpha, learn.delta, round,
+        earlier_promotions=earlier_promotions, control="discovery" if learn.errors == "discovery" else UNSET,
+    )  # fmt: skip
     return terms_of(learn.target, learn.margin, multiplicity), multiplicity
 
 

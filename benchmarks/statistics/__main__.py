@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.statistics import comparisons, drifts, guarantees
+from benchmarks.statistics import comparisons, drifts, guarantees, promotions
 from benchmarks.statistics.guarantees import ALPHA, DELTA, NULL, TARGET
 from benchmarks.statistics.rows import Row, table
 
@@ -55,6 +55,10 @@ def main() -> None:
         ),
         ("Replay: 95 % intervals for a policy that was not in force", comparisons.replays),
         ("Multiplicity: 8 rounds of 3 candidates, looked at after each pair", guarantees.multiplicity),
+        ("Rounds: 20 of them, half of the students bad, errors bounded either way", promotions.discovery),
+        ("Slices: 6 of 800 pairs each, looked at after each pair", promotions.slices),
+        ("Rare events: at most 0.5 % of answers, looked at after each answer", promotions.rare),
+        ("Quality: at least 95 % of the teacher's, margin 2 points, looked at after each pair", promotions.quality),
     ]
     for number, (title, section) in enumerate(sections):
         table(title, section(np.random.default_rng([options.seed, number]), scale))

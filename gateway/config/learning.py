@@ -173,6 +173,9 @@ class Learn(Node, frozen=True):
     margin: OpenShare = 0.02
     alpha: OpenShare = 0.05
     delta: OpenShare = 0.05
+    errors: Literal["family", "discovery"] = "family"
+    """What ``alpha`` bounds over all trainings of the task: the chance of ever promoting a bad student, or, less
+    strictly, the share of bad ones among the promoted."""
     approval: Literal["manual", "automatic"] = "manual"
     min_calls: Annotated[int, Meta(ge=50)] = 1000
     min_new_calls: Annotated[int, Meta(ge=1)] = 500

@@ -5,21 +5,26 @@
   bad student of the task stays below the budget (family-wise error);
 * over rounds, as a false discovery rate: e-LOND, which gives back error budget for promotions that were made.
   Its level is never below ``spend``, so a gate that passes at the spent level passes e-LOND's too; both are
-  on the certificate.
+  on the certificate, and the policies choose which one decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import pi
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+
+Control = Literal["family", "discovery"]
+"""What is kept over a task's rounds: the chance of ever promoting a bad student, or their share of the promoted."""
 
 
 class Multiplicity(Struct, frozen=True):
     """How a round's error levels were derived from the task's budgets; on every certificate.
 
-    ``alpha`` and ``delta`` are the spent levels; ``e_lond`` is the false-discovery level of the same round.
+    ``alpha`` and ``delta`` are the levels in force; ``e_lond`` is the false-discovery level of the same round, which
+    ``alpha`` equals where ``control`` is ``discovery`` (left out: ``family``).
     """
 
     round: int
@@ -30,6 +35,7 @@ class Multiplicity(Struct, frozen=True):
     alpha: float
     delta: float
     e_lond: float
+    control: Control | UnsetType = UNSET
 
 
 def share_of_round(round: int) -> float:
@@ -72,16 +78,25 @@ def e_lond_rejections(e_values: Iterable[float], alpha: float) -> list[bool]:
 
 
 def divide(
-    alpha: float, delta: float, round: int, *, candidates: int = 1, earlier_promotions: int = 0
+    alpha: float,
+    delta: float,
+    round: int,
+    *,
+    candidates: int = 1,
+    earlier_promotions: int = 0,
+    control: Control | UnsetType = UNSET,
 ) -> Multiplicity:
     """The error levels of one candidate of a round, from a task's budgets ``alpha`` and ``delta``."""
+    discovery = e_lond(alpha, round, earlier_promotions)
+    level = discovery if control == "discovery" else spend(alpha, round)
     return Multiplicity(
         round=round,
         candidates=candidates,
         earlier_promotions=earlier_promotions,
         alpha_budget=alpha,
         delta_budget=delta,
-        alpha=within_round(spend(alpha, round), candidates),
+        alpha=within_round(level, candidates),
         delta=within_round(spend(delta, round), candidates),
-        e_lond=within_round(e_lond(alpha, round, earlier_promotions), candidates),
+        e_lond=within_round(discovery, candidates),
+        control=control,
     )

@@ -159,6 +159,16 @@ def test_a_bigger_error_budget_than_the_rounds_is_found() -> None:
     assert any("terms.alpha says 0.05" in problem for problem in recompute(again))
 
 
+def test_the_level_of_false_discovery_is_derived_again() -> None:
+    levels = divide(0.05, 0.05, 2, earlier_promotions=1, control="discovery")
+    good = GOOD["shadow"]
+    found = conclude(msgspec.structs.replace(good, multiplicity=levels, terms=terms_of(0.95, 0.02, levels)))
+    assert recompute(found) == []
+    claimed = msgspec.structs.replace(levels, earlier_promotions=0)
+    forged = conclude(msgspec.structs.replace(found, multiplicity=claimed))
+    assert any("multiplicity.alpha says" in problem for problem in recompute(forged))
+
+
 def test_evidence_below_the_threshold_is_found() -> None:
     again = conclude(msgspec.structs.replace(GOOD["shadow"], threshold=0.6))
     assert any("below the threshold" in problem for problem in recompute(again))

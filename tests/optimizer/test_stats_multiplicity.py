@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +45,13 @@ def test_divide_writes_down_every_level() -> None:
     assert levels.alpha == spend(0.05, 3) / 2
     assert levels.delta == spend(0.1, 3) / 2
     assert levels.e_lond == e_lond(0.05, 3, 1) / 2 > levels.alpha
+
+
+def test_discovery_puts_e_lond_in_force_and_leaves_delta_spent() -> None:
+    levels = divide(0.05, 0.1, 3, earlier_promotions=2, control="discovery")
+    assert levels.alpha == levels.e_lond == e_lond(0.05, 3, 2) > spend(0.05, 3)
+    assert levels.delta == spend(0.1, 3)
+    assert b"control" not in msgspec.json.encode(divide(0.05, 0.1, 3))
 
 
 def test_impossible_rounds_are_refused() -> None:
