@@ -7,14 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from benchmarks.statistics import drifts
+from benchmarks.statistics import drifts, promotions
 from benchmarks.statistics import guarantees as benchmark
-<<<<<<< HEAD
 from benchmarks.statistics.rows import Row, table
-=======
-from benchmarks.statistics import promotions
-from benchmarks.statistics.rows import table
->>>>>>> 524493e (Bound false discoveries where asked to, measure what promotion promises, and write down the gates)
 
 
 @pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals", "multiplicity"])
@@ -26,19 +21,18 @@ def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixtu
     assert len(printed) > 4
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("section", [drifts.apart, drifts.rises])
 def test_drift_is_simulated_too(section: Callable[..., Iterator[Row]]) -> None:
     rows = list(section(np.random.default_rng(1), 100))
     assert len(rows) >= 4
-=======
+
+
 @pytest.mark.parametrize("section", ["discovery", "slices", "rare", "quality"])
 def test_every_section_on_promotion_prints_its_rows(section: str, capsys: pytest.CaptureFixture[str]) -> None:
     table("title", getattr(promotions, section)(np.random.default_rng(1), 50))
     printed = capsys.readouterr().out.splitlines()
     assert all(line.count("|") == 6 for line in printed[2:] if line)
     assert len(printed) > 5
->>>>>>> 524493e (Bound false discoveries where asked to, measure what promotion promises, and write down the gates)
 
 
 def test_its_fast_watch_is_the_real_watch() -> None:
