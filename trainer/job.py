@@ -191,6 +191,9 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
         )
         for row in version.part("train")
     ]
+    parent = None
+    if lesson.learn.incremental:
+        parent = registry.parent_of(lesson.run, lesson.reader.students(), lesson.home.artifacts)
     lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")
     try:
         recipe, trained = train_first(
@@ -205,6 +208,7 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
                 lesson.home.artifacts / f".{where.student}.training",
                 lesson.learn.fine_tune,
                 lesson.learn.search,
+                parent,
                 lambda message, data: lesson.say(0.15, "searching", message, data),
             ),
         )

@@ -165,6 +165,9 @@ class Learn(Node, frozen=True):
     """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
     fine_tune: FineTune | None = None
     """Train the encoder's own layers as well; None: its vectors are features and no more."""
+    incremental: bool = False
+    """Whether a successor begins with the live student's weights where it has the same base (adapters, whole language
+    models, encoders that are trained). A linear student ends at the same optimum wherever it begins."""
     search: Search | None = None
     """None: each recipe's own settings."""
     features: Literal["auto", "tfidf", "embedding", "both"] = "auto"

@@ -160,3 +160,19 @@ def test_vectors_of_a_frozen_encoder_are_features(folder, tmp_path) -> None:
     fresh = tickets(200)[150:]
     said = [ranked[0][0] for ranked in answer(artifact.parameters, (), [one.text for one in fresh])]
     assert sum(given == one.answer for given, one in zip(said, fresh, strict=True)) >= 45
+
+
+def test_a_successor_begins_where_its_predecessor_ended(taught, folder, tmp_path) -> None:
+    def first_loss(parent: Artifact | None, name: str) -> tuple[float, Artifact]:
+        means = Means(
+            workspace=tmp_path / f"{name}.work", fine_tune=FineTune(epochs=1, learning_rate=1e-3), parent=parent
+        )
+        kind, trained = train_first(
+            "auto", tickets(240), seed=1, tick=lambda *_: None, encoder=str(folder), means=means
+        )
+        return trained.numbers["selection_loss"], store(tmp_path / name, kind, trained, "d" * 64, 1)
+
+    anew, fresh = first_loss(None, "s-v2")
+    onwards, successor = first_loss(taught, "s-v3")
+    assert onwards < anew
+    assert (fresh.manifest.parent, successor.manifest.parent) == (None, taught.digest)

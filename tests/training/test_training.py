@@ -243,3 +243,21 @@ def test_the_rule_of_thumb(torch) -> None:
     assert rule_of_thumb(2000, "full") == pytest.approx(5e-5)
     assert rule_of_thumb(2000, "lora") == pytest.approx(5e-4)
     assert rule_of_thumb(64, "lora") <= 1e-2
+
+
+def test_a_successor_begins_with_its_predecessors_adapter(taught, base, tmp_path) -> None:
+    _, _, parent = taught
+
+    def learn(name: str, **changes: object):
+        how = plan(base, adapt="lora", learning_rate=1e-3, epochs=1, **changes)
+        means = Means(how, tmp_path / name, parent=parent)
+        trained = train_first(["sft"], tickets(120), seed=1, tick=lambda *_: None, means=means)[1]
+        return trained, store(tmp_path / f"s-{name}", "sft", trained, "d" * 64, 1)
+
+    onwards, artifact = learn("v2")
+    assert artifact.manifest.parent == parent.digest
+    assert onwards.numbers["first_loss"] == pytest.approx(taught[0].numbers["last_loss"], rel=0.5)
+    assert onwards.numbers["first_loss"] < taught[0].numbers["first_loss"] - 1
+    other, artifact = learn("v3", rank=4)  # another shape: it begins anew
+    assert artifact.manifest.parent is None
+    assert other.numbers["first_loss"] > onwards.numbers["first_loss"]

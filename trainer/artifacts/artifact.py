@@ -79,6 +79,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What a generative student is; it has neither answers nor a layout."""
     calibration: Isotonic | None = None
     """How an extractor's log-probability becomes its confidence."""
+    parent: Digest | None = None
+    """The artifact whose weights this one began with (``learn.incremental``)."""
     crossfit: list[tuple[float, int]] = []
     """(confidence, column) of each training row by a model that never saw its fold: what calibrated it."""
 

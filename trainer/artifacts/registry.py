@@ -88,6 +88,15 @@ def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
     return artifact if same else None
 
 
+def parent_of(run: Run, students: Sequence[Student], artifacts: Path) -> Artifact | None:
+    """The live student of a run's scope, whose weights a successor may begin with; None when it cannot be loaded."""
+    live = [one for one in students if scope_of(one) == scope_of(run) and one.stage == Stage.LIVE]
+    try:
+        return load(artifacts / max(live, key=lambda one: one.version).id) if live else None
+    except ArtifactRefused:
+        return None
+
+
 def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) -> Artifact:
     """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
     model = trained.parameters
@@ -109,6 +118,7 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         calibration=model.calibration if isinstance(model, Extraction) else None,
         generation=model.plan if isinstance(model, Generative) else None,
         crossfit=list(trained.crossfit),
+        parent=trained.parent,
     )
     save(folder, manifest, trained.parameters)
     return load(folder)
@@ -132,6 +142,7 @@ def as_trained(artifact: Artifact) -> Trained:
         parameters=artifact.parameters,
         numbers=dict(manifest.training),
         crossfit=tuple(manifest.crossfit),
+        parent=manifest.parent,
     )
 
 

@@ -144,7 +144,7 @@ def _tuned(
     ]
     sides = sides_of(rows, seed)
     material = Material(encoder, rows, sides, None, [labels], [len(answers)], *words)
-    made = fine_tuned(material, means, seed, tick)
+    parent, made = fine_tuned(material, means, seed, tick)
     coefficients, bias = made.heads[0]
     model = Parameters(*words, coefficients, bias, 1.0, encoder.tuned(made.layers))
     tick(0.92, "calibrating")
@@ -161,6 +161,7 @@ def _tuned(
         parameters=model,
         numbers={"rows": float(sides.learn.sum()), "answers": float(len(answers)), **made.numbers},
         crossfit=crossfit,
+        parent=parent,
     )
 
 

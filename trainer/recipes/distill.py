@@ -38,10 +38,10 @@ class _Distill:
                 "no captured answer carries the teacher's top_logprobs: set capture.logprobs, or name a local teacher"
             )
         if together.wanted(plan):
-            return together.teach("distill", examples, plan, self._means.workspace, seed, tick)
+            return together.teach("distill", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")
-        mine = lesson.begin(examples, plan, self._means.workspace, seed, tick)
+        mine = lesson.begin(examples, plan, self._means, seed, tick)
         progress, heard = lesson.distil(mine, lambda done, step: tick(0.05 + 0.8 * done, step))
         return lesson.finish(mine, {**lesson.numbers_of(progress), "teacher_heard": round(heard, 6)}, tick)

@@ -38,11 +38,11 @@ class _Dpo:
                 "no student in shadow has answered differently from the teacher yet: nothing to prefer"
             )
         if together.wanted(plan):
-            return together.teach("dpo", examples, plan, self._means.workspace, seed, tick)
+            return together.teach("dpo", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")
-        mine = lesson.begin(examples, plan, self._means.workspace, seed, tick)
+        mine = lesson.begin(examples, plan, self._means, seed, tick)
         first = lesson.imitate(mine, lambda done, step: tick(0.05 + 0.4 * done, step))
         second, pairs = lesson.prefer(
             mine, lambda done, step: tick(0.45 + 0.4 * done, f"preferences, {step}")

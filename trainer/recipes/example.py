@@ -63,6 +63,8 @@ class Trained:
     crossfit: tuple[tuple[float, int], ...] = ()
     """(confidence, column) of every example, in order, by a model that never saw its fold; an extractor says SAME
     or DIFFERS in place of a column. TAUGHT: by no such model, the row does not calibrate."""
+    parent: str | None = None
+    """Digest of the artifact whose weights it began with."""
 
 
 class Recipe(Protocol):

@@ -104,9 +104,9 @@ class _Extractor:
             self._settings.means.search is not None,
         )  # fmt: skip
         if encoder is not None and self._settings.means.fine_tune is not None:
-            model, marks, numbers = _tuned(lesson, encoder, self._settings.means)
+            model, marks, numbers, parent = _tuned(lesson, encoder, self._settings.means)
         else:
-            model, marks, numbers = _fitted(lesson, self._settings.strength)
+            model, marks, numbers, parent = _fitted(lesson, self._settings.strength)
         usable = sum(one.tags is not None for one in lesson.sentences)
         return Trained(
             answers=(),
@@ -119,10 +119,11 @@ class _Extractor:
                 **numbers,
             },
             crossfit=tuple(marks),
+            parent=parent,
         )
 
 
-_Made = tuple[Extraction, list[tuple[float, int]], dict[str, float]]
+_Made = tuple[Extraction, list[tuple[float, int]], dict[str, float], str | None]
 
 
 def _fitted(lesson: _Lesson, strength: float) -> _Made:
@@ -148,10 +149,10 @@ def _fitted(lesson: _Lesson, strength: float) -> _Made:
         loss += tagger.loss(np.array([fold_of_text(lesson.seed, row.text) for row in rows]))
     numbers = {LOSS: round(loss, 6)} if lesson.searching else {}
     if lesson.fold is None:
-        return model, [], numbers
+        return model, [], numbers, None
     raw = tagger.crossfit(heads, lesson.fold, lambda done: tick(0.5 + 0.5 * done, "cross-fitting"))
     whole = [one.whole for one in seen] if seen else [True] * len(raw)
-    return *calibrated(model, raw, whole), numbers
+    return *calibrated(model, raw, whole), numbers, None
 
 
 def _tuned(lesson: _Lesson, encoder: Encoder, means: Means) -> _Made:
@@ -170,7 +171,7 @@ def _tuned(lesson: _Lesson, encoder: Encoder, means: Means) -> _Made:
         [labels_of(lesson.layout, one, rows) for one in fields], [len(one.labels) for one in fields],
         lesson.vocabulary, lesson.idf,
     )  # fmt: skip
-    made = fine_tuned(material, means, lesson.seed, lesson.tick)
+    parent, made = fine_tuned(material, means, lesson.seed, lesson.tick)
     closed = tuple(Closed(coefficients, bias, 1.0) for coefficients, bias in made.heads)
     model = Extraction(
         lesson.layout, lesson.vocabulary, lesson.idf, closed, terms, made.terms, made.bias,
@@ -183,7 +184,7 @@ def _tuned(lesson: _Lesson, encoder: Encoder, means: Means) -> _Made:
     if lesson.fold is not None:
         judged = iter(_judged(model, [rows[number] for number in np.flatnonzero(sides.judge)]))
         marks = [next(judged) if judges else (0.0, TAUGHT) for judges in sides.judge]
-    return model, marks, made.numbers
+    return model, marks, made.numbers, parent
 
 
 def _asked(model: Extraction, rows: Sequence[Example]) -> list[tuple[tuple[float, int], bool]]:

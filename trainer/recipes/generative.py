@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config import FineTune, Generative, Search
+from trainer.artifacts.artifact import Artifact
 from trainer.recipes.example import CannotLearn, Example, Note
 from trainer.recipes.space import Dimension, Value
 from trainer.training import bases
@@ -26,12 +27,14 @@ def _nobody(_: str, __: dict[str, Any]) -> None:
 class Means(Struct, frozen=True):
     """``plan``: the task's word on it, None when it names no base. ``workspace``: a folder for checkpoints and for the
     student's files; what lies there from an earlier attempt is gone on with. ``fine_tune``: how an encoder is trained,
-    None when it is not. ``search``: what its settings may cost to find; ``note`` hears of each trial."""
+    None when it is not. ``search``: what its settings may cost to find; ``note`` hears of each trial.
+    ``parent``: the student to begin with, where it has the same base."""
 
     plan: Generative | None = None
     workspace: Path = Path()
     fine_tune: FineTune | None = None
     search: Search | None = None
+    parent: Artifact | None = None
     note: Note = _nobody
 
     def space(self) -> list[Dimension]:

@@ -34,10 +34,10 @@ class _Sft:
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         plan = self._means.ready(examples)
         if together.wanted(plan):
-            return together.teach("sft", examples, plan, self._means.workspace, seed, tick)
+            return together.teach("sft", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 
         tick(0.02, f"loading {plan.base}")
-        mine = lesson.begin(examples, plan, self._means.workspace, seed, tick)
+        mine = lesson.begin(examples, plan, self._means, seed, tick)
         progress = lesson.imitate(mine, lambda done, step: tick(0.05 + 0.8 * done, step))
         return lesson.finish(mine, lesson.numbers_of(progress), tick)

@@ -24,6 +24,7 @@ from trainer.features.vectors import alignment
 from trainer.recipes.example import CannotLearn, Example, Tick, sources_of
 from trainer.recipes.generative import Means
 from trainer.recipes.space import Dimension, Value
+from trainer.training.generative import Generative
 from trainer.training.sights import Sight, Sizes, Tuned
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -98,14 +99,16 @@ class Material:
     idf: Floats
 
 
-def fine_tuned(material: Material, means: Means, seed: int, tick: Tick) -> Tuned:
-    """Trains on the rows that teach. Raises CannotLearn when torch is missing or too few rows are left, OSError."""
+def fine_tuned(material: Material, means: Means, seed: int, tick: Tick) -> tuple[str | None, Tuned]:
+    """Trains on the rows that teach. → the digest of the student it began with, if any, and what was learnt. Raises
+    CannotLearn when torch is missing or too few rows are left, OSError."""
     sides, tokens = material.sides, material.tokens
     if importlib.util.find_spec("torch") is None:
         raise CannotLearn("fine_tune needs torch: pip install 'understudy[train]'")
     if not (sides.learn.any() and sides.held.any()):
         raise CannotLearn("too few different calls to train an encoder and to stop it in time")
     sights = _sights(material)
+    start, parent = _start(material.encoder, means)
     from trainer.training.tuning import tune
 
     def some(these: Marks) -> list[Sight]:
@@ -115,10 +118,19 @@ def fine_tuned(material: Material, means: Means, seed: int, tick: Tick) -> Tuned
         terms=tokens.wide if tokens else 0, tags=tokens.kinds if tokens else 0,
         features=material.vocabulary.size, labels=tuple(material.counts),
     )  # fmt: skip
-    return tune(
-        material.encoder, some(sides.learn), some(sides.held), sizes, means.fine_tune or FineTune(),
+    return parent, tune(
+        start, some(sides.learn), some(sides.held), sizes, means.fine_tune or FineTune(),
         seed=seed, workspace=means.workspace, tick=lambda done, step: tick(0.1 + 0.8 * done, step),
     )  # fmt: skip
+
+
+def _start(encoder: Encoder, means: Means) -> tuple[Encoder, str | None]:
+    """The layers to begin with: those of the parent, if it tuned the same encoder."""
+    model = means.parent.parameters if means.parent is not None else None
+    before = None if model is None or isinstance(model, Generative) else model.encoder
+    if means.parent is None or before is None or not before.changed or before.digest != encoder.digest:
+        return encoder, None
+    return before, means.parent.digest
 
 
 def _sights(material: Material) -> list[Sight]:

@@ -18,12 +18,14 @@ import msgspec
 
 from gateway.config import Generative as Plan
 from optimizer.scorers import agrees
+from trainer.artifacts.artifact import Artifact
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
+from trainer.recipes.generative import Means
 from trainer.training import bases, memory, shared
 from trainer.training.alphabet import Alphabet
 from trainer.training.generative import Generation, Generative, fit_isotonic, raw_score, rule_of_thumb
 from trainer.training.loop import Pace, Progress, fit
-from trainer.training.models import CannotLoad, Speaker, adapted, load, write
+from trainer.training.models import CannotLoad, Speaker, adapted, carry_on, load, write
 from trainer.training.objectives import Distiller, answers_objective
 from trainer.training.preferences import PreferencePair, preferences_objective
 from trainer.training.rows import TokenRow
@@ -51,10 +53,12 @@ class Lesson:
     held_rows: list[TokenRow]
     left_out: int
     longest_answer: int
+    parent: str | None = None
 
 
-def begin(examples: Sequence[Example], plan: Plan, workspace: Path, seed: int, tick: Tick) -> Lesson:
-    """The base, loaded and adapted, and the examples as tokens. Raises CannotLearn."""
+def begin(examples: Sequence[Example], plan: Plan, means: Means, seed: int, tick: Tick) -> Lesson:
+    """The base, loaded and adapted, with a parent's weights where it fits, and the examples as tokens. Raises
+    CannotLearn."""
     known = [example for example in examples if example.weight > 0]
     if len(known) < LEAST_ROWS:
         raise CannotLearn(f"only {len(known)} usable examples; a language model needs {LEAST_ROWS}")
@@ -67,6 +71,7 @@ def begin(examples: Sequence[Example], plan: Plan, workspace: Path, seed: int, t
         )
     except (bases.BaseRefused, CannotLoad, memory.NeverFits) as problem:
         raise CannotLearn(str(problem)) from None
+    parent = _carried_on(speaker, plan, means.parent)
     rows = {number: _row(speaker, example) for number, example in enumerate(known)}
     fits = [number for number, row in rows.items() if len(row) <= plan.max_length]
     if len(fits) < LEAST_ROWS:
@@ -77,11 +82,25 @@ def begin(examples: Sequence[Example], plan: Plan, workspace: Path, seed: int, t
     learning = [number for number in fits if known[number].text not in held]
     aside = [number for number in fits if known[number].text in held]
     return Lesson(
-        speaker=speaker, plan=plan, workspace=workspace, seed=seed, identity=_identity(known, plan, base.digest, seed),
+        speaker=speaker, plan=plan, workspace=means.workspace, seed=seed,
+        identity=_identity(known, plan, f"{base.digest}{parent or ''}", seed),
         learning=[known[number] for number in learning], held=[known[number] for number in aside],
         rows=[rows[number] for number in learning], held_rows=[rows[number] for number in aside],
         left_out=len(known) - len(fits), longest_answer=max(len(rows[number].answer) for number in fits) + 4,
+        parent=parent,
     )  # fmt: skip
+
+
+def _carried_on(speaker: Speaker, plan: Plan, parent: Artifact | None) -> str | None:
+    """Puts the parent's weights in, when it was adapted in the same way from the same base; → its digest."""
+    found = parent.parameters if parent is not None else None
+    if parent is None or not isinstance(found, Generative):
+        return None
+    same = (speaker.base.digest, plan.adapt, plan.rank)
+    if (found.plan.base_digest, found.plan.adapt, found.plan.rank) != same:
+        return None
+    carry_on(speaker, found.folder, plan.adapt)
+    return parent.digest
 
 
 def _row(speaker: Speaker, example: Example) -> TokenRow:
@@ -236,6 +255,7 @@ def finish(lesson: Lesson, numbers: dict[str, float], tick: Tick) -> Trained:
             "held_agreement": round(sum(hits) / len(hits), 6) if hits else 0.0,
             **numbers,
         },
+        parent=lesson.parent,
     )
 
 

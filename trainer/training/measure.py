@@ -23,6 +23,7 @@ from gateway.config import Distillation, Generative
 from optimizer.scorers import agrees
 from optimizer.stats.intervals import clopper_pearson
 from trainer.recipes.example import Example
+from trainer.recipes.generative import Means
 from trainer.training import blank, lesson
 from trainer.training.models import write
 from trainer.training.speak import speak
@@ -62,7 +63,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             teacher=str(teacher), divergence=options.objective, on_policy=options.on_policy
         )
         plan = msgspec.structs.replace(plan, distillation=settings)
-    mine = lesson.begin(examples, plan, folder / "student", options.seed, lambda *_: None)
+    mine = lesson.begin(examples, plan, Means(workspace=folder / "student"), options.seed, lambda *_: None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
@@ -104,7 +105,7 @@ def _teacher(plan: Generative, examples: list[Example], folder: Path, options: a
         patience=2 * plan.epochs,
         learning_rate=options.teacher_rate,
     )
-    teacher = lesson.begin(examples, whole, folder / "teaching", options.seed + 1, lambda *_: None)
+    teacher = lesson.begin(examples, whole, Means(workspace=folder / "teaching"), options.seed + 1, lambda *_: None)
     lesson.imitate(teacher, lambda *_: None)
     write(teacher.speaker, folder / "teacher", "full")
     return folder / "teacher"

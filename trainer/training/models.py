@@ -180,6 +180,20 @@ def grown(folder: Path, base: Base, adapt: Adapt, precision: Precision = "fp32")
     return speaker
 
 
+def carry_on(speaker: Speaker, folder: Path, adapt: Adapt) -> None:
+    """Puts the weights of a student's files into a freshly adapted model of the same shape. Raises CannotLoad."""
+    from safetensors.torch import load_file
+
+    if adapt == "full":
+        missing = speaker.lm.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    else:
+        from peft import set_peft_model_state_dict
+
+        missing = set_peft_model_state_dict(speaker.model, load_file(folder / ADAPTER_FILES[1]))
+    if missing.unexpected_keys:
+        raise CannotLoad("the predecessor's weights are not those of this base")
+
+
 def learnt(speaker: Learns) -> dict[str, Tensor]:
     """Copies of the weights that learn."""
     return {name: one.detach().to("cpu", copy=True) for name, one in speaker.trainable()}

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gateway.config import Generative as Plan
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
+from trainer.recipes.generative import Means
 from trainer.training.generative import Generation, Generative
 
 _ORDER, _RESULT = "order.json", "result.json"
@@ -34,12 +35,15 @@ class Order(Struct, frozen=True):
     plan: Plan
     seed: int
     examples: list[Example]
+    parent: str = ""
+    """The folder of the student to begin with."""
 
 
 class Result(Struct, frozen=True):
     max_answer_tokens: int
     plan: Generation
     numbers: dict[str, float]
+    parent: str | None = None
 
 
 class Heard(Struct, frozen=True):
@@ -55,11 +59,13 @@ def wanted(plan: Plan) -> bool:
     return plan.processes > 1 and _SEEN not in os.environ
 
 
-def teach(recipe: str, examples: Sequence[Example], plan: Plan, workspace: Path, seed: int, tick: Tick) -> Trained:
+def teach(recipe: str, examples: Sequence[Example], plan: Plan, means: Means, seed: int, tick: Tick) -> Trained:
     """What the recipe would return. Raises CannotLearn, OSError."""
+    workspace, parent = means.workspace, means.parent
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     (workspace / _RESULT).unlink(missing_ok=True)
-    order = Order(recipe, plan, seed, list(examples))
+    lies = str(parent.parameters.folder) if parent and isinstance(parent.parameters, Generative) else ""
+    order = Order(recipe, plan, seed, list(examples), lies)
     (workspace / _ORDER).write_bytes(msgspec.json.encode(order))
     arguments = ["--standalone", "--nproc-per-node", str(plan.processes), "-m", __name__, str(workspace)]
     environment = os.environ | {_SEEN: str(os.getpid()), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
@@ -76,7 +82,8 @@ def teach(recipe: str, examples: Sequence[Example], plan: Plan, workspace: Path,
     if code != 0:
         raise CannotLearn(f"one of {plan.processes} training processes broke (exit code {code}); the log says why")
     result = msgspec.json.decode((workspace / _RESULT).read_bytes(), type=Result)
-    return Trained((), result.max_answer_tokens, Generative(workspace / "student", result.plan), result.numbers)
+    model = Generative(workspace / "student", result.plan)
+    return Trained((), result.max_answer_tokens, model, result.numbers, parent=result.parent)
 
 
 def _heard(process: subprocess.Popen[bytes], tick: Tick) -> str:
@@ -111,15 +118,17 @@ def main() -> None:
         say(Heard(refused=str(problem)))
         return
     assert isinstance(trained.parameters, Generative)
-    result = Result(trained.max_answer_tokens, trained.parameters.plan, trained.numbers)
+    result = Result(trained.max_answer_tokens, trained.parameters.plan, trained.numbers, trained.parent)
     (workspace / _RESULT).write_bytes(msgspec.json.encode(result))
 
 
 def _recipe(order: Order, workspace: Path) -> Any:
+    from trainer.artifacts.artifact import load
     from trainer.recipes import LADDER, Means
 
     kind = next(one for one in LADDER if one.__struct_config__.tag == order.recipe)
-    return kind(means=Means(order.plan, workspace)).build()
+    parent = load(Path(order.parent)) if order.parent else None
+    return kind(means=Means(order.plan, workspace, parent=parent)).build()
 
 
 def _say(heard: Heard) -> None:

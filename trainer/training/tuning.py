@@ -102,6 +102,8 @@ def _identity(
 ) -> str:
     """What a checkpoint must have been made from to be gone on with."""
     whole = hashlib.sha256(msgspec.json.encode((encoder.digest, seed, plan)))
+    for name in sorted(encoder.changed):
+        whole.update(np.ascontiguousarray(encoder.changed[name]).tobytes())
     for row in (*rows, *held):
         parts = (list(row.ids), [list(one) for one in row.terms], row.tags, list(row.labels), row.weight)
         whole.update(msgspec.json.encode(parts))
