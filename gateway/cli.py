@@ -294,8 +294,8 @@ def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )  # fmt: skip
     train.add_argument(
         "data", type=Path, metavar="DATA",
-        help="a file or folder of *.jsonl or *.jsonl.gz with 'text' and 'attack' (0 or 1), and perhaps 'group',"
-        " 'family', 'source' and 'unsafe'",
+        help="a file or folder of *.jsonl or *.jsonl.gz with 'text' and 'attack' or 'toxic' (0 or 1), and perhaps"
+        " 'group', 'family', 'source' and 'unsafe'",
     )  # fmt: skip
     where = train.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="DIR", help="where the fitted model is written")

@@ -12,7 +12,10 @@ from gateway.commands.common import fail, say
 from gateway.guardrails.fitted import save
 from gateway.guardrails.fitting import INDIRECT, Example, fit, halves, read
 from gateway.guardrails.injection import score
+from gateway.guardrails.toxicity import listed
 from optimizer.stats.intervals import wilson
+
+_TOXIC = 0.5  # see Toxicity.threshold
 
 
 def train(options: Namespace) -> int:
@@ -32,7 +35,8 @@ def train(options: Namespace) -> int:
     except OSError as problem:
         return fail(f"{problem.filename or options.data}: {problem.strerror or 'cannot be read'}.")
     say(f"Fitted on {fitted.manifest.attacks} attacks and {fitted.manifest.benign} benign texts.")
-    say(f"Use it in safety.yaml: {{type: injection, action: flag, model: {options.out}}}")
+    kind = "toxicity" if all(one.attack is None for one in examples) else "injection"
+    say(f"Use it in safety.yaml: {{type: {kind}, action: flag, model: {options.out}}}")
     return 0
 
 
@@ -55,14 +59,19 @@ def _measure(examples: list[Example], options: Namespace) -> int:
     taught, held = halves(examples, options.seed)
     fitted = fit(taught, options.false_positives, options.elsewhere)
 
+    toxic = all(one.attack is None for one in examples)
+
     def by_rules(text: str) -> bool:
-        return score(text) >= 1.0
+        return listed(text) >= _TOXIC if toxic else score(text) >= 1.0
 
     def by_both(text: str) -> bool:
-        return by_rules(text) or fitted.attacks(text)
+        return fitted.attacks(text) or (not toxic and by_rules(text))
 
     say(f"Fitted on {len(taught)} texts, tested on {len(held)} of other groups (seed {options.seed}).")
-    for name, judge in (("rules alone", by_rules), ("rules and classifier", by_both)):
+    for name, judge in (
+        ("rules alone", by_rules),
+        ("classifier" if toxic else "rules and classifier", by_both),
+    ):
         say(f"{name}:")
         for line in _lines(held, judge):
             say(f"  {line}")
@@ -72,7 +81,7 @@ def _measure(examples: list[Example], options: Namespace) -> int:
 def _lines(held: Iterable[Example], judge: Callable[[str], bool]) -> list[str]:
     stopped: dict[tuple[int, str, str], list[bool]] = defaultdict(list)
     for one in held:
-        kind = 2 - one.attack if not one.unsafe or one.attack else 3
+        kind = 2 - one.label if not one.unsafe or one.label else 3
         found = judge(one.text)
         stopped[kind, one.family, one.source].append(found)
         stopped[kind, one.family, "all"].append(found)

@@ -3,22 +3,33 @@
 from gateway.guardrails.blocklist import Blocklist
 from gateway.guardrails.classifier import Classifier
 from gateway.guardrails.detoxify import Detoxify
+from gateway.guardrails.groundedness import Groundedness
 from gateway.guardrails.guardrail import Category, Guardrail, Place, Rating, Scene, Trial
 from gateway.guardrails.injection import Injection
+from gateway.guardrails.json_schema import JsonSchema
 from gateway.guardrails.judge_model import JudgeModel
+from gateway.guardrails.language import Language
 from gateway.guardrails.length import Length
 from gateway.guardrails.moderation import Moderation
 from gateway.guardrails.pii import Pii
+from gateway.guardrails.prompt_leak import PromptLeak
+from gateway.guardrails.refusal import Refusal
+from gateway.guardrails.regex import Regex
 from gateway.guardrails.secrets import Secrets
+from gateway.guardrails.spotlight import Spotlight
+from gateway.guardrails.topics import Topics
+from gateway.guardrails.toxicity import Toxicity
 from gateway.guardrails.urls import Urls
 from gateway.guardrails.webhook import Webhook
 
 GuardrailSettings = (
     Pii | Blocklist | Injection | Length | Secrets | Urls | Classifier | Detoxify | Moderation
     | JudgeModel | Webhook
-)
+    | Groundedness | JsonSchema | Language | PromptLeak | Refusal | Regex | Spotlight | Topics | Toxicity
+)  # fmt: skip
 
 __all__ = [
-    "Blocklist", "Category", "Classifier", "Detoxify", "Guardrail", "GuardrailSettings", "Injection", "JudgeModel",
-    "Length", "Moderation", "Pii", "Place", "Rating", "Scene", "Secrets", "Trial", "Urls", "Webhook",
+    "Blocklist", "Category", "Classifier", "Detoxify", "Groundedness", "Guardrail", "GuardrailSettings", "Injection",
+    "JsonSchema", "JudgeModel", "Language", "Length", "Moderation", "Pii", "Place", "PromptLeak", "Rating", "Refusal",
+    "Regex", "Scene", "Secrets", "Spotlight", "Topics", "Toxicity", "Trial", "Urls", "Webhook",
 ]  # fmt: skip

@@ -27,7 +27,7 @@ class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
     def check(self, text: str, direction: Direction, *, final: bool = True) -> Verdict:
         """Judges ``text`` in both directions. Unless ``final``, a phrase at its very end may still
         turn out to be part of a longer word: wait."""
-        pattern = _pattern(tuple(self.phrases))
+        pattern = phrase_pattern(tuple(self.phrases))
         if pattern is None:
             return ALLOW
         folded = fold(text)
@@ -68,7 +68,7 @@ def fold(text: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
+def phrase_pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
     words = [[re.escape(word) for word in fold(phrase).split()] for phrase in phrases]
     parts = [r"\s+".join(one) for one in words if one]
     return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)") if parts else None

@@ -45,15 +45,26 @@ _ATTACK = 1.0  # the rules' own sum, see Injection.threshold
 
 
 class Example(Struct, frozen=True):
-    """One labelled text. Texts of a ``group`` are never on two sides of a split; without one, equal texts are a group.
+    """One labelled text: ``attack``, or ``toxic`` where it is toxic language that is learnt.
+
+    Texts of a ``group`` are never on two sides of a split; without one, equal texts are a group.
     ``unsafe``: asks for harm without attacking (taught as no attack, and not counted among the benign)."""
 
     text: str
-    attack: Literal[0, 1]
+    attack: Literal[0, 1] | None = None
     group: str = ""
     family: str = ""
     source: str = ""
     unsafe: int | None = None
+    toxic: Literal[0, 1] | None = None
+
+    def __post_init__(self) -> None:
+        if self.attack is None and self.toxic is None:
+            raise ValueError("has neither 'attack' nor 'toxic'")
+
+    @property
+    def label(self) -> int:
+        return int((self.toxic if self.attack is None else self.attack) == 1)
 
     @property
     def kin(self) -> str:
@@ -84,15 +95,18 @@ def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 
     """Heads and thresholds. ``false_positives``: the share of benign look-alikes (of all benign texts, where none are
     marked) that rules and heads together may stop, out of fold; ``elsewhere``: that of the other benign texts.
     Raises ValueError when there are too few examples."""
-    attack = np.array([one.attack == 1 for one in examples], dtype=bool)
-    benign = np.array([one.attack == 0 and not one.unsafe for one in examples], dtype=bool)
+    attack = np.array([one.label == 1 for one in examples], dtype=bool)
+    benign = np.array([one.label == 0 and not one.unsafe for one in examples], dtype=bool)
     if attack.sum() < _FEWEST or benign.sum() < _FEWEST:
-        raise ValueError(f"at least {_FEWEST} attacks and {_FEWEST} benign texts are needed to fit anything.")
+        raise ValueError(
+            f"at least {_FEWEST} attacks (or toxic texts) and {_FEWEST} benign texts are needed to fit anything."
+        )
     matrix = _matrix([one.text for one in examples])
     folds = [
         np.array([_hash(f"fold{turn}:{one.kin}")[1] % _FOLDS for one in examples]) for turn in range(_TURNS)
     ]
-    ruled = np.array([score(one.text) >= _ATTACK for one in examples], dtype=bool)
+    # The list of toxic words is not asked beside a model, as the rules for attacks are.
+    ruled = np.array([one.attack is not None and score(one.text) >= _ATTACK for one in examples], dtype=bool)
     alike = benign & np.array([one.family == LOOKALIKE for one in examples], dtype=bool)
     bounded = alike if alike.sum() >= _FEWEST else benign
     facts, weights = [], {}
