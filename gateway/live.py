@@ -110,7 +110,13 @@ class Live:
         self._recorder.append(AuditRecord(actor, action, subject, reason, self._clock()))
 
     def watch_numbers(self, student: str) -> dict[str, float]:
-        return self.watcher.numbers(student)
+        """Those of a student in canary with the share of the calls that it answers by now."""
+        numbers = self.watcher.numbers(student)
+        standing = self._runtime.students_by_id.get(student)
+        if numbers and standing is not None and standing.stage is Stage.CANARY:
+            rules = self._runtime.config.promotion.canary
+            numbers["canary_share"] = self.watcher.canary_share(standing, rules)
+        return numbers
 
     def config_status(self) -> dict[str, str]:
         return self._policies.status()

@@ -117,6 +117,8 @@ function studentView(task, student, worth) {
     h("dl", { class: "facts" },
       fact("Watch", watchText(student.watch)),
       fact("Drift", driftLine(worth.watched, student)),
+      student.watch.canary_share && fact("Canary", `answers ${percent(student.watch.canary_share)} of the calls it may, by its evidence so far`),
+      student.deferred.length > 0 && fact("Left to the teacher", `${student.deferred.join(", ")} (of the slices ${student.slices.join(", ")})`),
       fact("Gates at its last move", gateList(evidence.gates)),
       fact("Answers at", `confidence ≥ ${number(student.threshold)}`),
       student.certificate && fact("Certificate", h("code", { title: student.certificate.digest }, student.certificate.path)),

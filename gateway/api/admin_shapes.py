@@ -90,6 +90,9 @@ class StudentView(Struct, frozen=True):
     wish: str
     """The open wish about this student (promote, resume, retrain); "" when there is none."""
     waiting_approval: bool
+    slices: list[str] = []
+    """The parts of its traffic that are proven by themselves; of these ``deferred`` stay with the teacher."""
+    deferred: list[str] = []
     erased_rows: int = 0
     """Rows it learnt from that were erased since because somebody asked for it."""
 

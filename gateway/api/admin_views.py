@@ -27,6 +27,7 @@ from gateway.storage.protocols import Reader
 from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Run, TaskVersion, Wish
 from optimizer.roi import summarise
 from optimizer.rollout import Stage, Student
+from optimizer.slices import parts
 
 _WIDTHS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400, 604800)
 _MOST_BARS = 96
@@ -177,7 +178,7 @@ def _retired(one: Student) -> Student:
         id=one.id, project=one.project, task=one.task, fingerprint=one.fingerprint, version=one.version,
         recipe=one.recipe, round=one.round, threshold=one.threshold, stage=Stage.RETIRED, paused=False,
         epoch=one.epoch, certificate=one.certificate, artifact=one.artifact,
-        max_answer_tokens=one.max_answer_tokens,
+        max_answer_tokens=one.max_answer_tokens, slices=one.slices, deferred=one.deferred,
     )  # fmt: skip
 
 
@@ -258,6 +259,8 @@ def _student(
         created_at=detail.get("created_at"),
         wish=wish.action if wish else "",
         waiting_approval=waits(task, one, found, wish),
+        slices=list(parts(one.slices)),
+        deferred=list(one.deferred),
         erased_rows=erased.get(detail.get("dataset", ""), 0),
     )
 

@@ -97,6 +97,8 @@ def _describe(one: Certificate) -> None:
     say(f"  evidence   {_evidence(one)}")
     if one.threshold is not None:
         say(f"  threshold  the student answers at a confidence of {one.threshold:.4f} and above")
+    if one.deferred:
+        say(f"  deferred   these slices stay with the teacher: {', '.join(one.deferred)}")
     for result in one.results:
         say(f"  gate       {result.gate}: {result.verdict.upper()} - {result.reason}")
         numbers = ", ".join(f"{name} {value:.6g}" for name, value in result.numbers.items())
@@ -108,7 +110,8 @@ def _evidence(one: Certificate) -> str:
     if isinstance(one.evidence, Log):
         answered = [outcome for outcome in one.evidence.outcomes if outcome.answered]
         agreed = sum(outcome.agree for outcome in answered)
-        return f"{len(one.evidence.outcomes):,} calls in order, {len(answered):,} answered, {agreed:,} agreed"
+        more = f"; {one.evidence.left_out:,} of callers who had their share" if one.evidence.left_out else ""
+        return f"{len(one.evidence.outcomes):,} calls in order, {len(answered):,} answered, {agreed:,} agreed{more}"
     return f"{len(one.evidence.calibration):,} calibration and {len(one.evidence.holdout):,} holdout calls"
 
 

@@ -107,9 +107,12 @@ class Ground:
             reader.close()
             writer.close()
 
-    def certificate(self) -> Certificate:
+    def path(self) -> Path:
         (path,) = self.gateway.home.certificates.glob("*.json")
-        return read_envelope(path.read_bytes()).certificate
+        return path
+
+    def certificate(self) -> Certificate:
+        return read_envelope(self.path().read_bytes()).certificate
 
     async def serving(self) -> None:
         """Waits until the gateway knows of the promotion, and gives the student a call."""

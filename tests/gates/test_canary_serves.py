@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
+from gateway_server import ADMIN
 from proving_ground import ground, saying
 from scripted import Provider
 
@@ -27,6 +29,11 @@ async def test_the_share_of_a_canary_grows_with_its_evidence(
         assert abs(shares[0] - 0.2) < 1e-9
         assert shares[-1] > 0.5
         assert all(0.2 - 1e-9 <= one <= 0.8 + 1e-9 for one in shares)
+        async with httpx.AsyncClient(base_url=place.gateway.url) as admin:
+            await admin.post("/admin/login", json={"key": ADMIN})
+            tasks = (await admin.get("/admin/api/tasks")).json()["tasks"]
+        student = next(one for one in tasks if one["name"] == "sorting")["students"][0]
+        assert student["watch"]["canary_share"] > 0.5 and student["deferred"] == student["slices"] == []
         served = [one.arm == "canary" for one in calls]
         assert sum(served[-100:]) > sum(served[:40])
         before = sum(one.arm == "canary" for one in calls)

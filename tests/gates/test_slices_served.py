@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 from proving_ground import ground, saying
@@ -45,6 +47,13 @@ async def test_the_certificate_names_the_slices_that_the_gateway_leaves_to_the_t
         certificate = place.certificate()
         assert certificate.deferred == ("vip", "refunds")
         assert recompute(certificate) == []
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "gateway.cli", "--home", str(place.gateway.home.root), "verify", str(place.path())],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert shown.returncode == 0, shown.stdout
+        assert "these slices stay with the teacher: vip, refunds" in shown.stdout
         await place.serving()
         before = len(teacher.seen)
         assert await place.ask("my invoice") == "students/stu"
