@@ -32,11 +32,13 @@ from gateway.api.health import health_routes
 from gateway.api.http import Authenticator
 from gateway.api.imports import import_route
 from gateway.api.incidents import incidents
+from gateway.api.ingress import new_id
 from gateway.api.models import model_routes
 from gateway.api.savings import savings
 from gateway.api.stored import stored_routes
 from gateway.api.watched import watched_route
 from gateway.app import build_app
+from gateway.caching.refreshing import Refresher
 from gateway.caching.semantic import Semantic
 from gateway.client_data.client_state import ClientStates
 from gateway.client_data.data_side import DataSide
@@ -63,7 +65,8 @@ from gateway.sharing.room import Sharing
 from gateway.sharing.shares import share_of
 from gateway.stages.assign import Assign
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
-from gateway.stages.cache import Cache
+from gateway.stages.cache import Admit, Cache
+from gateway.stages.cache_plain import PlainCache
 from gateway.stages.dispatch import Dispatch
 from gateway.stages.guard import Guard
 from gateway.stages.record import Record
@@ -118,6 +121,8 @@ class _Parts:
     semantic: Semantic
     judges: Judges
     guard_models: GuardModels
+    refresher: Refresher
+    cache: Cache
 
 
 def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
@@ -133,7 +138,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     parts = _parts(home, policies, env, config, admin_digest, sharing)
     before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
     pipeline = _pipeline(parts, before)
-    surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate, parts.judges)
+    within = [PlainCache(parts.cache.exact)]
+    surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate, parts.judges, within)
     states, who = (
         ClientStates(parts.live, load_cipher(home), bus=sharing.bus),
         partial(_authenticator, parts.live),
@@ -176,12 +182,13 @@ def _parts(
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
+    semantic, refresher = Semantic(rng, time.monotonic), Refresher(lambda: f"chatcmpl-{new_id()}")
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
-        sharing=sharing, semantic=Semantic(rng, time.monotonic), judges=judges,
-        guard_models=guard_models,
+        sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
+        cache=Cache(sharing.answers, semantic=semantic, refresher=refresher),
     )  # fmt: skip
 
 
@@ -189,9 +196,9 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     schemas = Schemas()
     parts.metrics.add(SchemaGauges(schemas))
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
-    cache = Cache(parts.sharing.answers, semantic=parts.semantic)
-    inner: list[Stage] = [Guard(parts.judges), cache, Assign(), Route(parts.rng, parts.observations)]
-    return fold([parts.record, *before, *inner], dispatch)
+    inner: list[Stage] = [Admit(), Guard(parts.judges), parts.cache, Assign(), Route(parts.rng, parts.observations)]
+    parts.refresher.pipeline = pipeline = fold([parts.record, *before, *inner], dispatch)
+    return pipeline
 
 
 def _routes(
@@ -211,7 +218,8 @@ def _routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
             more=[
-                *explain_routes(live, parts.observations, parts.rng), *cache_routes(parts.semantic), costs, incidents,
+                *explain_routes(live, parts.observations, parts.rng), costs, incidents,
+                *cache_routes(parts.semantic, parts.cache.exact, live, shared.bus),
                 discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
                 import_route(parts.home, live, data.writer),
                 watched_route(parts.home), savings,
@@ -247,6 +255,7 @@ def _lifespan(
             await guards.stop()
             await parts.guard_models.close()
             await data.stop()
+            await parts.refresher.stop()
             await parts.learner.stop()
             await parts.meter.close()
             await parts.sharing.close()

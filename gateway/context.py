@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from gateway.runtime import Runtime
 from gateway.storage.records import Attempt
 from optimizer.routing.plan import Candidate, Plan, Rung
 
-__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Principal", "WholeAnswer"]
+__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Landing", "Principal", "WholeAnswer"]
 
 
 class Principal(Struct, frozen=True):
@@ -43,6 +43,16 @@ class Finding(Struct, frozen=True):
     sample: str
 
 
+class Landing(Protocol):
+    """An answer on its way into the cache, past those who may still stop it. Either may be called again in vain."""
+
+    def admit(self) -> None:
+        """It reached its client."""
+
+    def give_up(self, *, handed_over: bool) -> None:
+        """It does not enter. ``handed_over``: nothing is wrong with the request; who waits for it may ask."""
+
+
 @dataclass(slots=True)
 class Exchange:
     """One call on its way through the pipeline. Stages fill it from the outside in.
@@ -62,6 +72,9 @@ class Exchange:
     runtime: Runtime
     endpoint: str = "chat"
     """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
+
+    form: str = ""
+    """How an answer that is no chat is told, where its endpoint and body leave that open."""
 
     batch: str = ""
     """The batch this call is a line of; "" for live traffic."""
@@ -101,7 +114,11 @@ class Exchange:
     scene: Scene | None = None
     """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""
     # cache
-    cache: str = ""  # hit | semantic | miss | ""
+    cache: str = ""  # hit | stale | semantic | miss | ""
+    spared: Candidate | None = None
+    """Whose kept answer is given again."""
+    landing: Landing | None = None
+    """How the answer that is being asked for enters the cache; None when it does not."""
     # account
     usage: Usage | None = None
     cost_usd: float | None = None
@@ -117,7 +134,7 @@ class Exchange:
     @property
     def replayed(self) -> bool:
         """Whether the answer came out of a cache."""
-        return self.cache in ("hit", "semantic")
+        return self.cache in ("hit", "stale", "semantic")
 
     @property
     def session(self) -> str:

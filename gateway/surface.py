@@ -95,13 +95,15 @@ class PassedStream:
 
 
 class Surface:
-    """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is."""
+    """Runs calls. ``stages`` are record, authenticate and limit, outermost first, shared with chat, as the gate is;
+    ``within`` stand behind the guardrails."""
 
     def __init__(
-        self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate, judges: Judges
-    ) -> None:
+        self, stages: Sequence[Stage], keys: ProviderKeys, rng: random.Random, gate: Gate, judges: Judges,
+        within: Sequence[Stage] = (),
+    ) -> None:  # fmt: skip
         self._before, self._judges = list(stages), judges
-        self._stages = [*stages, GuardTexts(judges), Place()]
+        self._stages = [*stages, GuardTexts(judges), *within, Place()]
         self._keys, self._rng, self._gate = keys, rng, gate
 
     async def run(self, exchange: Exchange, ask: Ask) -> Answer:

@@ -40,6 +40,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """The model's name as the client wrote it; "" when it wrote none."""
     here: Here | None = None
     """Answers without a provider."""
+    form: str = ""
+    """What ``tell`` makes of an answer, where one body may be told in several ways: a cache keeps these apart."""
 
 
 class Kind(Protocol):
@@ -62,7 +64,7 @@ class Kind(Protocol):
 
 def new_exchange(
     live: Live, headers: Mapping[str, str], *, endpoint: str, model: str, text: str, body: dict[str, Any],
-    request_id: str, started: float, principal: Principal | None = None, batch: str = "",
+    request_id: str, started: float, principal: Principal | None = None, batch: str = "", form: str = "",
 ) -> Exchange:  # fmt: skip
     """A call that is not chat. Its typed request stands for it where stages count, price and match."""
     runtime, user = live.runtime(), body.get("user")
@@ -85,6 +87,7 @@ def new_exchange(
         endpoint=endpoint,
         principal=principal,
         batch=batch,
+        form=form,
     )
 
 
@@ -144,7 +147,7 @@ class JsonEndpoint:
             wanted = self._read(decode_object(body))
             door.exchange = exchange = new_exchange(
                 self._live, headers_of(scope), endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text,
-                body=wanted.body, request_id=door.request_id, started=door.started,
+                body=wanted.body, request_id=door.request_id, started=door.started, form=wanted.form,
             )  # fmt: skip
             door.watch()
             answer = await self._answer(exchange, wanted)
@@ -160,7 +163,7 @@ class JsonEndpoint:
         wanted = self._read(data)
         exchange = new_exchange(
             self._live, {}, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text, body=wanted.body,
-            request_id=request_id, started=time.monotonic(), principal=principal, batch=batch,
+            request_id=request_id, started=time.monotonic(), principal=principal, batch=batch, form=wanted.form,
         )  # fmt: skip
         return encode(await self._answer(exchange, wanted))
 

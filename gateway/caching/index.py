@@ -12,6 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gateway.caching.entries import Entry as Answered
+from gateway.caching.entries import Purge
 from optimizer.reuse.trust import Entry
 from optimizer.reuse.wording import Wording
 
@@ -32,7 +34,7 @@ class Kept:
     scope: Scope
     bucket: str
     said: Wording
-    answer: bytes
+    answer: Answered
     text: str
     expires: float
     size: int
@@ -122,6 +124,13 @@ class Index:
         """Drops every question of a project."""
         for kept in [one for one in self._kept.values() if one.scope[0] == project]:
             self._drop(kept)
+
+    def purge(self, which: Purge) -> int:
+        """Forgets the questions whose answers fit; returns how many."""
+        gone = [kept for key, kept in self._kept.items() if which.fits(key, kept.answer)]
+        for kept in gone:
+            self._drop(kept)
+        return len(gone)
 
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.key]

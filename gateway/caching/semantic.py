@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gateway.caching.entries import Entry as Answered
+from gateway.caching.entries import Purge
 from gateway.caching.index import Index, Kept, Scope
 from gateway.caching.vectors import Vectors
 from gateway.config import SemanticCache
@@ -55,7 +57,7 @@ class Look(Struct, frozen=True):
     kept: Kept | None = None
     seen: tuple[float, ...] = ()
     proposed: bool = False
-    answer: bytes | None = None
+    answer: Answered | None = None
 
 
 class Standing(Struct, frozen=True):
@@ -112,7 +114,7 @@ class Semantic:
         return Look(question, said, vector, kept, seen, proposed, kept.answer if serves else None)
 
     def answered(
-        self, look: Look, rules: SemanticCache, answer: bytes, text: str, *, ttl: float, max_bytes: int
+        self, look: Look, rules: SemanticCache, answer: Answered, text: str, *, ttl: float, max_bytes: int
     ) -> None:
         """The question was asked after all: its answer is kept, and is the label of what had been found."""
         question = look.question
@@ -121,7 +123,7 @@ class Semantic:
             self._last = self._thread().submit(self._learn, question.scope, rules, look, right)
         kept = Kept(
             question.key, question.scope, question.bucket, look.said, answer, text, self._now() + ttl,
-            len(answer) + len(text) + 4 * len(question.text),
+            len(answer.answer) + len(text) + 4 * len(question.text),
         )  # fmt: skip
         self._index.put(kept, look.vector, max_entries=rules.max_entries, max_bytes=max_bytes)
 
@@ -170,6 +172,10 @@ class Semantic:
     def stats(self) -> dict[str, int]:
         """``entries`` and the ``bytes`` they cost, roughly."""
         return {"entries": len(self._index), "bytes": self._index.bytes}
+
+    def purge(self, which: Purge) -> int:
+        """Forgets kept questions, and nothing of what was learnt; returns how many."""
+        return self._index.purge(which)
 
     def close(self) -> None:
         self._vectors.close()

@@ -139,10 +139,12 @@ class Spool(Node, frozen=True):
 
 
 class Cache(Node, frozen=True):
-    """The exact cache; off until a task or this section turns it on."""
+    """The exact cache; off until a task or this section turns it on. Answers older than ``ttl_s`` are served for
+    ``stale_s`` more seconds while a fresh one is asked for."""
 
     enabled: bool = False
     ttl_s: Positive = 3600.0
+    stale_s: Annotated[float, Meta(ge=0)] = 0.0
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
 

@@ -118,12 +118,21 @@ class Accountant:
 
     def _teacher_cost(self, exchange: Exchange) -> float | None:
         rung, task = exchange.answered_by, exchange.task
+        if exchange.replayed:
+            return self._spared_cost(exchange)
         if task is None or task.teacher is None or (rung is not None and rung.role == "teacher"):
             return exchange.cost_usd
-        if exchange.replayed and exchange.usage is None:
-            return None
         teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
         return cost(exchange.usage or Usage(), price_for(exchange.runtime.config, teacher))
+
+    def _spared_cost(self, exchange: Exchange) -> float | None:
+        """What the task's teacher would have cost for a cached answer; without a teacher, whoever gave it."""
+        task, candidate = exchange.task, exchange.spared
+        if task is not None and task.teacher is not None:
+            candidate = Candidate(provider=task.teacher.provider, model=task.teacher.model)
+        if candidate is None or exchange.usage is None:
+            return None
+        return cost(exchange.usage, price_for(exchange.runtime.config, candidate))
 
     def extra_cost(self, exchange: Exchange, candidate: Candidate, usage: Usage | None) -> float | None:
         """What a re-ask cost on top of the call."""

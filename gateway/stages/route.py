@@ -67,7 +67,7 @@ def routed(exchange: Exchange, rng: random.Random, observations: Observations) -
     if ways.rules:
         if ways.counted:
             tokens = observations.estimator.tokens(task.name, exchange.request)
-        caller = _caller(exchange, tokens[0])
+        caller = caller_of(exchange, tokens[0])
         for when, other in ways.rules:
             failed.append(mismatch(when, caller))
             if not failed[-1]:
@@ -170,7 +170,8 @@ def _facts(exchange: Exchange, way: Way, tokens: tuple[int, int], observations: 
     return found
 
 
-def _caller(exchange: Exchange, tokens: int) -> Caller:
+def caller_of(exchange: Exchange, tokens: int) -> Caller:
+    """What rules look at, with this many tokens of input."""
     principal = exchange.principal
     key = principal.key_id if principal else ""
     return Caller(

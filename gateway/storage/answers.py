@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
+Fits = Callable[[str, bytes], bool]
+"""Whether an answer, by its key and bytes, is to be forgotten."""
+
+_SLICE = 500
 OVERHEAD = 256  # bytes an entry costs beside its answer, roughly
 
 
@@ -25,6 +31,12 @@ class Answers(Protocol):
 
     def clear(self) -> None:
         """Forgets every answer."""
+
+    async def purge(self, fits: Fits, key: str = "") -> int:
+        """Forgets what ``fits``; with ``key`` only the answer under it is looked at. Returns how many."""
+
+    def stats(self) -> dict[str, int]:
+        """``entries`` and the ``bytes`` they cost, roughly, as far as this process knows."""
 
 
 class MemoryAnswers:
@@ -64,6 +76,20 @@ class MemoryAnswers:
     def clear(self) -> None:
         self._entries.clear()
         self.bytes = 0
+
+    async def purge(self, fits: Fits, key: str = "") -> int:
+        keys, gone = [key] if key else list(self._entries), 0
+        for at, one in enumerate(keys):
+            found = self._entries.get(one)
+            if found is not None and fits(one, found[1]):
+                self._drop(one)
+                gone += 1
+            if at % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # others are served in between
+        return gone
+
+    def stats(self) -> dict[str, int]:
+        return {"entries": len(self._entries), "bytes": self.bytes}
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -32,7 +32,8 @@ class GeminiEmbeddings(Embeddings):
         if sizes and sizes[0] is not None:
             body["dimensions"] = sizes[0]
         check_request(body)
-        return Wanted(body=body, model=self._model, text=texts_in(texts), tell=self._tell)
+        form = "gemini batch" if self._batch else "gemini"
+        return Wanted(body=body, model=self._model, text=texts_in(texts), tell=self._tell, form=form)
 
     def _tell(self, answer: dict[str, Any]) -> None:
         encode_as(answer, "float")

@@ -94,6 +94,6 @@ async def test_the_admin_sees_hits_savings_and_standings(house: House) -> None:
     assert (shown["hits"], shown["calls"]) == (1, 3)
     assert shown["saved_usd"] > 0
     caches = (await house.http.get("/admin/api/caches")).json()
-    assert caches["entries"] == 2
+    assert caches["exact"]["entries"] == caches["semantic"]["entries"] == 2
     (standing,) = caches["tasks"]
     assert (standing["task"], standing["open"], standing["seen"], standing["delta"]) == ("faq", False, 1, 0.1)

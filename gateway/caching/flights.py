@@ -1,0 +1,100 @@
+"""Kept answers, and who is asking for one just now, so that identical requests are asked once.
+
+The request that asks is a flight. Others wait for it; also those at other workers, where a claim in the shared store
+tells that somebody asks. A flight lands when its answer has entered the cache, or when it brings none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.caching.entries import Entry, Purge, packed, unpacked
+from gateway.storage.answers import Answers
+
+PATIENCE_S = 10.0
+"""A request waits this long for an identical one before it goes its own way: that client may read slowly."""
+_LOOK_S = 0.025
+"""How often a request looks for the answer that another worker asks for."""
+
+
+class Exact:
+    """The exact cache's memory. ``now`` in seconds of a clock that never goes back."""
+
+    def __init__(self, answers: Answers, now: Callable[[], float]) -> None:
+        self._answers, self._now = answers, now
+        self._flights: dict[str, asyncio.Future[bool]] = {}
+
+    async def find(self, key: str, deadline: float) -> Entry | None:
+        """The kept answer, once an identical request in flight has brought it; None: ask for it.
+
+        A leader that fails sends everybody their own way; one that is cancelled hands over to a follower.
+        """
+        entry = await self._kept(key)
+        if entry is not None:
+            return entry
+        until = min(self._now() + PATIENCE_S, deadline)
+        while True:
+            flight = self._flights.get(key)
+            if flight is None:
+                if not await self._answers.claim(key, PATIENCE_S) and self._now() < until:
+                    await asyncio.sleep(_LOOK_S)
+                elif key not in self._flights:
+                    return None
+            else:
+                try:
+                    async with asyncio.timeout(max(0.0, until - self._now())):
+                        handed_over = await asyncio.shield(flight)
+                except TimeoutError:
+                    return None
+                if not handed_over:
+                    return await self._kept(key)
+            entry = await self._kept(key)
+            if entry is not None:
+                return entry
+
+    async def _kept(self, key: str) -> Entry | None:
+        found = await self._answers.get(key, self._now())
+        return unpacked(found) if found is not None else None
+
+    async def claim(self, key: str) -> bool:
+        """Whether nobody is asking for this answer just now, here or elsewhere."""
+        return key not in self._flights and await self._answers.claim(key, PATIENCE_S)
+
+    def put(self, key: str, entry: Entry, *, life: float, max_bytes: int) -> None:
+        """``life``: seconds until it is forgotten."""
+        self._answers.put(key, packed(entry), now=self._now(), ttl=life, max_bytes=max_bytes)
+
+    async def purge(self, which: Purge) -> int:
+        """Forgets; returns how many."""
+
+        def fits(key: str, raw: bytes) -> bool:
+            entry = unpacked(raw)
+            return entry is None or which.fits(key, entry)
+
+        return await self._answers.purge(fits, which.entry)
+
+    def stats(self) -> dict[str, int]:
+        return self._answers.stats()
+
+    def take_off(self, key: str) -> Flight:
+        return Flight(self, key)
+
+
+class Flight:
+    """The request that others may wait for. Landing twice, or without followers, does no harm."""
+
+    def __init__(self, exact: Exact, key: str) -> None:
+        self._flights, self._answers, self._key = exact._flights, exact._answers, key
+        self._leads = key not in self._flights
+        self._future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._leads:
+            self._flights[key] = self._future
+
+    def land(self, *, handed_over: bool) -> None:
+        """``handed_over``: it was given up without having failed, and one of those who wait may ask instead."""
+        if self._leads and self._flights.get(self._key) is self._future:
+            del self._flights[self._key]
+            self._answers.release(self._key)
+        if not self._future.done():
+            self._future.set_result(handed_over)

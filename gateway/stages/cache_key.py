@@ -1,0 +1,88 @@
+"""Which requests one answer may serve: the keys of both caches, and whether a request may be cached at all.
+
+A key is the SHA-256 of everything that can change an answer: project, the whole request body but the fields in
+``_IRRELEVANT``, the policies' digest, the students that serve, which of the task's rules hold for the caller, and the
+``x-understudy-*`` headers that steer the gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.caching.semantic import Question, last_question
+from gateway.config import Task
+from gateway.context import Exchange
+from gateway.runtime import Runtime
+from gateway.stages.assign import task_of
+from gateway.stages.route import caller_of
+from optimizer.routing.rules import mismatch
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_IRRELEVANT = frozenset(
+    {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "prompt_cache_key",
+     "prompt_cache_retention", "prompt_cache_options"}
+)  # fmt: skip
+_STEERS = "x-understudy-"
+
+
+def cacheable(exchange: Exchange) -> bool:
+    """Whether the policies and the request allow a cached answer."""
+    return allowed(exchange, task_of(exchange.runtime, exchange.request)[0])
+
+
+def allowed(exchange: Exchange, task: Task | None) -> bool:
+    """A temperature above 0 (OpenAI's default is 1) asks for variety, so it is cached only where the task itself says
+    ``cache: true`` or has a ``semantic_cache``."""
+    if task is not None and task.cache is not None:
+        return task.cache
+    if task is not None and task.semantic_cache is not None:
+        return True
+    return exchange.runtime.config.cache.enabled and exchange.request.temperature == 0
+
+
+def cache_key(exchange: Exchange, task: Task | None = None) -> str:
+    """Sixty-four hex digits that are equal only for requests one answer may serve."""
+    return key_of(exchange, exchange.body, task)
+
+
+def question_of(exchange: Exchange, key: str, task: Task) -> Question | None:
+    """What the semantic cache compares: the last user text, where everything else is the same. None: nothing."""
+    assert exchange.principal is not None
+    text = last_question(exchange.request)
+    if text is None:
+        return None
+    turns = exchange.body["messages"]
+    context = {**exchange.body, "messages": [*turns[:-1], {**turns[-1], "content": ""}]}
+    return Question(key, key_of(exchange, context, task), (exchange.principal.project, task.name), text)
+
+
+def key_of(exchange: Exchange, body: dict[str, Any], task: Task | None, *more: Any) -> str:
+    assert exchange.principal is not None
+    steering = [pair for pair in exchange.headers.items() if pair[0].startswith(_STEERS)]
+    steering.sort()
+    asked = {name: value for name, value in body.items() if name not in _IRRELEVANT}
+    project, runtime = exchange.principal.project, exchange.runtime
+    rules = _rules(exchange, task) if task is not None and task.rules else ()
+    material = [project, asked, runtime.config.digest, _serving(runtime, project), steering, rules, *more]
+    return hashlib.sha256(_encode(material)).hexdigest()
+
+
+def _rules(exchange: Exchange, task: Task) -> list[bool]:
+    """For each rule of the task whether its conditions on caller and time hold: under another policy another candidate
+    may answer. Those on tokens follow from the body."""
+    caller = caller_of(exchange, 0)
+    return [
+        not mismatch(when, replace(caller, tokens=when.min_tokens or 0))
+        for when, _ in exchange.runtime.ways[task.name].rules
+    ]
+
+
+def _serving(runtime: Runtime, project: str) -> list[Any]:
+    """The students that could have answered: what one said is not replayed once it was taken back."""
+    snapshot = runtime.snapshot
+    found = [(one.id, one.epoch, one.paused) for one in snapshot.students if one.project == project]
+    return [snapshot.students_off, sorted(found)]
