@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import random
@@ -136,7 +137,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     sharing = Sharing(env, load_cipher(home))
     config = share_of(config, sharing.workers)
     parts = _parts(home, policies, env, config, admin_digest, sharing)
-    before: list[Stage] = [Authenticate(database_away=lambda: parts.live.database_away), parts.meter.stage]
+    who_asks = Authenticate(database_away=lambda: parts.live.database_away, via=hop_of(home))
+    before: list[Stage] = [who_asks, parts.meter.stage]
     pipeline = _pipeline(parts, before)
     within = [PlainCache(parts.cache.exact)]
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate, parts.judges, within)
@@ -163,7 +165,7 @@ def _parts(
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket), bus=bus)
-    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
+    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config), via=hop_of(home))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
     meter, observations = Meter(env, live), Observations(bus=bus, canary=live.watcher.canary_share)
@@ -274,6 +276,11 @@ async def _start_guards(guards: GuardProcess) -> None:
         _log.critical("the guardrails need models, and their process does not start: %s", problem)
         await guards.stop()
         raise
+
+
+def hop_of(home: Home) -> str:
+    """What this installation calls itself before providers: the same for all its workers, and nobody else's."""
+    return f"1.1 understudy-{hashlib.sha256(b'via' + load_cipher(home).key_id).hexdigest()[:16]}"
 
 
 def _authenticator(live: Live, scope: str = "inference") -> Authenticator:

@@ -1,6 +1,7 @@
 // Puts the page together: who is logged in, what is polled, and where the answers go.
 
 import * as api from "./api.js";
+import * as caches from "./caches.js";
 import * as calls from "./calls.js";
 import { showChart } from "./chart.js";
 import * as discovered from "./discovered.js";
@@ -17,7 +18,7 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(paths, [overview, taskList, entries, disagreements, found, untagged, watched, savings]) {
+function show(paths, [overview, taskList, entries, disagreements, found, untagged, watched, savings, kept]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
@@ -30,12 +31,14 @@ function show(paths, [overview, taskList, entries, disagreements, found, untagge
   journal.showJournal(entries);
   incidents.showIncidents(found);
   discovered.showDiscovered(untagged);
+  caches.showCaches(kept, taskList);
 }
 
 function enter() {
   return store.start({
     paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
-      journal.path(), calls.newestPath(), incidents.path(), discovered.path(), "/admin/api/watched", "/admin/api/savings"],
+      journal.path(), calls.newestPath(), incidents.path(), discovered.path(), "/admin/api/watched", "/admin/api/savings",
+      caches.path()],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });
@@ -107,6 +110,7 @@ range.addEventListener("change", () => store.again());
 tasks.onChange(() => store.again());
 journal.onMore(() => store.again());
 incidents.onMore(() => store.again());
+caches.onChange(() => store.again());
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";

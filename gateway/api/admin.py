@@ -60,8 +60,8 @@ _FILES = {
     **{
         f"{name}.js": "text/javascript"
         for name in (
-            "app", "api", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline", "incidents",
-            "journal", "store", "tasks", "theme", "worth",
+            "app", "api", "caches", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline",
+            "incidents", "journal", "store", "tasks", "theme", "worth",
         )
     },
 }  # fmt: skip

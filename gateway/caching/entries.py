@@ -45,7 +45,8 @@ def unpacked(raw: bytes) -> Entry | None:
 class Purge(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """Which kept answers to forget: those for which everything that is given holds; nothing given means all.
 
-    ``key_ids``: of those whose calls brought the answer; ``entry``: the one entry under this key; ``before``: asked for until then, in unix seconds.
+    ``key_ids``: of those whose calls brought the answer; ``entry``: the one under this key; ``before``: asked for
+    until then, in unix seconds.
     """
 
     project: str = ""

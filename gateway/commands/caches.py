@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import http.client
 import json
@@ -30,20 +31,28 @@ class Admin:
             raise Refused(f"'{url}' is no address of a gateway, as in http://127.0.0.1:8080")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._line = kind(parts.hostname, parts.port, timeout=_PATIENCE_S)
-        self._url, self._headers = url, {"content-type": "application/json"}
-        answer, told = self._send("POST", "/admin/login", {"key": key})
+        self._url, self._key, self._headers = url, key, {"content-type": "application/json"}
+
+    def __enter__(self) -> Admin:
+        try:
+            answer, told = self._send("POST", "/admin/login", {"key": self._key})
+        except Refused:
+            self._line.close()
+            raise
         self._headers["cookie"] = (answer.getheader("set-cookie") or "").partition(";")[0]
         self._headers["x-csrf-token"] = str(told.get("csrf", ""))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Refused):
+            self._send("POST", "/admin/logout", {})
+        self._line.close()
 
     def read(self, path: str) -> Any:
         return self._send("GET", path, None)[1]
 
     def act(self, path: str, body: dict[str, Any]) -> Any:
         return self._send("POST", path, body)[1]
-
-    def close(self) -> None:
-        self._send("POST", "/admin/logout", {})
-        self._line.close()
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[http.client.HTTPResponse, Any]:
         try:
@@ -89,9 +98,8 @@ def _with_admin(options: Namespace, work: Any) -> int:
         key = os.environ.get(VARIABLE) or (getpass.getpass("Admin key: ") if sys.stdin.isatty() else "")
         if not key:
             raise Refused(f"the admin key is needed: set {VARIABLE}.")
-        admin = Admin(url, key)
-        work(admin)
-        admin.close()
+        with Admin(url, key) as admin:
+            work(admin)
     except Refused as problem:
         return fail(str(problem))
     return 0

@@ -121,9 +121,11 @@ class Upstream:
         tls: ssl.SSLContext | None = None,
         resolver: AbstractResolver | None = None,
         inside: Callable[[], Collection[str]] = frozenset,
+        via: str = "",
     ) -> None:
         """``tls`` replaces the system's trust, ``resolver`` its look-ups of names; ``inside`` gives the names that may
-        lead to private addresses."""
+        lead to private addresses. ``via`` is told to every provider, so that a loop is noticed (RFC 9110, 7.6.3)."""
+        self._hop = {"via": via} if via else {}
         self._timeouts = timeouts
         self._per_host = per_host
         self._tls = tls if tls is not None else ssl.create_default_context()
@@ -164,7 +166,7 @@ class Upstream:
         if known is None or known[0] is not headers:
             if len(self._written) >= _MOST_WRITTEN:
                 self._written.clear()
-            known = self._written[id(headers)] = headers, http1.header_lines(headers)
+            known = self._written[id(headers)] = headers, http1.header_lines({**headers, **self._hop})
         return known[1]
 
     async def _send_streamed(
@@ -232,7 +234,7 @@ class Upstream:
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent",),
-                headers={"user-agent": "understudy"},
+                headers={"user-agent": "understudy", **self._hop},
             )
         return self._rare
 

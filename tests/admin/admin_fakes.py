@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from msgspec.structs import replace
 
 import admin_ui
 from gateway.api.admin import admin_routes
+from gateway.api.caches import cache_routes
 from gateway.api.discovered import discovered_route
 from gateway.api.incidents import incidents
 from gateway.api.savings import savings
 from gateway.api.watched import watched_route
-from gateway.config import Config, Learn, Server, Task, Teacher
+from gateway.caching.entries import Entry
+from gateway.caching.flights import Exact
+from gateway.caching.semantic import Semantic
+from gateway.config import Config, Learn, SemanticCache, Server, Task, Teacher
 from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
+from gateway.storage.answers import MemoryAnswers
 from gateway.storage.erasure_values import DatasetErasure
 from gateway.storage.home import Home
 from gateway.storage.values import (
@@ -34,6 +40,7 @@ from gateway.storage.values import (
     TaskVersion,
     Wish,
 )
+from optimizer.reuse import trust
 from optimizer.rollout import Stage, Student
 
 KEY = "usk-admin-0123456789abcdef"
@@ -220,9 +227,22 @@ def errors(_: Request[Any, Any, Any], problem: GatewayError) -> Response[bytes]:
 def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     handlers = admin_routes(
-        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock, more=[incidents, discovered_route(control.home), watched_route(control.home), savings],  # type: ignore[arg-type]
+        control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock,
+        more=[incidents, discovered_route(control.home), watched_route(control.home), savings, *_caches(control)],  # type: ignore[arg-type]
     )  # fmt: skip
     return Litestar(route_handlers=handlers, exception_handlers={GatewayError: errors}, openapi_config=None)
+
+
+def _caches(control: FakeControl) -> list[Any]:
+    """Two kept answers, and how the semantic cache stands by ``state.standings``."""
+    exact, semantic = Exact(MemoryAnswers(), lambda: 0.0), Semantic(random.Random(1), lambda: 0.0)
+    for key, task in (("a" * 64, "plain-chat"), ("b" * 64, "support-triage")):
+        entry = Entry(NOW, 60.0, "shop", task, "key_1", "sim", "teacher-large", None, b"{}")
+        exact.put(key, entry, life=60.0, max_bytes=10_000)
+    rules = SemanticCache()
+    for scope in control.state.standings:
+        semantic._trust[scope] = rules, trust.start(rules.delta, rules.alpha, rules.average_run_length)
+    return cache_routes(semantic, exact, control, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 __all__ = ["State", "disagreement", "entry", "ledger", "pair", "plausible", "student"]

@@ -41,6 +41,7 @@ class State:
     versions: list[TaskVersion] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list)
     audits: list[tuple[str, str, str, str]] = field(default_factory=list)
+    standings: list[tuple[str, str]] = field(default_factory=list)
     broken_at: int | None = None
     students_off: bool = False
     generation: int = 1

@@ -29,6 +29,7 @@ from admin_fakes import (
     plausible,
     student,
 )
+from hostile_text import XSS
 from msgspec.structs import replace
 
 from gateway.config import Discover
@@ -46,17 +47,6 @@ MISSING = sync_playwright is None or CHROMIUM is None
 pytestmark = pytest.mark.skipif(
     MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
 )
-
-XSS = [
-    "<script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<svg onload=alert(3)>", "\"><script>alert(4)</script>",
-    "'><img src=x onerror=alert(5)>", "javascript:alert(6)", "<iframe srcdoc='<script>alert(7)</script>'></iframe>",
-    "<a href=javascript:alert(8)>x</a>", "<body onload=alert(9)>", "<style>@import '//evil.example'</style>",
-    "<math><mtext></mtext><script>alert(11)</script></math>", "<details open ontoggle=alert(12)>",
-    "<input autofocus onfocus=alert(13)>", "{{constructor.constructor('alert(14)')()}}", "${alert(15)}",
-    "<base href=//evil.example>", "<meta http-equiv=refresh content='0;url=//evil.example'>",
-    "</textarea><script>alert(18)</script>", "\u202e<script>alert(19)</script>", "<form action=//evil.example><button>x",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -208,6 +198,7 @@ def hostile(payload: str) -> State:
         Incident(1, payload, NOW, payload, payload, payload, "chat", payload, "block", payload, True, payload)
     ]
     state.problem = payload
+    state.standings = [(payload, payload), (payload, "plain-chat")]
     return state
 
 
@@ -226,8 +217,11 @@ def test_hostile_text_stays_text(browser: Browser) -> None:
         expect(page.locator("#incidents-list td.why")).to_contain_text("<details open ontoggle=alert(12)>")
         expect(page.locator("#incidents-list")).to_contain_text("would block")
         expect(page.locator("#banners")).to_contain_text("<script>alert(1)</script>")
+        expect(page.locator("#caches-list")).to_contain_text("</style></script><script>alert(56)</script>")
         page.wait_for_timeout(300)
-        assert page.locator("main :is(script, iframe, base, meta, style, math)").count() == 0
+        made = "script, iframe, base, meta, style, math, img, video, audio, object, embed, link, marquee, template"
+        assert page.locator(f"main :is({made})").count() == 0
+        assert len(set(XSS)) == 60
         assert all(url.startswith(visit.base) for url in elsewhere)
 
 
@@ -351,3 +345,24 @@ def test_drift_and_payback_stand_beside_the_student(
         expect(card).to_contain_text("calls have changed")
         expect(card).to_contain_text("sim/teacher-large: 812 ms")
         expect(card).to_contain_text("invested")
+
+
+def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: Browser) -> None:
+    state = plausible()
+    state.standings = [("shop", "plain-chat")]
+    state.ledger.append(replace(state.ledger[0], task="plain-chat", party="cache", calls=40, cost_usd=0.0, teacher_cost_usd=1.25))
+    with visiting(browser, state) as visit:
+        visit.login()
+        page = visit.page
+        listed = page.locator("#caches-list")
+        expect(listed).to_contain_text("2 answers kept here")
+        row = listed.get_by_role("row", name="plain-chat")
+        expect(row).to_contain_text("40 of 40 (100.0")
+        expect(row).to_contain_text("$1.25")
+        expect(row).to_contain_text("closed at 2.0")
+        row.get_by_role("button", name="Forget the kept answers of plain-chat").click()
+        page.get_by_label("Reason, for the journal").fill("prices changed")
+        page.locator("#ask-go").click()
+        expect(page.locator("#toasts")).to_contain_text("Forgotten: 1 answers")
+        expect(listed).to_contain_text("1 answers kept here")
+        assert visit.control.state.audits[-1][1:] == ("cache purge", "task=plain-chat", "prices changed")

@@ -26,6 +26,13 @@ from optimizer.reuse.wording import FEATURES, features, forbidden, wording
         ("Is it open on Monday?", "Is it open on monday?", None),
         ("is it open today?", "is it open tomorrow?", "dates"),
         ("", "", None),
+        ("Is COVID-19 dangerous?", "Is COVID 19 dangerous?", None),
+        ("Is COVID-19 dangerous?", "Is COVID 20 dangerous?", "numbers"),
+        ("Does it run on Windows-11?", "Does it run on Windows 10?", "numbers"),
+        ("Who is Jean-Luc then?", "Who is Jean-Paul then?", "names"),
+        ("What did he want?", "Who did no what did he want?", None),
+        ("Is there time for lunch?", "Is there no time for lunch?", "negation"),
+        ("Where is the cat?", "Where is the dog no the cat?", None),
     ],
 )
 def test_guards(kept: str, asked: str, guard: str | None) -> None:
