@@ -16,7 +16,7 @@ from gateway.config import CandidateRef, Config, Policy, Rule, Task
 from gateway.errors import BadRequest
 from gateway.guardrails.blocklist import Blocklist
 from gateway.pipeline import fold
-from gateway.providers.openai import OpenAIProvider
+from gateway.providers import OpenAIProvider
 from gateway.stages.cache import Admit, Cache, cache_key
 from gateway.stages.guard import Guard
 from gateway.storage.answers import MemoryAnswers
