@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from gateway.commands.cache_options import cache_commands
+
 _RAW = argparse.RawDescriptionHelpFormatter
 _ABOUT = """\
 An OpenAI-compatible gateway that trains cheap students from your traffic and proves them first.
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _run_commands(commands)
     _data_commands(commands)
     _guard_commands(commands)
-    _cache_commands(commands)
+    cache_commands(commands, _add)
     return parser
 
 
@@ -313,34 +315,6 @@ def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="of the other benign texts that may be stopped (default: %(default)s)",
     )  # fmt: skip
     train.add_argument("--seed", type=int, default=0, metavar="N", help="another way to halve (default: 0)")
-
-
-def _cache_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    caches = _add(
-        commands, "cache", "how a running gateway's caches stand; forget answers", ("caches", "show"),
-        "understudy cache show", "understudy cache purge --task faq --reason 'prices changed'",
-    )  # fmt: skip
-    actions = caches.add_subparsers(title="actions", metavar="ACTION", required=True)
-    show = _add(
-        actions, "show", "what is kept, and which tasks serve from it", ("caches", "show"), "understudy cache show"
-    )
-    purge = _add(
-        actions, "purge", "forget answers; every condition that is given must hold", ("caches", "purge"),
-        "understudy cache purge --task faq --older-than 3600 --reason 'prices changed'",
-        "understudy cache purge --key app --reason 'a test went wrong'",
-        "understudy cache purge --everything --reason 'start afresh'",
-    )  # fmt: skip
-    purge.add_argument("--task", metavar="NAME", help="answers of this task")
-    purge.add_argument("--project", metavar="NAME", help="answers of this project")
-    purge.add_argument("--key", metavar="KEY", help="answers that calls of this API key brought; its name or id")
-    purge.add_argument("--entry", metavar="HEX", help="the one answer; what x-understudy-cache-key said")
-    purge.add_argument(
-        "--older-than", dest="older_than_s", type=float, metavar="SECONDS", help="answers of at least this age"
-    )
-    purge.add_argument("--everything", action="store_true", help="all answers")
-    purge.add_argument("--reason", required=True, help="why, for the audit")
-    for one in (show, purge):
-        one.add_argument("--url", metavar="URL", help="the gateway; default: where the policies say it listens")
 
 
 def _limit_options(create: argparse.ArgumentParser) -> None:
