@@ -2,6 +2,8 @@
 
     python -m benchmarks.guards DIR                       # starts a gateway of its own, in front of an echo
     python -m benchmarks.guards DIR --model FITTED        # the same, with a model of `understudy guards train`
+    python -m benchmarks.guards DIR --presidio            # the same, with Presidio beside the gateway's own patterns
+    python -m benchmarks.guards DIR --latency             # what each guardrail adds to a call, p50 and p95
     python -m benchmarks.guards DIR --base-url http://127.0.0.1:8080/v1 --api-key KEY --task TASK
 
 ``DIR`` is a folder or a file of ``*.jsonl`` or ``*.jsonl.gz``. Rows have ``text`` and what is known of it: ``attack``
@@ -24,7 +26,8 @@ from typing import Any
 
 import httpx
 
-from benchmarks.guarded.house import TASK, House, house
+from benchmarks.guarded.added import GUARDS, added
+from benchmarks.guarded.house import TASK, House, house, usual_guards
 from benchmarks.guarded.marks import Entities, Outcome, attacks
 from benchmarks.guarded.rows import has_attack, has_spans, rows_of
 from benchmarks.walk.processes import WalkFailed
@@ -74,8 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", type=Path, metavar="FITTED", help="a fitted injection model for the own gateway"
     )
+    parser.add_argument("--presidio", action="store_true", help="have Presidio look for personal data as well")
+    parser.add_argument("--latency", action="store_true", help="what each guardrail adds to a call, and no rates")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.base_url and (options.latency or options.presidio):
+        parser.error("--latency and --presidio need the benchmark's own gateway: leave --base-url out.")
     try:
         rows = list(rows_of(options.data))
         lines = _run(options, rows)
@@ -93,22 +100,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not any(has_attack(row) or has_spans(row) for row in rows):
+    if not options.latency and not any(has_attack(row) or has_spans(row) for row in rows):
         return []
     with contextlib.ExitStack() as stack:
         own, base, key = None, options.base_url, options.api_key
         if base is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-guards-"))
-            own = stack.enter_context(house(Path(folder), options.model))
+            guards = usual_guards(options.model, presidio=options.presidio)
+            if options.latency:
+                guards = {**GUARDS, **guards} if options.presidio or options.model else GUARDS
+            own = stack.enter_context(house(Path(folder), guards, alone=options.latency))
             base, key = own.base_url, own.key
         headers = {"authorization": f"Bearer {key}"}
         client = stack.enter_context(
             httpx.Client(base_url=base, headers=headers, timeout=60, trust_env=False)
         )
+        if options.latency:
+            return added(client, list(guards), rows)
         return measured(client, options.task, rows, own)
 
 
 def _shown(line: dict[str, Any]) -> str:
+    if "added_p50_ms" in line:
+        text = f"{line['guardrail']:20} n {line['n']:5}  p50 {line['p50_ms']:7.3f} ms, p95 {line['p95_ms']:7.3f} ms"
+        return f"{text}  added {line['added_p50_ms']:+.3f} ms, {line['added_p95_ms']:+.3f} ms"
     text = f"{line['source']:20} {line['family']:22} {line['rate']:16}"
     text += f" {line['hits']:5}/{line['n']:<5} {line['share']:6.1%}"
     if "low" in line:

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,37 @@ import httpx
 from benchmarks.walk.processes import Children, WalkFailed, free_port
 
 TASK = "guarded"
-_START_S = 60.0
+_START_S = 240.0
 _POLICIES = """\
 server: {{host: 127.0.0.1, port: {port}}}
 providers:
   echo: {{type: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: nobody, simulated: true}}
 keys: [{{name: bench, key: {key}, project: default}}]
 tasks:
-  - {{name: {task}, candidates: [{{provider: echo, model: m}}]}}
+{tasks}
 guardrails:
-  personal: {{type: pii, directions: [input]}}
-  injection: {{type: injection, action: block{model}}}
+{guards}
 """
+ALONE = "alone-"
+"""How the tasks are called that have one guardrail alone; "alone-nothing" has none."""
+
+
+def usual_guards(model: Path | None = None, *, presidio: bool = False) -> dict[str, str]:
+    """The guardrails whose finds are measured, as YAML by name."""
+    fitted = f", model: {json.dumps(str(model.resolve()))}" if model else ""
+    asked = ", presidio: {}, timeout_ms: 10000" if presidio else ""
+    return {
+        "personal": f"type: pii, directions: [input]{asked}",
+        "injection": f"type: injection, action: block{fitted}",
+    }
+
+
+def _policies(port: int, upstream: int, key: str, guards: Mapping[str, str], *, alone: bool) -> str:
+    names = [TASK] if not alone else [ALONE + name for name in ("nothing", *guards)]
+    tasks = [f"  - {{name: {name}, candidates: [{{provider: echo, model: m}}]}}" for name in names]
+    scoped = {name: f"{settings}, tasks: [{ALONE}{name}]" if alone else settings for name, settings in guards.items()}
+    lines = [f"  {name}: {{{settings}}}" for name, settings in scoped.items()]
+    return _POLICIES.format(port=port, upstream=upstream, key=key, tasks="\n".join(tasks), guards="\n".join(lines))
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
@@ -67,9 +86,9 @@ class House:
 
 
 @contextlib.contextmanager
-def house(folder: Path, model: Path | None = None) -> Iterator[House]:
-    """A running gateway with the shipped guards for personal data and injection; ``model`` is a fitted one. Raises
-    WalkFailed when it does not start."""
+def house(folder: Path, guards: Mapping[str, str], *, alone: bool = False) -> Iterator[House]:
+    """A running gateway with ``guards`` (YAML settings by name) on one task, or each ``alone`` on a task of its own.
+    Raises WalkFailed when it does not start."""
     heard: list[str] = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as provider:
         provider.heard = heard  # type: ignore[attr-defined]
@@ -77,8 +96,7 @@ def house(folder: Path, model: Path | None = None) -> Iterator[House]:
         key, port = "bench-" + secrets.token_hex(16), free_port(8280)
         policies = folder / "policies"
         policies.mkdir(parents=True)
-        fitted = f", model: {json.dumps(str(model.resolve()))}" if model else ""
-        text = _POLICIES.format(port=port, upstream=provider.server_port, key=key, task=TASK, model=fitted)
+        text = _policies(port, provider.server_port, key, guards, alone=alone)
         (policies / "gateway.yaml").write_text(text)
         (folder / "logs").mkdir()
         children = Children(folder / "logs")

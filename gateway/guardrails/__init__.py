@@ -3,6 +3,7 @@
 from gateway.guardrails.blocklist import Blocklist
 from gateway.guardrails.classifier import Classifier
 from gateway.guardrails.detoxify import Detoxify
+from gateway.guardrails.entailment import Entailment
 from gateway.guardrails.groundedness import Groundedness
 from gateway.guardrails.guardrail import Category, Guardrail, Place, Rating, Scene, Trial
 from gateway.guardrails.injection import Injection
@@ -23,13 +24,13 @@ from gateway.guardrails.urls import Urls
 from gateway.guardrails.webhook import Webhook
 
 GuardrailSettings = (
-    Pii | Blocklist | Injection | Length | Secrets | Urls | Classifier | Detoxify | Moderation
+    Pii | Blocklist | Injection | Length | Secrets | Urls | Classifier | Detoxify | Entailment | Moderation
     | JudgeModel | Webhook
     | Groundedness | JsonSchema | Language | PromptLeak | Refusal | Regex | Spotlight | Topics | Toxicity
 )  # fmt: skip
 
 __all__ = [
-    "Blocklist", "Category", "Classifier", "Detoxify", "Groundedness", "Guardrail", "GuardrailSettings", "Injection",
-    "JsonSchema", "JudgeModel", "Language", "Length", "Moderation", "Pii", "Place", "PromptLeak", "Rating", "Refusal",
-    "Regex", "Scene", "Secrets", "Spotlight", "Topics", "Toxicity", "Trial", "Urls", "Webhook",
+    "Blocklist", "Category", "Classifier", "Detoxify", "Entailment", "Groundedness", "Guardrail", "GuardrailSettings",
+    "Injection", "JsonSchema", "JudgeModel", "Language", "Length", "Moderation", "Pii", "Place", "PromptLeak", "Rating",
+    "Refusal", "Regex", "Scene", "Secrets", "Spotlight", "Topics", "Toxicity", "Trial", "Urls", "Webhook",
 ]  # fmt: skip

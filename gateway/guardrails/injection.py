@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from gateway.guardrails.guardrail import Guardrail
+from msgspec import Meta, Struct
+
+from gateway.guardrails.asking import Helpers
+from gateway.guardrails.guardrail import Guardrail, Scene
 from gateway.guardrails.injection_rules import matches, structure
+from gateway.guardrails.model_folder import check_label, sorter_spec
 from gateway.guardrails.plain import hidden, plain, variants
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Scope, Verdict
 
@@ -17,15 +22,30 @@ _HIDDEN = 2.0  # who encodes an instruction does not want it to be seen
 _REMEMBERED = 4096  # characters: longer texts are judged afresh, so that the cache stays small
 
 
+class Transformer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A sequence-classification model by its folder; ``label`` is its word for an attack."""
+
+    model: str
+    label: str = "INJECTION"
+    threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
+
+    def __post_init__(self) -> None:
+        try:
+            check_label(self.model, self.label)
+        except ValueError as problem:
+            raise ValueError(f"'model' cannot be used: {problem}.") from None
+
+
 class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
     """``action``: block, or flag (recorded on the call, which goes on). ``threshold``: rules' weights that sum
     up to it are an attack; lower catches more and errs more. ``model``: a folder made by ``understudy guards train``,
-    asked about what the rules let pass. What the operator writes (system and developer messages) is not read: it may
-    well tell a model whom to play."""
+    asked about what the rules let pass. ``transformer``: a model that is asked about what both let pass.
+    What the operator writes (system and developer messages) is not read: it may well tell a model whom to play."""
 
     action: Literal["block", "flag"] = "block"
     threshold: float = 1.0
     model: str | None = None
+    transformer: Transformer | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 10:
@@ -55,6 +75,31 @@ class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
     @property
     def scope(self) -> Scope:
         return "untrusted"
+
+    # ------------------------------------------------------------------ the transformer
+    @property
+    def asks(self) -> bool:
+        return self.transformer is not None
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        return [] if self.transformer is None else [sorter_spec(self.transformer.model)]
+
+    def asks_about(self, text: str, direction: Direction) -> bool:
+        return direction == "in"
+
+    async def ask(
+        self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene
+    ) -> list[Verdict]:
+        """The text is read as it stands, and with its disguises off."""
+        assert self.transformer is not None
+        label, least = self.transformer.label, self.transformer.threshold
+        found = BLOCK if self.action == "block" else FLAG
+        readings = [[text, folded] if (folded := plain(text)) != text.lower() else [text] for text in texts]
+        asked = [one for several in readings for one in several]
+        scores = iter(await helpers.model({"spec": self.models[0], "questions": asked}))
+        highest = [max(next(scores)[label] for _ in several) for several in readings]
+        return [found if score >= least else ALLOW for score in highest]
 
 
 def _fitted(path: str) -> Fitted:
