@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from trainer.artifacts.artifact import ArtifactRefused, load
+from trainer.artifacts.predictor import answer as answered
 from trainer.artifacts.predictor import probabilities
 from trainer.artifacts.registry import as_trained, store
 from trainer.features.terms import features, learn_vocabulary
@@ -210,3 +211,27 @@ def test_hints_are_no_calls() -> None:
     _, student = train_first("auto", rows, seed=1, tick=lambda *_: None)
     assert len(student.crossfit) == len(rows)
     assert student.numbers["rows"] == len(rows)
+
+
+@pytest.mark.parametrize("crossfit", [False, True])
+def test_answers_outside_the_set_teach_it_to_abstain(crossfit: bool, tmp_path) -> None:
+    """One call in twenty-five has an answer of its own; the student does not squeeze such calls into the set."""
+    rows = []
+    for number in range(500):
+        kind = ("billing", "shipping")[number % 2]
+        text, said = f"my {('invoice', 'parcel')[number % 2]} {number}", kind
+        if number % 25 == 0:
+            text, said = f"tell me a poem about {('rain', 'snow')[number % 2]} {number}", f"Once upon {number}"
+        rows.append(Example(text, said, 1, fold=number // 25 % 5 if crossfit else None))
+    name, trained = train_first("auto", rows, seed=1, tick=lambda *_: None)
+    assert (name, trained.answers) == ("classifier", ("billing", "shipping"))
+    artifact = store(tmp_path / "s-v1", name, trained, "d" * 64, 1)
+    assert artifact.manifest.abstains
+    asked = ["tell me a poem about rain 9", "my invoice 9", "my parcel 9"]
+    poem, invoice, parcel = answered(artifact.parameters, trained.answers, asked)
+    assert poem[0][1] < 0.3
+    assert [one[0][0] for one in (invoice, parcel)] == ["billing", "shipping"]
+    assert min(invoice[0][1], parcel[0][1]) > 0.8
+    if crossfit:
+        strangers = [sure for number, (sure, _) in enumerate(trained.crossfit) if number % 25 == 0]
+        assert max(strangers) < 0.5

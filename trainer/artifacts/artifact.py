@@ -79,6 +79,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What a generative student is; it has neither answers nor a layout."""
     calibration: Isotonic | None = None
     """How an extractor's log-probability becomes its confidence."""
+    abstains: bool = False
+    """Whether a classifier has one column more than ``answers``, for all others: it is never answered."""
     parent: Digest | None = None
     """The artifact whose weights this one began with (``learn.incremental``)."""
     crossfit: list[tuple[float, int]] = []
@@ -93,7 +95,8 @@ class _Terms(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """``idf`` (terms,), ``coefficients`` (terms + encoder size, answers), ``bias`` (answers,); all float32."""
+    """``idf`` (terms,), ``coefficients`` (terms + encoder size, answers), ``bias`` (answers,); all float32.
+    ``abstains``: the last column is no answer: "none of them"."""
 
     vocabulary: Vocabulary
     idf: Floats
@@ -101,6 +104,7 @@ class Parameters:
     bias: Floats
     temperature: float
     encoder: Encoder | None = None
+    abstains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,7 @@ def load(folder: Path) -> Artifact:
     if manifest.layout is not None:
         parameters = _extraction(data, vocabulary, tagger, manifest.layout, encoder, layers, manifest.calibration)
     else:
-        parameters = _parameters(data, vocabulary, encoder, layers, len(manifest.answers))
+        parameters = _parameters(data, vocabulary, encoder, layers, manifest)
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
 
 
@@ -274,8 +278,9 @@ def _encoder(wanted: EncoderRef | None) -> Encoder | None:
 
 
 def _parameters(
-    data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, layers: Mapping[str, Floats], answers: int
+    data: bytes, vocabulary: Vocabulary, encoder: Encoder | None, layers: Mapping[str, Floats], manifest: Manifest
 ) -> Parameters:
+    answers = len(manifest.answers) + manifest.abstains
     tensors, encoder = _parts(data, encoder, layers, {
         "idf": (vocabulary.size,),
         "coefficients": (vocabulary.size + (encoder.size if encoder else 0), answers),
@@ -284,7 +289,7 @@ def _parameters(
     })  # fmt: skip
     return Parameters(
         vocabulary, tensors["idf"], tensors["coefficients"], tensors["bias"], _temperature(tensors["temperature"]),
-        encoder,
+        encoder, manifest.abstains,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from trainer.artifacts.artifact import (
     ArtifactRefused,
     EncoderRef,
     Manifest,
+    Parameters,
     load,
     save,
 )
@@ -119,6 +120,7 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         generation=model.plan if isinstance(model, Generative) else None,
         crossfit=list(trained.crossfit),
         parent=trained.parent,
+        abstains=isinstance(model, Parameters) and model.abstains,
     )
     save(folder, manifest, trained.parameters)
     return load(folder)

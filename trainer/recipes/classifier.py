@@ -24,6 +24,8 @@ from trainer.recipes.tuned import Material, fine_tuned, sides_of, tuning_space, 
 
 FeatureKind = Literal["auto", "tfidf", "embedding", "both"]
 _LEAST_ROWS = 30
+_OTHERS = 5
+"""Calls with an answer outside the closed set from which on a student learns to abstain."""
 _SHORTEST_HINT, _LONGEST_HINT = 3, 80
 _NAMED = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 """The words of an identifier, snake_case, camelCase or plain."""
@@ -31,11 +33,12 @@ _NAMED = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 
 class ClassifierRecipe(Struct, frozen=True, tag="classifier", tag_field="type", forbid_unknown_fields=True):
     """A closed set has at most ``max_answers`` answers that each occur ``min_support`` times and together
-    cover ``coverage`` of the examples."""
+    cover ``coverage`` of the examples. The others, where there are a few, teach the student to abstain: they are one
+    answer more, which is never given, and what is likely of it is missing from the confidence of all others."""
 
     max_answers: Annotated[int, Meta(ge=2, le=MAX_ANSWERS)] = MAX_ANSWERS
     min_support: Annotated[int, Meta(ge=1)] = 2
-    coverage: Annotated[float, Meta(gt=0, le=1)] = 0.99
+    coverage: Annotated[float, Meta(gt=0, le=1)] = 0.95
     encoder: str | None = None
     features: FeatureKind = "auto"
     means: Means = field(default_factory=Means)
@@ -69,13 +72,16 @@ class _Classifier:
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         answers = closed_set(examples, self._settings)
         number = {answer: column for column, answer in enumerate(answers)}
-        known = [example for example in examples if example.answer in number and example.weight > 0]
+        abstains = sum(example.weight > 0 and example.answer not in number for example in examples) >= _OTHERS
+        other = len(answers) if abstains else -1
+        known = [one for one in examples if one.weight > 0 and (abstains or one.answer in number)]
         tick(0.05, f"learning the words of {len(known)} texts")
         vocabulary, idf, encoder = self._looks_at(known)
         crossfitted = bool(examples) and all(example.fold is not None for example in examples)
         rows = examples if crossfitted else known
         if encoder is not None and self._settings.means.fine_tune is not None:
-            return _tuned(encoder, rows, answers, (vocabulary, idf), self._settings.means, seed, tick)
+            looks = vocabulary, idf, encoder
+            return _tuned(looks, rows, answers, other, self._settings.means, seed, tick)
         hints = _hints(answers)
         texts, sources = [example.text for example in rows], sources_of(rows)
         matrix = _matrix([*texts, *hints.values()], vocabulary, idf, encoder)
@@ -83,19 +89,22 @@ class _Classifier:
         if sources is not None:
             taught = _matrix([*in_common(texts, sources), *hints.values()], vocabulary, idf, encoder)
         said = [*(example.answer for example in rows), *hints]
-        labels: Labels = np.array([number.get(answer, -1) for answer in said], dtype=np.int64)
+        labels: Labels = np.array([number.get(answer, other) for answer in said], dtype=np.int64)
         tick(0.2, f"fitting {len(answers)} answers on {len(known)} texts")
         head = fit_head(
-            matrix, labels, _weights(rows, labels), len(answers), seed,
+            matrix, labels, _weights(rows, labels), len(answers) + abstains, seed,
             lambda done: tick(0.2 + 0.8 * done, "fitting"),
             np.array([example.fold for example in rows]) if crossfitted else None, hints=len(hints), taught=taught,
             strength=self._settings.strength,
         )  # fmt: skip
-        hits = head.out_of_fold.argmax(axis=1) == labels[: len(rows)]
+        asked = head.out_of_fold[:, : len(answers)]
+        hits = asked.argmax(axis=1) == labels[: len(rows)]
         return Trained(
             answers=answers,
             max_answer_tokens=max(example.tokens for example in known),
-            parameters=Parameters(vocabulary, idf, head.coefficients, head.bias, head.temperature, encoder),
+            parameters=Parameters(
+                vocabulary, idf, head.coefficients, head.bias, head.temperature, encoder, abstains
+            ),
             numbers={
                 "rows": float(len(known)),
                 "answers": float(len(answers)),
@@ -105,7 +114,7 @@ class _Classifier:
                 LOSS: round(head.loss, 6),
                 "out_of_fold_agreement": round(float(hits.mean()), 6),
             },
-            crossfit=_crossfit(head.out_of_fold) if crossfitted else (),
+            crossfit=_crossfit(asked) if crossfitted else (),
         )
 
     def _looks_at(self, known: Sequence[Example]) -> tuple[Vocabulary, Floats, Encoder | None]:
@@ -132,25 +141,26 @@ class _Classifier:
 
 
 def _tuned(
-    encoder: Encoder, rows: Sequence[Example], answers: tuple[str, ...], words: tuple[Vocabulary, Floats], means: Means,
-    seed: int, tick: Tick,
+    looks: tuple[Vocabulary, Floats, Encoder], rows: Sequence[Example], answers: tuple[str, ...], other: int,
+    means: Means, seed: int, tick: Tick,
 ) -> Trained:  # fmt: skip
-    """The encoder's layers and one head over the answers, trained together."""
+    """The encoder's layers and one head over the answers, trained together. ``other``: the label of all others."""
+    vocabulary, idf, encoder = looks
     number = {answer: column for column, answer in enumerate(answers)}
-    labels: Labels = np.array([number.get(row.answer, -1) for row in rows], dtype=np.int64)
+    labels: Labels = np.array([number.get(row.answer, other) for row in rows], dtype=np.int64)
     rows = [
         msgspec.structs.replace(row, weight=row.weight if label >= 0 else 0.0)
         for row, label in zip(rows, labels, strict=True)
     ]
     sides = sides_of(rows, seed)
-    material = Material(encoder, rows, sides, None, [labels], [len(answers)], *words)
+    material = Material(encoder, rows, sides, None, [labels], [max(len(answers), other + 1)], vocabulary, idf)
     parent, made = fine_tuned(material, means, seed, tick)
     coefficients, bias = made.heads[0]
-    model = Parameters(*words, coefficients, bias, 1.0, encoder.tuned(made.layers))
+    model = Parameters(vocabulary, idf, coefficients, bias, 1.0, encoder.tuned(made.layers))
     tick(0.92, "calibrating")
     held = np.flatnonzero(sides.held)
     logits = np.log(np.maximum(probabilities(model, [rows[n].text for n in held]), 1e-30))
-    model = replace(model, temperature=temperature_of(logits, labels[held]))
+    model = replace(model, temperature=temperature_of(logits, labels[held]), abstains=other >= 0)
     crossfit: tuple[tuple[float, int], ...] = ()
     if any(row.fold is not None for row in rows):
         judged = iter(_crossfit(probabilities(model, [rows[n].text for n in np.flatnonzero(sides.judge)])))
