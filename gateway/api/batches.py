@@ -46,7 +46,7 @@ class Batches:
                 headers={"x-should-retry": "false"},
             )
         endpoint, now = data.get("endpoint"), time.time()
-        if endpoint not in self._endpoints:
+        if not isinstance(endpoint, str) or endpoint not in self._endpoints:
             names = ", ".join(f"'{one}'" for one in sorted(self._endpoints))
             raise errors.BadRequest(
                 f"'endpoint' must be one of {names}.", param="endpoint", code="invalid_value"

@@ -25,6 +25,7 @@ from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arr
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
 from gateway.resilience.drain import stopping
+from gateway.upstreams import hops
 
 _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
@@ -163,6 +164,7 @@ class Ingress:
         self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float
     ) -> Exchange:
         runtime, dialect = self._live.runtime(), self._dialect
+        hops.arrived(headers)
         request = typed(rendering.body, ChatRequest)
         check(rendering.body, request)
         return Exchange(

@@ -23,6 +23,7 @@ from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest
 from gateway.providers.failures import nonsense, object_in
 from gateway.surface import Here, Surface, address, usage_of
+from gateway.upstreams import hops
 from optimizer.routing.plan import Rung
 
 encode = msgspec.json.encode
@@ -67,6 +68,7 @@ def new_exchange(
     request_id: str, started: float, principal: Principal | None = None, batch: str = "", form: str = "",
 ) -> Exchange:  # fmt: skip
     """A call that is not chat. Its typed request stands for it where stages count, price and match."""
+    hops.arrived(headers)
     runtime, user = live.runtime(), body.get("user")
     request = ChatRequest(
         model=model,

@@ -82,7 +82,7 @@ def typed(value: dict[str, Any], kind: type[T]) -> T:
         reason = text[: found.start()] if found else text
         missing = re.search(r"missing required field `(\w+)`", reason)
         if missing:
-            name = missing.group(1)
+            name = f"{param}.{missing.group(1)}" if param else missing.group(1)
             raise BadRequest(
                 f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
             ) from None

@@ -16,6 +16,7 @@ _decode = msgspec.json.decode
 _OURS = frozenset({401, 402, 403})
 _AGAIN = frozenset({408, 409})
 _LONGEST = 2000
+_LOOP = 508
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What a provider answers with 429 although waiting does not help: our account is out of money or closed."""
 
@@ -95,11 +96,12 @@ def refusal(
     return failed(
         "refused",
         errors.ProviderRefused(
-            status if 400 <= status < 500 else 400,
+            status if 400 <= status < 500 or status == _LOOP else 400,
             message or f"The provider '{provider}' refused the request.",
             kind=complaint.kind or "invalid_request_error",
             param=complaint.param,
             code=complaint.code,
+            headers={"x-should-retry": "false"} if status == _LOOP else {},
         ),
     )
 
@@ -133,6 +135,8 @@ def _blame(status: int) -> Blame:
         return "operator"
     if status == 429:
         return "throttle"
+    if status == _LOOP:
+        return "client"  # asking again would only go round again
     return "client" if 400 <= status < 500 and status not in _AGAIN else "provider"
 
 

@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from gateway import errors
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
-from gateway.upstreams import http1
+from gateway.upstreams import hops, http1
 from gateway.upstreams.addresses import AddressRefused, Checked, check_literal, literal, permitted
 
 LARGEST_ANSWER = 32 * 1024 * 1024
@@ -149,7 +149,7 @@ class Upstream:
             now = time.monotonic()
             answer = await self._lean().post(
                 http1.destination(request.url, request.socket),
-                self._lines(request.headers),
+                self._lines(request.headers) + hops.line(),
                 request.body,
                 connect_until=now + min(self._timeouts.connect, remaining),
                 until=now + first_byte,
@@ -179,9 +179,8 @@ class Upstream:
         check_literal(request.url)
         options: dict[str, Any] = {"allow_redirects": False, "timeout": timeout}
         async with asyncio.timeout(first_byte):
-            return await self._session().post(
-                request.url, data=request.pieces(), headers=request.headers, **options
-            )
+            headers = {**request.headers, hops.HEADER: str(hops.passed())}
+            return await self._session().post(request.url, data=request.pieces(), headers=headers, **options)
 
     async def websocket(
         self, url: str, headers: dict[str, str], *, name: str, remaining: float
