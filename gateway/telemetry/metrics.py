@@ -90,6 +90,8 @@ class Metrics:
             return
         self._tokens.labels(task, party, "input").inc(record.prompt_tokens)
         self._tokens.labels(task, party, "output").inc(record.completion_tokens)
+        if record.cached_tokens:
+            self._tokens.labels(task, party, "cached").inc(record.cached_tokens)
         self._count_money(task, party, record)
 
     def _count_money(self, task: str, party: str, record: CallRecord) -> None:
