@@ -80,7 +80,7 @@ class BedrockCodec:
         reader = Reader(self._name, body, drop=self._settings.drop_params)
         if not _MODEL.match(model) or ".." in model:
             raise reader.refused("model", f"'{model[:80]}' is not a model's id.", code="model_not_found")
-        raw = _encode(request_body(reader, self._ability_of(model)))
+        raw = _encode(request_body(reader, self._ability_of(model), model))
         verb = "converse-stream" if stream else "converse"
         place = f"/model/{quote(model, safe=':')}/{verb}"
         headers = {"content-type": "application/json", **self._settings.headers}

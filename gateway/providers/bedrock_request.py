@@ -29,10 +29,16 @@ _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
+_CACHES = re.compile(r"claude-(?:3-5-haiku|3-5-sonnet-20241022|3-7|[a-z]+-[4-9])|nova-(?:micro|lite|pro|premier)")
+"""The models that keep prompts; others refuse a cache point, which is only a hint (AWS's guide to prompt caching)."""
+
+
+def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
     reader.without(_NOTHING_ASKED)
     wire = _turns(reader)
+    if not _CACHES.search(model):
+        _forget_points(wire)
     asked = reader.token_limit()
     limits: dict[str, Any] = {"maxTokens": asked, "stopSequences": reader.stops() or None}
     forced = _tools(reader, ability, wire)
@@ -133,21 +139,42 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> bool:
 # ------------------------------------------------------------------------------------------------ turns
 def _turns(reader: Reader) -> dict[str, Any]:
     """``system`` and ``messages``; neighbouring turns of one role become one, as Converse demands."""
-    system = [{"text": text} for text in reader.system()]
+    system: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
     for turn in reader.turns():
         if turn.role in ("system", "developer"):
+            system += [
+                block
+                for _, part in reader.parts(turn)
+                if part.get("type") == "text" and part.get("text")
+                for block in _pointed(part, {"text": str(part["text"])})
+            ]
             continue
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)
         merge(messages, role, blocks)
     if not messages and system:
-        messages.append({"role": "user", "content": [system.pop()]})  # OpenAI answers instructions alone
+        last = max(at for at, block in enumerate(system) if "text" in block)  # OpenAI answers instructions alone
+        system, alone = system[:last], system[last:]
+        messages.append({"role": "user", "content": alone})
     return {"system": system, "messages": messages} if system else {"messages": messages}
 
 
 def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
-    return [_block(reader, at, part) for at, part in said(reader, turn)]
+    return [block for at, part in said(reader, turn) for block in _pointed(part, _block(reader, at, part))]
+
+
+def _pointed(said: Mapping[str, Any], block: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a client marks with ``cache_control`` ends with a cache point here."""
+    return [block, {"cachePoint": {"type": "default"}}] if isinstance(said.get("cache_control"), dict) else [block]
+
+
+def _forget_points(wire: dict[str, Any]) -> None:
+    holders = [*wire["messages"], wire]
+    for holder in holders:
+        name = "system" if holder is wire else "content"
+        if name in holder:
+            holder[name] = [block for block in holder[name] if "cachePoint" not in block]
 
 
 def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +224,10 @@ def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     if not isinstance(id_, str) or not id_:
         param = f"{turn.at}.tool_call_id"
         raise reader.refused(param, f"Missing '{param}'.", code="missing_required_parameter")
-    return [{"toolResult": {"toolUseId": _safe(id_), "content": _blocks(reader, turn) or [{"json": {}}]}}]
+    blocks = _blocks(reader, turn)
+    points = [block for block in blocks if "cachePoint" in block]
+    content = [block for block in blocks if "cachePoint" not in block] or [{"json": {}}]
+    return [{"toolResult": {"toolUseId": _safe(id_), "content": content}}, *points[:1]]
 
 
 def _safe(id_: str) -> str:

@@ -417,3 +417,19 @@ def test_errors(status: int, kind: str, text: str, failure: str, client: int, co
     found = codec().refuse(status, headers, json.dumps({"message": text}).encode(), now=0)
     assert (found.failure.kind, found.error.status, found.error.code) == (failure, client, code)
     assert (text in found.error.message) == (failure in ("refused", "throttled"))
+
+
+def test_what_a_client_marks_to_be_cached_ends_with_a_cache_point_where_the_model_has_them() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    turns = [
+        {"role": "system", "content": [{"type": "text", "text": "long rules", **mark}]},
+        {"role": "user", "content": [{"type": "text", "text": "a document", **mark}, {"type": "text", "text": "a question"}]},
+    ]
+    point = {"cachePoint": {"type": "default"}}
+    found = wire({"messages": turns}, NOVA)
+    assert found["system"] == [{"text": "long rules"}, point]
+    assert found["messages"][0]["content"] == [{"text": "a document"}, point, {"text": "a question"}]
+    other = wire({"messages": turns}, "meta.llama3-8b-instruct-v1:0")
+    assert "cachePoint" not in str(other) and other["system"] == [{"text": "long rules"}]
+    alone = wire({"messages": turns[:1]}, NOVA)
+    assert alone["messages"][0]["content"] == [{"text": "long rules"}, point] and "system" not in alone
