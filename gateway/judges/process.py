@@ -26,6 +26,7 @@ MODULE = "trainer.engines.guards.server"
 READY_S = 180.0
 """Loading large models from a slow disk takes its time."""
 _LOOK_S = 0.5
+_OTHERS_S = 3.0
 
 
 class GuardsCannotStart(Exception):
@@ -66,10 +67,11 @@ class GuardProcess:
             status = self._process.poll() if self._process is not None else None
             if status:
                 raise GuardsCannotStart(f"{self._last_words()} (status {status}). Log: {self._log_path}")
-            if (
-                self._process is None or status == 0
-            ):  # another gateway's has the lock, and answers before long
+            if self._process is None:
                 self._spawn()
+            elif status == 0:  # another worker's has the lock, and answers before long
+                self._process = None
+                await asyncio.sleep(_OTHERS_S)
             await asyncio.sleep(_LOOK_S / 5)
 
     async def run(self) -> None:

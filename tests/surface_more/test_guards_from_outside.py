@@ -240,3 +240,14 @@ async def test_other_doors_ask_as_well(tmp_path: Path) -> None:
                 )
                 assert answer.status_code == 400 and "'outside'" in answer.text, path
             assert upstream.seen == []
+
+
+async def test_packages_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.policy import guard_checks
+    from gateway.policy.files import PolicyError, load
+
+    monkeypatch.setattr(guard_checks, "find_spec", lambda name: None if name == "spacy" else object())
+    folder = write_policies(tmp_path / "policies", {"first": "http://127.0.0.1:9/v1"})
+    (folder / "safety.yaml").write_text("guardrails:\n  x: {type: pii, presidio: {}}\n")
+    with pytest.raises(PolicyError, match=r"needs spacy, which is not installed(.|\n)*understudy\[guardrails\]"):
+        load(folder, {})
