@@ -69,7 +69,7 @@ def test_every_valid_object_passes(value: dict[str, object]) -> None:
         ({"model": "m"}, "messages"),
         ({"model": 7, "messages": []}, "model"),
         ({"model": "m", "messages": "hi"}, "messages"),
-        ({"model": "m", "messages": [{"content": "x"}]}, "messages.role"),
+        ({"model": "m", "messages": [{"content": "x"}]}, "messages[0].role"),
         ({"model": "m", "messages": [], "temperature": 9}, "temperature"),
         ({"model": "m", "messages": [], "n": 0}, "n"),
         ({"model": "m", "messages": [], "stream": "yes"}, "stream"),
