@@ -9,8 +9,9 @@
 ``DIR`` is a folder or a file of ``*.jsonl`` or ``*.jsonl.gz``. Rows have ``text`` and what is known of it: ``attack``
 (0 or 1), or ``spans`` (``[{"type", "value"}]``, personal data), and may have ``source`` and ``family``. Each text is
 sent as one user message. An answer with code ``guardrail_blocked`` is an alarm; a value that the provider was not sent
-was masked (only the benchmark's own gateway can tell). Rows with ``toxic`` are counted and left out: there is no guard
-for it. Point a task of your own at a provider that costs nothing: whatever passes is asked. Intervals: Wilson, 95 %.
+was masked (only the benchmark's own gateway can tell). Rows with ``toxic`` (0 or 1) go to ``/v1/moderations``; the
+highest score of any of OpenAI's categories ranks them (AUC, Hanley & McNeil's interval). Point a task of your own at a
+provider that costs nothing: whatever passes is asked. Intervals: Wilson, 95 %.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import httpx
 from benchmarks.guarded.added import GUARDS, added
 from benchmarks.guarded.house import TASK, House, house, usual_guards
 from benchmarks.guarded.marks import Entities, Outcome, attacks
-from benchmarks.guarded.rows import has_attack, has_spans, rows_of
+from benchmarks.guarded.rows import has_attack, has_spans, has_toxic, rows_of
+from benchmarks.guarded.toxic import Ranked, moderated
 from benchmarks.walk.processes import WalkFailed
 
 
@@ -51,6 +53,7 @@ def measured(
     """The table's lines. ``own``: the benchmark's gateway, whose provider can be asked what it was sent."""
     outcomes: list[Outcome] = []
     entities = Entities()
+    ranked = Ranked()
     for row in rows:
         if has_attack(row):
             stopped, took = ask(client, task, row["text"])
@@ -61,7 +64,9 @@ def measured(
             own.heard.clear()
             _, took = ask(client, task, row["text"])
             entities.add(row, own.heard[-1] if own.heard else "", took)
-    return [*attacks(outcomes), *entities.lines()]
+        elif has_toxic(row):
+            ranked.add(str(row.get("source", "")), row["toxic"] == 1, *moderated(client, row["text"]))
+    return [*attacks(outcomes), *entities.lines(), *ranked.lines()]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,8 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", type=Path, metavar="FITTED", help="a fitted injection model for the own gateway"
     )
-    parser.add_argument("--presidio", action="store_true", help="have Presidio look for personal data as well")
-    parser.add_argument("--latency", action="store_true", help="what each guardrail adds to a call, and no rates")
+    parser.add_argument(
+        "--presidio", action="store_true", help="have Presidio look for personal data as well"
+    )
+    parser.add_argument(
+        "--latency", action="store_true", help="what each guardrail adds to a call, and no rates"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if options.base_url and (options.latency or options.presidio):
@@ -89,18 +98,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, WalkFailed, httpx.HTTPError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    toxic = sum("toxic" in row and not has_attack(row) and not has_spans(row) for row in rows)
-    if toxic:
-        print(f"{toxic} rows are labelled toxic or not; no guard for that is shipped.", file=sys.stderr)
     if not lines:
-        print("No row in there has a 'text' with an 'attack' of 0 or 1, or with 'spans'.", file=sys.stderr)
-        return 0 if toxic else 1
+        print(
+            "No row in there has a 'text' with an 'attack' or 'toxic' of 0 or 1, or with 'spans'.",
+            file=sys.stderr,
+        )
+        return 1
     print(json.dumps(lines, indent=1) if options.json else "\n".join(map(_shown, lines)))
     return 0
 
 
 def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not options.latency and not any(has_attack(row) or has_spans(row) for row in rows):
+    if not options.latency and not any(has_attack(row) or has_spans(row) or has_toxic(row) for row in rows):
         return []
     with contextlib.ExitStack() as stack:
         own, base, key = None, options.base_url, options.api_key
@@ -125,9 +134,14 @@ def _shown(line: dict[str, Any]) -> str:
         text = f"{line['guardrail']:20} n {line['n']:5}  p50 {line['p50_ms']:7.3f} ms, p95 {line['p95_ms']:7.3f} ms"
         return f"{text}  added {line['added_p50_ms']:+.3f} ms, {line['added_p95_ms']:+.3f} ms"
     text = f"{line['source']:20} {line['family']:22} {line['rate']:16}"
-    text += f" {line['hits']:5}/{line['n']:<5} {line['share']:6.1%}"
-    if "low" in line:
-        text += f" ({line['low']:.1%} to {line['high']:.1%})"
+    if line["rate"] == "AUC":
+        text += (
+            f" {line['hits']:5}/{line['n']:<5} {line['share']:.3f} ({line['low']:.3f} to {line['high']:.3f})"
+        )
+    else:
+        text += f" {line['hits']:5}/{line['n']:<5} {line['share']:6.1%}"
+        if "low" in line:
+            text += f" ({line['low']:.1%} to {line['high']:.1%})"
     if "p50_ms" in line:
         text += f"  p50 {line['p50_ms']:.1f} ms, p95 {line['p95_ms']:.1f} ms"
     return text

@@ -20,6 +20,7 @@ TASK = "guarded"
 _START_S = 240.0
 _POLICIES = """\
 server: {{host: 127.0.0.1, port: {port}}}
+surface: {{moderations: local}}
 providers:
   echo: {{type: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: nobody, simulated: true}}
 keys: [{{name: bench, key: {key}, project: default}}]
@@ -39,15 +40,21 @@ def usual_guards(model: Path | None = None, *, presidio: bool = False) -> dict[s
     return {
         "personal": f"type: pii, directions: [input]{asked}",
         "injection": f"type: injection, action: block{fitted}",
+        "toxicity": "type: toxicity, action: flag",
     }
 
 
 def _policies(port: int, upstream: int, key: str, guards: Mapping[str, str], *, alone: bool) -> str:
     names = [TASK] if not alone else [ALONE + name for name in ("nothing", *guards)]
     tasks = [f"  - {{name: {name}, candidates: [{{provider: echo, model: m}}]}}" for name in names]
-    scoped = {name: f"{settings}, tasks: [{ALONE}{name}]" if alone else settings for name, settings in guards.items()}
+    scoped = {
+        name: f"{settings}, tasks: [{ALONE}{name}]" if alone else settings
+        for name, settings in guards.items()
+    }
     lines = [f"  {name}: {{{settings}}}" for name, settings in scoped.items()]
-    return _POLICIES.format(port=port, upstream=upstream, key=key, tasks="\n".join(tasks), guards="\n".join(lines))
+    return _POLICIES.format(
+        port=port, upstream=upstream, key=key, tasks="\n".join(tasks), guards="\n".join(lines)
+    )
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):

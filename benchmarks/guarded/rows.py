@@ -30,6 +30,10 @@ def has_attack(row: dict[str, Any]) -> bool:
     return row.get("attack") in (0, 1)
 
 
+def has_toxic(row: dict[str, Any]) -> bool:
+    return row.get("toxic") in (0, 1)
+
+
 def has_spans(row: dict[str, Any]) -> bool:
     spans = row.get("spans")
     return isinstance(spans, list) and all(

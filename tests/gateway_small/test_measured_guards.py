@@ -12,6 +12,7 @@ from gateway_server import KEY, gateway, write_policies
 from scripted import provider
 
 from benchmarks.guarded.marks import wilson
+from benchmarks.guarded.toxic import auc
 from benchmarks.guards import main
 
 ROWS = [
@@ -65,13 +66,30 @@ def test_with_nothing_but_a_folder_it_brings_its_own_gateway(tmp_path: Path, cap
     assert found["all", "", "precision"]["share"] == found["all", "", "F1"]["share"] == 1.0
 
 
-def test_labels_without_a_guard_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"text": "x", "toxic": 1}\n')
-    assert main([str(tmp_path)]) == 0
-    assert "1 rows are labelled toxic" in capsys.readouterr().err
+def test_rows_without_a_known_label_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "x", "colour": 1}\n')
+    assert main([str(tmp_path)]) == 1
+    assert "'toxic' of 0 or 1" in capsys.readouterr().err
     (tmp_path / "rows.jsonl").write_text("{broken\n")
     assert main([str(tmp_path)]) == 1
     assert "rows.jsonl:1 is not JSON" in capsys.readouterr().err
+
+
+def test_toxic_rows_are_ranked_by_the_gateways_own_moderation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("You are a worthless idiot.", 1), ("I hate all immigrants.", 1), ("Good morning.", 0), ("Hello.", 0)]
+    lines = [json.dumps({"text": text, "toxic": toxic, "source": "ours"}) for text, toxic in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert main([str(tmp_path), "--json"]) == 0
+    found = {line["source"]: line for line in json.loads(capsys.readouterr().out)}
+    assert found["ours"]["rate"] == "AUC" and found["all"]["share"] == 1.0
+    assert found["ours"]["hits"] == found["ours"]["n"] == 2
+
+
+def test_the_area_counts_ties_half() -> None:
+    area, low, high = auc([1.0, 0.5], [0.5, 0.0])
+    assert area == 0.875 and low < area < high <= 1.0
 
 
 def test_the_interval() -> None:
