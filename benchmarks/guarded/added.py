@@ -18,6 +18,10 @@ GUARDS = {
     "urls": "type: urls, allow: [example.org], action: flag",
     "length": "type: length, characters: 1000000, action: flag",
     "blocklist": "type: blocklist, phrases: [project falcon], action: flag",
+    "toxicity": "type: toxicity, action: flag",
+    "topics": "type: topics, deny: {orders: [where is my order], returns: [send the shoes back]}, action: flag",
+    "language": "type: language, allow: [en], action: flag",
+    "regex": 'type: regex, patterns: ["PRJ-[0-9]{4}"], action: flag',
 }
 """By name, with actions that let every text pass."""
 _MOST = 400
