@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ from gateway.storage.writers import writer_lock
 _log = logging.getLogger("gateway.storage.ingester")
 _BUSY_S, _IDLE_S = 0.05, 0.1
 _LOCK_S = 15.0  # a command-line tool may be the writer for a moment
+_PARTING_S = 1.5  # whoever stops us waits; what is left then is moved at the next start
 _RETENTION_S = 3600.0
 _BACKOFF_S = (0.1, 5.0)
 _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
@@ -50,7 +52,7 @@ class Damaged(Exception):
 
 
 class Ingester:
-    """One spool, one database. ``step`` until ``stop`` is set, then ``drain``."""
+    """One spool, one database. ``step`` until ``stop`` is set, then ``drain`` for a moment."""
 
     def __init__(self, home: Home, writer: SqlWriter, stop: threading.Event) -> None:
         self._writer = writer
@@ -68,7 +70,7 @@ class Ingester:
             count = self.step()
             if count < 100:  # otherwise there is more to do at once
                 self._stop.wait(_BUSY_S if count else _IDLE_S)
-        self.drain()
+        self.drain(_PARTING_S)
 
     def step(self) -> int:
         """Moves one batch. → how many records. Waits for the database while it is away and nobody says stop."""
@@ -78,9 +80,11 @@ class Ingester:
         self._reader.commit(batch)
         return len(batch.records)
 
-    def drain(self) -> None:
-        """Moves what is in the spool now; gives up at once when the database is away."""
-        while self.step():
+    def drain(self, seconds: float = math.inf) -> None:
+        """Moves what is in the spool now, beginning no batch after ``seconds``; gives up at once when the database is
+        away."""
+        until = time.monotonic() + seconds
+        while self.step() and time.monotonic() < until:
             continue
 
     def _store(self, batch: Batch) -> bool:

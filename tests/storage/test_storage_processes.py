@@ -7,18 +7,24 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 from storage_samples import call, script, start_ingester, text
 
 from gateway.config import Spool as SpoolSettings
+from gateway.storage import ingester
 from gateway.storage.commands import CreateKey, EnqueueRun, Refused, WriterAway
+from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
+from gateway.storage.migrations import migrate
 from gateway.storage.spool import Spool
 from gateway.storage.sql_reader import open_reader
+from gateway.storage.sql_writer import SqlWriter
 from gateway.storage.values import Key
 from gateway.storage.writers import open_writer, writer_lock
 
@@ -101,6 +107,26 @@ def test_kill_9_of_the_ingester_moves_every_call_once(
     assert reader.task_versions()[0].trainable_calls == 4000
     assert reader.verify_journal() is None
     reader.close()
+
+
+def test_a_stopped_ingester_leaves_its_backlog_for_the_next_start(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingester, "_PARTING_S", 0.0)
+    spool = Spool(home, SpoolSettings())
+    for number in range(500):
+        spool.append(call(f"c{number}", at=time.time()))
+    spool.close()
+    stop = threading.Event()
+    stop.set()
+    migrate(home.database_url)
+    moved = []
+    for _ in range(3):
+        with closing(SqlWriter(write_engine(home.database_url))) as writer:
+            ingester.Ingester(home, writer, stop).run()
+        moved.append(counted(home))
+    assert moved == [200, 400, 500]
+    assert list(home.spool.iterdir()) == []
 
 
 COMMAND = """
