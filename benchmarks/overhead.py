@@ -59,16 +59,45 @@ def _streamed() -> bytes:
     events = [event({"role": "assistant", "content": ""})]
     events += [event({"content": f" word{number}"}) for number in range(EVENTS)]
     events += [event({}, "stop"), event({}, choices=[], usage=usage), b"data: [DONE]\n\n"]
+    return _chunked(events)
+
+
+def _chunked(events: list[bytes]) -> bytes:
     body = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in events) + b"0\r\n\r\n"
     return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + body
 
 
-_STREAM = _streamed()
+def _anthropic_streamed() -> bytes:
+    """The same answer as Anthropic's API streams it, event by event."""
+
+    def event(kind: str, **more: Any) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **more}, separators=(',', ':'))}\n\n".encode()
+
+    message: dict[str, Any] = {
+        "id": "msg_x", "type": "message", "role": "assistant", "content": [], "model": "m", "stop_reason": None,
+        "stop_sequence": None, "usage": {"input_tokens": 200, "output_tokens": 1},
+    }  # fmt: skip
+    events = [
+        event("message_start", message=message),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *(
+            event("content_block_delta", index=0, delta={"type": "text_delta", "text": f" word{number}"})
+            for number in range(EVENTS)
+        ),
+        event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None},
+              usage={"output_tokens": EVENTS}),
+        event("message_stop"),
+    ]  # fmt: skip
+    return _chunked(events)
+
+
+_STREAM, _ANTHROPIC_STREAM = _streamed(), _anthropic_streamed()
 _HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
 
 
 class _Canned(asyncio.Protocol):
-    """The fastest upstream in reach: answers every request with the same bytes."""
+    """The fastest upstream in reach: answers every request with the same bytes, Anthropic's path in its dialect."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -84,7 +113,8 @@ class _Canned(asyncio.Protocol):
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
             wants_stream = b'"stream": true' in body or b'"stream":true' in body
-            self._transport.write(_STREAM if wants_stream else _HEAD + ANSWER)  # type: ignore[attr-defined]
+            stream = _ANTHROPIC_STREAM if b"/messages " in head[:100] else _STREAM
+            self._transport.write(stream if wants_stream else _HEAD + ANSWER)  # type: ignore[attr-defined]
 
 
 async def _canned(port: int) -> None:
@@ -119,7 +149,11 @@ def child(command: list[str], cpu: int, **env: str) -> Iterator[subprocess.Popen
         yield process
     finally:
         process.terminate()
-        process.wait(15)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:  # what was measured is worth more than how somebody ends
+            process.kill()
+            process.wait()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -53,8 +52,7 @@ class Landing(Protocol):
         """It does not enter. ``handed_over``: nothing is wrong with the request; who waits for it may ask."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct, eq=False):
     """One call on its way through the pipeline. Stages fill it from the outside in.
 
     ``started`` is monotonic seconds, ``received_at`` unix seconds. ``runtime`` is the immutable view of
@@ -93,24 +91,24 @@ class Exchange:
     # route and dispatch
     plan: Plan | None = None
     answered_by: Rung | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     confidence: float | None = None
     student_ms: float = 0.0
     student_text: str = ""
     student_cost_usd: float | None = None
-    thoughts: list[Any] = field(default_factory=list)
+    thoughts: list[Any] = []
     """The teacher's log-probabilities, token by token, where the capture asked for them."""
     upstream_seconds: float = 0.0
     first_byte_at: float | None = None
     agreed: bool = False
     """The provider has agreed to stream, though it may still be thinking."""
-    discarded: list[tuple[Candidate, Usage]] = field(default_factory=list)
+    discarded: list[tuple[Candidate, Usage]] = []
     """Answers that were paid for and thrown away: (who gave it, what it used)."""
     # guard
-    verdicts: list[str] = field(default_factory=list)
+    verdicts: list[str] = []
     """``guardrail:action``, and ``:shadow`` where nothing was done about it."""
-    findings: list[Finding] = field(default_factory=list)
-    placeholders: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = []
+    placeholders: dict[str, str] = {}
     scene: Scene | None = None
     """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""
     # cache
@@ -123,7 +121,7 @@ class Exchange:
     usage: Usage | None = None
     cost_usd: float | None = None
     teacher_cost_usd: float | None = None
-    response_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: dict[str, str] = {}
     # record
     shown: bytes = b""
     """The whole answer as it was captured, under this call's id and the client's model; b"" when it was not."""

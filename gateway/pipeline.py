@@ -16,7 +16,7 @@ in, wrap the answer on the way out, or raise a GatewayError. The order below is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import Protocol
 
 from gateway.context import Answer, Exchange
@@ -25,13 +25,20 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
 class Stage(Protocol):
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer: ...
+    """A stage with nothing to do on the way back returns what ``inner`` does, which spares the call a coroutine."""
+
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]: ...
 
 
 def fold(stages: Sequence[Stage], innermost: Handler) -> Handler:
     """The stages around ``innermost``, first stage outermost."""
 
     def wrap(inner: Handler, stage: Stage) -> Handler:
-        return partial(stage, inner=inner)
+        call = stage.__call__
+
+        def handler(exchange: Exchange) -> Awaitable[Answer]:
+            return call(exchange, inner)
+
+        return handler
 
     return reduce(wrap, reversed(stages), innermost)

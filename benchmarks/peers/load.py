@@ -21,6 +21,11 @@ from benchmarks.peers.ways import LOAD_CPU, Way
 
 _UNCOUNTED = 3
 """The first tokens of a run are those of fresh connections."""
+_PERCENTILE = """done = function(summary, latency, requests)
+  io.write(string.format("p95_us %d\\n", latency:percentile(95)))
+end
+"""
+"""wrk prints no 95th percentile of its own."""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -58,6 +63,7 @@ def load(
     found = {
         "per_s": float(_found(r"Requests/sec:\s+([\d.]+)", text)),
         "p50_ms": _milliseconds(_found(r"(?m)^\s+50%\s+(\S+)", text)),
+        "p95_ms": float(_found(r"p95_us (\d+)", text)) / 1000,
         "p99_ms": _milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", text)),
         "failed": float(refused.group(1)) if refused else 0.0,
     }
@@ -70,7 +76,7 @@ def load(
 def _script(way: Way, stream: bool, callers: Sequence[tuple[str, str]]) -> str:
     body = {**BODY, "model": way.model, **({"stream": True} if stream else {})}
     fixed = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in way.headers.items())
-    start = f"wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\n{fixed}"
+    start = f"{_PERCENTILE}wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\n{fixed}"
     text = json.dumps(body).replace("\\", "\\\\").replace("'", "\\'")
     if not callers:
         return f"{start}wrk.body = '{text}'\n"

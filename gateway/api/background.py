@@ -11,11 +11,11 @@ import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import structs
 
 from gateway import errors
 from gateway.api.http import send_whole
@@ -234,10 +234,10 @@ class InBackground(Rendering):
 
     async def ask(self, pipeline: Handler, exchange: Exchange) -> Answer:
         timeouts = exchange.runtime.config.timeouts
-        hidden = replace(
+        hidden = structs.replace(
             exchange,
             body={**exchange.body, "stream": True},
-            request=msgspec.structs.replace(exchange.request, stream=True),
+            request=structs.replace(exchange.request, stream=True),
             deadline=exchange.started + timeouts.total,
             attempts=[],
             verdicts=[],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from litestar import Request, post
 from litestar.types import ASGIApp
+from msgspec import structs
 
 from gateway import errors
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
@@ -86,7 +86,7 @@ class CompletionsRendering(Rendering):
 
 def _one_of(parent: Exchange, body: dict[str, Any], at: int) -> Exchange:
     """The call of one prompt; the first keeps the id that the client is told."""
-    return replace(
+    return structs.replace(
         parent,
         call_id=parent.call_id if at == 0 else "cmpl-" + secrets.token_hex(16),
         body=body,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -59,8 +59,8 @@ class Rendering:
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body
 
-    async def ask(self, pipeline: Handler, exchange: Exchange) -> Answer:
-        return await pipeline(exchange)
+    def ask(self, pipeline: Handler, exchange: Exchange) -> Awaitable[Answer]:
+        return pipeline(exchange)
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         """The answer's body; ``data`` is a complete chat completion."""
@@ -115,7 +115,8 @@ class Ingress:
 
     async def serve(self, line: Line) -> None:
         """Reads, answers and ends one call."""
-        started, request_id = time.monotonic(), "req_" + new_id()
+        started, ids = time.monotonic(), os.urandom(32).hex()
+        request_id, own_id = "req_" + ids[:32], ids[32:]
         call: _Call | None = None
         drain, here = self._live.drain, asyncio.current_task()
         assert here is not None
@@ -125,7 +126,7 @@ class Ingress:
             body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
             data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
             rendering = await self._dialect.read(line.headers, data)
-            exchange = self._exchange(line.headers, rendering, request_id, started)
+            exchange = self._exchange(line.headers, rendering, request_id, started, own_id)
             call = _Call(exchange, line, rendering, self._dialect)
             line.watch(here)
             await call.answer(await rendering.ask(self._pipeline, exchange))
@@ -151,7 +152,7 @@ class Ingress:
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
         rendering = await self._dialect.read({}, data, principal)
-        exchange = self._exchange({}, rendering, request_id, time.monotonic())
+        exchange = self._exchange({}, rendering, request_id, time.monotonic(), new_id())
         exchange.principal, exchange.batch = principal, batch
         answer = await rendering.ask(self._pipeline, exchange)
         if not isinstance(answer, WholeAnswer):
@@ -161,14 +162,14 @@ class Ingress:
         return await rendering.whole(exchange, answer.data)
 
     def _exchange(
-        self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float
+        self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float, own_id: str
     ) -> Exchange:
         runtime, dialect = self._live.runtime(), self._dialect
         hops.arrived(headers)
         request = typed(rendering.body, ChatRequest)
         check(rendering.body, request)
         return Exchange(
-            call_id=dialect.prefix + new_id(),
+            call_id=dialect.prefix + own_id,
             request_id=request_id,
             received_at=time.time(),
             started=started,
@@ -334,13 +335,14 @@ class _Call:
         if data.get("usage") is None and exchange.usage is not None:
             data["usage"], exchange.shown = usage_to_wire(exchange.usage), b""
         body = await self._rendering.whole(exchange, data)
-        headers = self.headers()
+        headers = {"content-type": "application/json", "x-request-id": exchange.request_id}
+        headers.update(told(exchange))
+        headers.update(self._dialect.headers(exchange.request_id))
         busy = time.monotonic() - exchange.started - exchange.upstream_seconds
         headers["x-understudy-overhead-ms"] = f"{max(0.0, busy) * 1000:.2f}"
         if exchange.cost_usd is not None:
             headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
-        fixed = {"content-type": "application/json", "x-request-id": exchange.request_id}
-        await self._line.whole(200, fixed | headers, body)
+        await self._line.whole(200, headers, body)
 
     async def _stream(self, stream: ChunkStream) -> None:
         exchange, line, rendering, pulse = self._exchange, self._line, self._rendering, self._pulse

@@ -20,6 +20,8 @@ from gateway.providers import ClassifierProvider
 from gateway.storage.home import Home
 
 LOWEST_PRIORITY = 19
+_LATER = 10
+"""The ingester's: whoever waits for an answer goes first, what is stored may be a moment late."""
 
 
 def default(options: Namespace) -> int:
@@ -98,6 +100,7 @@ def tree(
             command=_module("gateway.storage.ingester", *places),
             ready=(lambda: answers_on(home.writer_socket)) if embedded else None,
             stop_order=4,
+            nice=_LATER,
             env=shared,
         )
     ]

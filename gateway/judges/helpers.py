@@ -51,7 +51,7 @@ class Connected:
         candidate = Candidate(provider=provider, model=model)
         try:
             with await self._gate.enter(candidate, self._runtime.config.upstreams, _LONGEST_S):
-                answer, _ = await self._asker.whole(self._runtime, candidate, body, remaining=_LONGEST_S)
+                answer = await self._asker.whole(self._runtime, candidate, body, remaining=_LONGEST_S)
         except (AttemptFailed, GatewayError) as problem:
             raise NoAnswer(f"{provider}/{model}: {problem}") from None
         if answer.usage is not None:

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from gateway.protocol.chat import ChatRequest, text_of
+from gateway.protocol.chat import ChatRequest, text_length
 
 UNKNOWN_OUTPUT = 1024
 """Tokens of output reserved for a model that has not answered often enough, when the client names no limit."""
@@ -83,7 +83,7 @@ class Estimator:
 
 def characters(request: ChatRequest) -> int:
     """Characters of the text turns and of the tools and schemas that are counted as input too."""
-    found = sum(len(text_of(message)) for message in request.messages)
+    found = text_length(request.messages)
     for beside in (request.tools, request.functions, request.response_format):
         if beside:
             found += len(msgspec.json.encode(beside))

@@ -7,7 +7,7 @@ from msgspec import Struct
 from gateway.config import Config, Price
 from gateway.context import Exchange
 from gateway.money.pricing import cost, price_of
-from gateway.protocol.chat import Usage, text_of
+from gateway.protocol.chat import Usage, text_length
 from gateway.providers import ClassifierProvider
 from optimizer.routing.plan import Candidate
 
@@ -56,7 +56,7 @@ def estimate(shape: Shape, input_chars: int, output_chars: int) -> Usage:
 
 def characters(exchange: Exchange) -> int:
     """Characters of all text turns of the request."""
-    return sum(len(text_of(message)) for message in exchange.request.messages)
+    return text_length(exchange.request.messages)
 
 
 def price_for(config: Config, candidate: Candidate) -> Price | None:

@@ -32,9 +32,16 @@ def decode_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("The body must be one JSON object.")
     # A cheap count of `":` never misses a key and may see more inside strings; only then look closely.
-    if len(_KEY.findall(body)) != _count_keys(value):
+    if _most_keys(body) != _count_keys(value):
         _refuse_duplicates(body)
     return value
+
+
+def _most_keys(body: bytes) -> int:
+    """At least as many as there are keys. Without white space before any colon a plain count does, which is faster."""
+    if b" :" in body or b"\n:" in body or b"\r:" in body or b"\t:" in body:
+        return len(_KEY.findall(body))
+    return body.count(b'":')
 
 
 def _reason(problem: Exception) -> str:

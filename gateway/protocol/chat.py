@@ -156,6 +156,16 @@ def text_of(message: Message) -> str:
     return "\n".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
 
 
+def text_length(messages: list[Message]) -> int:
+    """Characters of all turns' text."""
+    found = 0
+    for message in messages:
+        content = message.content
+        if content is not None:
+            found += len(content) if isinstance(content, str) else len(text_of(message))
+    return found
+
+
 def last_user_text(messages: list[Message]) -> str:
     """The text of the last user turn, which is what a single-turn student reads; "" when there is none."""
     for message in reversed(messages):

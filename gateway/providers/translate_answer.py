@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.protocol.answer import Chunk, WholeAnswer
+import msgspec
+
+from gateway.protocol.answer import Chunk, Pattern, WholeAnswer
 from gateway.protocol.chat import Usage, usage_to_wire
 
 
@@ -73,7 +75,7 @@ def whole(
 class Writer:
     """Chunks of one streamed answer: per choice a role first, then deltas, one finish reason; usage at the end."""
 
-    __slots__ = ("_created", "_finished", "_opened", "id", "model", "tier")
+    __slots__ = ("_alike", "_created", "_finished", "_opened", "_pattern", "id", "model", "tier")
 
     def __init__(self) -> None:
         self.id, self.model = "", ""
@@ -81,6 +83,8 @@ class Writer:
         self._created = int(time.time())
         self._opened: set[int] = set()
         self._finished: set[int] = set()
+        self._pattern: Pattern | None = None
+        self._alike: tuple[str, str, str | None] = ("", "", None)
 
     @property
     def opened(self) -> set[int]:
@@ -112,9 +116,20 @@ class Writer:
         return [self._chunk(index, {"role": "assistant", "content": "", "refusal": None})]
 
     def delta(self, delta: dict[str, Any], index: int = 0, *, logprobs: Any = None) -> list[Chunk]:
+        if index == 0 and 0 in self._opened and logprobs is None and delta.keys() == {"content"}:
+            return [self._plain(delta["content"])]
         chunks = self.open(index)
         chunks.append(self._chunk(index, delta, logprobs=logprobs))
         return chunks
+
+    def _plain(self, text: str) -> Chunk:
+        """A chunk that does nothing but add ``text``: most are, so they share what else is in them."""
+        pattern, alike = self._pattern, (self.id, self.model, self.tier)
+        if pattern is None or alike != self._alike:
+            self._pattern = pattern = Pattern(self._chunk(0, {"content": ""}).data)
+            self._alike = alike
+        part = {**pattern.data["choices"][0], "delta": {"content": text}}
+        return Chunk({**pattern.data, "choices": [part]}, text, None, None, pattern, msgspec.json.encode(text))
 
     def finish(self, reason: str, index: int = 0) -> list[Chunk]:
         """The empty last delta, the first time only."""

@@ -38,7 +38,8 @@ class Gate:
         """A place, at the latest in ``remaining`` seconds; ``yields`` lets live calls go first. Raises AttemptFailed
         ``busy``. The caller enters the passage at once."""
         lane = self._lanes.of(candidate.provider, rules)
-        await lane.enter(remaining, may_wait=may_wait, yields=yields)
+        if not lane.take(yields=yields):
+            await lane.queue(remaining, may_wait=may_wait, yields=yields)
         return Passage(Place(lane), self.breakers, candidate.name)
 
     def requested(self) -> None:

@@ -109,7 +109,8 @@ class LaneCycle:
 
     # ------------------------------------------------------------------ the answer
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        await self._writable()
+        if self._flow.write_paused:
+            await self._writable()
         if not self.disconnected:
             self._transport.write(self._lines(status, headers, f"content-length: {len(body)}") + body)
             self._complete()
@@ -118,32 +119,34 @@ class LaneCycle:
         self._head, self._begun = self._lines(200, headers, "transfer-encoding: chunked"), True
 
     async def more(self, data: bytes) -> None:
-        await self._writable()
+        if self._flow.write_paused:
+            await self._writable()
         if not self.disconnected:
             head, self._head = self._head, b""
             self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
 
     async def end(self, data: bytes) -> None:
-        await self._writable()
+        if self._flow.write_paused:
+            await self._writable()
         if not self.disconnected:
             last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             self._transport.write(b"%b%b0\r\n\r\n" % (self._head, last))
             self._complete()
 
     async def _writable(self) -> None:
-        if self._flow.write_paused and not self.disconnected:
+        if not self.disconnected:
             await self._flow.drain()
 
     def _lines(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:
         """The head of an answer. Raises ValueError for a line break in a value."""
-        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if told.count("\n") != len(headers) or told.count("\r") != len(headers):
+        told = "\r\n".join(map(": ".join, headers.items()))
+        if told.count("\n") != len(headers) - 1 or told.count("\r") != len(headers) - 1:
             raise ValueError("a header of the answer holds a line break")
         if headers.get("connection") == "close":
             self.keep_alive = False
         elif not self.keep_alive:
-            told += "connection: close\r\n"
-        return f"{_STATUS[status]}{self._defaults}{told}{framing}\r\n\r\n".encode("latin-1", "replace")
+            told += "\r\nconnection: close"
+        return f"{_STATUS[status]}{self._defaults}{told}\r\n{framing}\r\n\r\n".encode("latin-1", "replace")
 
     def _complete(self) -> None:
         self.response_complete, self._head = True, b""

@@ -21,7 +21,8 @@ _WEIGHT = 0.1
 
 
 class Lane:
-    """First come, first served. Every ``enter`` that returns is followed by one ``leave``."""
+    """First come, first served. Every ``enter`` that returns, and every ``take`` that is true, is followed by one
+    ``leave``."""
 
     def __init__(self, name: str, rules: UpstreamRules) -> None:
         self.name, self.rules = name, rules
@@ -41,12 +42,22 @@ class Lane:
 
     async def enter(self, remaining: float, *, may_wait: bool, yields: bool = False) -> None:
         """Takes a place, at the latest in ``remaining`` seconds. Raises AttemptFailed ``busy``."""
+        if not self.take(yields=yields):
+            await self.queue(remaining, may_wait=may_wait, yields=yields)
+
+    def take(self, *, yields: bool = False) -> bool:
+        """Takes a place when one is free and nobody was there before."""
+        most = self._background if yields else self.rules.max_concurrent
+        if self.active >= most or self._waiting or (yields and self._yielding):
+            return False
+        self.active += 1
+        return True
+
+    async def queue(self, remaining: float, *, may_wait: bool, yields: bool) -> None:
+        """What ``enter`` does when there is no place."""
         most, queue = self.rules.max_concurrent, self._waiting
         if yields:
             most, queue = self._background, self._yielding
-        if self.active < most and not self._waiting and not (yields and queue):
-            self.active += 1
-            return
         ahead = (len(queue) + 1) * self._mean / most
         patience = remaining - self._mean
         if not may_wait or len(queue) >= self.rules.max_queue or ahead > patience:

@@ -9,6 +9,7 @@ section 11.2).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -48,6 +49,8 @@ class StrictProtocol(HttpToolsProtocol):
     """Nothing more is read from this connection."""
     _arrived = _head_bytes = _framing = 0
     _known_host = b""
+    _known_names: Sequence[bytes] = ()
+    _host_at = 0
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
@@ -111,6 +114,8 @@ class StrictProtocol(HttpToolsProtocol):
     def _ambiguous(self) -> GatewayError | None:
         headers = self.headers
         names = [name for name, _ in headers]
+        if self._like_the_last(names):
+            return None
         if len(names) > MOST_FIELDS:
             return _too_long()
         if (
@@ -134,7 +139,18 @@ class StrictProtocol(HttpToolsProtocol):
             and headers[names.index(b"transfer-encoding")][1].lower() != b"chunked"
         ):
             return BadRequest("The only transfer encoding that is understood is 'chunked'.", status=501)
+        if hosts and b"transfer-encoding" not in names:
+            self._known_names, self._host_at = names, names.index(b"host")
         return None
+
+    def _like_the_last(self, names: Sequence[bytes]) -> bool:
+        """Whether the request is as good as the one before it, in all that is looked at."""
+        return (
+            names == self._known_names
+            and self._head_bytes <= LONGEST_HEAD
+            and self.headers[self._host_at][1] == self._known_host
+            and self.parser.get_http_version() == "1.1"
+        )
 
     # ------------------------------------------------------------------ an offer that is not taken
     def _decline(self, rest: bytes) -> None:

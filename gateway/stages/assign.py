@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from msgspec import structs
 
 from gateway import errors
@@ -19,9 +21,9 @@ FORCE_TEACHER = "x-understudy-force"
 
 
 class Assign:
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         assign(exchange)
-        return await inner(exchange)
+        return inner(exchange)
 
 
 def assign(exchange: Exchange) -> None:

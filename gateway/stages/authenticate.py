@@ -7,7 +7,7 @@ message ever repeats the key: it shows its prefix and last four characters at mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.access.keys import (
     INFERENCE_PREFIX,
@@ -103,7 +103,7 @@ class Authenticate:
         self._config: Config | None = None
         self._yaml_keys: dict[str, Principal] = {}
 
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         told = exchange.headers.get("via")
         if told and self._via and self._via in told:
             raise BadRequest(_LOOP_TEXT, code="loop_detected")
@@ -116,7 +116,7 @@ class Authenticate:
         allowed = exchange.principal.models
         if allowed and exchange.request.model not in allowed:
             raise model_not_found(exchange.request.model)
-        return await inner(exchange)
+        return inner(exchange)
 
     def _keys_of(self, config: Config) -> dict[str, Principal]:
         """Hashed once per configuration, not per request."""

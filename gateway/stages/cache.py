@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -55,13 +55,16 @@ class Cache:
         self.exact = Exact(answers if answers is not None else MemoryAnswers(), now)
         self._semantic, self._refresher = semantic, refresher
 
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         task = task_of(exchange.runtime, exchange.request)[0]
         if not allowed(exchange, task):
-            return await inner(exchange)
+            return inner(exchange)
         wishes = wishes_of(exchange)
-        if "no-store" in wishes:
-            return await inner(exchange)
+        return inner(exchange) if "no-store" in wishes else self._answer(exchange, inner, task, wishes)
+
+    async def _answer(
+        self, exchange: Exchange, inner: Handler, task: Task | None, wishes: frozenset[str]
+    ) -> Answer:
         asked = _Asked(cache_key(exchange, task), task, oldest(wishes))
         exchange.response_headers[KEY_HEADER] = asked.key
         if asked.oldest > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from gateway.stages.assign import LIMITS
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
+from gateway.structured.demand import asks_for_form
 from gateway.students.deferral import deferred
 from gateway.students.student import answer_of, ask_student
 from gateway.upstreams.asking import Asker, UpstreamStream
@@ -204,7 +205,9 @@ class Dispatch:
         else:
             other = rungs[position + 1] if more else rung
             rung, answer = await self._hedge(exchange, rung, other, hedge)
-        answer = await self._structure.settled(exchange, rung, answer, partial(self._again, exchange, rung))
+        if asks_for_form(exchange.body):
+            again = partial(self._again, exchange, rung)
+            answer = await self._structure.settled(exchange, rung, answer, again)
         if isinstance(answer, WholeAnswer):
             if more and answer.finish_reason == "content_filter" and "content_filter" in chosen:
                 raise failed(
@@ -273,18 +276,18 @@ class Dispatch:
         _note(exchange, rung, began, "ok", 200)
         return answer
 
-    async def _ask(self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool) -> _Asked:
+    def _ask(
+        self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool
+    ) -> Awaitable[_Asked]:
         runtime, candidate = exchange.runtime, rung.candidate
 
-        async def send(body: Mapping[str, Any]) -> _Asked:
+        def send(body: Mapping[str, Any]) -> Awaitable[_Asked]:
             remaining = _remaining(exchange)
             if whole:
-                return (await self._asker.whole(runtime, candidate, body, remaining=remaining))[0]
-            return await self._asker.stream(
-                runtime, candidate, body, remaining=remaining, agreed=exchange.agree
-            )
+                return self._asker.whole(runtime, candidate, body, remaining=remaining)
+            return self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
 
-        return await self._thoughts.ask(exchange, rung, body, send)
+        return self._thoughts.ask(exchange, rung, body, send)
 
 
 def _varied(exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:

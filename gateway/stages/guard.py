@@ -6,6 +6,7 @@ are put back, in whole answers and in streams, tool calls included. A guardrail 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -35,9 +36,12 @@ class Guard:
     def __init__(self, judges: Judges | None = None) -> None:
         self._judges = judges if judges is not None else Judges()
 
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if not exchange.runtime.config.guardrails:
-            return await inner(exchange)
+            return inner(exchange)
+        return self._guarded(exchange, inner)
+
+    async def _guarded(self, exchange: Exchange, inner: Handler) -> Answer:
         judges = self._judges
         with closed(exchange):
             guards = guards_for(exchange)
@@ -47,6 +51,8 @@ class Guard:
         if not isinstance(answer, WholeAnswer):
             asking = {name: guard for name, guard in guards.items() if guard.asks and guard.asked_reach}
             stream = AskedStream(answer, exchange, asking, judges) if asking else answer
+            if not exchange.placeholders and not any(guard.reach for guard in guards.values()):
+                return stream  # nobody else looks at it, and nothing has to be put back
             return GuardedStream(stream, exchange, guards, content_is_json=in_json)
         with closed(exchange):
             return await check_answer(exchange, guards, answer, judges, content_is_json=in_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
@@ -12,11 +13,13 @@ from gateway.errors import GatewayError
 from gateway.guardrails import Place
 from gateway.guardrails.verdict import Verdict
 from gateway.masking import Masker, Unmasker
+from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guard_changes import Changer
 from gateway.stages.guard_request import Guards, blocked, guard_failed, judged, note
 
 Channel = tuple[int, str, int]  # choice, field, tool call
+_CONTENT: Channel = (0, "content", 0)
 _JSON_FIELDS = frozenset({"tool_calls", "function_call"})
 _TOOL_FIELDS = _JSON_FIELDS | {"custom"}
 _CUT_WORD = re.compile(r"^\w+")
@@ -105,8 +108,15 @@ class GuardedStream:
                 self._ended = True
                 self._closed(self._end)
                 continue
-            self._closed(lambda found=chunk: self._feed(found))  # type: ignore[misc]
+            together = [chunk, *arrived(self._inner)]
+            self._closed(lambda found=together: self._feed_all(found))  # type: ignore[misc]
         return self._ready.popleft()
+
+    def arrived(self) -> list[Chunk]:
+        """What was let through together with the last chunk."""
+        chunks = list(self._ready)
+        self._ready.clear()
+        return chunks
 
     async def aclose(self) -> None:
         self._ended = True
@@ -123,6 +133,27 @@ class GuardedStream:
             self._ended = True
             self._exchange.verdicts.append("error:block")
             raise guard_failed(problem) from problem
+
+    def _feed_all(self, chunks: list[Chunk]) -> None:
+        """Chunks that add to one text and arrived together are judged together."""
+        for plain, alike in groupby(chunks, key=lambda chunk: chunk.pattern):
+            found = list(alike)
+            if plain is None or len(found) == 1:
+                for chunk in found:
+                    self._feed(chunk)
+            else:
+                self._feed_run(plain, found)
+
+    def _feed_run(self, pattern: Pattern, run: list[Chunk]) -> None:
+        text = "".join([chunk.text for chunk in run])
+        if self._guards:
+            self._judge(_CONTENT, text, final=False)
+        if self._exchange.placeholders or self._changing:  # then the texts may not stay where they were cut
+            part = {**pattern.data["choices"][0], "delta": {"content": text}}
+            run = [Chunk({**pattern.data, "choices": [part]}, text)]
+        self._held += run
+        if not self._waiting:
+            self._release()
 
     def _feed(self, chunk: Chunk) -> None:
         if self._guards:

@@ -72,7 +72,8 @@ class Limit:
             )
         self.in_flight += 1
         try:
-            await self._reserve(exchange)
+            if self._concerns(exchange):
+                await self._reserve(exchange)
             answer = await inner(exchange)
         except BaseException:
             self.in_flight -= 1
@@ -83,13 +84,17 @@ class Limit:
         return _Counted(answer, self)
 
     # ------------------------------------------------------------------ before the call
-    async def _reserve(self, exchange: Exchange) -> None:
+    def _concerns(self, exchange: Exchange) -> bool:
+        """Whether anything bounds this call."""
         principal, config = exchange.principal, exchange.runtime.config
         if config is not self._config:
             self._config, self._dearest = config, {}
             self._idle = not config.limits.projects and not limits.any_task_limits(config)
-        if principal is None or (self._idle and not limits.limited(principal)):
-            return
+        return principal is not None and not (self._idle and not limits.limited(principal))
+
+    async def _reserve(self, exchange: Exchange) -> None:
+        principal, config = exchange.principal, exchange.runtime.config
+        assert principal is not None
         task = task_of(exchange.runtime, exchange.request)[0]
         name = task.name if task is not None else exchange.request.model
         project = config.limits.projects.get(principal.project)

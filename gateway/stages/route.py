@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Awaitable
 
 from msgspec import Struct, structs
 
@@ -41,9 +42,9 @@ class Route:
     def __init__(self, rng: random.Random, observations: Observations) -> None:
         self._rng, self._observations = rng, observations
 
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         exchange.plan = plan_of(exchange, self._rng, self._observations)
-        return await inner(exchange)
+        return inner(exchange)
 
 
 def plan_of(exchange: Exchange, rng: random.Random, observations: Observations) -> Plan:

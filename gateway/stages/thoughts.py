@@ -26,9 +26,9 @@ class Thoughts:
     def __init__(self) -> None:
         self._silent: set[Candidate] = set()
 
-    async def ask(
+    def ask(
         self, exchange: Exchange, rung: Rung, body: Body, send: Callable[[Body], Awaitable[T]]
-    ) -> T:
+    ) -> Awaitable[T]:
         """``send`` with the parameters that make the teacher tell. Raises AttemptFailed."""
         wanted = _wanted(exchange)
         if (
@@ -37,7 +37,10 @@ class Thoughts:
             or rung.candidate in self._silent
             or not _may(exchange, rung.candidate)
         ):
-            return await send(body)
+            return send(body)
+        return self._ask(rung, body, send, wanted)
+
+    async def _ask(self, rung: Rung, body: Body, send: Callable[[Body], Awaitable[T]], wanted: int) -> T:
         try:
             return await send({**body, "logprobs": True, "top_logprobs": wanted})
         except AttemptFailed as problem:

@@ -38,7 +38,7 @@ def form_of(body: Mapping[str, Any]) -> Literal["", "json_object", "json_schema"
 
 def asks_for_form(body: Mapping[str, Any]) -> bool:
     """Whether there is anything to see to at all; most requests end here."""
-    return bool(form_of(body)) or bool(strict_tools(body))
+    return ("response_format" in body or "tools" in body) and bool(form_of(body) or strict_tools(body))
 
 
 def strict_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:

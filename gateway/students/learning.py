@@ -213,7 +213,7 @@ class Learner:
         self, exchange: Exchange, candidate: Candidate, body: dict[str, Any]
     ) -> tuple[WholeAnswer, float | None]:
         with await self._enter(exchange.runtime, candidate):
-            answer, _ = await self._asker.whole(exchange.runtime, candidate, body, remaining=60.0)
+            answer = await self._asker.whole(exchange.runtime, candidate, body, remaining=60.0)
         return answer, self._accountant.extra_cost(exchange, candidate, answer.usage)
 
     async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:
@@ -224,7 +224,7 @@ class Learner:
         runtime: Runtime = exchange.runtime
         with await self._enter(runtime, candidate):
             body = fitted(exchange.body, enforcement(runtime, candidate))
-            answer, _ = await self._asker.whole(runtime, candidate, body, remaining=60.0)
+            answer = await self._asker.whole(runtime, candidate, body, remaining=60.0)
         if answer.finish_reason != "stop":
             return None, None
         return answer.text, self._accountant.extra_cost(exchange, candidate, answer.usage)

@@ -33,7 +33,10 @@ async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining
     """
     masked = mask(last_user_text(exchange.request.messages))
     body = {"messages": [{"role": "user", "content": masked.text}], "logprobs": True}
-    answer, headers = await asker.whole(exchange.runtime, rung.candidate, body, remaining=remaining)
+    headers: dict[str, str] = {}
+    answer = await asker.whole(
+        exchange.runtime, rung.candidate, body, remaining=remaining, heard=headers.update
+    )
     confidence = confidence_of(answer.data)
     if confidence is None:
         raise AttemptFailed(

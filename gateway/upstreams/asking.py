@@ -127,9 +127,15 @@ class Asker:
         self._keys = keys
 
     async def whole(
-        self, runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], *, remaining: float
-    ) -> tuple[WholeAnswer, Mapping[str, str]]:
-        """A complete answer and its headers. Raises AttemptFailed."""
+        self,
+        runtime: Runtime,
+        candidate: Candidate,
+        body: Mapping[str, Any],
+        *,
+        remaining: float,
+        heard: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> WholeAnswer:
+        """A complete answer; ``heard`` is told its headers. Raises AttemptFailed."""
         codec, reply = await self._keys.send(
             runtime, candidate.provider, lambda codec: codec.encode(body, candidate.model, stream=False),
             remaining=remaining,
@@ -141,7 +147,9 @@ class Asker:
         answer = codec.decode(reply.status, reply.headers, data, now=time.time())
         if reply.lease is not None and answer.usage is not None:
             reply.lease.used(answer.usage.total)
-        return answer, reply.headers
+        if heard is not None:
+            heard(reply.headers)
+        return answer
 
     async def stream(
         self,

@@ -19,11 +19,15 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from gateway.upstreams.places import Places
+
 _MOST_HEADERS = 200
 _LONGEST_HEADERS = 64 * 1024
 _HIGH_WATER = 256 * 1024
 _PIECE = 1024 * 1024
 _IDLE_S = 50.0
+_TICK_S = 0.001
+"""What the event loop's timers round to."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Addresses of a name; raises OSError when there are none."""
@@ -69,12 +73,14 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = self._until = 0.0
         self._problem: Http1Error | None = None
         self.idle_since = 0.0
+        self._parser = httptools.HttpResponseParser(self)  # serves every answer: only clean connections are used again
         self._begin()
 
     def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._buffered = self._header_bytes = 0
         self._paused = False
@@ -98,6 +104,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.complete:
             return
         if self.status and self._problem is None and not self._framed():
@@ -112,6 +121,10 @@ class Connection(asyncio.Protocol):
         return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
 
     # ------------------------------------------------------------------ httptools
+    def on_message_begin(self) -> None:
+        if self.complete:  # not one byte of it may stay in the parser for the next request
+            raise Http1Error("a second answer to one request")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > _LONGEST_HEADERS or len(self.headers) >= _MOST_HEADERS:
@@ -119,8 +132,6 @@ class Connection(asyncio.Protocol):
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        if self.complete:
-            raise Http1Error("a second answer to one request")
         status = self._parser.get_status_code()
         if status < 200:  # an interim answer; the real one follows
             self.headers, self._header_bytes = {}, 0
@@ -155,19 +166,31 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._transport.write(data)
 
-    async def wait_headers(self, until: float) -> None:
-        """Raises TimeoutError at ``until`` (monotonic) and Http1Error."""
-        while not self.status:
-            self._check()
-            await self._wait(until)
+    def change(self, until: float) -> asyncio.Future[None]:
+        """Done when something has happened; its TimeoutError comes at ``until`` (monotonic). Raises Http1Error."""
+        if self._problem is not None:
+            raise self._problem
+        self._until = until
+        if self._timer is None or until < self._due:
+            self._arm()
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     async def piece(self, until: float) -> bytes:
         """The next bytes of the body; b"" at its end. Raises TimeoutError and Http1Error."""
         while not self._pieces:
             if self.complete:
                 return b""
-            self._check()
-            await self._wait(until)
+            await self.change(until)
+        return self._taken()
+
+    def rest(self) -> bytes | None:
+        """All that is left of the body when its end is here, else None."""
+        if not self.complete:
+            return None
+        return self._taken() if self._pieces else b""
+
+    def _taken(self) -> bytes:
         if len(self._pieces) == 1:
             data = self._pieces.popleft()
         else:  # what has arrived together is looked at together
@@ -187,40 +210,38 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _check(self) -> None:
-        if self._problem is not None:
-            raise self._problem
-
     def _fail(self, why: str) -> None:
         self._problem = self._problem or Http1Error(why)
         self._wake()
         self.close()
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def _wait(self, until: float) -> None:
-        self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_later(max(0.0, until - time.monotonic()), _expire, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
+    def _arm(self) -> None:
+        """One timer stays for many waits and is set anew only when it fires too early: most answers need none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = self._until
+        self._timer = self._loop.call_later(max(0.0, self._until - time.monotonic()), self._expire)
 
-
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+    def _expire(self) -> None:
+        self._timer, waiter = None, self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._until - time.monotonic() > _TICK_S:
+            self._arm()
+        else:
+            waiter.set_exception(TimeoutError())
 
 
 class Answer:
     """An answer whose headers have arrived. ``release`` whatever happens; twice is fine."""
 
-    def __init__(self, pool: Pool, origin: Origin, connection: Connection) -> None:
-        self._pool, self._origin, self._connection = pool, origin, connection
+    def __init__(self, pool: Pool, site: _Site, connection: Connection) -> None:
+        self._pool, self._site, self._connection = pool, site, connection
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
         encoding = connection.headers.get("content-encoding", "identity").lower()
@@ -245,6 +266,10 @@ class Answer:
             if found:
                 return found
 
+    def rest(self) -> bytes | None:
+        """The rest of the body when all of it is here and was not compressed; None: ask for it by pieces."""
+        return self._connection.rest() if self._inflate is None else None
+
     @property
     def ended(self) -> bool:
         return self._connection.complete
@@ -252,7 +277,15 @@ class Answer:
     def release(self) -> None:
         if not self._released:
             self._released = True
-            self._pool.give_back(self._origin, self._connection)
+            self._pool.give_back(self._site, self._connection)
+
+
+class _Site(Places):
+    """What a pool keeps of one origin: idle connections, and places for those in use."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.idle: deque[Connection] = deque()
 
 
 class Pool:
@@ -260,8 +293,7 @@ class Pool:
 
     def __init__(self, resolve: Resolve, tls: ssl.SSLContext, *, per_origin: int = 512) -> None:
         self._resolve, self._tls, self._per_origin = resolve, tls, per_origin
-        self._idle: dict[Origin, deque[Connection]] = {}
-        self._places: dict[Origin, asyncio.Semaphore] = {}
+        self._sites: dict[Origin, _Site] = {}
         self.used = 0
 
     async def post(
@@ -269,26 +301,26 @@ class Pool:
     ) -> Answer:
         """Sends and waits for the answer's headers. ``headers`` are complete lines without the final empty one;
         times are monotonic. Raises TimeoutError and OSError (Http1Error, ssl.SSLError among them)."""
-        origin = where.origin
-        places = self._places.get(origin)
-        if places is None:
-            places = self._places[origin] = asyncio.Semaphore(self._per_origin)
-        await places.acquire()
+        site = self._sites.get(where.origin)
+        if site is None:
+            site = self._sites[where.origin] = _Site(self._per_origin)
+        if not site.take():
+            await site.wait()
         self.used += 1
         connection: Connection | None = None
         try:
-            connection = self._take(origin) or await self._connect(origin, connect_until)
-            head = where.head + headers + b"content-length: %d\r\n\r\n" % len(body)
-            connection.send(head + body)
-            await connection.wait_headers(until)
-            return Answer(self, origin, connection)
+            connection = self._take(site.idle) or await self._connect(where.origin, connect_until)
+            connection.send(b"%b%bcontent-length: %d\r\n\r\n%b" % (where.head, headers, len(body), body))
+            while not connection.status:
+                await connection.change(until)
+            return Answer(self, site, connection)
         except BaseException:
-            self._forget(origin, connection)
+            self._forget(site, connection)
             raise
 
-    def _take(self, origin: Origin) -> Connection | None:
+    @staticmethod
+    def _take(idle: deque[Connection]) -> Connection | None:
         """The idle connection used last, if it is fresh."""
-        idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
             if connection.usable and time.monotonic() - connection.idle_since < _IDLE_S:
@@ -317,32 +349,30 @@ class Pool:
                     return made
             raise problem
 
-    def give_back(self, origin: Origin, connection: Connection) -> None:
+    def give_back(self, site: _Site, connection: Connection) -> None:
         """Keeps a clean connection for the next request and closes any other."""
         if not connection.rest_is_clean():
-            self._forget(origin, connection)
+            self._forget(site, connection)
             return
         connection.idle_since = time.monotonic()
-        self._idle.setdefault(origin, deque()).append(connection)
-        self._leave(origin)
+        site.idle.append(connection)
+        self.used -= 1
+        site.leave()
 
-    def _forget(self, origin: Origin, connection: Connection | None) -> None:
+    def _forget(self, site: _Site, connection: Connection | None) -> None:
         if connection is not None:
             connection.close()
-        self._leave(origin)
-
-    def _leave(self, origin: Origin) -> None:
         self.used -= 1
-        self._places[origin].release()
+        site.leave()
 
     @property
     def idle(self) -> int:
-        return sum(len(found) for found in self._idle.values())
+        return sum(len(site.idle) for site in self._sites.values())
 
     def close(self) -> None:
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
+        for site in self._sites.values():
+            while site.idle:
+                site.idle.pop().close()
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

@@ -51,13 +51,17 @@ class Reply:
 
     async def read(self) -> bytes:
         """The whole body. Raises AttemptFailed when it is cut, too slow or too large."""
+        part = self._rest()
+        if part is not None and len(part) <= LARGEST_ANSWER:
+            return part
         parts: list[bytes] = []
         size = 0
-        while part := await self.piece():
+        while part or (part := await self.piece()):
             size += len(part)
             if size > LARGEST_ANSWER:
                 raise failed("failed", errors.UpstreamFailed(f"The provider '{self._name}' sent too much."))
             parts.append(part)
+            part = b""
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def piece(self) -> bytes:
@@ -77,6 +81,10 @@ class Reply:
 
     async def _piece(self) -> bytes:
         return await self._answer.piece(min(time.monotonic() + self._gap, self._deadline))
+
+    def _rest(self) -> bytes | None:
+        """What is left of the body when nothing has to be waited for."""
+        return self._answer.rest()
 
     def release(self) -> None:
         """Gives the connection back to the pool when the body was read to its end, else closes it."""
@@ -100,6 +108,9 @@ class _RareReply(Reply):
             part = await content.readany()
             if part or content.at_eof():
                 return part
+
+    def _rest(self) -> bytes | None:
+        return None
 
     def release(self) -> None:
         if self._response.content.at_eof():

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.upstreams.http1 import Destination, Http1Error, Pool, destination, header_lines
+from gateway.upstreams.places import Places
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
@@ -133,6 +134,44 @@ async def test_a_second_answer_is_never_the_next_requests_answer(pool: Pool) -> 
         for _ in range(3):
             with contextlib.suppress(Http1Error):  # also right: the connection is given up
                 assert await ask(pool, where) == (200, b"hello")
+
+
+@pytest.mark.parametrize("more", [b"H", b"HTTP/1.1 200 OK\r\nx: "])
+async def test_the_beginning_of_a_second_answer_is_nothing_to_the_next_request(pool: Pool, more: bytes) -> None:
+    async with serving(LENGTH + more) as (server, where):
+        for _ in range(3):
+            with contextlib.suppress(Http1Error):
+                assert await ask(pool, where) == (200, b"hello")
+        assert server.connections == 3
+
+
+async def test_a_longer_patience_after_a_short_one_and_the_other_way_round(pool: Pool) -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n") as (_, where):  # never its body
+        far = time.monotonic() + 30
+        answer = await pool.post(where, b"", b"", connect_until=far, until=far)
+        for within in (0.02, 0.1, 0.02):
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await answer.piece(began + within)
+            assert time.monotonic() - began >= within - 0.002
+        answer.release()
+
+
+async def test_places_go_to_whoever_waited_longest_and_none_is_lost() -> None:
+    places = Places(1)
+    assert places.take() and not places.take()
+    gone, first, second = (asyncio.create_task(places.wait()) for _ in range(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    places.leave()
+    first.cancel()  # in the very moment it is its turn
+    places.take()
+    await asyncio.wait([gone, first, second], timeout=5)
+    assert gone.cancelled() and first.cancelled() and second.done() and not second.cancelled()
+    assert not places.take()
+    places.leave()
+    assert places.take()
 
 
 async def test_a_bomb_is_unpacked_in_bounded_pieces(pool: Pool) -> None:

@@ -185,14 +185,21 @@ async def test_what_came_before_an_error_in_the_same_read_reaches_the_client(tmp
 async def test_a_guarded_stream_of_plain_chunks_is_still_looked_at(
     tmp_path: Path, upstream: Provider
 ) -> None:
+    apart = False
+
     async def says(line: Line) -> None:
-        await line.stream(raw_of(events(["the ", "pass", "word", " is out"])))
+        raw = raw_of(events(["the ", "pass", "word", " is out"]))
+        at = raw.index(b'"word"') if apart else len(raw)
+        await line.stream(raw, piece=raw.rindex(b"data:", 0, at) if apart else 0, pause=0.1)
 
     upstream.behave = says
     extra = "guardrails: {words: {type: blocklist, phrases: [password]}}"
     policies = write_policies(tmp_path / "policies", {"first": upstream.url}, gateway=extra)
     async with gateway(tmp_path, policies) as served:
+        together, _ = await _streamed(served)
+        apart = True
         found, _ = await _streamed(served)
+    assert together == []  # refused before the stream began
     assert found[-1]["error"]["code"] == "guardrail_blocked"
     assert "word" not in "".join(one["choices"][0]["delta"].get("content", "") for one in found[:-1])
 
