@@ -35,6 +35,7 @@ from gateway.api.imports import import_route
 from gateway.api.incidents import incidents
 from gateway.api.ingress import new_id
 from gateway.api.models import model_routes
+from gateway.api.runs import run_routes
 from gateway.api.savings import savings
 from gateway.api.stored import stored_routes
 from gateway.api.watched import watched_route
@@ -223,7 +224,7 @@ def _routes(
                 *explain_routes(live, parts.observations, parts.rng), costs, incidents,
                 *cache_routes(parts.semantic, parts.cache.exact, live, shared.bus),
                 discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
-                import_route(parts.home, live, data.writer),
+                import_route(parts.home, live, data.writer), *run_routes(data.writer),
                 watched_route(parts.home), savings,
             ],
         ),

@@ -212,17 +212,26 @@ def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     runs = _add(
-        commands, "runs", "list, read or cancel the trainer's runs", ("runs", "list_runs"),
-        "understudy runs list", "understudy runs events run_0123", "understudy runs cancel run_0123",
+        commands, "runs", "list, read, pause, resume, cancel or put first the trainer's runs", ("runs", "list_runs"),
+        "understudy runs list", "understudy runs events run_0123 --follow", "understudy runs cancel run_0123",
     )  # fmt: skip
     actions = runs.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _add(
         actions, "list", "show the newest runs", ("runs", "list_runs"), "understudy runs list --limit 5"
     )
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many (default: %(default)s)")
-    for name, help_text in (("events", "what a run said"), ("cancel", "stop a run")):
-        one = _add(actions, name, help_text, ("runs", name), f"understudy runs {name} run_0123")
+    about = {
+        "events": "what a run said", "cancel": "stop a run", "pause": "let a run rest; what it reached is kept",
+        "resume": "let a paused run go on", "priority": "put a run before or behind others that wait",
+    }  # fmt: skip
+    made = {
+        name: _add(actions, name, text, ("runs", name), f"understudy runs {name} run_0123")
+        for name, text in about.items()
+    }
+    for one in made.values():
         one.add_argument("run_id", metavar="RUN", help="its id")
+    made["events"].add_argument("--follow", action="store_true", help="go on telling until it has ended")
+    made["priority"].add_argument("priority", type=int, metavar="N", help="more goes first (usual: 0)")
     found = _add(
         commands, "discover", "find tasks in calls that no task claims", ("discover", "discover"),
         "understudy discover", "understudy discover --json",

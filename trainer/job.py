@@ -42,6 +42,7 @@ from trainer.messages import Done, Failed, Report, encode
 from trainer.patience import Patient
 from trainer.planner import round_of
 from trainer.recipes import CannotLearn, Example, Means, train_first
+from trainer.training.curve import telling
 
 _RUNS_READ = 10_000
 _BEGAN = time.monotonic()
@@ -200,7 +201,7 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
             lesson.learn.recipes,
             examples,
             seed=seed,
-            tick=lambda done, step: lesson.say(0.15 + 0.65 * done, step),
+            tick=telling(lesson.say, 0.15, 0.65),
             encoder=lesson.learn.encoder,
             features=lesson.learn.features,
             means=Means(

@@ -10,7 +10,7 @@ from gateway.storage.commands import EnqueueRun
 from gateway.storage.values import Run, TaskVersion
 from optimizer.rollout import Stage, Student
 
-OPEN = ("queued", "running")
+OPEN = ("queued", "running", "paused")
 _FEWEST = 50
 Scope = tuple[str, str, str]
 """(project, task, fingerprint)."""

@@ -45,6 +45,7 @@ from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.recipes import CannotLearn, Example, Means, train_first
 from trainer.recipes.generative import usual_rate
+from trainer.training.curve import telling
 
 _CHARACTERS_A_TOKEN = 4
 _MOST_JUDGED = 2_000
@@ -140,7 +141,7 @@ def _train(work: Workshop, name: str, material: Material) -> Artifact:
             recipes,
             material.examples,
             seed=order.seed,
-            tick=lambda done, step: work.say(0.1 + 0.75 * done, step),
+            tick=telling(work.say, 0.1, 0.75),
             means=Means(_tuned(plan, order), workspace),
         )
         artifact = registry.store(home.artifacts / name, recipe, trained, material.digest, order.seed)

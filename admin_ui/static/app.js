@@ -10,6 +10,7 @@ import { byId, setText } from "./dom.js";
 import { showBanners, showHeadline, showSwitch } from "./headline.js";
 import * as incidents from "./incidents.js";
 import * as journal from "./journal.js";
+import * as runs from "./runs.js";
 import * as store from "./store.js";
 import * as tasks from "./tasks.js";
 
@@ -108,6 +109,7 @@ byId("switch").addEventListener("click", () => {
 
 range.addEventListener("change", () => store.again());
 tasks.onChange(() => store.again());
+runs.onRunChange(() => store.again());
 journal.onMore(() => store.again());
 incidents.onMore(() => store.again());
 caches.onChange(() => store.again());

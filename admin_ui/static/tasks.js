@@ -1,9 +1,10 @@
 // Tasks, their students' stages and evidence, and what a person may ask for.
 
-import { read, send } from "./api.js";
+import { send } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, render, s } from "./dom.js";
-import { count, interval, isoTime, money, number, percent, short, when } from "./format.js";
+import { count, interval, money, number, percent, short } from "./format.js";
+import { isOpen, runView } from "./runs.js";
 import { driftLine, drifted, levelLine, paybackLine } from "./worth.js";
 
 const STAGES = ["candidate", "shadow", "canary", "live", "retired"];
@@ -126,30 +127,6 @@ function studentView(task, student, worth) {
     h("div", { class: "row" }, actionsOf(student).map((name) => actionButton(student, name))));
 }
 
-function runView(run) {
-  const open = run.state === "queued" || run.state === "running";
-  const log = h("ol", { class: "events" });
-  return h("li", { class: `run ${run.state}` },
-    h("div", { class: "run-line" },
-      h("span", { class: `badge ${run.state === "failed" ? "bad" : open ? "info" : ""}` }, run.state),
-      h("span", { class: "grow" }, run.error || (run.step !== run.state && run.step) || run.kind),
-      h("time", { class: "soft", datetime: isoTime(run.created_at) }, when(run.created_at))),
-    open && h("progress", { max: 1, value: run.progress, "aria-label": `Progress of run ${run.id}` }, percent(run.progress)),
-    h("details", { "data-key": `run/${run.id}`, on: { toggle: (event) => { if (event.target.open) showEvents(run.id, log); } } },
-      h("summary", { "data-key": `run/${run.id}/summary` }, "Events"), log));
-}
-
-async function showEvents(id, log) {
-  try {
-    const { events } = await read(`/admin/api/runs/${encodeURIComponent(id)}`);
-    log.replaceChildren(...events.map((event) => h("li", { class: event.level },
-      h("time", { datetime: isoTime(event.at) }, when(event.at)), " ", event.message)));
-    if (!events.length) log.replaceChildren(h("li", {}, "No events yet."));
-  } catch (failure) {
-    log.replaceChildren(h("li", { class: "error" }, failure.message));
-  }
-}
-
 function costLine(cost) {
   if (cost.per_call_usd === null) return cost.calls ? "price unknown" : "no calls in the last hour";
   const now = `${money(cost.per_call_usd)} per call now`;
@@ -167,7 +144,7 @@ function taskView(task, worth) {
   const present = task.students.filter((one) => one.stage !== "retired");
   const retired = task.students.filter((one) => one.stage === "retired");
   const needed = task.needed_calls;
-  const openRuns = task.runs.filter((run) => run.state === "queued" || run.state === "running");
+  const openRuns = task.runs.filter(isOpen);
   const doneRuns = task.runs.filter((run) => !openRuns.includes(run));
   return h("article", { class: "card task", "aria-label": `Task ${task.name}` },
     h("div", { class: "task-head" }, h("h3", {}, task.name),

@@ -61,7 +61,7 @@ _FILES = {
         f"{name}.js": "text/javascript"
         for name in (
             "app", "api", "caches", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline",
-            "incidents", "journal", "store", "tasks", "theme", "worth",
+            "incidents", "journal", "runs", "store", "tasks", "theme", "worth",
         )
     },
 }  # fmt: skip
@@ -196,8 +196,8 @@ async def tasks(desk: DeskHere) -> dict[str, Any]:
 
 @get("/tasks/{task:str}/disagreements", include_in_schema=False)
 async def disagreements(desk: DeskHere, request: Plain, task: FromPath[str]) -> dict[str, Any]:
-    before = _count(request, "before", None, most=2**53)
-    limit = _count(request, "limit", 20, most=100) or 20
+    before = count_in(request, "before", None, most=2**53)
+    limit = count_in(request, "limit", 20, most=100) or 20
     if task not in desk.control.runtime().tasks:
         raise NotFound(f"There is no task {task[:64]!r} in the policies.")
     reader = desk.control.reader
@@ -208,7 +208,7 @@ async def disagreements(desk: DeskHere, request: Plain, task: FromPath[str]) -> 
 
 @get("/journal", include_in_schema=False)
 async def journal(desk: DeskHere, request: Plain) -> dict[str, Any]:
-    limit = _count(request, "limit", 100, most=1000) or 100
+    limit = count_in(request, "limit", 100, most=1000) or 100
 
     def query() -> tuple[list[JournalEntry], int | None]:
         checked_at, broken = desk.verified
@@ -287,7 +287,7 @@ def _number(
     return value
 
 
-def _count(request: Plain, name: str, default: int | None, *, most: int) -> int | None:
+def count_in(request: Plain, name: str, default: int | None, *, most: int) -> int | None:
     value = _number(request, name, default, least=1, most=most)
     return None if value is None else int(value)
 

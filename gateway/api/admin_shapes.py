@@ -106,6 +106,7 @@ class RunView(Struct, frozen=True):
     error: str
     created_at: float
     finished_at: float | None
+    priority: int = 0
 
 
 class VersionView(Struct, frozen=True):

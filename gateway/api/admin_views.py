@@ -226,7 +226,7 @@ def _task(
 def run_view(run: Run) -> RunView:
     return RunView(
         id=run.id, kind=run.kind, state=run.state, progress=run.progress, step=run.step, error=run.error,
-        created_at=run.created_at, finished_at=run.finished_at,
+        created_at=run.created_at, finished_at=run.finished_at, priority=run.priority,
     )  # fmt: skip
 
 

@@ -59,10 +59,12 @@ class EnqueueRun(Struct, frozen=True, tag="enqueue_run"):
     fingerprint: str
     params: dict[str, Any]
     at: float
+    priority: int = 0
 
 
 class ClaimRun(Struct, frozen=True, tag="claim_run"):
-    """→ Run | None. Takes the oldest queued run, or a running one whose heartbeat is older than ``stale_s``
+    """→ Run | None. Takes the queued run of the highest priority, of equals the oldest, or a running one whose
+    heartbeat is older than ``stale_s``
     (attempt + 1). A run that was claimed ``max_attempts`` times is failed instead."""
 
     worker: str
@@ -118,6 +120,16 @@ class ResumeRun(Struct, frozen=True, tag="resume_run"):
 
     run_id: str
     actor: str
+    at: float
+
+
+class PrioritiseRun(Struct, frozen=True, tag="prioritise_run"):
+    """→ Run. Puts a run that waits before or behind others. Raises Refused when it has ended."""
+
+    run_id: str
+    priority: int
+    actor: str
+    reason: str
     at: float
 
 
@@ -213,6 +225,7 @@ Command = (
     | EraseUser
     | NoteErased
     | AddForeign
+    | PrioritiseRun
 )
 
 

@@ -15,6 +15,7 @@ from gateway.storage.commands import (
     EnqueueRun,
     FinishRun,
     PauseRun,
+    PrioritiseRun,
     Refused,
     ReportRun,
     ResumeRun,
@@ -35,7 +36,7 @@ def enqueue_run(connection: sa.Connection, command: EnqueueRun) -> Run:
         RUNS.c.project == command.project,
         RUNS.c.task == command.task,
         RUNS.c.fingerprint == command.fingerprint,
-        RUNS.c.state.in_(_OPEN),
+        RUNS.c.state.in_((*_OPEN, *_RESTING)),
     )
     open_run = connection.execute(sa.select(RUNS).where(*scope)).mappings().first()
     if open_run is not None:
@@ -44,7 +45,7 @@ def enqueue_run(connection: sa.Connection, command: EnqueueRun) -> Run:
         id=f"run_{uuid.uuid4().hex}", kind=command.kind, project=command.project, task=command.task,
         fingerprint=command.fingerprint, state="queued", attempt=0, params=command.params, result={}, error="",
         progress=0.0, step="queued", created_at=command.at, started_at=None, finished_at=None,
-        heartbeat_at=None, cancel_requested=False,
+        heartbeat_at=None, cancel_requested=False, priority=command.priority,
     )  # fmt: skip
     row = {name: getattr(run, name) for name in Run.__struct_fields__}
     row |= {"params": to_json(run.params), "result": "{}", "worker": ""}
@@ -56,7 +57,8 @@ def claim_run(connection: sa.Connection, command: ClaimRun) -> Run | None:
     stale = sa.and_(RUNS.c.state == "running", RUNS.c.heartbeat_at < command.at - command.stale_s)
     while True:
         waiting = sa.select(RUNS).where(sa.or_(RUNS.c.state == "queued", stale))
-        row = connection.execute(waiting.order_by(RUNS.c.created_at, RUNS.c.id).limit(1)).mappings().first()
+        order = (RUNS.c.priority.desc(), RUNS.c.created_at, RUNS.c.id)
+        row = connection.execute(waiting.order_by(*order).limit(1)).mappings().first()
         if row is None:
             return None
         if row["cancel_requested"]:
@@ -138,6 +140,17 @@ def resume_run(connection: sa.Connection, command: ResumeRun) -> Run:
     )
     _add_event(connection, command.run_id, command.at, "info", "It was resumed.", {})
     return _update(connection, command.run_id, state="queued", attempt=0)
+
+
+def prioritise_run(connection: sa.Connection, command: PrioritiseRun) -> Run:
+    row = _run(connection, command.run_id)
+    if row["state"] not in (*_OPEN, *_RESTING):
+        raise Refused(f"It has {row['state']} already.")
+    append_journal(
+        connection, "admin", at=command.at, actor=command.actor, subject=command.run_id,
+        action=f"run's priority {command.priority}", reason=command.reason,
+    )  # fmt: skip
+    return _update(connection, command.run_id, priority=command.priority)
 
 
 def add_dataset(connection: sa.Connection, command: AddDataset) -> Dataset:

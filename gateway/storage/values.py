@@ -81,6 +81,8 @@ class Run(Struct, frozen=True):
     finished_at: float | None
     heartbeat_at: float | None
     cancel_requested: bool
+    priority: int = 0
+    """Of the runs that wait, those with more go first."""
 
 
 class RunEvent(Struct, frozen=True):

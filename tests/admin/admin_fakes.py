@@ -16,6 +16,7 @@ from gateway.api.admin import admin_routes
 from gateway.api.caches import cache_routes
 from gateway.api.discovered import discovered_route
 from gateway.api.incidents import incidents
+from gateway.api.runs import run_routes
 from gateway.api.savings import savings
 from gateway.api.watched import watched_route
 from gateway.caching.entries import Entry
@@ -26,6 +27,7 @@ from gateway.errors import GatewayError, NotFound
 from gateway.providers import OpenAIProvider
 from gateway.runtime import Runtime, build_runtime
 from gateway.storage.answers import MemoryAnswers
+from gateway.storage.commands import PauseRun, PrioritiseRun, Refused, ResumeRun
 from gateway.storage.erasure_values import DatasetErasure
 from gateway.storage.home import Home
 from gateway.storage.values import (
@@ -95,7 +97,7 @@ class FakeReader:
         return found[:limit]
 
     def runs(self, *, task: str | None = None, limit: int = 50) -> list[Run]:
-        return [one for one in self._state.runs if one.task == task][:limit]
+        return [one for one in self._state.runs if task in (None, one.task)][:limit]
 
     def run(self, run_id: str) -> Run | None:
         return next((one for one in self._state.runs if one.id == run_id), None)
@@ -224,11 +226,32 @@ def errors(_: Request[Any, Any, Any], problem: GatewayError) -> Response[bytes]:
     )
 
 
+class FakeWriter:
+    """Carries out what is asked about runs."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def execute(self, command: Any) -> Any:
+        found = next((one for one in self._state.runs if one.id == command.run_id), None)
+        if found is None:
+            raise Refused(f"There is no run {command.run_id!r}.")
+        changes: dict[str, Any] = {"state": {PauseRun: "paused", ResumeRun: "queued"}.get(type(command), "cancelled")}
+        if isinstance(command, PrioritiseRun):
+            changes = {"priority": command.priority}
+        self._state.runs = [replace(one, **changes) if one is found else one for one in self._state.runs]
+        return found
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     handlers = admin_routes(
         control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock,
-        more=[incidents, discovered_route(control.home), watched_route(control.home), savings, *_caches(control)],  # type: ignore[arg-type]
+        more=[incidents, discovered_route(control.home), watched_route(control.home), savings, *_caches(control),
+              *run_routes(FakeWriter(control.state))],  # type: ignore[arg-type]
     )  # fmt: skip
     return Litestar(route_handlers=handlers, exception_handlers={GatewayError: errors}, openapi_config=None)
 

@@ -21,8 +21,11 @@ from gateway.storage.commands import (
     FinishRun,
     HandleWish,
     MoveStudent,
+    PauseRun,
+    PrioritiseRun,
     Refused,
     ReportRun,
+    ResumeRun,
     RevokeKey,
 )
 from gateway.storage.engine import write_engine
@@ -367,3 +370,21 @@ def test_two_writers_keep_one_chain(room: Room) -> None:
     assert room.reader.verify_journal() is None
     for other in others:
         other.close()
+
+
+def test_of_the_runs_that_wait_the_most_urgent_goes_first_and_a_paused_one_keeps_its_place(room: Room) -> None:
+    first, second, third = (
+        room.writer.execute(EnqueueRun("train", "p", f"task-{number}", F, {}, float(number))) for number in range(3)
+    )
+    room.writer.execute(PrioritiseRun(third.id, 5, "admin", "a customer waits", 4.0))
+    room.writer.execute(PauseRun(first.id, "admin", 4.0))
+    again = room.writer.execute(EnqueueRun("train", "p", "task-0", F, {}, 5.0))
+    assert (again.id, again.state) == (first.id, "paused"), "nothing else begins for a task whose run rests"
+    claimed = [room.writer.execute(ClaimRun("w", 6.0, 30.0)) for _ in range(3)]
+    assert [run and run.id for run in claimed] == [third.id, second.id, None]
+    room.writer.execute(ResumeRun(first.id, "admin", 7.0))
+    assert room.writer.execute(ClaimRun("w", 8.0, 30.0)).id == first.id
+    room.writer.execute(CancelRun(second.id, "admin", 9.0))
+    room.writer.execute(FinishRun(third.id, "w", 9.0, "succeeded", {}))
+    with pytest.raises(Refused, match="succeeded already"):
+        room.writer.execute(PrioritiseRun(third.id, 1, "admin", "", 9.0))

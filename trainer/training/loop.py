@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from trainer.training import shared
 from trainer.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.training.curve import Point, line_of
 from trainer.training.models import learnt, put_back
 
 Tensor = Any
@@ -99,10 +100,7 @@ def fit(
                 learner, objective, optimiser, lines,
                 number=number, total=total, pace=pace, progress=progress,
             )  # fmt: skip
-            tick(
-                progress.step / max(1, total),
-                f"step {progress.step} of {total}, loss {progress.losses[-1]:.3f}",
-            )
+            tick(progress.step / max(1, total), line_of(Point(progress.step, total, progress.losses[-1])))
             if progress.step % pace.every == 0 and shared.rank() == 0:
                 save_checkpoint(folder, _snapshot(learner, optimiser, names, progress, best, pace))
         done += len(steps)

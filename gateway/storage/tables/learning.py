@@ -92,6 +92,7 @@ class RunRow(Table, table=True):
     finished_at: float | None
     heartbeat_at: float | None
     cancel_requested: bool
+    priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class RunEventRow(Table, table=True):
