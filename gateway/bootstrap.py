@@ -81,6 +81,7 @@ from gateway.storage.spool import Spool
 from gateway.storage.spool_format import load_cipher
 from gateway.storage.sql_reader import open_reader
 from gateway.students.learning import Learner
+from gateway.students.panel import Panel
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
@@ -116,6 +117,7 @@ class _Parts:
     observations: Observations
     gate: Gate
     learner: Learner
+    panel: Panel
     record: Record
     rng: random.Random
     admin_digest: str
@@ -180,8 +182,10 @@ def _parts(
 
     gate = Gate(Breakers(bus=bus))
     learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
+    panel = Panel(asker, gate, recorder, accountant, rng)
     record = Record(
-        recorder, recent, accountant, [metrics, Incidents(recorder), learner, live, meter.stage, observations], rng
+        recorder, recent, accountant,
+        [metrics, Incidents(recorder), learner, panel, live, meter.stage, observations], rng,
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
@@ -189,7 +193,8 @@ def _parts(
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
-        observations=observations, gate=gate, learner=learner, record=record, rng=rng, admin_digest=admin_digest,
+        observations=observations, gate=gate, learner=learner, panel=panel, record=record, rng=rng,
+        admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher),
     )  # fmt: skip
@@ -244,6 +249,7 @@ def _lifespan(
         await live.catch_up()
         await parts.meter.start()
         parts.learner.start()
+        parts.panel.start()
         data.start()
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
         guards = GuardProcess(parts.home, lambda: live.runtime().config)
@@ -260,6 +266,7 @@ def _lifespan(
             await data.stop()
             await parts.refresher.stop()
             await parts.learner.stop()
+            await parts.panel.stop()
             await parts.meter.close()
             await parts.sharing.close()
             parts.semantic.close()

@@ -76,13 +76,21 @@ class Worker:
             if run.kind == KIND
             else longest_s(config, run.task, JOB_TIMEOUT_S)
         )
-        steps: tuple[Callable[[], None], ...] = (
+        self._try(
             self._attend,
             lambda: self._promoter.tick(config),
             *(partial(watch, config) for watch in self._watches),
             lambda: self._plan(config),
             self._claim,
         )
+
+    def attend(self) -> None:
+        """Hears what the job says, and nothing else."""
+        if self._job is not None:
+            self._try(self._attend)
+
+    @staticmethod
+    def _try(*steps: Callable[[], None]) -> None:
         for step in steps:
             try:
                 step()
@@ -276,7 +284,9 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
             worker.tick(watcher.config)
             keeper.tick(watcher.config, time.time())
             attempt(forgetting, watcher.config, time.time())
-            stopping.wait(TICK_S)
+            stopping.wait(TICK_S / 2)
+            worker.attend()  # once more between two looks: progress shows within a second
+            stopping.wait(TICK_S / 2)
     finally:
         keeper.stop()
         worker.stop()

@@ -6,7 +6,7 @@ import { h, s } from "./dom.js";
 import { isoTime, number, percent, when } from "./format.js";
 
 const OPEN = ["queued", "running", "paused"];
-const EVERY_MS = 400;
+const EVERY_MS = 700;
 const ACTIONS = {
   pause: { label: "Pause", title: "Pause this run?", button: "Pause", text: "What it has reached is kept; nothing else begins for its task." },
   resume: { label: "Resume", title: "Let this run go on?", button: "Resume", text: "It waits in the queue again and goes on where it was." },

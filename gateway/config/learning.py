@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, field
 
+from gateway.config.models import CandidateRef
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from optimizer.gates import GateSettings
 from optimizer.gates.agreement import Agreement
@@ -145,6 +146,16 @@ class FineTuning(Node, frozen=True):
     open_per_project: Annotated[int, Meta(ge=1)] = 10
 
 
+class Ensemble(Node, frozen=True):
+    """Several teachers for one task: ``rate`` of what its teacher answered is asked of these as well, and the answer
+    most of them agree on is what students learn, weighted by how many agreed."""
+
+    teachers: Annotated[list[CandidateRef], Meta(min_length=1, max_length=8)]
+    budget_usd_day: Positive
+    """What a day (UTC) of asking may cost; each gateway process counts for itself."""
+    rate: OpenShare = 0.2
+
+
 class Learn(Node, frozen=True):
     """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
 
@@ -190,6 +201,7 @@ class Learn(Node, frozen=True):
     """Share of the teacher's answers that are asked of the teacher twice, to measure its self-agreement."""
     ceiling_calls: Count = 300
     comparison: Comparison = "exact"
+    ensemble: Ensemble | None = None
     grounded: bool = False
     """Every answer is to be drawn from what stands in its request: then it can be held against it."""
     slices: list[Slice] = []

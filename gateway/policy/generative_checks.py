@@ -40,6 +40,26 @@ def generative(view: View) -> Iterator[Problem]:
             yield from _lessons(view, here, task.learn, named, logprobs)
 
 
+def ensembles(view: View) -> Iterator[Problem]:
+    """Several teachers: who may be asked, and what their votes may be used for."""
+    for path, task in view.clean("tasks"):
+        rules = task.learn.ensemble if task.learn is not None else None
+        if rules is None:
+            continue
+        here = (*path, "learn", "ensemble")
+        for index, one in enumerate(rules.teachers):
+            if one.provider not in view.config.providers:
+                hint = "Add it to 'providers:' in gateway.yaml."
+                yield view.problem(
+                    (*here, "teachers", index, "provider"), f"no provider is named '{one.provider}'.", hint
+                )
+            elif task.teacher is not None and (one.provider, one.model) == (task.teacher.provider, task.teacher.model):
+                yield view.problem((*here, "teachers", index), "it is the task's teacher, which votes anyway.")
+        if task.learn is not None and task.learn.calibration == "crossfit":
+            hint = "Use 'calibration: split'."
+            yield view.problem(here, "cross-fitted rows calibrate, so they must stay the teacher's answers.", hint)
+
+
 def _search(view: View, here: Path, learn: Learn) -> Iterator[Problem]:
     if learn.search is None:
         return

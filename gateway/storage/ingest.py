@@ -32,6 +32,7 @@ from gateway.storage.records import (
     SpoolRecord,
     StateDeletionRecord,
     SwitchRecord,
+    VoteRecord,
     WishRecord,
 )
 from gateway.storage.rows import storable, to_json
@@ -49,6 +50,7 @@ from gateway.storage.tables import (
     TASK_VERSIONS,
 )
 from gateway.storage.tags import add_tags
+from gateway.storage.votes import add_vote
 
 _CALL_COLUMNS = [column.name for column in CALLS.columns]
 _parked = msgspec.json.Decoder(MetadataRecord | FeedbackRecord | DeletionRecord).decode
@@ -81,6 +83,9 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
         case PairRecord():
             _add_pair(connection, record)
             buckets.add_pair(record)
+        case VoteRecord():
+            buckets.add_vote(record)
+            add_vote(connection, record)
         case MetadataRecord() | DeletionRecord():
             _apply_to_call(connection, record)
         case FeedbackRecord(call_id=""):
@@ -96,8 +101,7 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
         case StateDeletionRecord():
             delete_state(connection, record)
         case IncidentRecord():
-            gone = is_erased(connection, record.call_id)
-            add_incident(connection, structs.replace(record, sample="") if gone else record)
+            _incident(connection, record)
         case AuditRecord():
             append_journal(
                 connection, "admin", at=record.at, actor=record.actor, subject=record.subject,
@@ -170,6 +174,11 @@ def _count_versions(connection: sa.Connection, calls: Sequence[CallRecord], less
             "first_seen": seen, "trainable_calls": count,
         }  # fmt: skip
         connection.execute(sa.insert(TASK_VERSIONS).values(**storable(row)))
+
+
+def _incident(connection: sa.Connection, record: IncidentRecord) -> None:
+    gone = is_erased(connection, record.call_id)
+    add_incident(connection, structs.replace(record, sample="") if gone else record)
 
 
 def _add_pair(connection: sa.Connection, record: PairRecord) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.storage.records import CallRecord, PairRecord
+from gateway.storage.records import CallRecord, PairRecord, VoteRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import LEDGER_BUCKETS
 from gateway.storage.values import LedgerBucket
@@ -46,6 +46,13 @@ class Buckets:
         self._add(
             pair.created_at, pair.project, pair.task, party,
             extra_cost_usd=pair.extra_cost_usd or 0.0, unpriced=pair.extra_cost_usd is None,
+        )  # fmt: skip
+
+    def add_vote(self, vote: VoteRecord) -> None:
+        """What asking the other teachers cost: charged to the teacher's side of the task."""
+        self._add(
+            vote.at, vote.project, vote.task, "teacher",
+            extra_cost_usd=vote.extra_cost_usd or 0.0, unpriced=vote.extra_cost_usd is None,
         )  # fmt: skip
 
     def _add(self, at: float, project: str, task: str, party: str, **amounts: float) -> None:

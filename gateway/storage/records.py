@@ -129,6 +129,22 @@ class PairRecord(Struct, frozen=True, tag="pair"):
     """Whose call it was: the end user under the key, or the key."""
 
 
+class VoteRecord(Struct, frozen=True, tag="vote"):
+    """What several teachers said of a call: the answer most of them agree on, and their share of ``votes``. ``asked``
+    is there so that both are masked together."""
+
+    call_id: str
+    project: str
+    task: str
+    at: float
+    asked: str
+    label: str
+    share: float
+    votes: int
+    extra_cost_usd: float | None
+    mask: bool = True
+
+
 class MetadataRecord(Struct, frozen=True, tag="metadata"):
     """A stored completion's metadata was replaced; ``feedback.*`` keys are also kept in the feedback log."""
 
@@ -251,6 +267,7 @@ class IncidentRecord(Struct, frozen=True, tag="incident"):
 SpoolRecord = (
     CallRecord
     | PairRecord
+    | VoteRecord
     | MetadataRecord
     | FeedbackRecord
     | DeletionRecord

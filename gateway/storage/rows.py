@@ -134,6 +134,9 @@ def lessons() -> Callable[[Row], TrainingCall]:
             logprobs=thoughts_in(row["answer"]),
             source=one(row["source"]),
             rejected=tuple(_decode(row["rejected"])) if row["rejected"] else (),
+            label=one(row["label"]),
+            label_share=row["label_share"],
+            votes=row["votes"],
         )
 
     return read

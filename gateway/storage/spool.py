@@ -27,6 +27,7 @@ from gateway.storage.records import (
     IncidentRecord,
     PairRecord,
     SpoolRecord,
+    VoteRecord,
     encode_record,
 )
 from gateway.storage.spool_files import Segment, SegmentFolder
@@ -270,6 +271,8 @@ def _without_text(record: SpoolRecord) -> SpoolRecord:
         return msgspec.structs.replace(record, text=None)
     if isinstance(record, PairRecord) and (record.teacher_text or record.student_text):
         return msgspec.structs.replace(record, teacher_text="", student_text="")
+    if isinstance(record, VoteRecord):
+        return msgspec.structs.replace(record, asked="", label="", votes=0)
     if isinstance(record, ClientStateRecord):
         return msgspec.structs.replace(record, sealed=b"")
     if isinstance(record, IncidentRecord) and record.sample:

@@ -133,6 +133,10 @@ class TrainingCall(Struct, frozen=True):
     """Where it comes from when no client of this gateway sent it; such a call may teach and proves nothing."""
     rejected: tuple[str, ...] = ()
     """Answers to the same input that were found worse."""
+    label: str = ""
+    """What most of several teachers agreed on, and their share of ``votes``; "" when nobody else was asked."""
+    label_share: float = 1.0
+    votes: int = 0
 
 
 class Pair(Struct, frozen=True):

@@ -109,7 +109,8 @@ class FakeReader:
         return self._state.datasets
 
     def dataset_erasures(self) -> dict[str, DatasetErasure]:
-        return {"d" * 64: DatasetErasure("d" * 64, 5, 3, NOW)}
+        gone = self._state.erased_rows
+        return {"d" * 64: DatasetErasure("d" * 64, gone + 2, gone, NOW)} if gone else {}
 
     def open_wishes(self) -> list[Wish]:
         return self._state.wishes

@@ -36,6 +36,7 @@ class State:
     pairs: list[Pair] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)
+    erased_rows: int = 0
     disagreements: list[dict[str, Any]] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
     versions: list[TaskVersion] = field(default_factory=list)

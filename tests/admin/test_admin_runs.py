@@ -34,6 +34,13 @@ def test_runs_are_listed_paused_resumed_put_first_and_cancelled(desk: Desk) -> N
     assert desk.get("runs?open=1").json()["runs"] == []
 
 
+def test_a_student_says_that_rows_it_learnt_from_were_erased(desk: Desk) -> None:
+    desk.login()
+    desk.control.state.erased_rows = 3
+    task = desk.get("tasks").json()["tasks"][0]
+    assert {student["erased_rows"] for student in task["students"]} == {3}
+
+
 def test_what_cannot_be_done_says_so(desk: Desk) -> None:
     desk.login()
     assert desk.post("runs/run_2/pause", {"reason": " "}).status_code == 400
@@ -50,9 +57,11 @@ def test_the_page_shows_progress_a_curve_and_the_queue(browser: Any) -> None:
     losses = [RunEvent("run_2", 3 + step, NOW - 30 + step, "info", f"Step {step}/40: training loss={2 / step:.3f}",
                        {"step": step, "steps": 40, "train_loss": 2 / step}) for step in (1, 10, 20)]  # fmt: skip
     state.events += losses
+    state.erased_rows = 3
     with visiting(browser, state) as visit:
         page = visit.page
         visit.login()
+        expect(page.locator(".student.live")).to_contain_text("trained on erased data (3 rows)")
         run = page.locator(".run.running")
         run.get_by_text("Events").click()
         expect(run.locator(".curve svg")).to_have_attribute("aria-label", re.compile("loss from 2 at step 1 to 0.1"))

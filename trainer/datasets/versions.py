@@ -21,6 +21,7 @@ from gateway.storage.values import TokenThought, TrainingCall
 from trainer.datasets.card import card_of, readable
 from trainer.datasets.curate import KEY_SHARE, Chain, curate, enough
 from trainer.datasets.foreign import Foreign, admit, kind_of
+from trainer.datasets.labels import labelled
 from trainer.datasets.split import PARTS, Part, fold_of, part_of
 
 ROWS, CARD, READABLE = "rows.jsonl", "card.json", "card.md"
@@ -120,13 +121,15 @@ def assemble(
             parts[part].append(call)
     raw = parts["train"]
     foreign, admitted = admit([call for call in calls if call.source], own, chain.within(0.0, 0.1).tick)
-    parts["train"], steps = curate([*foreign, *raw], chain.within(0.1, 0.8))  # of equals the newest, own ones, stay
+    labels, voted = (raw, None) if crossfit else labelled(raw)
+    parts["train"], steps = curate([*foreign, *labels], chain.within(0.1, 0.8))  # of equals the newest, own ones, stay
     chain.tick(0.8, "writing rows")
     keys = {key: number for number, key in enumerate(sorted({call.key_id for call in own}))}
     known = enough(len(keys), KEY_SHARE)
 
     def row(call: TrainingCall, part: Part, *, taught: bool = True) -> Row:
         teaches = part == "train" and taught
+        age = 1.0 if call.created_at >= fresh_since else STALE_WEIGHT
         lost = {*rejected.get(call.call_id, ()), *call.rejected} - {call.answer} if teaches else ()
         return Row(
             call=hashlib.sha256(call.call_id.encode()).hexdigest(),
@@ -134,7 +137,7 @@ def assemble(
             text=call.text,
             answer=call.answer,
             tokens=max(1, call.completion_tokens),
-            weight=0.0 if not taught else 1.0 if call.created_at >= fresh_since else STALE_WEIGHT,
+            weight=0.0 if not taught else age if part != "train" or crossfit else age * call.label_share,
             fold=fold_of(project, task, call.group) if crossfit and part == "train" else None,
             source=keys.get(call.key_id, len(keys)) if known else None,
             logprobs=call.logprobs if thoughts and teaches else (),
@@ -148,8 +151,9 @@ def assemble(
         fresh = (call for call in raw if call.created_at >= fresh_since and call.call_id not in taught)
         rows += [row(call, "train", taught=False) for call in fresh]
     card = card_of(
-        parts, [admitted, *steps], project=project, task=task, fingerprint=fingerprint, masked=masked,
-        calls_read=len(calls), raw_training_calls=len(raw), calibration="crossfit" if crossfit else "split",
+        parts, [admitted, *([voted] if voted else []), *steps], project=project, task=task,
+        fingerprint=fingerprint, masked=masked, calls_read=len(calls), raw_training_calls=len(raw),
+        calibration="crossfit" if crossfit else "split",
         rules=msgspec.to_builtins(chain.rules), words_of_one_key=known, fresh_since=fresh_since or None,
         lineage={"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
     )  # fmt: skip

@@ -122,6 +122,9 @@ class CaptureRow(Table, table=True):
     tombstone: str
     source: str = Field(default="", sa_column_kwargs={"server_default": ""})
     rejected: str = Field(default="", sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
+    label: str = Field(default="", sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
+    label_share: float = Field(default=1.0, sa_column_kwargs={"server_default": "1"})
+    votes: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class CaptureMetadataRow(Table, table=True):
