@@ -270,28 +270,18 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     taken.add_argument("--json", action="store_true", help="the report as JSON")
     taken.add_argument("--input", metavar="COLUMN", help="what was asked (default: found by its name)")
     taken.add_argument("--answer", metavar="COLUMN", help="what was answered (default: found by its name)")
-    taken.add_argument(
-        "--requests", type=Path, metavar="FILE", help="the input file of a batch whose output is imported"
-    )
-    taken.add_argument("--stored-completions", action="store_true", help="of an account: these alone")
-    taken.add_argument("--files", action="store_true", help="of an account: files and batch outputs alone")
-    taken.add_argument("--jobs", action="store_true", help="of an account: training files of jobs alone")
+    taken.add_argument("--requests", type=Path, metavar="FILE", help="the input of a batch whose output it is")
+    for kind in ("stored-completions", "files", "jobs"):
+        taken.add_argument(f"--{kind}", action="store_true", help="of an account: these alone")
     taken.add_argument("--model", metavar="NAME", help="stored completions of this model alone")
-    taken.add_argument(
-        "--metadata", type=_pair, action="append", default=[], metavar="NAME=VALUE",
-        help="stored completions with this entry alone",
-    )  # fmt: skip
+    taken.add_argument("--metadata", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="with this entry")
     taken.add_argument("--base-url", default="https://api.openai.com/v1", help="default: %(default)s")
-    taken.add_argument(
-        "--api-key-env", default="OPENAI_API_KEY", metavar="VARIABLE", help="where its key is (default: %(default)s)"
-    )
+    taken.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="VARIABLE", help="default: %(default)s")
     erase = _add(
         commands, "erase", "erase what the calls of one end user left, everywhere", ("erase", "erase"),
         "understudy erase --user customer-4711 --project shop --reason 'request of 3 May'",
     )  # fmt: skip
-    erase.add_argument(
-        "--user", required=True, metavar="ID", help="what clients sent as 'safety_identifier' or 'user'"
-    )
+    erase.add_argument("--user", required=True, metavar="ID", help="the 'safety_identifier' or 'user' clients sent")
     erase.add_argument("--project", default="default", help="whose end user it is (default: %(default)s)")
     erase.add_argument("--reason", default="", metavar="TEXT", help="why, for the journal")
 
