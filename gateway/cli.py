@@ -274,7 +274,7 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     for kind in ("stored-completions", "files", "jobs"):
         taken.add_argument(f"--{kind}", action="store_true", help="of an account: these alone")
     taken.add_argument("--model", metavar="NAME", help="stored completions of this model alone")
-    taken.add_argument("--metadata", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="with this entry")
+    taken.add_argument("--metadata", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="entries")
     taken.add_argument("--base-url", default="https://api.openai.com/v1", help="default: %(default)s")
     taken.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="VARIABLE", help="default: %(default)s")
     erase = _add(
