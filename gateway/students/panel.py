@@ -119,6 +119,6 @@ class Panel:
             raise failed("busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment."))
         body = fitted(exchange.body, enforcement(runtime, candidate))
         with await self._gate.enter(candidate, runtime.config.upstreams, _PATIENCE_S, yields=True):
-            answer, _ = await self._asker.whole(runtime, candidate, body, remaining=60.0)
+            answer = await self._asker.whole(runtime, candidate, body, remaining=60.0)
         usd = self._accountant.extra_cost(exchange, candidate, answer.usage)
         return (answer.text if answer.finish_reason == "stop" else None), usd
