@@ -230,7 +230,7 @@ async def run(calls: int, rounds: int) -> dict[str, Any]:
         rules.mkdir()
         policies(rules, gateway, upstream)
         canned = [sys.executable, "-m", "benchmarks.overhead", "--canned", str(upstream)]
-        ingest = [sys.executable, "-m", "gateway.storage.ingester", "--home", str(home)]
+        ingest = [sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(home)]
         serve = [sys.executable, "-m", "gateway.server", "--policies", str(rules), "--home", str(home)]
         secret = {"UNDERSTUDY_ADMIN_KEY": "ak-" + secrets.token_hex(24)}
         with (

@@ -20,7 +20,7 @@ from gateway.control import Control
 from gateway.storage.answers import Answers
 from gateway.storage.erasure_values import Erasure, who_of
 from gateway.storage.recent import RecentCalls
-from gateway.storage.spool import Spool
+from gateway.storage.spooling.spool import Spool
 
 _EVERY_S = 0.25
 _AGAIN_S = 900.0

@@ -24,7 +24,7 @@ from gateway.processes.workers import listening
 from gateway.resilience.connections import Bounds, PatientProtocol, protocol, websocket_protocol
 from gateway.resilience.drain import Drain
 from gateway.storage.home import Home
-from gateway.storage.spool_format import SpoolKeyError
+from gateway.storage.spooling.format import SpoolKeyError
 from gateway.telemetry.logs import setup_logging
 
 __all__ = ["DrainingServer", "PatientProtocol", "bounds_of", "main"]

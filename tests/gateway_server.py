@@ -35,7 +35,7 @@ class Gateway:
 
     def records(self) -> list[object]:
         """Everything in the spool, in order."""
-        from gateway.storage.spool_reader import SpoolReader
+        from gateway.storage.spooling.reader import SpoolReader
 
         found: list[object] = []
         reader = SpoolReader(self.home)

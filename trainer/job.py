@@ -27,9 +27,9 @@ from gateway.protocol.fine_tuning import KIND, Order
 from gateway.storage.commands import AddDataset, Refused
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Dataset, Run
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from trainer import tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.policy import files as policy_files
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import TaskVersion
 from trainer.datasets.card import readable
 from trainer.datasets.curate import Chain

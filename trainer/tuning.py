@@ -29,12 +29,12 @@ from gateway.protocol.fine_tuning import (
     model_name,
     rows_of,
 )
-from gateway.storage.capture import mask_together
 from gateway.storage.commands import AddDataset, AddStudent
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Dataset, Run, TaskVersion
+from gateway.storage.writing.capture import mask_together
 from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import clopper_pearson
 from trainer.artifacts import registry

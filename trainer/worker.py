@@ -25,9 +25,9 @@ from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Run
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from trainer import tuning
 from trainer.certify import Issuer
 from trainer.child import Child

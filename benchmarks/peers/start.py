@@ -45,7 +45,7 @@ def start(rounds: int = 5) -> dict[str, float]:
 
 def _database(home: Path) -> None:
     """A database as an ingester leaves it: without one the gateway is not ready."""
-    ingest = [sys.executable, "-m", "gateway.storage.ingester", "--home", str(home)]
+    ingest = [sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(home)]
     with subprocess.Popen(ingest, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -63,7 +63,7 @@ def canned(port: int) -> Iterator[None]:
 def ourselves(folder: Path, port: int, name: str = "understudy") -> Iterator[Way]:
     """Our gateway and its ingester over the policies in ``folder``/policies."""
     home, rules = folder / "home", folder / "policies"
-    ingest = [*_LATER, sys.executable, "-m", "gateway.storage.ingester", "--home", str(home)]
+    ingest = [*_LATER, sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(home)]
     serve = [sys.executable, "-m", "gateway.server", "--policies", str(rules), "--home", str(home)]
     with (
         child(ingest, LOAD_CPU),

@@ -16,9 +16,9 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
 from gateway import errors
-from gateway.api.admin import ACTOR, ActionBody, DeskHere, Plain, count_in, json_body, reason_in
-from gateway.api.admin_shapes import Done
-from gateway.api.admin_views import run_view
+from gateway.api.admin.desk import ACTOR, ActionBody, DeskHere, Plain, count_in, json_body, reason_in
+from gateway.api.admin.shapes import Done
+from gateway.api.admin.views import run_view
 from gateway.storage.commands import CancelRun, PauseRun, PrioritiseRun, Refused, ResumeRun, WriterAway
 from gateway.storage.protocols import Writer
 

@@ -25,7 +25,7 @@ from gateway.stages.record import Record
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
 from gateway.storage.home import Home
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from gateway.surface import Surface
 from gateway.upstreams.upstream import Upstream
 from gateway.webhooks import Deliveries

@@ -43,7 +43,7 @@ def migrate(_options: Namespace) -> int:
     from gateway.storage.commands import WriterAway
     from gateway.storage.engine import is_sqlite
     from gateway.storage.migrations import migrate as bring_up_to_date
-    from gateway.storage.writers import writer_lock
+    from gateway.storage.writing.writers import writer_lock
 
     home = prepared_home()
     url = home.database_url

@@ -14,7 +14,7 @@ import gateway
 from gateway.policy.files import Loaded, PolicyError, read
 from gateway.storage.commands import Command
 from gateway.storage.home import Home
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 
 SHIPPED = Path(gateway.__file__).resolve().parent.parent / "policies"
 

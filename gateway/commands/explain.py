@@ -20,7 +20,7 @@ from gateway.routing.explain import CandidateShown, Explanation, explain
 from gateway.routing.observations import Observations
 from gateway.runtime import build_runtime
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Snapshot
 
 _NOBODY = Snapshot(generation=0, keys=(), students=(), students_off=False)

@@ -19,8 +19,8 @@ from gateway.importing.tables import NotReadable
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 
 ACCOUNT = "openai"
 

@@ -14,7 +14,7 @@ from gateway.access.keys import new_key
 from gateway.commands.common import execute, fail, prepared_home, say, told
 from gateway.config import Name
 from gateway.storage.commands import CreateKey, Refused, RevokeKey, RotateKey, WriterAway
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Key
 
 SCOPES = ("inference", "data", "train")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.commands.common import fail, prepared_home, say, told
 from gateway.storage import labels
 from gateway.storage.protocols import Reader
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Pair, StoredCompletion
 from optimizer.rollout import Student
 from optimizer.stats.ppi import powered

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say, told
 from gateway.routing.replaying import CannotReplay, Measured, replayed
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import PastCall
 
 _DAY_S = 86_400.0

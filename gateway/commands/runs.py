@@ -17,7 +17,7 @@ from gateway.storage.commands import (
     ResumeRun,
     WriterAway,
 )
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Run
 
 _ACTOR = "cli"

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say, told
 from gateway.money.paybacks import TaskPayback, paybacks
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from optimizer.payback import Estimate
 
 

@@ -97,7 +97,7 @@ def tree(
     parts = [
         Part(
             name="ingester",
-            command=_module("gateway.storage.ingester", *places),
+            command=_module("gateway.storage.spooling.ingester", *places),
             ready=(lambda: answers_on(home.writer_socket)) if embedded else None,
             stop_order=4,
             nice=_LATER,
@@ -165,7 +165,7 @@ def _show_fresh_admin_key() -> None:
 
 
 def ingest(_options: Namespace) -> int:
-    return _become("gateway.storage.ingester", *_home())
+    return _become("gateway.storage.spooling.ingester", *_home())
 
 
 def trainer(options: Namespace) -> int:

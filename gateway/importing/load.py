@@ -17,10 +17,10 @@ from gateway.importing.shapes import BadRow, Columns, Sample, columns_of, sample
 from gateway.importing.tables import Line, NotReadable, layout_of, lines_of
 from gateway.protocol.chat import ChatRequest
 from gateway.protocol.fingerprint import fingerprint
-from gateway.storage.capture import capture_row
 from gateway.storage.commands import AddForeign
 from gateway.storage.protocols import Reader
 from gateway.storage.records import FOREIGN, CallRecord, CallText
+from gateway.storage.writing.capture import capture_row
 
 _LOOK, _AT_ONCE, _BYTES_AT_ONCE = 200, 200, 4 << 20
 _MOST_KNOWN = 2_000_000

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway.config import Alerts
 from gateway.metering.limits import NANO
-from gateway.storage.counters import Rule
+from gateway.storage.counting.counters import Rule
 from gateway.webhooks import PATIENCE_S, post, sign
 
 _log = logging.getLogger("understudy.alerts")

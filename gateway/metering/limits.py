@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from gateway.config import Config, Limits
 from gateway.context import Principal
 from gateway.errors import GatewayError, RateLimited
-from gateway.storage.counters import MONEY, Decision, Line, Rule, Who
+from gateway.storage.counting.counters import MONEY, Decision, Line, Rule, Who
 
 NANO = 1_000_000_000
 """Money is counted in billionths of a US dollar: whole numbers add up exactly, whoever adds them."""

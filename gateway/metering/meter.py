@@ -9,8 +9,8 @@ from gateway.control import Control
 from gateway.metering.alerts import BudgetAlerts
 from gateway.metering.spending import LedgerSpending
 from gateway.stages.limit import Limit
-from gateway.storage.counters import Counters, MemoryCounters
-from gateway.storage.counters_redis import RedisCounters
+from gateway.storage.counting.counters import Counters, MemoryCounters
+from gateway.storage.counting.counters_redis import RedisCounters
 from gateway.storage.records import PairRecord
 
 

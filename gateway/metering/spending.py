@@ -7,14 +7,14 @@ import asyncio
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.metering.limits import nano
-from gateway.storage.counters import Rule, SpendingUnknown
+from gateway.storage.counting.counters import Rule, SpendingUnknown
 from gateway.storage.protocols import Reader
 
 _PATIENCE_S = 5.0
 
 
 class LedgerSpending:
-    """Callable as ``gateway.storage.counters.Ledger``."""
+    """Callable as ``gateway.storage.counting.counters.Ledger``."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 
 from gateway.sharing.link import Away, Link
 from gateway.storage.answers import OVERHEAD, Fits
-from gateway.storage.spool_format import SpoolCipher
+from gateway.storage.spooling.format import SpoolCipher
 
 _BATCH = 100
 
@@ -28,7 +28,7 @@ class RedisAnswers:
         self._prefix = f"understudy:{{{cipher.key_id.hex()}:{room}}}:"  # one hash slot, for a cluster's sake
         self._order, self._sizes = f"{self._prefix}order", f"{self._prefix}sizes"
         self._keep, self._forget, self._clear = (
-            files("gateway.storage").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+            files("gateway.storage.counting").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
             for name in ("keep", "forget", "clear")
         )
         self._claimed: set[str] = set()

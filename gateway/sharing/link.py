@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.storage.redis_client import COMMAND_S, connect
+from gateway.storage.counting.redis_client import COMMAND_S, connect
 
 _log = logging.getLogger("understudy.sharing")
 _PROBE_S = 0.25

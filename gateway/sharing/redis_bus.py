@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 
 from gateway.sharing.bus import Handler
 from gateway.sharing.link import Away, Link
-from gateway.storage.spool_format import SpoolCipher
+from gateway.storage.spooling.format import SpoolCipher
 
 _log = logging.getLogger("understudy.sharing")
 _PATIENCE_S = 0.25

@@ -9,7 +9,7 @@ from gateway.sharing.bus import ALONE, Bus
 from gateway.sharing.link import Link
 from gateway.sharing.redis_bus import RedisBus
 from gateway.storage.answers import Answers, MemoryAnswers
-from gateway.storage.spool_format import SpoolCipher
+from gateway.storage.spooling.format import SpoolCipher
 
 
 class Sharing:

@@ -22,7 +22,7 @@ from gateway.protocol.answer import arrived
 from gateway.providers import ClassifierProvider
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve, task_of
-from gateway.storage.counters import (
+from gateway.storage.counting.counters import (
     MONEY,
     WINDOWED,
     Counters,

@@ -8,8 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.erasure_values import who_of
 from gateway.storage.records import ClientStateRecord, StateDeletionRecord
-from gateway.storage.sql_journal import salt_of
 from gateway.storage.tables import CLIENT_STATE
+from gateway.storage.writing.journal import salt_of
 
 TTL_S = 30 * 86_400.0
 

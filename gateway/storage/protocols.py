@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
 from gateway.storage.erasure_values import DatasetErasure, Erasure
-from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
-from gateway.storage.read_watch import WatchedCall
+from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
+from gateway.storage.reading.watch import WatchedCall
 from gateway.storage.records import SpoolRecord
 from gateway.storage.values import (
     CostLine,

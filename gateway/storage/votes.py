@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.storage.capture import mask_together
 from gateway.storage.records import VoteRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import CAPTURES
+from gateway.storage.writing.capture import mask_together
 
 
 def add_vote(connection: sa.Connection, record: VoteRecord) -> None:

@@ -12,13 +12,13 @@ from litestar import Litestar, Request, Response
 from msgspec.structs import replace
 
 import admin_ui
-from gateway.api.admin import admin_routes
-from gateway.api.caches import cache_routes
-from gateway.api.discovered import discovered_route
-from gateway.api.incidents import incidents
+from gateway.api.admin.caches import cache_routes
+from gateway.api.admin.desk import admin_routes
+from gateway.api.admin.discovered import discovered_route
+from gateway.api.admin.incidents import incidents
+from gateway.api.admin.savings import savings
+from gateway.api.admin.watched import watched_route
 from gateway.api.runs import run_routes
-from gateway.api.savings import savings
-from gateway.api.watched import watched_route
 from gateway.caching.entries import Entry
 from gateway.caching.flights import Exact
 from gateway.caching.semantic import Semantic

@@ -10,7 +10,7 @@ from admin_fakes import STATIC, ledger
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
-from gateway.api.admin_views import bucket_width, cache_now, cost_now, totals
+from gateway.api.admin.views import bucket_width, cache_now, cost_now, totals
 from optimizer.rollout import Stage
 
 

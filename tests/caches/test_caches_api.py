@@ -16,9 +16,9 @@ from scripted import Line, Provider, provider
 
 from gateway.cli import main
 from gateway.storage.engine import write_engine
-from gateway.storage.ingester import Ingester
 from gateway.storage.records import AuditRecord
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.writing.writer import SqlWriter
 
 FAQ = """\
   - name: faq

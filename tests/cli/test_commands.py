@@ -18,8 +18,8 @@ from gateway.commands import start
 from gateway.config import Engines, TransformersEngine, VllmEngine
 from gateway.storage.commands import EnqueueRun
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [

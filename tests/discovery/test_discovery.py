@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gateway.protocol.fingerprint import group_of
-from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
+from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from trainer.artifacts.predictor import answer
 from trainer.discovery.find import Discovery, Found, discover, snippet, told
 from trainer.discovery.forecast import share_at

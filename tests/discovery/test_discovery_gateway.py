@@ -12,10 +12,10 @@ from scripted import provider
 
 from gateway.config import Discover
 from gateway.storage.engine import write_engine
-from gateway.storage.ingest import ingest
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.writing.ingest import ingest
+from gateway.storage.writing.writer import SqlWriter
 from trainer.discovery.find import run
 
 SYSTEM = "Sort letters into folders for jane@example.com today."

@@ -21,7 +21,7 @@ from benchmarks.simulation.prompt import TASK, messages
 from benchmarks.simulation.tickets import ticket
 
 ROOT = Path(__file__).resolve().parents[2]
-VICTIMS = ("gateway.server", "gateway.storage.ingester", "trainer.worker", "trainer.engines.classifier")
+VICTIMS = ("gateway.server", "gateway.storage.spooling.ingester", "trainer.worker", "trainer.engines.classifier")
 ADMIN = "ak-us-tests-0Jw9rXq7LmP2vTz8"
 
 

@@ -16,11 +16,11 @@ from scripted import COMPLETION, Line, Provider, provider
 
 from gateway.policy.files import PolicyError, load
 from gateway.storage.engine import write_engine
-from gateway.storage.ingester import Ingester
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import VoteRecord
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.values import TrainingCall
+from gateway.storage.writing.writer import SqlWriter
 from trainer.datasets.card import readable
 from trainer.datasets.versions import assemble
 

@@ -16,7 +16,7 @@ import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import Provider, provider
 
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "storage"))
 from storage_samples import environment, start_ingester

@@ -23,12 +23,12 @@ from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingest import ingest
 from gateway.storage.migrations import migrate
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord, PairRecord
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.ingest import ingest
+from gateway.storage.writing.writer import SqlWriter
+from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import Certificate, read_envelope
 from optimizer.rollout import Stage, Student
 from trainer.certify import Issuer, Lineage

@@ -12,9 +12,9 @@ import pytest
 from gateway_server import KEY, Gateway, gateway, write_policies
 from scripted import COMPLETION, Line, Provider, chunk, provider, sse
 
-from gateway.storage.capture import capture_row
 from gateway.storage.records import CallRecord
 from gateway.storage.thoughts import thoughts_in
+from gateway.storage.writing.capture import capture_row
 
 TASK = """  - name: sorting
     candidates: [{provider: first, model: m}]

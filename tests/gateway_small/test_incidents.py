@@ -15,11 +15,11 @@ from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import provider
 
 from gateway.storage.engine import write_engine
-from gateway.storage.erase import erase, erase_expired
 from gateway.storage.incidents import RETENTION_S
-from gateway.storage.ingester import Ingester
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.tables import CALLS, CAPTURES, TASK_VERSIONS
+from gateway.storage.writing.erase import erase, erase_expired
+from gateway.storage.writing.writer import SqlWriter
 
 SAFETY = """\
 guardrails:

@@ -15,7 +15,7 @@ from gateway.errors import BadRequest, RateLimited, Unavailable
 from gateway.metering.estimate import Estimator
 from gateway.providers import OpenAIProvider
 from gateway.stages.limit import Limit, wire_duration
-from gateway.storage.counters import MemoryCounters, Rule
+from gateway.storage.counting.counters import MemoryCounters, Rule
 
 LIMITED = msgspec.structs.replace(ALICE, requests_per_minute=3, tokens_per_minute=100_000)
 

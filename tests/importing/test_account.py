@@ -20,8 +20,8 @@ from gateway.importing.load import Loader, place_of
 from gateway.policy.files import load
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "storage"))

@@ -18,8 +18,8 @@ from gateway.importing.tables import NotReadable, layout_of, lines_of
 from gateway.policy.files import load
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 from trainer.datasets.versions import assemble
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.config import Alerts
 from gateway.metering.alerts import BudgetAlerts
-from gateway.storage.counters import Rule
+from gateway.storage.counting.counters import Rule
 
 
 async def test_each_share_is_told_once_signed_and_tried_again() -> None:

@@ -14,13 +14,13 @@ import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import provider
 
-from gateway.api import costs
-from gateway.api.costs import moment, read, table
+from gateway.api.admin import costs
+from gateway.api.admin.costs import moment, read, table
 from gateway.errors import BadRequest
 from gateway.storage.engine import write_engine
-from gateway.storage.ingester import Ingester
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.values import CostLine
+from gateway.storage.writing.writer import SqlWriter
 
 NOW = 1_795_000_000.0  # 2026-11-18
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.storage.counters import Counters, Hold, MemoryCounters, Rule, SpendingUnknown
-from gateway.storage.counters_redis import RedisCounters
+from gateway.storage.counting.counters import Counters, Hold, MemoryCounters, Rule, SpendingUnknown
+from gateway.storage.counting.counters_redis import RedisCounters
 
 DAY = time.time() // 86_400 * 86_400
 

@@ -19,8 +19,8 @@ from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.sql_writer import SqlWriter
 from gateway.storage.values import Key
+from gateway.storage.writing.writer import SqlWriter
 
 OPEN = {
     ("GET", "/healthz"), ("GET", "/readyz"),

@@ -230,7 +230,7 @@ async def test_row_49_sigterm_lets_streams_end(
         assert (await ask(client)).status_code == 503
         texts = [events(one.text) for one in await asyncio.gather(*calls)]
         assert await asyncio.wait_for(process.wait(), 10) == 0
-        from gateway.storage.spool_reader import SpoolReader
+        from gateway.storage.spooling.reader import SpoolReader
 
         records = [one for one in SpoolReader(home).read(1000).records if hasattr(one, "http_status")]
     if whole:

@@ -16,11 +16,11 @@ from gateway.cli import main
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingester import Ingester
 from gateway.storage.migrations import migrate
 from gateway.storage.records import Attempt, CallRecord
-from gateway.storage.spool import Spool
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.spooling.spool import Spool
+from gateway.storage.writing.writer import SqlWriter
 
 GATEWAY = """\
 providers:

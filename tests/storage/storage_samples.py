@@ -14,13 +14,13 @@ import msgspec
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingester import Ingester
 from gateway.storage.migrations import migrate
 from gateway.storage.protocols import Reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
-from gateway.storage.spool import Spool
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.spooling.spool import Spool
+from gateway.storage.writing.writer import SqlWriter
 from optimizer.rollout import Student
 
 
@@ -72,7 +72,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start_ingester(home: Home, **more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "gateway.storage.ingester", "--home", str(home.root)]
+    command = [sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(home.root)]
     return subprocess.Popen(command, env=environment(**more), stderr=subprocess.DEVNULL)
 
 

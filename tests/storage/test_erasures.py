@@ -91,7 +91,7 @@ def test_what_was_under_way_arrives_without_its_text_and_what_comes_later_stays(
 def test_age_is_told_from_a_wish(room: Room) -> None:
     old = time.time() - 40 * 86_400
     room.add(of_anna("old", at=old))
-    from gateway.storage.erase import erase_expired
+    from gateway.storage.writing.erase import erase_expired
 
     with room.writer.transaction() as connection:
         assert erase_expired(connection, time.time()) == 1

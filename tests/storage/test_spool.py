@@ -15,9 +15,9 @@ from storage_samples import call, script, text
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
 from gateway.storage.records import AuditRecord, SpoolRecord
-from gateway.storage.spool import Spool
-from gateway.storage.spool_format import SpoolKeyError
-from gateway.storage.spool_reader import SpoolReader
+from gateway.storage.spooling.format import SpoolKeyError
+from gateway.storage.spooling.reader import SpoolReader
+from gateway.storage.spooling.spool import Spool
 
 FAST = SpoolSettings(fsync_interval_s=0.005)
 
@@ -266,7 +266,7 @@ from pathlib import Path
 from storage_samples import call, text
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
-from gateway.storage.spool import Spool
+from gateway.storage.spooling.spool import Spool
 spool = Spool(Home(Path(sys.argv[1])), SpoolSettings(reserve_bytes=4096))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 spool.append(call("large", body=text("q" * 9000, "a")))
@@ -293,7 +293,7 @@ from pathlib import Path
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
 from gateway.storage.records import AuditRecord
-from gateway.storage.spool import Spool
+from gateway.storage.spooling.spool import Spool
 spool = Spool(Home(Path(sys.argv[1])), SpoolSettings(segment_bytes=16384))
 number = 0
 while True:

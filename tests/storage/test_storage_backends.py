@@ -38,9 +38,9 @@ from gateway.storage.records import (
     SwitchRecord,
     WishRecord,
 )
-from gateway.storage.sql_writer import SqlWriter
 from gateway.storage.tables import CALLS, FEEDBACK_LOG, JOURNAL, METADATA
 from gateway.storage.values import Dataset, Key
+from gateway.storage.writing.writer import SqlWriter
 from optimizer.rollout import Stage, Student
 
 F = "f" * 16

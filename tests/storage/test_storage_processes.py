@@ -17,16 +17,16 @@ import sqlalchemy as sa
 from storage_samples import call, script, start_ingester, text
 
 from gateway.config import Spool as SpoolSettings
-from gateway.storage import ingester
 from gateway.storage.commands import CreateKey, EnqueueRun, Refused, WriterAway
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.spool import Spool
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.spooling import ingester
+from gateway.storage.spooling.spool import Spool
 from gateway.storage.values import Key
-from gateway.storage.writers import open_writer, writer_lock
+from gateway.storage.writing.writer import SqlWriter
+from gateway.storage.writing.writers import open_writer, writer_lock
 
 KEY = Key("key_1", "dev", "p", "digest", "us-…1", ("inference",), (), None, 1.0, None, None)
 
@@ -133,7 +133,7 @@ COMMAND = """
 from pathlib import Path
 from gateway.storage.home import Home
 from gateway.storage.commands import EnqueueRun
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 writer = open_writer(Home(Path(sys.argv[1])))
 print(writer.execute(EnqueueRun("train", "p", "triage", "f", {"seed": 3}, 1.0)).id)
 """
@@ -172,7 +172,7 @@ def test_nonsense_on_the_socket_harms_nobody(home: Home, processes: list[subproc
 def test_a_busy_writer_is_away_and_a_second_ingester_gives_up(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.writers._PATIENCE_S", 0.2)
+    monkeypatch.setattr("gateway.storage.writing.writers._PATIENCE_S", 0.2)
     writer = open_writer(home)
     with writer_lock(home), pytest.raises(WriterAway):
         writer.execute(CreateKey(KEY, "admin"))
@@ -201,7 +201,7 @@ def test_a_damaged_database_is_refused_after_a_crash(
     content = bytearray(home.database.read_bytes())
     content[4096:40960] = b"\xaa" * (40960 - 4096)
     home.database.write_bytes(content)
-    command = [sys.executable, "-m", "gateway.storage.ingester", "--home", str(home.root)]
+    command = [sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(home.root)]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
     assert done.returncode == 3
     assert b"damaged" in done.stderr

@@ -15,9 +15,9 @@ from surface_helpers import say
 
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingester import Ingester
 from gateway.storage.records import CallRecord
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.writing.writer import SqlWriter
 
 
 async def ended(client: openai.AsyncOpenAI, response_id: str) -> Any:

@@ -20,10 +20,10 @@ from gateway.protocol.chat import ChatRequest, Message
 from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingest import ingest
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.writing.ingest import ingest
+from gateway.storage.writing.writer import SqlWriter
 
 SYSTEM = "Sort into: billing, shipping."
 SHAPE = fingerprint(

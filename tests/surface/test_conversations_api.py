@@ -16,8 +16,8 @@ from surface_helpers import say, stream
 
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingester import Ingester
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.writing.writer import SqlWriter
 
 STRANGER = "a-key-for-the-tests-0002"
 

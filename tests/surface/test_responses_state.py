@@ -15,13 +15,13 @@ from scripted import Provider
 from surface_helpers import WEATHER, call, say, stream
 
 from gateway.storage.engine import write_engine
-from gateway.storage.erase import erase_expired
 from gateway.storage.home import Home
-from gateway.storage.ingester import Ingester
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import ClientStateRecord, StateDeletionRecord
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.tables import CAPTURES, CLIENT_STATE
+from gateway.storage.writing.erase import erase_expired
+from gateway.storage.writing.writer import SqlWriter
 
 STRANGER = "a-key-for-the-tests-0002"
 SECRET = "the moon is made of basalt"

@@ -26,7 +26,7 @@ from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
 from gateway.storage.tables.data import FILES
 from gateway.storage.values import Key
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 
 
 async def test_a_file_from_upload_to_deletion(client: openai.AsyncOpenAI, served: Gateway) -> None:

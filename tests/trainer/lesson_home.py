@@ -12,11 +12,11 @@ import msgspec
 
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.ingest import ingest
 from gateway.storage.migrations import migrate
 from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
-from gateway.storage.sql_writer import SqlWriter
-from gateway.storage.writers import writer_lock
+from gateway.storage.writing.ingest import ingest
+from gateway.storage.writing.writer import SqlWriter
+from gateway.storage.writing.writers import writer_lock
 from optimizer.rollout import Student
 
 FINGERPRINT = "f" * 16

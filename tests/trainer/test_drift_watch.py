@@ -15,10 +15,10 @@ from gateway.policy import files as policy_files
 from gateway.storage.commands import AddStudent, EnqueueRun, MoveStudent
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord
-from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import TaskVersion
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from optimizer.rollout import Stage, Student
 from trainer.planner import due
 from trainer.watch.drift import DriftWatch, Seen

@@ -13,9 +13,9 @@ from gateway.policy.files import load
 from gateway.storage.commands import AddDataset, AddStudent
 from gateway.storage.erasure_values import EraseUser
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Dataset
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from optimizer.rollout import Stage, Student
 from trainer.datasets.erasing import bury
 from trainer.datasets.versions import assemble, read, write
@@ -110,8 +110,8 @@ def test_a_wish_reaches_the_dataset_and_marks_the_student(house, tmp_path, rule)
 def test_age_empties_rows_and_marks_nobody(house, tmp_path) -> None:
     home, reader, writer, version = house
     from gateway.storage.engine import write_engine
-    from gateway.storage.erase import erase_expired
-    from gateway.storage.sql_writer import SqlWriter
+    from gateway.storage.writing.erase import erase_expired
+    from gateway.storage.writing.writer import SqlWriter
 
     old = SqlWriter(write_engine(home.database_url))
     with old.transaction() as connection:

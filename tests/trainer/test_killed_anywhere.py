@@ -21,8 +21,8 @@ from lesson_home import FINGERPRINT, pair, policies, store_records, with_calls
 from gateway.policy import files as policy_files
 from gateway.storage.commands import Command, EnqueueRun
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import read_envelope, recompute
 from optimizer.rollout import Stage, Student
 from trainer.certify import Issuer

@@ -16,10 +16,10 @@ from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.data_values import ClaimEvent
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import DemotionRecord, WishRecord
 from gateway.storage.signing import verify
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import digest, read_envelope, recompute, to_json
 from optimizer.rollout import Stage, Student
 from trainer.certify import Issuer, Lineage

@@ -14,10 +14,10 @@ from lesson_home import FINGERPRINT, children, policies, start_worker, store_rec
 
 from gateway.storage.commands import CancelRun
 from gateway.storage.home import Home
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import DemotionRecord
-from gateway.storage.sql_reader import open_reader
 from gateway.storage.values import Run
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import digest, read_envelope, recompute
 from optimizer.rollout import Stage
 

@@ -31,7 +31,7 @@ from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import CallRecord
-from gateway.storage.sql_writer import SqlWriter
+from gateway.storage.writing.writer import SqlWriter
 from optimizer.rollout import Stage, Student
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.registry import store

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
 from lesson_home import children, policies, start_worker, with_calls
 
 from gateway.storage.home import Home
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Run
 from optimizer.certificate import read_envelope, recompute
 from optimizer.rollout import Stage

@@ -15,8 +15,8 @@ from gateway.storage.commands import ClaimRun, EnqueueRun
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 from trainer import tuning
 
 _QUEUES = {"printer": "hardware", "wifi": "network", "invoice": "billing", "password": "access"}

@@ -19,8 +19,8 @@ from lesson_home import captured, store_records
 
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import DeletionRecord, FeedbackRecord
-from gateway.storage.sql_reader import open_reader
 from gateway.storage.tables import FEEDBACK_LOG
 from trainer.datasets.curate import curate
 

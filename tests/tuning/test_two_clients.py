@@ -17,7 +17,7 @@ from test_webhooks import SECRET, receiver, webhooks
 from tuning_parts import policies, tickets
 
 from gateway.storage.data_values import AddEvent
-from gateway.storage.writers import open_writer
+from gateway.storage.writing.writers import open_writer
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "clients"))

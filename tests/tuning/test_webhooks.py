@@ -20,8 +20,8 @@ from gateway.config import Webhook
 from gateway.storage.data_values import AddEvent
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.sql_reader import open_reader
-from gateway.storage.writers import open_writer
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.writing.writers import open_writer
 from gateway.webhooks import Deliveries
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk="

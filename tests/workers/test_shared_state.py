@@ -28,7 +28,7 @@ from gateway.sharing.link import Link
 from gateway.sharing.redis_bus import RedisBus
 from gateway.sharing.shares import share_of
 from gateway.storage.home import Home
-from gateway.storage.spool_format import load_cipher
+from gateway.storage.spooling.format import load_cipher
 from optimizer.routing.plan import Candidate
 
 Pair = tuple[httpx.AsyncClient, httpx.AsyncClient]

@@ -44,7 +44,7 @@ class House:
     async def start(self, workers: int = 2, *, ingester: bool = False) -> subprocess.Popen[bytes]:
         migrate(self.home.database_url)
         if ingester:
-            self._run("-m", "gateway.storage.ingester", "--home", str(self.home.root))
+            self._run("-m", "gateway.storage.spooling.ingester", "--home", str(self.home.root))
         places = ("--policies", str(self.policies), "--home", str(self.home.root))
         self.port = _free_port()
         parent = self._run(

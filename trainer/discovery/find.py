@@ -19,8 +19,8 @@ from msgspec import Struct
 from gateway.config import Discover
 from gateway.policy import files as policy_files
 from gateway.storage.home import Home
-from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
-from gateway.storage.sql_reader import open_reader
+from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
+from gateway.storage.reading.reader import open_reader
 from trainer.discovery.forecast import Forecast, Interval, Probe, forecast, probe
 from trainer.discovery.templates import Group, groups_of
 

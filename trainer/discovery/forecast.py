@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from gateway.storage.read_discovery import UntaggedCall, UntaggedTotal
+from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from optimizer.stats.intervals import wilson
 from trainer.datasets.split import fold_of
 from trainer.discovery.templates import Group, Shaped

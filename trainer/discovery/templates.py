@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gateway.protocol.chat import ChatRequest, text_of
 from gateway.protocol.fingerprint import fingerprint
-from gateway.storage.read_discovery import UntaggedCall
+from gateway.storage.reading.discovery import UntaggedCall
 from trainer.datasets.curate import silent
 from trainer.datasets.near import clusters
 

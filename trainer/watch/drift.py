@@ -18,7 +18,7 @@ from msgspec import Struct
 from gateway.config import Config, Drift, Task
 from gateway.storage.commands import NoteDrift
 from gateway.storage.protocols import Reader, Writer
-from gateway.storage.read_watch import WatchedCall
+from gateway.storage.reading.watch import WatchedCall
 from optimizer import two_sample
 from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import wilson

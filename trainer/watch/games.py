@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from gateway.config import Drift
-from gateway.storage.read_watch import WatchedCall
+from gateway.storage.reading.watch import WatchedCall
 from optimizer import two_sample
 from optimizer.drift import WatchState
 from trainer.watch.telling import by_words

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gateway.config import Drift
-from gateway.storage.read_watch import WatchedCall
+from gateway.storage.reading.watch import WatchedCall
 from optimizer import adwin
 
 _LARGEST = {"latency": 3_600_000.0, "cost": 1_000.0}

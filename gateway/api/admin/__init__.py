@@ -1,0 +1,1 @@
+"""The admin page's JSON API, behind the admin's session."""

@@ -1,0 +1,349 @@
+"""The admin page and its JSON API, all under ``/admin``. Unpacks, checks who asks, and calls ``Control``.
+
+Log in: ``POST /admin/login {"key": "..."}`` → the session cookie and ``{"csrf", "idle_s", "absolute_s"}``.
+Every unsafe request after that carries ``x-csrf-token`` and, from a browser, comes from the same origin. A
+request with ``x-understudy-background: 1`` (the page's polling) does not keep the session alive.
+
+``GET  /admin/api/session``                → ``{"csrf", "idle_s", "absolute_s"}`` (left, in seconds)
+``GET  /admin/api/overview?hours=``        → :class:`admin_shapes.Overview`; default: since the first call
+``GET  /admin/api/tasks``                  → ``{"tasks": [admin_shapes.TaskView]}``
+``GET  /admin/api/tasks/{task}/disagreements?before=&limit=`` → ``{"items": [...], "next_before"}``,
+items newest first: seq, call_id, kind, created_at, student, confidence, input, teacher_text, student_text
+``GET  /admin/api/journal?limit=``         → ``{"entries": [...], "broken_at": epoch | null}``, newest first
+``GET  /admin/api/runs/{id}``              → ``{"run": {...}, "events": [{seq, at, level, message, data}]}``
+``POST /admin/api/students/{id}/{action}`` ``{"reason"}`` → :class:`admin_shapes.Done`; actions: promote,
+pause, resume, rollback, retrain. Pause and rollback act at once; the others ask the trainer (status 202)
+``POST /admin/api/switch`` ``{"students_off", "reason"}`` → Done
+``POST /admin/logout``                     → ``{}``
+
+Errors are ``gateway.errors`` in OpenAI's shape: 401 no session, 403 CSRF or origin, 429 too many login tries.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio.to_thread
+from litestar import Request, Response, Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, SkipValidation
+from litestar.types import ControllerRouterHandler
+from msgspec import Meta, Struct
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.api.admin import views as admin_views
+from gateway.api.admin.doors import AdminHeaders, cookie_name, door, same_origin
+from gateway.api.admin.evidence import Tallies
+from gateway.api.admin.sessions import ABSOLUTE_S, IDLE_S, LoginBrake, Session, Sessions, key_matches
+from gateway.api.admin.shapes import Done, Overview
+from gateway.control import Control
+from gateway.errors import BadRequest, NotFound, RateLimited, Unauthenticated, Unavailable
+from gateway.protocol.body import decode_object, typed
+from gateway.sharing.bus import ALONE, Bus
+from gateway.storage.values import JournalEntry
+
+T = TypeVar("T")
+Action = Literal["promote", "pause", "resume", "rollback", "retrain"]
+_MAX_BODY = 16 * 1024
+_VERIFY_EVERY_S = 10.0
+ACTOR = "admin"
+_FILES = {
+    "style.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    **{
+        f"{name}.js": "text/javascript"
+        for name in (
+            "app", "api", "caches", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline",
+            "incidents", "journal", "runs", "store", "tasks", "theme", "worth",
+        )
+    },
+}  # fmt: skip
+_DISAGREEMENT = (
+    "seq", "call_id", "kind", "created_at", "student", "confidence", "input", "teacher_text", "student_text",
+)  # fmt: skip
+
+
+class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
+    key: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class ActionBody(Struct, frozen=True, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(max_length=500)]
+
+
+class SwitchBody(Struct, frozen=True, forbid_unknown_fields=True):
+    students_off: bool
+    reason: Annotated[str, Meta(max_length=500)]
+
+
+@dataclass(slots=True)
+class Desk:
+    """What the handlers share. ``pages`` are the static files by name, read once at the start."""
+
+    control: Control
+    admin_digest: str
+    secure: bool
+    clock: Callable[[], float]
+    sessions: Sessions
+    brake: LoginBrake
+    pages: dict[str, bytes]
+    tallies: Tallies = field(default_factory=Tallies)
+    verified: tuple[float, int | None] = (-math.inf, None)
+
+    async def read(self, query: Callable[[], T]) -> T:
+        """Runs a blocking query in a thread. Raises Unavailable while the database is away."""
+        try:
+            return await anyio.to_thread.run_sync(query)
+        except SQLAlchemyError as problem:
+            raise Unavailable(
+                "The database cannot be read just now; calls are still answered. Try again in a moment.",
+                detail=type(problem).__name__,
+                headers={"retry-after": "2"},
+            ) from None
+
+
+DeskHere = NamedDependency[SkipValidation[Desk]]
+Plain = Request[Any, Any, Any]
+
+
+# ---------------------------------------------------------------- the page
+@get("/", include_in_schema=False, sync_to_thread=False)
+def index(desk: DeskHere) -> Response[bytes]:
+    return Response(desk.pages["index.html"], media_type="text/html")
+
+
+@get("/assets/{name:str}", include_in_schema=False, sync_to_thread=False)
+def asset(desk: DeskHere, name: FromPath[str]) -> Response[bytes]:
+    """``name`` is looked up in a fixed table: nothing a client sends reaches the file system."""
+    if name not in _FILES:
+        raise NotFound("There is no such file.")
+    return Response(desk.pages[name], media_type=_FILES[name])
+
+
+# ---------------------------------------------------------------- in and out
+@post("/login", status_code=200, include_in_schema=False)
+async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
+    same_origin(request, secure=desk.secure)
+    body = await json_body(request, LoginBody)
+    address = request.client.host if request.client else "unknown"
+    wait = desk.brake.begin(address)
+    if wait:
+        raise RateLimited(
+            f"Too many failed logins. Try again in {math.ceil(wait)} s.",
+            headers={"retry-after": str(math.ceil(wait))},
+        )
+    if not key_matches(body.key, desk.admin_digest):
+        desk.control.audit(ACTOR, "login failed", address, "wrong admin key")
+        raise Unauthenticated("This is not the admin key. It was shown when the gateway first started.")
+    desk.brake.succeeded(address)
+    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
+    token, session = await desk.sessions.open()
+    desk.control.audit(ACTOR, "login", address, "")
+    return Response(_session(desk, session), cookies=[_cookie(desk, token, int(ABSOLUTE_S))])
+
+
+@post("/logout", status_code=200, include_in_schema=False)
+async def logout(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
+    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
+    desk.control.audit(ACTOR, "logout", request.client.host if request.client else "unknown", "")
+    return Response({}, cookies=[_cookie(desk, "", 0)])
+
+
+@get("/session", include_in_schema=False)
+async def session(desk: DeskHere, request: Plain) -> dict[str, Any]:
+    found = desk.sessions.find(request.cookies.get(cookie_name(desk.secure)), extend=False)
+    if found is None:  # the guard has just seen it, so this is the last instant of its life
+        raise Unauthenticated("The session has ended. Log in again.")
+    return _session(desk, found)
+
+
+def _session(desk: Desk, found: Session) -> dict[str, Any]:
+    now = desk.clock()
+    return {
+        "csrf": found.csrf,
+        "idle_s": max(0.0, found.seen_at + IDLE_S - now),
+        "absolute_s": max(0.0, found.created_at + ABSOLUTE_S - now),
+    }
+
+
+def _cookie(desk: Desk, value: str, max_age: int) -> Cookie:
+    return Cookie(
+        key=cookie_name(desk.secure), value=value, path="/", max_age=max_age, httponly=True,
+        secure=desk.secure, samesite="strict",
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- reading
+@get("/overview", include_in_schema=False)
+async def overview(desk: DeskHere, request: Plain) -> Overview:
+    hours = _number(request, "hours", None, least=0.01, most=2160.0)
+    now = desk.clock()
+    return await desk.read(lambda: admin_views.overview(desk.control, desk.tallies, hours=hours, now=now))
+
+
+@get("/tasks", include_in_schema=False)
+async def tasks(desk: DeskHere) -> dict[str, Any]:
+    now = desk.clock()
+    return {"tasks": await desk.read(lambda: admin_views.tasks(desk.control, desk.tallies, now=now))}
+
+
+@get("/tasks/{task:str}/disagreements", include_in_schema=False)
+async def disagreements(desk: DeskHere, request: Plain, task: FromPath[str]) -> dict[str, Any]:
+    before = count_in(request, "before", None, most=2**53)
+    limit = count_in(request, "limit", 20, most=100) or 20
+    if task not in desk.control.runtime().tasks:
+        raise NotFound(f"There is no task {task[:64]!r} in the policies.")
+    reader = desk.control.reader
+    rows = await desk.read(lambda: reader.disagreements(task=task, limit=limit + 1, before_seq=before))
+    items = [{name: row.get(name) for name in _DISAGREEMENT} for row in rows[:limit]]
+    return {"items": items, "next_before": items[-1]["seq"] if len(rows) > limit else None}
+
+
+@get("/journal", include_in_schema=False)
+async def journal(desk: DeskHere, request: Plain) -> dict[str, Any]:
+    limit = count_in(request, "limit", 100, most=1000) or 100
+
+    def query() -> tuple[list[JournalEntry], int | None]:
+        checked_at, broken = desk.verified
+        now = desk.clock()
+        if now - checked_at >= _VERIFY_EVERY_S:
+            broken = desk.control.reader.verify_journal()
+            desk.verified = (now, broken)
+        return desk.control.reader.journal(limit=limit), broken
+
+    entries, broken = await desk.read(query)
+    entries.sort(key=lambda entry: -entry.epoch)
+    return {"entries": entries, "broken_at": broken}
+
+
+@get("/runs/{run_id:str}", include_in_schema=False)
+async def run(desk: DeskHere, run_id: FromPath[str]) -> dict[str, Any]:
+    reader = desk.control.reader
+    found = await desk.read(lambda: reader.run(run_id))
+    if found is None:
+        raise NotFound("There is no such run.")
+    return {
+        "run": admin_views.run_view(found),
+        "events": await desk.read(lambda: reader.run_events(run_id)),
+    }
+
+
+# ---------------------------------------------------------------- acting
+@post("/students/{student:str}/{action:str}", include_in_schema=False)
+async def act(
+    desk: DeskHere, request: Plain, student: FromPath[str], action: FromPath[str]
+) -> Response[Done]:
+    reason = reason_in((await json_body(request, ActionBody)).reason)
+    control = desk.control
+    match action:
+        case "pause":
+            control.take_back(student, "paused", actor=ACTOR, reason=reason)
+            done = Done(status="done", message="Paused: the teacher answers every call again.")
+        case "rollback":
+            control.take_back(student, "retired", actor=ACTOR, reason=reason)
+            done = Done(status="done", message="Rolled back: retired, and the teacher answers again.")
+        case "promote":
+            control.wish(student, "promote", actor=ACTOR, reason=reason)
+            done = Done(status="asked", message="Asked the trainer. It promotes only when every gate passes.")
+        case "resume":
+            control.wish(student, "resume", actor=ACTOR, reason=reason)
+            done = Done(status="asked", message="Asked the trainer to let the student serve again.")
+        case "retrain":
+            control.wish(student, "retrain", actor=ACTOR, reason=reason)
+            done = Done(status="asked", message="Asked the trainer for a new round of training.")
+        case _:
+            raise NotFound("Unknown action. Use promote, pause, resume, rollback or retrain.")
+    return Response(done, status_code=200 if done.status == "done" else 202)
+
+
+@post("/switch", status_code=200, include_in_schema=False)
+async def switch(desk: DeskHere, request: Plain) -> Done:
+    body = await json_body(request, SwitchBody)
+    desk.control.switch_students(off=body.students_off, actor=ACTOR, reason=reason_in(body.reason))
+    if body.students_off:
+        return Done(status="done", message="All students are off: teachers answer every call.")
+    return Done(status="done", message="Students may answer again.")
+
+
+def _number(
+    request: Plain, name: FromPath[str], default: float | None, *, least: float, most: float
+) -> float | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise BadRequest(f"'{name}' must be a number from {least:g} to {most:g}.", param=name)
+    return value
+
+
+def count_in(request: Plain, name: str, default: int | None, *, most: int) -> int | None:
+    value = _number(request, name, default, least=1, most=most)
+    return None if value is None else int(value)
+
+
+def reason_in(text: str) -> str:
+    found = text.strip()
+    if not found:
+        raise BadRequest("Say why: the reason is written into the journal.", param="reason")
+    return found
+
+
+async def json_body(request: Plain, kind: type[T]) -> T:
+    """The typed JSON body. Raises BadRequest; only JSON is read, so that no HTML form can post here."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise BadRequest("Send the body as JSON with content-type: application/json.", status=415)
+    return typed(decode_object(await request.body()), kind)
+
+
+# ---------------------------------------------------------------- wiring
+def admin_routes(
+    control: Control,
+    *,
+    admin_digest: str,
+    static: Path,
+    secure_cookies: bool,
+    clock: Callable[[], float] = time.time,
+    more: Sequence[ControllerRouterHandler] = (),
+    bus: Bus = ALONE,
+) -> list[ControllerRouterHandler]:
+    """The handlers under ``/admin``; ``more`` are others behind the same door. ``admin_digest``: hex SHA-256 of the
+    admin key; ``static``: the folder of the page's files, read here once. Raises OSError when one is missing."""
+    desk = Desk(
+        control=control,
+        admin_digest=admin_digest,
+        secure=secure_cookies,
+        clock=clock,
+        sessions=Sessions(clock, bus),
+        brake=LoginBrake(clock, bus),
+        pages={name: (static / name).read_bytes() for name in ("index.html", *_FILES)},
+    )
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
+        door(connection, desk.sessions, secure=desk.secure)
+
+    inside = Router(
+        path="/api",
+        route_handlers=[session, overview, tasks, disagreements, journal, run, act, switch],
+        guards=[guard],
+    )
+    out = Router(path="/", route_handlers=[logout, *more], guards=[guard])
+    return [
+        Router(
+            path="/admin",
+            route_handlers=[index, asset, login, out, inside],
+            dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
+            middleware=[AdminHeaders(control)],
+            request_max_body_size=_MAX_BODY,
+        )
+    ]

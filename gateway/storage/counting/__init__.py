@@ -1,0 +1,1 @@
+"""Counters that limits, budgets and breakers share: in memory, or over Redis."""

@@ -1,0 +1,1 @@
+"""The spool: append-only segments between the gateway that appends and the ingester that reads."""

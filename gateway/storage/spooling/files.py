@@ -1,0 +1,180 @@
+"""Segment files of one spool writer, and their names: ``<name>-<start ns>-<random>-<number>.seg``.
+
+A live writer holds an exclusive flock on its newest segment from before the file gets its name until the process
+ends, however it ends. So a reader that gets the lock knows that nobody will write there again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+
+from gateway.storage.spooling.format import HEADER_SIZE, SpoolCipher, header
+
+SUFFIX, RESERVE_SUFFIX, DRAFT_SUFFIX = ".seg", ".reserve", ".tmp"
+_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+
+
+class Segment:
+    """An open segment. ``size`` bytes of it are good; ``reserved`` means its blocks exist already."""
+
+    def __init__(self, path: Path, descriptor: int, folder: Path, *, reserved: bool) -> None:
+        self.path = path
+        self.size = self.synced = HEADER_SIZE
+        self.reserved = reserved
+        self.too_large = False
+        self._descriptor = descriptor
+        self._folder: Path | None = folder
+        self._closed = self._doubtful = False
+
+    def fits(self, data: bytes, limit: int) -> bool:
+        """Whether ``data`` may go here; an ordinary segment takes at least one record however long."""
+        end = self.size + len(data)
+        return end <= limit or (not self.reserved and self.size == HEADER_SIZE)
+
+    def write(self, data: bytes) -> bool:
+        """One write at the end of the good part; a partial one is cut back. False: no space (or an I/O error)."""
+        try:
+            count = os.pwrite(self._descriptor, data, self.size)
+        except OSError as problem:
+            count = 0
+            self.too_large = problem.errno == errno.EFBIG or problem.errno not in _SPACE
+        if count == len(data):
+            self.size += count
+            return True
+        if count and not self.reserved:
+            os.ftruncate(self._descriptor, self.size)
+        return False
+
+    def sync(self) -> bool:
+        """False when the disk did not take it; the segment is then never trusted beyond ``synced`` again."""
+        if self._doubtful:
+            return False
+        size = self.size
+        try:
+            os.fsync(self._descriptor)
+            if self._folder is not None:
+                sync_folder(self._folder)
+                self._folder = None
+        except OSError:
+            self._doubtful = True
+            return False
+        self.synced = size
+        return True
+
+    def cut_unsynced(self) -> None:
+        """Drops the part that a failed fsync leaves in doubt, once it has been written elsewhere."""
+        try:
+            os.ftruncate(self._descriptor, self.synced)
+        except OSError:  # the copies carry the same numbers, so a reader that meets both takes one
+            return
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            os.close(self._descriptor)
+
+
+class SegmentFolder:
+    """Makes one writer's segments, in order, and its reserve."""
+
+    def __init__(self, folder: Path, name: str, cipher: SpoolCipher) -> None:
+        self._folder = folder
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+        self.writer = f"{safe}-{time.time_ns():020d}-{secrets.token_hex(4)}"
+        self._header = header(cipher)
+        self._number = 0
+        self._reserve: Segment | None = None
+
+    def create(self) -> Segment:
+        """The next segment, empty and locked. Raises OSError."""
+        segment = self._make(f"{self.writer}-{self._number + 1:08d}{SUFFIX}", 0)
+        self._number += 1
+        return segment
+
+    def reserve(self, size: int) -> None:
+        """Sets ``size`` bytes of disk aside for text-less records, when there is room for that now."""
+        if self._reserve is None:
+            try:
+                self._reserve = self._make(f"{self.writer}{RESERVE_SUFFIX}", size)
+            except OSError:
+                self._reserve = None
+
+    def take_reserve(self) -> Segment | None:
+        """The reserve as the newest segment (a rename needs no space); None when it is used up."""
+        reserve, self._reserve = self._reserve, None
+        if reserve is None:
+            return None
+        path = self._folder / f"{self.writer}-{self._number + 1:08d}{SUFFIX}"
+        try:
+            reserve.path.rename(path)
+        except OSError:
+            reserve.discard()
+            return None
+        self._number += 1
+        reserve.path = path
+        return reserve
+
+    def close(self) -> None:
+        if self._reserve is not None:
+            self._reserve.discard()
+            self._reserve = None
+
+    def _make(self, name: str, size: int) -> Segment:
+        path = self._folder / name
+        draft = path.with_suffix(DRAFT_SUFFIX)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if size:
+                os.posix_fallocate(descriptor, 0, size)
+            if os.pwrite(descriptor, self._header, 0) != len(self._header):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        return Segment(path, descriptor, self._folder, reserved=bool(size))
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes new names in ``folder`` survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def parse_name(name: str) -> tuple[str, int] | None:
+    """(writer, number) of a segment's file name; None for other files."""
+    if not name.endswith(SUFFIX):
+        return None
+    writer, _, number = name.removesuffix(SUFFIX).rpartition("-")
+    return (writer, int(number)) if writer and number.isdigit() else None
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether no process holds this segment (or it is gone)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,155 @@
+"""Reads the segments of every spool writer, dead or alive, in order and without taking anything twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from msgspec import Struct
+
+from gateway.storage.home import Home
+from gateway.storage.records import SpoolRecord, decode_record
+from gateway.storage.spooling.files import DRAFT_SUFFIX, RESERVE_SUFFIX, SUFFIX, is_abandoned, parse_name
+from gateway.storage.spooling.format import (
+    HEADER_SIZE,
+    Frame,
+    SpoolCipher,
+    check_header,
+    frame_at,
+    load_cipher,
+    next_frame,
+)
+
+_DRAFT_AGE_S = 60.0
+
+
+class Position(Struct, frozen=True):
+    """How far one writer has been read: next segment number, byte offset in it, last record taken."""
+
+    segment: int = 0
+    offset: int = 0
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records read together. ``positions``: where to go on, for the writers that moved; ``finished``: segments
+    that hold nothing more. ``unreadable``: records lost to damage."""
+
+    records: list[SpoolRecord] = field(default_factory=list)
+    positions: dict[str, Position] = field(default_factory=dict)
+    finished: list[Path] = field(default_factory=list)
+    unreadable: int = 0
+
+    @property
+    def moved(self) -> bool:
+        return bool(self.positions)
+
+
+class SpoolReader:
+    """``read`` a batch, store its records and positions together, then ``commit`` it, which deletes what is
+    finished. Not committing means reading the same again."""
+
+    def __init__(self, home: Home, positions: dict[str, Position] | None = None) -> None:
+        self._folder = home.spool
+        self._cipher: SpoolCipher = load_cipher(home)
+        self._positions = dict(positions or {})
+
+    def read(self, limit: int = 200) -> Batch:
+        """Up to ``limit`` records, round the writers. Raises SpoolKeyError for segments of another key."""
+        batch = Batch()
+        segments = self._segments()
+        share = max(1, limit // max(1, len(segments)))
+        for writer, numbers in segments.items():
+            self._read_writer(writer, numbers, batch, len(batch.records) + share)
+        return batch
+
+    def commit(self, batch: Batch) -> None:
+        self._positions.update(batch.positions)
+        for path in batch.finished:
+            path.unlink(missing_ok=True)
+
+    def writers(self) -> set[str]:
+        """The writers that have segments on disk."""
+        return set(self._segments())
+
+    def sweep(self) -> None:
+        """Removes reserves and drafts of writers that are gone."""
+        for path in [*self._folder.glob(f"*{RESERVE_SUFFIX}"), *self._folder.glob(f"*{DRAFT_SUFFIX}")]:
+            try:
+                old = time.time() - path.stat().st_mtime > _DRAFT_AGE_S
+            except FileNotFoundError:
+                continue
+            if old and is_abandoned(path):
+                path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ one writer
+    def _segments(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            name = parse_name(path.name)
+            if name is not None:
+                found.setdefault(name[0], []).append(name[1])
+        return {writer: sorted(numbers) for writer, numbers in sorted(found.items())}
+
+    def _read_writer(self, writer: str, numbers: list[int], batch: Batch, limit: int) -> None:
+        before = position = self._positions.get(writer, Position())
+        for number in numbers:
+            path = self._folder / f"{writer}-{number:08d}{SUFFIX}"
+            if number < position.segment:
+                batch.finished.append(path)
+                continue
+            if number > position.segment:
+                position = Position(number, 0, position.seq)
+            closed = number != numbers[-1] or is_abandoned(path)  # asked before the last bytes are read
+            position, finished = self._read_segment(path, position, closed, batch, limit)
+            if not finished:
+                break
+            batch.finished.append(path)
+            position = Position(number + 1, 0, position.seq)
+        if position != before:
+            batch.positions[writer] = position
+
+    def _read_segment(
+        self, path: Path, position: Position, closed: bool, batch: Batch, limit: int
+    ) -> tuple[Position, bool]:
+        """Reads on in one segment. → where to go on, and whether nothing more can ever come."""
+        data = self._bytes_from(path, position.offset)
+        at, seq = 0, position.seq
+        if position.offset == 0 and check_header(data, self._cipher, path.name):
+            at = HEADER_SIZE
+        while len(batch.records) < limit:
+            found = frame_at(data, at)
+            if found == "torn":
+                later = next_frame(data, at)
+                if later is None and not closed:
+                    break  # perhaps still being written
+                batch.unreadable += max(1, later.seq - seq - 1) if later is not None else 1
+                if later is None:
+                    return Position(position.segment, position.offset + len(data), seq), True
+                found = later
+            if not isinstance(found, Frame):
+                return Position(position.segment, position.offset + at, seq), closed
+            at = found.end
+            if found.seq > seq:  # otherwise it is a second copy
+                seq = found.seq
+                self._take(found.body, batch)
+        return Position(position.segment, position.offset + at, seq), False
+
+    def _take(self, body: bytes, batch: Batch) -> None:
+        try:
+            batch.records.append(decode_record(self._cipher.open(body)))
+        except (InvalidTag, msgspec.DecodeError, UnicodeDecodeError):
+            batch.unreadable += 1
+
+    @staticmethod
+    def _bytes_from(path: Path, offset: int) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:
+            return b""

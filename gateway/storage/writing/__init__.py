@@ -1,0 +1,1 @@
+"""What changes the database: commands, ingested records, and the one process that carries them out."""
