@@ -310,7 +310,7 @@ def _guard_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
         " be stopped (default: %(default)s)",
     )  # fmt: skip
     train.add_argument(
-        "--elsewhere", type=float, default=0.2, metavar="SHARE",
+        "--elsewhere", type=float, default=0.02, metavar="SHARE",
         help="of the other benign texts that may be stopped (default: %(default)s)",
     )  # fmt: skip
     train.add_argument("--seed", type=int, default=0, metavar="N", help="another way to halve (default: 0)")

@@ -100,7 +100,7 @@ def test_presidio_with_a_spacy_model(tmp_path: Path) -> None:
 
 def test_presidio_with_a_transformers_model(tmp_path: Path) -> None:
     import torch
-    from conftest import WORDS, settings, taught, tokenizer_in
+    from guard_makings import WORDS, settings, taught, tokenizer_in
     from transformers import AutoTokenizer, BertForTokenClassification
 
     torch.manual_seed(0)

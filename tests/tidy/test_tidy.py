@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -227,3 +228,9 @@ def test_the_rules_let_pass_what_is_fine(code: str) -> None:
 def test_the_walk_finds_a_ring_and_nothing_else() -> None:
     assert list(cycles({"a": ["b"], "b": ["c"], "c": ["b"]})) == [["b", "c", "b"]]
     assert not list(cycles({"a": ["b", "c"], "b": ["c"], "c": []}))
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their bare names, so two of one name cannot be collected together."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1 and name != "__init__.py"] == []
