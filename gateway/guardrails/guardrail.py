@@ -163,3 +163,22 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     async def rated(self, texts: Sequence[str], helpers: Helpers) -> list[dict[str, Rating]] | None:
         """For each text what it is by the moderation API's categories; None: it finds or does not find, no more."""
         return None
+
+
+class Outside(Guardrail, frozen=True, kw_only=True):
+    """What guardrails have in common that ask on other machines. ``window``: characters of a streamed answer that are
+    judged together; 0: the whole, at its end. Whoever is asked sees texts as masked as every provider does."""
+
+    window: Annotated[int, Meta(ge=0, le=100_000)] = 2_000
+
+    @property
+    def asks(self) -> bool:
+        return True
+
+    @property
+    def asks_outside(self) -> bool:
+        return True
+
+    @property
+    def asked_reach(self) -> int:
+        return self.window or WHOLE

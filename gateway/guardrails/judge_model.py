@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from gateway.guardrails.asking import Helpers, NoAnswer
-from gateway.guardrails.guardrail import WHOLE, Guardrail, Rating, Scene
+from gateway.guardrails.guardrail import Outside, Rating, Scene
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Verdict
 
 _SLOT = "{text}"
@@ -20,12 +20,10 @@ CATEGORIES = {
 """Llama Guard 3's hazards (MLCommons taxonomy) under the moderation API's names; the others have none."""
 
 
-class JudgeModel(Guardrail, frozen=True, tag="judge_model", tag_field="type"):
+class JudgeModel(Outside, frozen=True, tag="judge_model", tag_field="type"):
     """``hazards``: only these (``S1``, ``S10``); empty: all. ``template``: what is said to the model instead of the
     bare text, which stands where it says ``{text}``; without one the model's own chat template frames it, as Llama
-    Guard's does. ``characters``: a longer text is asked about in pieces of so many. ``window``: characters of a
-    streamed answer that are judged together; 0: the whole, at its end. The provider sees texts as masked as every
-    other one does."""
+    Guard's does. ``characters``: a longer text is asked about in pieces of so many."""
 
     provider: str
     model: str
@@ -33,23 +31,10 @@ class JudgeModel(Guardrail, frozen=True, tag="judge_model", tag_field="type"):
     template: str = _SLOT
     characters: Annotated[int, Meta(ge=200, le=200_000)] = 12_000
     action: Literal["block", "flag"] = "block"
-    window: Annotated[int, Meta(ge=0, le=100_000)] = 2_000
 
     def __post_init__(self) -> None:
         if _SLOT not in self.template:
             raise ValueError("'template' must say where the text stands: write {text} there.")
-
-    @property
-    def asks(self) -> bool:
-        return True
-
-    @property
-    def asks_outside(self) -> bool:
-        return True
-
-    @property
-    def asked_reach(self) -> int:
-        return self.window or WHOLE
 
     async def ask(
         self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene

@@ -8,35 +8,21 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from gateway.guardrails.asking import Helpers, NoAnswer
-from gateway.guardrails.guardrail import WHOLE, Category, Guardrail, Rating, Scene
+from gateway.guardrails.guardrail import Category, Outside, Rating, Scene
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Verdict
 
 _TOGETHER = 32
 
 
-class Moderation(Guardrail, frozen=True, tag="moderation", tag_field="type"):
+class Moderation(Outside, frozen=True, tag="moderation", tag_field="type"):
     """``thresholds``: from which score a category is a find; without any, whatever the provider flags. ``categories``:
-    only these; empty: all. ``window``: characters of a streamed answer that are judged together; 0: the whole, at its
-    end. The provider sees texts as masked as every other one does."""
+    only these; empty: all."""
 
     provider: str
     model: str = "omni-moderation-latest"
     thresholds: dict[Category, Annotated[float, Meta(gt=0, le=1)]] = {}
     categories: list[Category] = []
     action: Literal["block", "flag"] = "block"
-    window: Annotated[int, Meta(ge=0, le=100_000)] = 2_000
-
-    @property
-    def asks(self) -> bool:
-        return True
-
-    @property
-    def asks_outside(self) -> bool:
-        return True
-
-    @property
-    def asked_reach(self) -> int:
-        return self.window or WHOLE
 
     async def ask(
         self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene

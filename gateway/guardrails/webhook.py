@@ -14,33 +14,18 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from gateway.guardrails.asking import Helpers, NoAnswer
-from gateway.guardrails.guardrail import WHOLE, Guardrail, Scene
+from gateway.guardrails.guardrail import Outside, Scene
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Verdict
 
 _PLAIN = {"allow": ALLOW, "flag": FLAG, "block": BLOCK}
 
 
-class Webhook(Guardrail, frozen=True, tag="webhook", tag_field="type"):
-    """``secret`` signs what is sent. ``private_addresses``: whether the name in ``url`` may lead inside your network.
-    ``window``: characters of a streamed answer that are judged together; 0: the whole, at its end. Texts are masked as
-    they are for providers."""
+class Webhook(Outside, frozen=True, tag="webhook", tag_field="type"):
+    """``secret`` signs what is sent. ``private_addresses``: whether the name in ``url`` may lead inside."""
 
     url: Annotated[str, Meta(pattern="^https?://")]
     secret: Annotated[str, Meta(min_length=16)]
     private_addresses: bool = False
-    window: Annotated[int, Meta(ge=0, le=100_000)] = 2_000
-
-    @property
-    def asks(self) -> bool:
-        return True
-
-    @property
-    def asks_outside(self) -> bool:
-        return True
-
-    @property
-    def asked_reach(self) -> int:
-        return self.window or WHOLE
 
     async def ask(
         self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene
