@@ -31,8 +31,8 @@ from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, ProviderKeys
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
-from gateway.stages.guard_prose import masked_prose
-from gateway.stages.guard_request import closed, guards_for
+from gateway.stages.guarding.prose import masked_prose
+from gateway.stages.guarding.request import closed, guards_for
 from gateway.storage.records import Attempt
 from gateway.upstreams.upstream import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure

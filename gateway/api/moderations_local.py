@@ -13,7 +13,7 @@ from gateway.guardrails.verdict import Verdict
 from gateway.judges import Judges
 from gateway.masking import texts_of
 from gateway.protocol.answer import WholeAnswer
-from gateway.stages.guard_request import Guards, failed, guards_for, judged
+from gateway.stages.guarding.request import Guards, failed, guards_for, judged
 
 MODEL = "guardrails"
 CATEGORIES: tuple[str, ...] = get_args(Category)

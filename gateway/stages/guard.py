@@ -19,12 +19,12 @@ from gateway.masking import Masker, unmask
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
-from gateway.stages.guard_asked_stream import AskedStream
-from gateway.stages.guard_asking import Asking
-from gateway.stages.guard_prose import masked_prose
-from gateway.stages.guard_request import Guards, closed, guards_for, judged, settle
-from gateway.stages.guard_stream import Channel, GuardedStream, is_json, map_delta
-from gateway.stages.guard_texts import dicts, said_by, said_in, with_whole_thoughts
+from gateway.stages.guarding.asked_stream import AskedStream
+from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.prose import masked_prose
+from gateway.stages.guarding.request import Guards, closed, guards_for, judged, settle
+from gateway.stages.guarding.stream import Channel, GuardedStream, is_json, map_delta
+from gateway.stages.guarding.texts import dicts, said_by, said_in, with_whole_thoughts
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})

@@ -12,7 +12,7 @@ from gateway.encoder import EncoderRefused, load
 from gateway.guardrails import GuardrailSettings
 from gateway.masking import find
 from gateway.protocol.chat import text_of
-from gateway.stages.guard_request import guards_for
+from gateway.stages.guarding.request import guards_for
 from gateway.stages.structure import Structure
 from optimizer.scorers import SCORERS, grounded, scores
 

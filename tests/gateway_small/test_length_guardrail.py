@@ -6,7 +6,7 @@ from small_fakes import Stream, chunk, exchange_of, runtime_of
 from gateway.config import Config
 from gateway.errors import BadRequest
 from gateway.guardrails.length import Length
-from gateway.stages.guard_stream import GuardedStream
+from gateway.stages.guarding.stream import GuardedStream
 
 
 def test_a_text_of_the_limit_passes_and_one_character_more_does_not() -> None:

@@ -10,8 +10,8 @@ from gateway.context import Exchange
 from gateway.guardrails import Guardrail, Scene
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict
 from gateway.judges import Judges
-from gateway.stages.guard_request import Guards, failed, settle
-from gateway.stages.guard_texts import Said
+from gateway.stages.guarding.request import Guards, failed, settle
+from gateway.stages.guarding.texts import Said
 
 Judged = list[tuple[Said, Verdict]]
 Changes = dict[str, list[Verdict]]

@@ -15,8 +15,8 @@ from gateway.guardrails.verdict import Verdict
 from gateway.masking import Masker, Unmasker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import chunk_text
-from gateway.stages.guard_changes import Changer
-from gateway.stages.guard_request import Guards, blocked, guard_failed, judged, note
+from gateway.stages.guarding.changes import Changer
+from gateway.stages.guarding.request import Guards, blocked, guard_failed, judged, note
 
 Channel = tuple[int, str, int]  # choice, field, tool call
 _CONTENT: Channel = (0, "content", 0)

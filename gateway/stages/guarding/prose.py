@@ -10,9 +10,9 @@ from gateway.guardrails import Scene
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
-from gateway.stages.guard_asking import Asking
-from gateway.stages.guard_request import Guards, judged, project_of, settle
-from gateway.stages.guard_texts import Said, joined_turns, said_in
+from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.request import Guards, judged, project_of, settle
+from gateway.stages.guarding.texts import Said, joined_turns, said_in
 
 Changes = dict[str, list[Verdict]]
 

@@ -13,9 +13,9 @@ from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
 from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
-from gateway.stages.guard_asking import Asking
-from gateway.stages.guard_request import Guards, guard_failed
-from gateway.stages.guard_stream import Channel, delta_parts, map_delta, place_of
+from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.request import Guards, guard_failed
+from gateway.stages.guarding.stream import Channel, delta_parts, map_delta, place_of
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.masking import Masker
-from gateway.stages.guard_request import Guards
+from gateway.stages.guarding.request import Guards
 
 
 class Changer:
