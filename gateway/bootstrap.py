@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import random
@@ -41,6 +40,7 @@ from gateway.api.runs import run_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
 from gateway.caching.refreshing import Refresher
+from gateway.caching.repeats import Repeats
 from gateway.caching.semantic import Semantic
 from gateway.client_data.client_state import ClientStates
 from gateway.client_data.data_side import DataSide
@@ -140,7 +140,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     sharing = Sharing(env, load_cipher(home))
     config = share_of(config, sharing.workers)
     parts = _parts(home, policies, env, config, admin_digest, sharing)
-    who_asks = Authenticate(database_away=lambda: parts.live.database_away, via=hop_of(home))
+    who_asks = Authenticate(database_away=lambda: parts.live.database_away)
     before: list[Stage] = [who_asks, parts.meter.stage]
     pipeline = _pipeline(parts, before)
     within = [PlainCache(parts.cache.exact)]
@@ -149,10 +149,11 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         ClientStates(parts.live, load_cipher(home), bus=sharing.bus),
         partial(_authenticator, parts.live),
     )
+    parts.live.repeats = Repeats(sharing.repeats, who("inference"))
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     forgetting = Forgetting(
-        parts.live, parts.recent, states, sharing.answers, parts.semantic, parts.recorder
+        parts.live, parts.recent, states, (sharing.answers, sharing.repeats), parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live))
@@ -168,7 +169,7 @@ def _parts(
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, open_reader(home), recorder, str(home.engine_socket), bus=bus)
-    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config), via=hop_of(home))
+    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
     meter, observations = Meter(env, live), Observations(bus=bus, canary=live.watcher.canary_share)
@@ -284,11 +285,6 @@ async def _start_guards(guards: GuardProcess) -> None:
         _log.critical("the guardrails need models, and their process does not start: %s", problem)
         await guards.stop()
         raise
-
-
-def hop_of(home: Home) -> str:
-    """What this installation calls itself before providers: the same for all its workers, and nobody else's."""
-    return f"1.1 understudy-{hashlib.sha256(b'via' + load_cipher(home).key_id).hexdigest()[:16]}"
 
 
 def _authenticator(live: Live, scope: str = "inference") -> Authenticator:

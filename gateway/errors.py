@@ -79,6 +79,10 @@ class TooLarge(GatewayError):
     status, kind, code = 413, "invalid_request_error", "request_too_large"
 
 
+class Unprocessable(GatewayError):
+    status, kind, code = 422, "invalid_request_error", "unprocessable"
+
+
 class RateLimited(GatewayError):
     status, kind, code = 429, "requests", "rate_limit_exceeded"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,8 +31,8 @@ _STARTED_S = 86_400.0
 
 class Forgetting:
     def __init__(
-        self, control: Control, recent: RecentCalls, states: ClientStates, answers: Answers, semantic: Semantic,
-        spool: Spool, clock: Callable[[], float] = time.time,
+        self, control: Control, recent: RecentCalls, states: ClientStates, answers: Sequence[Answers],
+        semantic: Semantic, spool: Spool, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._control, self._clock = control, clock
         self._recent, self._states = recent, states
@@ -60,7 +60,8 @@ class Forgetting:
         for salt, erasure in due:
             self._forget(salt, erasure)
         if due:
-            self._answers.clear()
+            for answers in self._answers:
+                answers.clear()
             self._spool.rotate()
 
     def _news(self) -> tuple[str, list[Erasure]]:

@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec import structs
 
 from gateway import errors
+from gateway.caching.repeats import Repeats
 from gateway.config import Config
 from gateway.context import Exchange
 from gateway.policy.files import PolicyWatcher
@@ -57,6 +58,8 @@ class Live:
         self._base = NOTHING
         self.database_away = False
         self.drain = Drain()
+        self.repeats: Repeats | None = None
+        """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
         self.watcher = Watcher(self._alarmed)
         self._runtime = build_runtime(policies.config, NOTHING, engine_socket)
         self._bus = bus

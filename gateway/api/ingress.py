@@ -18,6 +18,8 @@ from gateway import errors
 from gateway.api.http import EVENT_STREAM, ClientGone, client_patience
 from gateway.api.line import AsgiLine, Line
 from gateway.api.pulse import COMMENT, Pulse
+from gateway.api.repeated import Remembering, first_or_repeated
+from gateway.caching.repeats import HEADER
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
@@ -107,8 +109,10 @@ class Dialect(Protocol):
 class Ingress:
     """An ASGI app for one route, and a fast lane's handler; ``pipeline`` is the folded stages."""
 
-    def __init__(self, pipeline: Handler, live: Live, dialect: Dialect) -> None:
+    def __init__(self, pipeline: Handler, live: Live, dialect: Dialect, path: str = "") -> None:
+        """``path``: what its path says of a request that its body does not."""
         self._pipeline, self._live, self._dialect = pipeline, live, dialect
+        self._path = f"{dialect.endpoint} {path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.serve(AsgiLine(scope, receive, send))
@@ -124,12 +128,20 @@ class Ingress:
             drain.enter(here)
             server = self._live.runtime().config.server
             body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+            if HEADER in line.headers:
+                line.watch(here)
+                found = await first_or_repeated(self._live, line, self._path, body)
+                if found is None:
+                    return
+                line = found
             data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
             rendering = await self._dialect.read(line.headers, data)
             exchange = self._exchange(line.headers, rendering, request_id, started, own_id)
             call = _Call(exchange, line, rendering, self._dialect)
             line.watch(here)
             await call.answer(await rendering.ask(self._pipeline, exchange))
+            if isinstance(line, Remembering):
+                line.keep()
         except errors.GatewayError as error:
             await self._refuse(line, error, request_id, call)
         except ClientGone:

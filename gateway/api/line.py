@@ -30,7 +30,7 @@ class Line(Protocol):
         """The request's body, as ``gateway.api.http.read_body``."""
 
     def watch(self, call: asyncio.Task[Any]) -> None:
-        """From now on a client that leaves cancels ``call``. The body must have been read."""
+        """From now on a client that leaves cancels ``call``; once is enough. The body must have been read."""
 
     def leave(self) -> None:
         """The call is over: nobody is watched any more."""
@@ -63,7 +63,8 @@ class AsgiLine:
         return await read_body(self._scope, self._receive, limit=limit, idle=idle)
 
     def watch(self, call: asyncio.Task[Any]) -> None:
-        self._watch = Watch(self._receive, call)
+        if self._watch is None:
+            self._watch = Watch(self._receive, call)
 
     def leave(self) -> None:
         if self._watch is not None:

@@ -12,9 +12,11 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import ClientGone, client_patience, headers_of, read_body, send_error, send_whole
+from gateway.api.http import ClientGone, client_patience, send_error
 from gateway.api.ingress import refuse_steering, told
-from gateway.api.line import Watch
+from gateway.api.line import AsgiLine, Line, Watch
+from gateway.api.repeated import Remembering, first_or_repeated
+from gateway.caching.repeats import HEADER
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
@@ -111,10 +113,11 @@ class Door:
         self._watch: Watch | None = None
 
     def watch(self) -> None:
-        """From now on a client that leaves cancels the call. The body must have been read."""
+        """From now on a client that leaves cancels the call; once is enough. The body must have been read."""
         here = asyncio.current_task()
         assert here is not None
-        self._watch = Watch(self.receive, here)
+        if self._watch is None:
+            self._watch = Watch(self.receive, here)
 
     async def through(self, work: Callable[[Door], Awaitable[None]]) -> None:
         try:
@@ -144,21 +147,37 @@ class JsonEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work(door: Door) -> None:
-            server = self._live.runtime().config.server
-            body = await read_body(scope, receive, limit=server.max_body_bytes, idle=server.body_timeout_s)
-            wanted = self._read(decode_object(body))
-            door.exchange = exchange = new_exchange(
-                self._live, headers_of(scope), endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text,
-                body=wanted.body, request_id=door.request_id, started=door.started, form=wanted.form,
-            )  # fmt: skip
+            server, line = self._live.runtime().config.server, AsgiLine(scope, receive, send)
+            body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+            if HEADER not in line.headers:
+                await self._write(door, line, body)
+                return
             door.watch()
-            answer = await self._answer(exchange, wanted)
-            headers = told(exchange)
-            if exchange.cost_usd is not None:
-                headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
-            await send_whole(send, encode(answer), door.request_id, headers)
+            first = await first_or_repeated(self._live, line, scope["path"], body)
+            if first is None:
+                return
+            try:
+                await self._write(door, first, body)
+                if isinstance(first, Remembering):
+                    first.keep()
+            finally:
+                first.leave()
 
         await Door(receive, send, self._tell).through(work)
+
+    async def _write(self, door: Door, line: Line, body: bytes) -> None:
+        wanted = self._read(decode_object(body))
+        door.exchange = exchange = new_exchange(
+            self._live, line.headers, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text,
+            body=wanted.body, request_id=door.request_id, started=door.started, form=wanted.form,
+        )  # fmt: skip
+        door.watch()
+        answer = await self._answer(exchange, wanted)
+        headers = told(exchange)
+        if exchange.cost_usd is not None:
+            headers["x-understudy-cost-usd"] = f"{exchange.cost_usd:.9f}".rstrip("0").rstrip(".")
+        fixed = {"content-type": "application/json", "x-request-id": door.request_id}
+        await line.whole(200, fixed | headers, encode(answer))
 
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""

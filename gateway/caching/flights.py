@@ -25,20 +25,27 @@ class Exact:
         self._answers, self._now = answers, now
         self._flights: dict[str, asyncio.Future[bool]] = {}
 
-    async def find(self, key: str, deadline: float) -> Entry | None:
+    async def find(self, key: str, deadline: float, *, only_once: bool = False) -> Entry | None:
         """The kept answer, once an identical request in flight has brought it; None: ask for it.
 
         A leader that fails sends everybody their own way; one that is cancelled hands over to a follower.
+        ``only_once``: no two may ask at a time. Who waits in vain until ``deadline`` gets a TimeoutError.
         """
         entry = await self._kept(key)
         if entry is not None:
             return entry
-        until = min(self._now() + PATIENCE_S, deadline)
+        until = deadline if only_once else min(self._now() + PATIENCE_S, deadline)
         while True:
             flight = self._flights.get(key)
             if flight is None:
-                if not await self._answers.claim(key, PATIENCE_S) and self._now() < until:
+                claimed = await self._answers.claim(key, PATIENCE_S)
+                if not claimed and self._now() < until:
                     await asyncio.sleep(_LOOK_S)
+                elif not claimed and only_once:
+                    raise TimeoutError
+                elif only_once and (entry := await self._kept(key)) is not None:
+                    self._answers.release(key)  # it came between the look and the claim
+                    return entry
                 elif key not in self._flights:
                     return None
             else:
@@ -46,6 +53,8 @@ class Exact:
                     async with asyncio.timeout(max(0.0, until - self._now())):
                         handed_over = await asyncio.shield(flight)
                 except TimeoutError:
+                    if only_once:
+                        raise
                     return None
                 if not handed_over:
                     return await self._kept(key)
@@ -60,6 +69,10 @@ class Exact:
     async def claim(self, key: str) -> bool:
         """Whether nobody is asking for this answer just now, here or elsewhere."""
         return key not in self._flights and await self._answers.claim(key, PATIENCE_S)
+
+    def hold(self, key: str) -> None:
+        """The claim of this process goes on."""
+        self._answers.hold(key, PATIENCE_S)
 
     def put(self, key: str, entry: Entry, *, life: float, max_bytes: int) -> None:
         """``life``: seconds until it is forgotten."""

@@ -38,6 +38,7 @@ from gateway.config.serving import (
     Files,
     HealthCheck,
     Hedge,
+    Idempotency,
     Retries,
     SemanticCache,
     Server,
@@ -77,6 +78,7 @@ __all__ = [
     "Generative",
     "HealthCheck",
     "Hedge",
+    "Idempotency",
     "Judge",
     "Learn",
     "LimitRules",
@@ -127,6 +129,7 @@ class Config(Node, frozen=True):
     engines: Engines = field(default_factory=Engines)
     spool: Spool = field(default_factory=Spool)
     cache: Cache = field(default_factory=Cache)
+    idempotency: Idempotency = field(default_factory=Idempotency)
     files: Files = field(default_factory=Files)
     batches: Batches = field(default_factory=Batches)
     webhooks: list[Webhook] = []

@@ -148,6 +148,16 @@ class Cache(Node, frozen=True):
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
 
+class Idempotency(Node, frozen=True):
+    """What ``Idempotency-Key`` does: answers are repeated for ``ttl_s`` while they find room in ``max_bytes``; a
+    request waits ``wait_s`` for an earlier one under its key."""
+
+    enabled: bool = True
+    ttl_s: Annotated[float, Meta(gt=0, le=86_400)] = 86_400.0
+    wait_s: Positive = 10.0
+    max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+
 class SemanticCache(Node, frozen=True):
     """Reuse, for one task, of answers to questions that say the same in other words (docs/caches.md).
 

@@ -67,6 +67,10 @@ class RedisAnswers:
             self._claimed.add(key)
         return claimed
 
+    def hold(self, key: str, ttl: float) -> None:
+        if key in self._claimed:
+            self._link.tell("PEXPIRE", f"{self._prefix}{key}:asked", int(ttl * 1000))
+
     def release(self, key: str) -> None:
         if key in self._claimed:
             self._claimed.remove(key)

@@ -23,14 +23,17 @@ class Sharing:
         self.group = env.get("UNDERSTUDY_WORKERS_OF", "") if self.workers > 1 else ""
         self.bus: Bus = ALONE
         self.answers: Answers
+        self.repeats: Answers
+        """Answers by the ``Idempotency-Key`` of their requests: what caches hold takes no room from them."""
         self._link: Link | None = None
         self._bus: RedisBus | None = None
         if url:
             self._link = Link(url)
             self.bus = self._bus = RedisBus(self._link, cipher)
             self.answers = RedisAnswers(self._link, cipher)
+            self.repeats = RedisAnswers(self._link, cipher, "repeats")
         else:
-            self.answers = MemoryAnswers()
+            self.answers, self.repeats = MemoryAnswers(), MemoryAnswers()
 
     async def start(self) -> None:
         if self._link is not None and self._bus is not None:

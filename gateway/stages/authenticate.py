@@ -21,7 +21,7 @@ from gateway.access.keys import (
 )
 from gateway.config import Config
 from gateway.context import Answer, Exchange, Principal
-from gateway.errors import BadRequest, Forbidden, NotFound, Unauthenticated, Unavailable
+from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from gateway.pipeline import Handler
 from gateway.runtime import Runtime
 
@@ -31,10 +31,6 @@ _MISSING = (
 )
 _KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
 """Azure's, Anthropic's and Google's clients do not send bearer keys."""
-_LOOP_TEXT = (
-    "This request came from this gateway itself: a provider's base_url in its policies leads back here. The gateway's "
-    "operator must correct it."
-)
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
@@ -96,17 +92,12 @@ class Authenticate:
         self,
         now: Callable[[], float] = time.time,
         database_away: Callable[[], bool] = lambda: False,
-        via: str = "",
     ) -> None:
-        """``via``: what this gateway tells providers of itself; whoever sends it is this gateway."""
-        self._now, self._away, self._via = now, database_away, via
+        self._now, self._away = now, database_away
         self._config: Config | None = None
         self._yaml_keys: dict[str, Principal] = {}
 
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
-        told = exchange.headers.get("via")
-        if told and self._via and self._via in told:
-            raise BadRequest(_LOOP_TEXT, code="loop_detected")
         if exchange.principal is None:
             runtime = exchange.runtime
             exchange.principal = authenticate(

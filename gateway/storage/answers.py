@@ -26,6 +26,9 @@ class Answers(Protocol):
     async def claim(self, key: str, ttl: float) -> bool:
         """Whether this process may ask for the answer. False: another one does, for ``ttl`` seconds at most."""
 
+    def hold(self, key: str, ttl: float) -> None:
+        """A claim of this process goes on for ``ttl`` more seconds."""
+
     def release(self, key: str) -> None:
         """A claim of this process is over, however it ended."""
 
@@ -69,6 +72,9 @@ class MemoryAnswers:
 
     async def claim(self, key: str, ttl: float) -> bool:
         return True
+
+    def hold(self, key: str, ttl: float) -> None:
+        """Nobody else waits."""
 
     def release(self, key: str) -> None:
         """Nobody else waits."""

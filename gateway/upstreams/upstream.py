@@ -132,11 +132,9 @@ class Upstream:
         tls: ssl.SSLContext | None = None,
         resolver: AbstractResolver | None = None,
         inside: Callable[[], Collection[str]] = frozenset,
-        via: str = "",
     ) -> None:
         """``tls`` replaces the system's trust, ``resolver`` its look-ups of names; ``inside`` gives the names that may
-        lead to private addresses. ``via`` is told to every provider, so that a loop is noticed (RFC 9110, 7.6.3)."""
-        self._hop = {"via": via} if via else {}
+        lead to private addresses."""
         self._timeouts = timeouts
         self._per_host = per_host
         self._tls = tls if tls is not None else ssl.create_default_context()
@@ -177,7 +175,7 @@ class Upstream:
         if known is None or known[0] is not headers:
             if len(self._written) >= _MOST_WRITTEN:
                 self._written.clear()
-            known = self._written[id(headers)] = headers, http1.header_lines({**headers, **self._hop})
+            known = self._written[id(headers)] = headers, http1.header_lines(headers)
         return known[1]
 
     async def _send_streamed(
@@ -203,8 +201,9 @@ class Upstream:
         try:
             check_literal(url)
             async with asyncio.timeout(first_byte):
+                counted = {**headers, hops.HEADER: str(hops.passed())}
                 return await self._session().ws_connect(
-                    url, headers=headers, max_msg_size=LARGEST_ANSWER, heartbeat=_HEARTBEAT_S
+                    url, headers=counted, max_msg_size=LARGEST_ANSWER, heartbeat=_HEARTBEAT_S
                 )
         except aiohttp.WSServerHandshakeError:
             raise
@@ -244,7 +243,7 @@ class Upstream:
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent",),
-                headers={"user-agent": "understudy", **self._hop},
+                headers={"user-agent": "understudy"},
             )
         return self._rare
 

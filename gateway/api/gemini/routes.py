@@ -47,10 +47,10 @@ def gemini_routes(pipeline: Handler, live: Live, who: Authenticator, surface: Su
 
     def endpoint(model: str, verb: str, query: dict[str, str]) -> ASGIApp:
         if verb == "generateContent":
-            return Ingress(pipeline, live, GenerateDialect(model))
+            return Ingress(pipeline, live, GenerateDialect(model), model)
         if verb == "streamGenerateContent":
             stream = "sse" if query.get("alt") == "sse" else "array"
-            return Ingress(pipeline, live, GenerateDialect(model, stream))
+            return Ingress(pipeline, live, GenerateDialect(model, stream), f"{model} {stream}")
         if verb in ("embedContent", "batchEmbedContents"):
             kind = GeminiEmbeddings(model, batch=verb == "batchEmbedContents")
             return JsonEndpoint(surface, live, kind, told_error)
