@@ -194,6 +194,46 @@ async def test_identical_requests_at_two_workers_are_asked_once(
             assert len(upstream.seen) == 1
 
 
+async def test_a_request_that_comes_again_is_asked_once_by_all_workers_and_outlives_them(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("flights", "repeats"):
+        monkeypatch.setattr(f"gateway.caching.{place}.PATIENCE_S", 2.0)  # a claim, unless it is held on to
+    go = asyncio.Event()
+
+    async def slow(line: Line) -> None:
+        await go.wait()
+        await usual(line)
+
+    key = {"idempotency-key": "k"}
+    body = {"model": "triage", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with scripted(slow) as upstream:
+        policies = write_policies(
+            tmp_path / "p", {"first": upstream.url},
+            gateway="idempotency: {wait_s: 20}\ntimeouts: {connect: 1, first_byte: 20, chunk_gap: 20, total: 30}",
+        )  # fmt: skip
+
+        async def ask_twice(pair: Pair, times: int) -> set[bytes]:
+            asked = [one.post("/v1/chat/completions", json=body, headers=key) for one in pair * times]
+            return {answer.content for answer in await asyncio.gather(*asked) if answer.status_code == 200}
+
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as pair:
+            asking = asyncio.create_task(ask_twice(pair, 10))
+            await asyncio.sleep(3.0)  # longer than a claim lasts by itself
+            go.set()
+            (first,) = await asking
+            assert b"[DONE]" in first
+            other = await pair[1].post("/v1/chat/completions", json={**body, "seed": 1}, headers=key)
+            assert other.status_code == 422
+        async with Redis.from_url(redis_server.url) as redis:
+            kept = [await redis.get(name) for name in await redis.keys("*:repeats}:*") if await redis.type(name) == b"string"]
+            assert len(kept) == 1
+            assert b"hel" not in kept[0]
+        async with two(tmp_path, policies, redis_server) as both, clients(*both) as pair:
+            assert await ask_twice(pair, 1) == {first}
+        assert len(upstream.seen) == 1
+
+
 async def test_a_breaker_that_one_worker_opens_is_open_for_all(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
