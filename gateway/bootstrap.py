@@ -80,8 +80,10 @@ from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
 from gateway.storage.spooling.format import load_cipher
 from gateway.storage.spooling.spool import Spool
+from gateway.students.inventing import Inventing
 from gateway.students.learning import Learner
 from gateway.students.panel import Panel
+from gateway.students.questions import Questions
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
@@ -118,6 +120,7 @@ class _Parts:
     gate: Gate
     learner: Learner
     panel: Panel
+    inventing: Inventing
     record: Record
     rng: random.Random
     admin_digest: str
@@ -182,11 +185,13 @@ def _parts(
         meter.pair(pair)
 
     gate = Gate(Breakers(bus=bus))
-    learner = Learner(asker, gate, recorder, accountant, rng, observe_pair)
-    panel = Panel(asker, gate, recorder, accountant, rng)
+    questions = Questions(asker, gate, accountant)
+    learner = Learner(asker, questions, recorder, rng, observe_pair)
+    panel = Panel(questions, recorder, rng)
+    inventing = Inventing(questions, recorder, live.reader, rng, meter.synthetic, bus=bus)
     record = Record(
         recorder, recent, accountant,
-        [metrics, Incidents(recorder), learner, panel, live, meter.stage, observations], rng,
+        [metrics, Incidents(recorder), learner, panel, inventing, live, meter.stage, observations], rng,
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
@@ -194,7 +199,7 @@ def _parts(
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
-        observations=observations, gate=gate, learner=learner, panel=panel, record=record, rng=rng,
+        observations=observations, gate=gate, learner=learner, panel=panel, inventing=inventing, record=record, rng=rng,
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher),
@@ -251,6 +256,7 @@ def _lifespan(
         await parts.meter.start()
         parts.learner.start()
         parts.panel.start()
+        parts.inventing.start()
         data.start()
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
         guards = GuardProcess(parts.home, lambda: live.runtime().config)
@@ -268,6 +274,7 @@ def _lifespan(
             await parts.refresher.stop()
             await parts.learner.stop()
             await parts.panel.stop()
+            await parts.inventing.stop()
             await parts.meter.close()
             await parts.sharing.close()
             parts.semantic.close()

@@ -25,6 +25,7 @@ from gateway.config.learning import (
     Promotion,
     Search,
     ShadowRules,
+    Synthetic,
     Teacher,
     Watch,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "Spool",
     "Structured",
     "Surface",
+    "Synthetic",
     "Task",
     "Teacher",
     "Timeouts",

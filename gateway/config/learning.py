@@ -156,6 +156,17 @@ class Ensemble(Node, frozen=True):
     rate: OpenShare = 0.2
 
 
+class Synthetic(Node, frozen=True):
+    """The teacher writes inputs for answers, and declared slices, with fewer than ``per_answer`` captured calls, and
+    answers them. They teach and prove nothing."""
+
+    per_answer: Annotated[int, Meta(ge=1, le=1000)]
+    max_calls: Annotated[int, Meta(ge=1)]
+    """Synthetic calls of the task in all, in each project."""
+    budget_usd_day: Positive
+    """What a day (UTC) of asking may cost, the writing of inputs included."""
+
+
 class Learn(Node, frozen=True):
     """How a task learns. ``target``/``margin``/``alpha``/``delta`` are defined in ARCHITECTURE.md, "Statistics".
 
@@ -202,6 +213,7 @@ class Learn(Node, frozen=True):
     ceiling_calls: Count = 300
     comparison: Comparison = "exact"
     ensemble: Ensemble | None = None
+    synthetic: Synthetic | None = None
     grounded: bool = False
     """Every answer is to be drawn from what stands in its request: then it can be held against it."""
     slices: list[Slice] = []

@@ -24,6 +24,8 @@ from gateway.storage.writing.capture import capture_row
 
 _LOOK, _AT_ONCE, _BYTES_AT_ONCE = 200, 200, 4 << 20
 _MOST_KNOWN = 2_000_000
+_OF_ONE_CALL = frozenset({"user", "safety_identifier", "metadata", "store", "n", "stream", "stream_options"})
+"""What a request says of itself, and not of its kind."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 Write = Callable[[AddForeign], int]
 
@@ -167,7 +169,7 @@ def place_of(config: Config, reader: Reader, project: str, name: str) -> Place:
     like = reader.training_request(project, name, most.fingerprint) if most is not None else None
     return Place(
         project=project, task=name, mask=task.capture.mask, retention_days=task.capture.retention_days,
-        like=like if like is not None and _single(like) else None,
+        like=like if like is not None and single(like) else None,
         fingerprint=most.fingerprint if most is not None else "",
         versions=frozenset(one.fingerprint for one in mine if one.trainable_calls),
     )  # fmt: skip
@@ -176,7 +178,7 @@ def place_of(config: Config, reader: Reader, project: str, name: str) -> Place:
 def record_of(sample: Sample, place: Place, source: str, now: float) -> CallRecord:
     """A sample as a captured call whose id follows from what it says. Raises BadRow."""
     own = place.like is not None and _says_only_what_was_asked(sample.request)
-    asked = _as_asked(sample.request, place.like) if own and place.like is not None else sample.request
+    asked = as_asked(sample.request, place.like) if own and place.like is not None else sample.request
     body = {**asked, "model": place.task}
     try:
         request = msgspec.convert(body, ChatRequest)
@@ -208,13 +210,14 @@ def _says_only_what_was_asked(request: dict[str, Any]) -> bool:
     return set(request) == {"messages"} and len(turns) == 1 and isinstance(turns[0].get("content"), str)
 
 
-def _as_asked(request: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+def as_asked(request: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
     """As if it had been asked of the task, in its own kind of request."""
-    kept = {name: value for name, value in like.items() if name not in ("user", "safety_identifier", "metadata")}
+    kept = {name: value for name, value in like.items() if name not in _OF_ONE_CALL}
     return {**kept, "messages": [*like["messages"][:-1], request["messages"][0]], "stream": False}
 
 
-def _single(request: dict[str, Any]) -> bool:
+def single(request: dict[str, Any]) -> bool:
+    """Whether an end user said one thing in it, in words, after what its author wrote."""
     turns = request.get("messages")
     if not isinstance(turns, list) or not turns:
         return False

@@ -11,7 +11,7 @@ from gateway.metering.spending import LedgerSpending
 from gateway.stages.limit import Limit
 from gateway.storage.counting.counters import Counters, MemoryCounters
 from gateway.storage.counting.counters_redis import RedisCounters
-from gateway.storage.records import PairRecord
+from gateway.storage.records import CallRecord, PairRecord
 
 
 class Meter:
@@ -31,7 +31,14 @@ class Meter:
 
     def pair(self, pair: PairRecord) -> None:
         """What learning spent counts against the project's and the task's budgets."""
-        self.stage.learned(pair, self._control.runtime())
+        self._learned(pair.project, pair.task, pair.extra_cost_usd, pair.created_at)
+
+    def synthetic(self, call: CallRecord) -> None:
+        """So does what a synthetic call cost."""
+        self._learned(call.project, call.task, call.cost_usd, call.created_at)
+
+    def _learned(self, project: str, task: str, usd: float | None, at: float) -> None:
+        self.stage.learned(project, task, usd, at, self._control.runtime())
 
     async def start(self) -> None:
         await self._counters.start()

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from gateway.config import Config, Learn
+from gateway.money.pricing import price_of
 from gateway.policy.reading import Path, Problem
 
 _GENERATIVE = ("sft", "distill", "dpo")
@@ -58,6 +59,23 @@ def ensembles(view: View) -> Iterator[Problem]:
         if task.learn is not None and task.learn.calibration == "crossfit":
             hint = "Use 'calibration: split'."
             yield view.problem(here, "cross-fitted rows calibrate, so they must stay the teacher's answers.", hint)
+
+
+def synthetics(view: View) -> Iterator[Problem]:
+    """Synthetic calls: a budget in money needs a price, and slices by metadata cannot be written for."""
+    for path, task in view.clean("tasks"):
+        rules, teacher = (task.learn.synthetic if task.learn is not None else None), task.teacher
+        if rules is None or teacher is None:
+            continue
+        here = (*path, "learn", "synthetic")
+        if not teacher.may_train_on_outputs:
+            hint = "Read the terms, then set teacher.may_train_on_outputs: true, or leave 'synthetic' out."
+            yield view.problem(here, "nothing may be trained on what the teacher would write.", hint)
+        profile = getattr(view.config.providers.get(teacher.provider), "profile", "")
+        if price_of(view.config.prices, teacher.provider, profile, teacher.model) is None:
+            hint = f"Add 'prices: {{{teacher.provider}: {{{teacher.model}: {{input: ..., output: ...}}}}}}'."
+            message = f"the price of {teacher.provider}/{teacher.model} is unknown, so no budget could hold."
+            yield view.problem((*here, "budget_usd_day"), message, hint)
 
 
 def _search(view: View, here: Path, learn: Learn) -> Iterator[Problem]:

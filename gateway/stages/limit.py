@@ -32,7 +32,7 @@ from gateway.storage.counting.counters import (
     SpendingUnknown,
     Who,
 )
-from gateway.storage.records import CallRecord, PairRecord
+from gateway.storage.records import CallRecord
 
 __all__ = ["Limit", "rate_headers", "wire_duration"]
 
@@ -162,20 +162,19 @@ class Limit:
         if answered and record.status == "ok" and not record.tokens_estimated:
             self._estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
 
-    def learned(self, pair: PairRecord, runtime: Runtime) -> None:
+    def learned(self, project: str, task: str, usd: float | None, at: float, runtime: Runtime) -> None:
         """Charges what learning cost on top of a call to its project's and its task's budgets."""
-        if not pair.extra_cost_usd:
+        if not usd:
             return
-        task = runtime.tasks.get(pair.task)
-        project = runtime.config.limits.projects.get(pair.project)
-        own = task.limits if task is not None else None
+        found = runtime.tasks.get(task)
+        own = found.limits if found is not None else None
         rules = limits.rules_of(
-            [("project", pair.project, project), ("task", pair.task, own)],
-            tokens=0, least_tokens=0, cost=0, at=pair.created_at,
+            [("project", project, runtime.config.limits.projects.get(project)), ("task", task, own)],
+            tokens=0, least_tokens=0, cost=0, at=at,
         )  # fmt: skip
         money = tuple(rule for rule in rules if rule.kind in MONEY)
         if money:
-            cost = limits.nano(pair.extra_cost_usd)
+            cost = limits.nano(usd)
             self._counters.settle(Hold("", money, -1), [cost] * len(money))
 
 

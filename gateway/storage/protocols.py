@@ -25,6 +25,7 @@ from gateway.storage.values import (
     JournalEntry,
     Key,
     LedgerBucket,
+    Made,
     Pair,
     PastCall,
     Run,
@@ -159,6 +160,8 @@ class Reader(Protocol):
         """What a ``key``, ``project`` or ``task`` has spent since a time (its id or name is ``scope``)."""
 
     def costs(self, group_by: str, *, since: float, until: float, limit: int) -> list[CostLine]: ...
+
+    def synthetic_calls(self, project: str, task: str, *, since: float) -> Made: ...
 
     # guardrails
     def incidents(

@@ -13,6 +13,8 @@ from msgspec import Struct
 CallStatus = Literal["ok", "error", "client_closed", "upstream_cut"]
 FOREIGN = "foreign"
 """The arm of a call that no client of this gateway sent."""
+SYNTHETIC = "synthetic"
+"""The key of such a call that learning made itself; its ``source`` begins with it."""
 PairKind = Literal["shadow", "canary", "reask", "self"]
 
 
@@ -93,7 +95,8 @@ class CallRecord(Struct, frozen=True, tag="call"):
     """Which cache answered (hit: the exact one, semantic); "": none did."""
     source: str = ""
     """Where a call comes from that no client of this gateway sent: ``import:…`` or ``synthetic:…``. Such a call teaches
-    and proves nothing: it calibrates nobody, is no evidence and stands in no ledger."""
+    and proves nothing: it calibrates nobody, is no evidence and is no call of the ledger. What a synthetic one cost
+    is what learning cost its task."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

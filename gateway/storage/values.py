@@ -219,6 +219,18 @@ class CostLine(Struct, frozen=True):
     unpriced: int
 
 
+class Made(Struct, frozen=True):
+    """Questions for a task's synthetic calls. ``kept``: those whose answer was kept, ever; ``tried``: all, by the part
+    they were made for; ``today``, ``usd`` and ``unpriced``: their number, cost and how many have no price, of the
+    day that was asked for."""
+
+    kept: int
+    tried: dict[str, int]
+    today: int
+    usd: float
+    unpriced: int
+
+
 class TaskVersion(Struct, frozen=True):
     """A (project, task, fingerprint) that was seen, with how many trainable calls it has."""
 

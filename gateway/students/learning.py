@@ -10,24 +10,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from msgspec import Struct
 
-from gateway import errors
-from gateway.context import Exchange, WholeAnswer
-from gateway.money.accounting import Accountant
-from gateway.providers.codec import AttemptFailed, failed
-from gateway.resilience.gate import Gate, Passage
-from gateway.runtime import Runtime, student_provider
+from gateway.context import Exchange
+from gateway.providers.codec import AttemptFailed
+from gateway.runtime import student_provider
 from gateway.stages.dispatch import ask_student
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, PairKind, PairRecord
-from gateway.structured.demand import enforcement
-from gateway.structured.wording import fitted
 from gateway.students.deferral import slice_name
 from gateway.students.judging import Judged, Judging
 from gateway.students.measuring import Measuring, Spoken
+from gateway.students.questions import Questions
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
@@ -37,7 +32,6 @@ from optimizer.scorers import agrees
 _log = logging.getLogger("understudy.learning")
 _WORKERS = 8
 _QUEUE = 2000
-_PATIENCE_S = 60.0
 
 
 class Job(Struct, frozen=True):
@@ -91,17 +85,15 @@ class Learner:
     def __init__(
         self,
         asker: Asker,
-        gate: Gate,
+        questions: Questions,
         recorder: Recorder,
-        accountant: Accountant,
         rng: random.Random,
         observe: Callable[[PairRecord], None],
         measuring: Measuring | None = None,
     ) -> None:
         self._measuring = measuring if measuring is not None else Measuring()
-        self._judging = Judging(self._question, rng, time.time)
-        self._asker, self._gate = asker, gate
-        self._recorder, self._accountant = recorder, accountant
+        self._judging = Judging(questions.ask, rng, time.time)
+        self._asker, self._questions, self._recorder = asker, questions, recorder
         self._rng, self._observe = rng, observe
         self._queue: asyncio.Queue[tuple[Exchange, Job, str]] = asyncio.Queue(_QUEUE)
         self._self_asked: Counter[str] = Counter()
@@ -175,7 +167,7 @@ class Learner:
             candidate=Candidate(provider=student_provider(exchange.runtime), model=student.id),
             role="student", student=student.id, threshold=student.threshold,
         )  # fmt: skip
-        passage = await self._enter(exchange.runtime, rung.candidate)
+        passage = await self._questions.enter(exchange.runtime, rung.candidate)
         began = time.monotonic()
         with passage:
             reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
@@ -209,34 +201,13 @@ class Learner:
             _log.info("the judge gave no answer: %s", problem.error.message)
             return None
 
-    async def _question(
-        self, exchange: Exchange, candidate: Candidate, body: dict[str, Any]
-    ) -> tuple[WholeAnswer, float | None]:
-        with await self._enter(exchange.runtime, candidate):
-            answer = await self._asker.whole(exchange.runtime, candidate, body, remaining=60.0)
-        return answer, self._accountant.extra_cost(exchange, candidate, answer.usage)
-
     async def _teacher(self, exchange: Exchange) -> tuple[str | None, float | None]:
         """The teacher's own answer to a call that was answered already, and what asking cost."""
         assert exchange.task is not None and exchange.task.teacher is not None
         ref = exchange.task.teacher
         candidate = Candidate(provider=ref.provider, model=ref.model)
-        runtime: Runtime = exchange.runtime
-        with await self._enter(runtime, candidate):
-            body = fitted(exchange.body, enforcement(runtime, candidate))
-            answer = await self._asker.whole(runtime, candidate, body, remaining=60.0)
-        if answer.finish_reason != "stop":
-            return None, None
-        return answer.text, self._accountant.extra_cost(exchange, candidate, answer.usage)
-
-    async def _enter(self, runtime: Runtime, candidate: Candidate) -> Passage:
-        """Clients come first: a question that finds no place for a minute, or a candidate that is failing, is
-        dropped. Raises AttemptFailed ``busy``."""
-        if not self._gate.breakers.healthy(candidate):
-            raise failed(
-                "busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment.")
-            )
-        return await self._gate.enter(candidate, runtime.config.upstreams, _PATIENCE_S, yields=True)
+        answer, usd = await self._questions.ask(exchange, candidate, exchange.body)
+        return (answer.text, usd) if answer.finish_reason == "stop" else (None, None)
 
 
 def _pair(

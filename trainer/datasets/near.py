@@ -6,7 +6,6 @@ Numbers are no words, so an order number sets no two texts apart, and neither do
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from optimizer.thin import ALIKE, words
 from trainer.datasets.columns import Codes, Tick
 
 VALUES, BANDS = 64, 16
 """Of a signature. Two texts that share nine of ten words meet in a band with probability 1 - 3e-8."""
-ALIKE = 0.8
-"""The share of equal values, an estimate of the share of common words, from which two texts are near-identical."""
 _AT_ONCE = 16_384
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 def clusters(texts: Sequence[str], tick: Tick) -> Codes:
@@ -49,10 +46,10 @@ def _signatures(texts: Sequence[str], tick: Tick) -> NDArray[np.uint32]:
     made = np.empty((len(texts), VALUES), dtype=np.uint32)
     for start in range(0, len(texts), _AT_ONCE):
         tick(0.6 * start / len(texts), "hashing inputs")
-        found = [_words(text) for text in texts[start : start + _AT_ONCE]]
-        starts = np.cumsum([0, *(len(words) for words in found[:-1])])
+        found = [words(text) for text in texts[start : start + _AT_ONCE]]
+        starts = np.cumsum([0, *(len(one) for one in found[:-1])])
         flat = np.fromiter(
-            (numbers.setdefault(word, len(numbers)) for words in found for word in words), dtype=np.uint64
+            (numbers.setdefault(word, len(numbers)) for one in found for word in one), dtype=np.uint64
         )
         flat = _mixed(flat)
         for value in range(VALUES):  # multiply-shift: the upper half of a product modulo 2^64
@@ -61,10 +58,6 @@ def _signatures(texts: Sequence[str], tick: Tick) -> NDArray[np.uint32]:
             )
             made[start : start + len(found), value] = np.minimum.reduceat(hashes, starts)
     return made
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.casefold())) or {text}
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

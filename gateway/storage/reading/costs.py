@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage.records import FOREIGN
+from gateway.storage.records import FOREIGN, SYNTHETIC
 from gateway.storage.tables import CALLS, LEDGER_BUCKETS
 from gateway.storage.tags import CALL_TAGS
-from gateway.storage.values import CostLine
+from gateway.storage.values import CostLine, Made
 
 _BY = {"key": CALLS.c.key_id, "task": CALLS.c.task, "end_user": CALLS.c.end_user}
 _FAILED = ("error", "upstream_cut")
@@ -65,6 +65,29 @@ class CostQueries:
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [CostLine(**{name: _whole(name, row[name]) for name in row}) for row in rows]
+
+    def synthetic_calls(self, project: str, task: str, *, since: float) -> Made:
+        """What was asked for a task's synthetic calls, and what that cost since ``since``."""
+        now = CALLS.c.created_at >= since
+        query = sa.select(
+            CALLS.c.reason,
+            sa.func.count().label("tried"),
+            _count(CALLS.c.fingerprint != "").label("kept"),
+            _count(now).label("today"),
+            sa.func.coalesce(sa.func.sum(sa.case((now, CALLS.c.cost_usd))), 0.0).label("usd"),
+            _count(sa.and_(now, CALLS.c.cost_usd.is_(None))).label("unpriced"),
+        ).where(
+            CALLS.c.key_id == SYNTHETIC, CALLS.c.arm == FOREIGN, CALLS.c.project == project, CALLS.c.task == task
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.group_by(CALLS.c.reason)).mappings().all()
+        return Made(
+            kept=sum(int(row["kept"]) for row in rows),
+            tried={row["reason"]: int(row["tried"]) for row in rows},
+            today=sum(int(row["today"]) for row in rows),
+            usd=sum(float(row["usd"]) for row in rows),
+            unpriced=sum(int(row["unpriced"]) for row in rows),
+        )
 
 
 def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

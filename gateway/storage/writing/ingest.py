@@ -15,6 +15,7 @@ from gateway.storage.client_state import add_state, delete_state
 from gateway.storage.commands import AddForeign, Refused
 from gateway.storage.incidents import add_incident
 from gateway.storage.records import (
+    SYNTHETIC,
     AuditRecord,
     CallRecord,
     ClientStateRecord,
@@ -133,6 +134,8 @@ def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: 
     for call in fresh:
         if not call.source:
             buckets.add_call(call)
+        elif call.key_id == SYNTHETIC:
+            buckets.add_synthetic(call)
     _count_versions(connection, fresh, lessons)
     _apply_parked(connection, [call.id for call in fresh])
 

@@ -55,6 +55,13 @@ class Buckets:
             extra_cost_usd=vote.extra_cost_usd or 0.0, unpriced=vote.extra_cost_usd is None,
         )  # fmt: skip
 
+    def add_synthetic(self, call: CallRecord) -> None:
+        """What a question for synthetic calls cost, charged likewise; it is nobody's call."""
+        self._add(
+            call.created_at, call.project, call.task, "teacher",
+            extra_cost_usd=call.cost_usd or 0.0, unpriced=call.cost_usd is None,
+        )  # fmt: skip
+
     def _add(self, at: float, project: str, task: str, party: str, **amounts: float) -> None:
         start = int(at // STEP_S) * STEP_S if math.isfinite(at) else 0
         sums = self._sums.setdefault((start, project, task, party), dict.fromkeys(_SUMS, 0))

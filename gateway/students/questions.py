@@ -1,0 +1,89 @@
+"""What everything that learning asks in the background has in common: clients come first, and a day has a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway import errors
+from gateway.context import Exchange, WholeAnswer
+from gateway.money.accounting import Accountant
+from gateway.providers.codec import failed
+from gateway.resilience.gate import Gate, Passage
+from gateway.runtime import Runtime
+from gateway.storage.records import CallRecord
+from gateway.structured.demand import enforcement
+from gateway.structured.wording import fitted
+from gateway.upstreams.asking import Asker
+from optimizer.routing.plan import Candidate
+
+DAY_S = 86_400.0
+_PATIENCE_S, _ANSWER_S = 60.0, 60.0
+
+
+class Questions:
+    """Asks one candidate one thing, behind all clients."""
+
+    def __init__(self, asker: Asker, gate: Gate, accountant: Accountant) -> None:
+        self._asker, self._gate, self._accountant = asker, gate, accountant
+
+    async def ask(
+        self, exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]
+    ) -> tuple[WholeAnswer, float | None]:
+        """The answer, and what it cost; None when that is unknown. Raises AttemptFailed."""
+        runtime = exchange.runtime
+        with await self.enter(runtime, candidate):
+            answer = await self._asker.whole(
+                runtime, candidate, fitted(body, enforcement(runtime, candidate)), remaining=_ANSWER_S
+            )
+        return answer, self._accountant.extra_cost(exchange, candidate, answer.usage)
+
+    async def enter(self, runtime: Runtime, candidate: Candidate) -> Passage:
+        """A question that finds no place for a minute, or a candidate that is failing, is dropped. Raises
+        AttemptFailed ``busy``."""
+        if not self._gate.breakers.healthy(candidate):
+            raise failed(
+                "busy", errors.Unavailable(f"The candidate '{candidate.name}' is failing at the moment.")
+            )
+        return await self._gate.enter(candidate, runtime.config.upstreams, _PATIENCE_S, yields=True)
+
+
+class DayBudget:
+    """What a task's day (UTC) of asking has cost so far, as far as this process knows."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._spent: dict[tuple[str, str], tuple[int, float]] = {}
+
+    @property
+    def begins(self) -> float:
+        """When today began, in unix seconds."""
+        return self._clock() // DAY_S * DAY_S
+
+    def affords(self, scope: tuple[str, str], budget: float) -> bool:
+        return self._today(scope) < budget
+
+    def charge(self, scope: tuple[str, str], usd: float | None, budget: float) -> None:
+        """An unknown price ends the day: nobody could say when the budget is spent."""
+        self._spent[scope] = self._day(), self._today(scope) + (budget if usd is None else usd)
+
+    def hear(self, scope: tuple[str, str], usd: float) -> None:
+        """At least so much was spent today, by whomever."""
+        self._spent[scope] = self._day(), max(self._today(scope), usd)
+
+    def _day(self) -> int:
+        return int(self._clock() // DAY_S)
+
+    def _today(self, scope: tuple[str, str]) -> float:
+        day, spent = self._spent.get(scope, (0, 0.0))
+        return spent if day == self._day() else 0.0
+
+
+def teaches(exchange: Exchange, record: CallRecord, text: str) -> bool:
+    """Whether the call is the teacher's own answer to a request that a student might answer, and is kept to learn."""
+    rung = exchange.answered_by
+    by_teacher = (
+        rung is not None and rung.role == "teacher" and not exchange.replayed and not exchange.ineligible
+    )
+    return by_teacher and record.text is not None and record.text.trainable and bool(text)
