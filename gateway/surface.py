@@ -311,13 +311,14 @@ def _told(last: AttemptFailed) -> GatewayError:
 
 
 def usage_of(value: Any) -> dict[str, Any] | None:
-    """``usage`` in chat's words, whichever of OpenAI's two it is in; None without token counts."""
+    """``usage`` in chat's words, whichever of OpenAI's it is in (details have two names); None without token counts."""
     if not isinstance(value, dict):
         return None
     if "input_tokens" in value:
         return {
             "prompt_tokens": value["input_tokens"],
             "completion_tokens": value.get("output_tokens") or 0,
-            "prompt_tokens_details": value.get("input_tokens_details"),
+            "prompt_tokens_details": value.get("input_tokens_details") or value.get("input_token_details"),
+            "completion_tokens_details": value.get("output_tokens_details") or value.get("output_token_details"),
         }
     return value if "prompt_tokens" in value else None

@@ -112,6 +112,8 @@ def _settle(parent: Exchange, calls: list[Exchange]) -> None:
         reasoning=sum(one.reasoning for one in used),
         written=sum(one.written for one in used),
         estimated=any(one.estimated for one in used),
+        audio_input=sum(one.audio_input for one in used),
+        audio_output=sum(one.audio_output for one in used),
     )
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]
     parent.cost_usd = sum(costs) if len(costs) == len(calls) else None

@@ -74,23 +74,22 @@ class Session:
         await self.aclose()
 
     def _count(self, text: str) -> None:
-        """Adds what a finished response cost. Sound has a price of its own that the tables do not know."""
+        """Adds what a finished response used."""
         if _USAGE_MARK not in text or len(text) > _USAGE_LARGEST:
             return
         try:
             event = msgspec.json.decode(text)
             usage = event["response"]["usage"]
-            audio = sum(_audio(usage, name) for name in ("input_token_details", "output_token_details"))
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
             return
-        wire = {**usage, "input_tokens_details": usage.get("input_token_details")}
-        more, now = usage_from_wire(usage_of(wire)), self._exchange.usage
+        more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
         if event.get("type") == "response.done" and more is not None and now is not None:
             self._exchange.usage = Usage(
                 prompt=now.prompt + more.prompt,
                 completion=now.completion + more.completion,
                 cached=now.cached + more.cached,
-                audio=now.audio + audio,
+                audio_input=now.audio_input + more.audio_input,
+                audio_output=now.audio_output + more.audio_output,
             )
 
     async def aclose(self) -> None:
@@ -100,12 +99,6 @@ class Session:
         if not self.upstream.closed:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self.upstream.close(), 1.0)
-
-
-def _audio(usage: Mapping[str, Any], name: str) -> int:
-    details = usage.get(name)
-    found = details.get("audio_tokens") if isinstance(details, dict) else 0
-    return found if isinstance(found, int) else 0
 
 
 class Realtime:

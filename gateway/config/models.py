@@ -21,6 +21,10 @@ class Price(Node, frozen=True):
     cached_input: Annotated[float, Meta(ge=0)] | None = None
     cache_write: Annotated[float, Meta(ge=0)] | None = None
     """Tokens written to a cache; None: what input costs."""
+    audio_input: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens of sound in the prompt; None: a call that has them has no known cost."""
+    audio_output: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens of sound in the answer; None as before."""
     batch: Share | None = None
     """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""

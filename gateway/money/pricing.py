@@ -24,6 +24,8 @@ class _Listed(Struct, frozen=True, forbid_unknown_fields=True):
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    audio_input: float | None = None
+    audio_output: float | None = None
     also: list[str] = []
 
 
@@ -49,6 +51,8 @@ def _table(vendor: _Vendor) -> dict[str, Price]:
             output=one.output,
             cached_input=one.cached_input,
             cache_write=one.cache_write,
+            audio_input=one.audio_input,
+            audio_output=one.audio_output,
             as_of=vendor.as_of,
             source=vendor.source,
         )
@@ -74,14 +78,31 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     """US dollars of one call; None when the usage or the price is unknown.
 
     Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
-    tokens are inside ``usage.completion`` and cost what output costs. Sound has prices of its own, which the tables
-    do not hold: a session with sound has no known cost.
+    tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound are inside either and have
+    prices of their own: without one the cost is unknown, and so it is when some input was cached and some was sound,
+    because nobody says how much of the one was the other.
     """
-    if usage is None or price is None or usage.audio:
+    if usage is None or price is None:
         return None
-    cached = min(usage.cached, usage.prompt)
+    sound = _sound(usage, price)
+    if sound is None:
+        return None
+    prompt = max(0, usage.prompt - usage.audio_input)
+    completion = max(0, usage.completion - usage.audio_output)
+    cached = min(usage.cached, prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input
-    written = min(usage.written, usage.prompt - cached)
+    written = min(usage.written, prompt - cached)
     write_rate = price.cache_write if price.cache_write is not None else price.input
-    fresh = (usage.prompt - cached - written) * price.input + written * write_rate
-    return (fresh + cached * cached_rate + usage.completion * price.output) / PER_MILLION
+    fresh = (prompt - cached - written) * price.input + written * write_rate
+    return (sound + fresh + cached * cached_rate + completion * price.output) / PER_MILLION
+
+
+def _sound(usage: Usage, price: Price) -> float | None:
+    """A million times the US dollars for the tokens of sound; None when they have no known price."""
+    heard, spoken = usage.audio_input, usage.audio_output
+    if not heard and not spoken:
+        return 0.0
+    unknown = (heard and price.audio_input is None) or (spoken and price.audio_output is None)
+    if unknown or (heard and (usage.cached or usage.written)):
+        return None
+    return heard * (price.audio_input or 0.0) + spoken * (price.audio_output or 0.0)

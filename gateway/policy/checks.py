@@ -365,7 +365,7 @@ def _prices(view: _View) -> Iterator[Problem]:
             yield view.problem(("prices", provider), f"no provider is named '{provider}'.", hint)
         for model, price in table.items():
             here = ("prices", provider, model)
-            for name in ("input", "cached_input", "output"):
+            for name in ("input", "cached_input", "output", "audio_input", "audio_output"):
                 value = getattr(price, name)
                 if value is not None and (not math.isfinite(value) or value > DEAREST):
                     message = f"{value:g} US dollars per million tokens cannot be right."

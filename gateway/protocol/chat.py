@@ -75,8 +75,8 @@ class ChatRequest(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """Tokens of one call. ``cached`` (read from a cache) and ``written`` (to one) are *inside* ``prompt``,
-    ``reasoning`` inside ``completion``."""
+    """Tokens of one call. ``cached`` (read from a cache), ``written`` (to one) and ``audio_input`` (sound, which has
+    prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``."""
 
     prompt: int = 0
     completion: int = 0
@@ -84,8 +84,8 @@ class Usage(Struct, frozen=True):
     reasoning: int = 0
     estimated: bool = False
     written: int = 0
-    audio: int = 0
-    """Tokens of sound, on either side: they have prices of their own."""
+    audio_input: int = 0
+    audio_output: int = 0
 
     @property
     def total(self) -> int:
@@ -96,6 +96,7 @@ class _Details(Struct, frozen=True):
     cached_tokens: int | None = 0
     cache_write_tokens: int | None = 0
     reasoning_tokens: int | None = 0
+    audio_tokens: int | None = 0
 
 
 class _WireUsage(Struct, frozen=True):
@@ -120,6 +121,8 @@ def usage_from_wire(value: Any) -> Usage | None:
         cached=(prompt.cached_tokens or 0) if prompt else 0,
         reasoning=(completion.reasoning_tokens or 0) if completion else 0,
         written=(prompt.cache_write_tokens or 0) if prompt else 0,
+        audio_input=(prompt.audio_tokens or 0) if prompt else 0,
+        audio_output=(completion.audio_tokens or 0) if completion else 0,
     )
 
 
@@ -129,10 +132,10 @@ def usage_to_wire(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0, **written},
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": usage.audio_input, **written},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning,
-            "audio_tokens": 0,
+            "audio_tokens": usage.audio_output,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

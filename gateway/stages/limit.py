@@ -20,6 +20,7 @@ from gateway.money.accounting import price_for
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
 from gateway.providers import ClassifierProvider
+from gateway.routing.needs import needs_of
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve, task_of
 from gateway.storage.counting.counters import (
@@ -206,8 +207,17 @@ def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
         price: Price | None = price_for(runtime.config, candidate)
         if price is None:
             return candidate.name
-        most = max(most[0], price.input, price.cached_input or 0.0), max(most[1], price.output)
+        heard, spoken = _sound(exchange, price)
+        most = max(most[0], price.input, price.cached_input or 0.0, heard), max(most[1], price.output, spoken)
     return most
+
+
+def _sound(exchange: Exchange, price: Price) -> _Dearest:
+    """What tokens of sound cost where a request may have them; 0 where it has none, or their price is unknown."""
+    heard, spoken = price.audio_input or 0.0, price.audio_output or 0.0
+    if (heard or spoken) and "audio" in needs_of(exchange.request, exchange.body, 0).capabilities:
+        return heard, spoken
+    return 0.0, 0.0
 
 
 class _Counted:

@@ -247,4 +247,5 @@ def _sum(one: Usage | None, two: Usage | None) -> Usage | None:
         prompt=one.prompt + two.prompt, completion=one.completion + two.completion,
         cached=one.cached + two.cached, reasoning=one.reasoning + two.reasoning,
         estimated=one.estimated or two.estimated, written=one.written + two.written,
+        audio_input=one.audio_input + two.audio_input, audio_output=one.audio_output + two.audio_output,
     )  # fmt: skip

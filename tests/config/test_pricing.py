@@ -67,3 +67,19 @@ def test_tokens_written_to_a_cache_cost_their_own_rate() -> None:
     price = Price(input=3.0, cached_input=0.3, cache_write=3.75, output=15.0)
     assert cost(usage, price) == pytest.approx(0.7 * 3.0 + 0.2 * 0.3 + 0.1 * 3.75)
     assert cost(usage, Price(input=3.0, output=15.0)) == pytest.approx(3.0)
+
+
+def test_tokens_of_sound_cost_their_own_rates() -> None:
+    usage = Usage(prompt=1_000, completion=500, audio_input=600, audio_output=400)
+    text = Price(input=2.5, output=10.0)
+    both = Price(input=2.5, output=10.0, audio_input=40.0, audio_output=80.0)
+    assert cost(usage, both) == pytest.approx((400 * 2.5 + 600 * 40 + 100 * 10 + 400 * 80) / 1e6)
+    assert cost(usage, text) is None
+    assert cost(Usage(prompt=1_000, completion=500, audio_output=400), text) is None
+    assert cost(usage, Price(input=2.5, output=10.0, audio_input=40.0)) is None
+    spoken = Usage(prompt=1_000, completion=500, cached=400, audio_output=400)
+    priced = Price(input=2.5, cached_input=1.0, output=10.0, audio_output=80.0)
+    assert cost(spoken, priced) == pytest.approx((600 * 2.5 + 400 * 1.0 + 100 * 10 + 400 * 80) / 1e6)
+    # Nobody says how much of the cached input was sound.
+    assert cost(Usage(prompt=1_000, cached=400, audio_input=600), both) is None
+    assert cost(Usage(prompt=1, audio_input=600), both) == pytest.approx(600 * 40 / 1e6)

@@ -362,3 +362,38 @@ async def test_nothing_of_the_answer_is_lost(client: openai.AsyncOpenAI, upstrea
     found = (await client.chat.completions.create(model="triage", messages=MESSAGES)).model_dump()
     assert found["from_tomorrow"] == {"a": 1}
     assert found["system_fingerprint"] == "fp"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_of_sound_are_told_and_priced(
+    tmp_path: Path, upstream: Provider, stream: bool
+) -> None:
+    usage = {
+        "prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 600},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 400},
+    }  # fmt: skip
+
+    async def speak(line: Line) -> None:
+        if line.seen.body.get("stream"):
+            await line.stream(sse([*CHUNKS[:-1], {**CHUNKS[-1], "usage": usage}]))
+        else:
+            await line.answer(body={**COMPLETION, "usage": usage})
+
+    upstream.behave = speak
+    policies = write_policies(tmp_path / "policies", {"first": upstream.url})
+    settings = policies / "gateway.yaml"
+    settings.write_text(settings.read_text().replace("output: 10.0,", "output: 10.0, audio_input: 40, audio_output: 80,"))
+    async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url) as http:
+        body = {"model": "triage", "messages": MESSAGES, "modalities": ["text", "audio"], "stream": stream}
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        answer = await http.post(
+            "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"}
+        )
+        assert answer.status_code == 200, answer.text
+        shown = answer.json() if not stream else json.loads(answer.text.split("data: ")[-2])
+        assert shown["usage"]["prompt_tokens_details"]["audio_tokens"] == 600
+        assert shown["usage"]["completion_tokens_details"]["audio_tokens"] == 400
+        (call,) = calls(served)
+        assert call.cost_usd == pytest.approx((400 * 2.5 + 600 * 40 + 100 * 10 + 400 * 80) / 1e6)
