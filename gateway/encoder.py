@@ -200,6 +200,12 @@ def _gelu(values: Floats) -> Floats:
     return result
 
 
+def likeness(path: str, one: str, other: str) -> float:
+    """Cosine of two texts' embeddings, 0 where it is negative. Raises EncoderRefused."""
+    first, second = load(path).embed([one, other])
+    return min(1.0, max(0.0, float(first @ second)))
+
+
 @functools.lru_cache(maxsize=2)
 def load(path: str) -> Encoder:
     """The encoder in a folder, read once for each process. Raises EncoderRefused."""

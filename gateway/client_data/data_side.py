@@ -17,6 +17,7 @@ from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
 from gateway.api.realtime import realtime_routes
 from gateway.api.surface import JsonEndpoint
+from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
 from gateway.client_data.batches import BatchRunner, Once
@@ -61,6 +62,7 @@ class DataSide:
             *file_routes(live, self._store, who("data")),
             *batch_routes(batches, who("inference")),
             *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
+            *grader_routes(live, lines["/v1/chat/completions"], who("train")),
         ]
         self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
         self.announce = self._deliveries.announce

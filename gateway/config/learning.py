@@ -143,6 +143,8 @@ class FineTuning(Node, frozen=True):
 
     enabled: bool = True
     bases: dict[Name, Generative] = {}
+    encoder: str | None = None
+    """The folder of a sentence encoder (docs/students.md) for graders that measure ``cosine``; None: they cannot."""
     open_per_project: Annotated[int, Meta(ge=1)] = 10
 
 

@@ -53,23 +53,28 @@ _ENCODER_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
 def encoders(view: View) -> Iterator[Problem]:
-    """A semantic cache's encoder lies where the task says: without it the cache would be off, and nobody would know."""
+    """Encoders lie where the policies say: without its own a semantic cache would be off, and nobody would know."""
     for at, task in enumerate(view.config.tasks):
         rules, path = task.semantic_cache, ("tasks", at, "semantic_cache")
         if rules is None or ("tasks", at) in view.unclean:
             continue
         if task.cache is False:
             yield view.problem(path, "this task says 'cache: false' too.", "Take out one of the two.")
-        if rules.encoder is None:
-            continue
-        missing = [name for name in _ENCODER_FILES if not (FilePath(rules.encoder) / name).is_file()]
-        if missing:
-            message = f"the encoder's folder '{rules.encoder}' has no {missing[0]}."
-            hint = "Name the folder of a sentence encoder, or leave 'encoder' out."
-            yield view.problem((*path, "encoder"), message, hint)
-        elif find_spec("tokenizers") is None:
-            message = "an encoder needs the package tokenizers."
-            yield view.problem((*path, "encoder"), message, "pip install 'understudy[embeddings]'")
+        yield from _encoder_at(view, (*path, "encoder"), rules.encoder)
+    yield from _encoder_at(view, ("fine_tuning", "encoder"), view.config.fine_tuning.encoder)
+
+
+def _encoder_at(view: View, path: Path, folder: str | None) -> Iterator[Problem]:
+    if folder is None:
+        return
+    missing = [name for name in _ENCODER_FILES if not (FilePath(folder) / name).is_file()]
+    if missing:
+        message = f"the encoder's folder '{folder}' has no {missing[0]}."
+        hint = "Name the folder of a sentence encoder, or leave 'encoder' out."
+        yield view.problem(path, message, hint)
+    elif find_spec("tokenizers") is None:
+        message = "an encoder needs the package tokenizers."
+        yield view.problem(path, message, "pip install 'understudy[embeddings]'")
 
 
 def alerts(view: View) -> Iterator[Problem]:

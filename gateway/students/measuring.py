@@ -8,7 +8,7 @@ from collections.abc import Collection
 from msgspec import Struct
 
 from gateway.context import Exchange
-from gateway.encoder import EncoderRefused, load
+from gateway.encoder import EncoderRefused, likeness
 from gateway.guardrails import GuardrailSettings
 from gateway.masking import find
 from gateway.protocol.chat import text_of
@@ -103,7 +103,6 @@ def _alike(encoder: str | None, spoken: Spoken) -> float | None:
     if encoder is None:
         return None
     try:
-        one, other = load(encoder).embed([spoken.student, spoken.teacher])
+        return likeness(encoder, spoken.student, spoken.teacher)
     except EncoderRefused:
         return None
-    return min(1.0, max(0.0, float(one @ other)))

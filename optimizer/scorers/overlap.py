@@ -33,6 +33,37 @@ def rouge_l(student: str, teacher: str) -> float:
     return _f1(_common(said, wanted), len(said), len(wanted))
 
 
+def rouge_n(student: str, teacher: str, order: int) -> float:
+    """F-measure of n-grams of words, each counted as often as both have it (Lin, 2004; no stemming); 0 when a text is
+    shorter than ``order`` words."""
+    said, wanted = (
+        _grams(_ROUGE_WORDS.findall(text.lower())[:_LONGEST], order) for text in (student, teacher)
+    )
+    return _f1((said & wanted).total(), said.total(), wanted.total())
+
+
+def likeness(student: str, teacher: str) -> float:
+    """Twice the longest common subsequence of characters over both lengths: 1 minus the normalised insertions and
+    deletions that lead from one to the other, which rapidfuzz calls ``fuzz.ratio``."""
+    if not student and not teacher:
+        return 1.0
+    said, wanted = student[:_LONGEST], teacher[:_LONGEST]
+    return _f1(_common(said, wanted), len(said), len(wanted))
+
+
+def gleu(student: str, teacher: str) -> float:
+    """Google's sentence BLEU: of all n-grams up to 4, those in common over those of the text that has more, so the
+    smaller of precision and recall (Wu et al., 2016)."""
+    said, wanted = thirteen_a(student)[:_LONGEST], thirteen_a(teacher)[:_LONGEST]
+    if not said or not wanted:
+        return float(said == wanted)
+    mine, theirs = (
+        sum((_grams(tokens, order) for order in range(1, _ORDERS + 1)), Counter())
+        for tokens in (said, wanted)
+    )
+    return (mine & theirs).total() / max(mine.total(), theirs.total())
+
+
 def bleu(student: str, teacher: str) -> float:
     """Sentence BLEU: geometric mean of clipped n-gram precisions up to 4, or as far as the answer goes, times the
     brevity penalty (Papineni et al., 2002), with exponential smoothing of empty orders (Chen and Cherry, 2014)."""

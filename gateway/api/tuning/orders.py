@@ -61,13 +61,18 @@ def order_of(data: Mapping[str, Any], principal: Principal, config: Config) -> O
     )  # fmt: skip
 
 
-def _check_place(config: Config) -> None:
+def check_enabled(config: Config) -> None:
+    """Raises Unavailable."""
     if not config.fine_tuning.enabled:
         raise errors.Unavailable(
             "Fine-tuning is switched off here. The gateway's operator can set 'fine_tuning: {enabled: true}'.",
             code="fine_tuning_disabled",
             headers={"x-should-retry": "false"},
         )
+
+
+def _check_place(config: Config) -> None:
+    check_enabled(config)
     if not any(isinstance(one, ClassifierProvider) for one in config.providers.values()):
         raise errors.Unavailable(
             "Nothing here could serve a fine-tuned model. The gateway's operator can add the provider "
