@@ -34,6 +34,7 @@ SEEN = {
         "deleted": [True, False, 5],
     },
     "files": {"listed": True, "same": True, "status": "processed"},
+    "graders": ["multi", 1.0, {"same": 1.0, "near": 1.0}, 0.0, True, "grader.type"],
     "jobs": {
         "cancelled": ["cancelled", "cancelled"], "dpo": [True, "dpo", 0.2], "by_metadata": True, "all": 4,
         "resumed": True, "status": ["succeeded", "succeeded"], "error": [None, None],

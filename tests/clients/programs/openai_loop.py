@@ -82,7 +82,9 @@ def ended(client: openai.OpenAI, job: str) -> Any:
 
 def jobs(client: openai.OpenAI, training: str, preferences: str, base: str) -> dict[str, Any]:
     create, told = client.fine_tuning.jobs.create, {}
-    plain = create(model="classifier", training_file=training, suffix="desk", seed=3, metadata={"team": "ops"})
+    plain = create(
+        model="classifier", training_file=training, suffix="desk", seed=3, metadata={"team": "ops"}
+    )
     client.fine_tuning.jobs.pause(plain.id)
     auto = create(
         model="auto", training_file="dataset:tickets",
@@ -96,11 +98,19 @@ def jobs(client: openai.OpenAI, training: str, preferences: str, base: str) -> d
     old = create(model="tiny", training_file=training, hyperparameters={"n_epochs": 2, "batch_size": "auto"})
     assert old.hyperparameters.n_epochs == 2
     told["cancelled"] = [client.fine_tuning.jobs.cancel(one.id).status for one in (dpo, old)]
-    assert dpo.method is not None and dpo.method.dpo is not None and dpo.method.dpo.hyperparameters is not None
+    assert (
+        dpo.method is not None and dpo.method.dpo is not None and dpo.method.dpo.hyperparameters is not None
+    )
     told["dpo"] = [dpo.model == base, dpo.method.type, dpo.method.dpo.hyperparameters.beta]
-    told["by_metadata"] = [one.id for one in client.fine_tuning.jobs.list(metadata={"team": "ops"})] == [plain.id]
+    told["by_metadata"] = [one.id for one in client.fine_tuning.jobs.list(metadata={"team": "ops"})] == [
+        plain.id
+    ]
     told["all"] = len(list(client.fine_tuning.jobs.list(limit=1)))
-    told["resumed"] = client.fine_tuning.jobs.resume(plain.id).status in ("queued", "running", "validating_files")
+    told["resumed"] = client.fine_tuning.jobs.resume(plain.id).status in (
+        "queued",
+        "running",
+        "validating_files",
+    )
     found = [ended(client, one.id) for one in (auto, plain)]
     told["status"] = [one.status for one in found]
     told["error"] = [one.error.message if one.error else None for one in found]
@@ -113,6 +123,36 @@ def jobs(client: openai.OpenAI, training: str, preferences: str, base: str) -> d
     told["dataset"] = len(client.files.content("tickets@1").text.splitlines()) > 50
     told["model_deleted"] = client.models.delete(found[1].fine_tuned_model).deleted
     return told
+
+
+def graders(client: openai.OpenAI) -> list[Any]:
+    alpha = client.fine_tuning.alpha.graders
+    same: Any = {
+        "type": "string_check", "name": "same", "operation": "eq",
+        "input": "{{sample.output_json.queue}}", "reference": "{{item.queue}}",
+    }  # fmt: skip
+    near: Any = {
+        "type": "text_similarity", "name": "near", "evaluation_metric": "fuzzy_match",
+        "input": "{{sample.output_json.why}}", "reference": "{{item.why}}",
+    }  # fmt: skip
+    both: Any = {"same": same, "near": near}
+    multi: Any = {"type": "multi", "name": "all", "graders": both, "calculate_output": "(same + near) / 2"}
+    valid: Any = alpha.validate(grader=multi).grader
+    sample = json.dumps({"queue": "billing", "why": "an invoice"})
+    found = alpha.run(grader=multi, model_sample=sample, item={"queue": "billing", "why": "an invoice"})
+    junk = alpha.run(grader=same, model_sample="no json", item={"queue": "billing"})
+    try:
+        alpha.validate(grader={"type": "python", "name": "p", "source": "print(1)"})
+    except openai.BadRequestError as problem:
+        refused = problem.param
+    return [
+        valid.type,
+        found.reward,
+        found.sub_rewards,
+        junk.reward,
+        junk.metadata.errors.sample_parse_error,
+        refused,
+    ]
 
 
 def served(client: openai.OpenAI, model: str) -> str | None:
@@ -133,6 +173,7 @@ def main() -> None:
             "version": openai.__version__,
             "stored": stored(client),
             "files": about_files,
+            "graders": graders(client),
             "jobs": jobs(client, training, preferences, base),
             "webhook": webhook(client, json.loads(hook)),
         }
