@@ -176,6 +176,8 @@ CASES: list[tuple[str, dict[str, str], list[str]]] = [
     ("an encoder that is not there",
      routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    semantic_cache: {encoder: /nowhere}"),
      ["routing.yaml:6: tasks[0].semantic_cache.encoder: the encoder's folder '/nowhere' has no config.json."]),
+    ("an encoder for graders that is not there", more("fine_tuning:\n  encoder: /nowhere\n"),
+     ["more.yaml:2: fine_tuning.encoder: the encoder's folder '/nowhere' has no config.json."]),
     ("a cache on and off", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    cache: false\n    semantic_cache: {}"),
      ["routing.yaml:7: tasks[0].semantic_cache: this task says 'cache: false' too."]),
     ("unset variable", more('server2: 1\ncache:\n  ttl_s: "${TTL}"\n'),

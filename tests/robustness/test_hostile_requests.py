@@ -34,6 +34,17 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1beta/models/triage:generateContent": {"contents": [{"parts": [{"text": "hi"}]}]},
     "/v1beta/models/triage:countTokens": {"contents": [{"parts": [{"text": "hi"}]}]},
     "/v1/fine_tuning/jobs": {"model": "triage", "training_file": "file-0"},
+    "/v1/fine_tuning/alpha/graders/run": {
+        "grader": {
+            "type": "string_check",
+            "name": "same",
+            "input": "a",
+            "reference": "{{item.a}}",
+            "operation": "eq",
+        },
+        "model_sample": "a",
+        "item": {"a": "a"},
+    },
     "/v1/feedback": {"call_id": "chatcmpl-0", "score": 1},
 }
 RAW: dict[str, bytes] = {

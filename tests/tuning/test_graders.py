@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,16 @@ import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway
 from scripted import COMPLETION, Line, Provider, provider
+from tuning_parts import until
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
 from test_encoder import tiny_bert
 
+from gateway.access.keys import new_key
+from gateway.storage.commands import CreateKey
 from gateway.storage.records import CallRecord
+from gateway.storage.values import Key
+from gateway.storage.writing.writers import open_writer
 
 ALL_FALSE = {
     "formula_parse_error", "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
@@ -227,6 +232,74 @@ async def test_what_the_key_may_not_do_its_graders_may_not_either(
         with pytest.raises(openai.AuthenticationError):
             await run(nobody, CHECK, "a", {"label": "a"})
     assert not upstream.seen
+
+
+async def test_a_key_for_training_alone_asks_no_model(served: Gateway, upstream: Provider) -> None:
+    made = new_key("inference")
+    key = Key(
+        id="key_train", name="train", project="default", digest=made.digest, hint=made.hint, scopes=("train",),
+        models=(), requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
+    )  # fmt: skip
+    writer = open_writer(served.home)
+    try:
+        await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
+    finally:
+        writer.close()
+
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=made.text, max_retries=0) as trainer:
+
+        async def known() -> Any:
+            try:
+                return await run(trainer, CHECK, "a", {"label": "a"})
+            except openai.AuthenticationError:
+                return None
+
+        assert (await until(known, bool)).reward == 1.0
+        with pytest.raises(openai.PermissionDeniedError, match="inference"):
+            await run(trainer, SCORE, "a")
+    assert not upstream.seen
+
+
+ODD: tuple[Any, ...] = (None, -1, 1e300, "", "{{", [], [[1]], {"type": "multi"}, "\x00\u202e")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        yield (*path, name)
+        yield from places(one, (*path, name))
+
+
+async def test_odd_values_anywhere_are_the_clients_to_mend(served: Gateway, upstream: Provider) -> None:
+    upstream.behave = says('{"result": 1}')
+    near = {**CHECK, "type": "text_similarity", "evaluation_metric": "gleu"}
+    near.pop("operation")
+    tone = {**LABEL, "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}, "b"]}]}
+    parts = {
+        "same": CHECK,
+        "near": near,
+        "judge": {**SCORE, "range": [0, 1], "sampling_params": {"seed": 1}},
+        "tone": tone,
+    }
+    multi = {"type": "multi", "name": "all", "graders": parts, "calculate_output": "same + near"}
+    body = {"grader": multi, "model_sample": "a", "item": {"label": ["a"]}}
+    asked = 0
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        for path in places(body):
+            for odd in ODD:
+                changed = json.loads(json.dumps(body))
+                inside = changed
+                for step in path[:-1]:
+                    inside = inside[step]
+                inside[path[-1]] = odd
+                for act in ("run", "validate"):
+                    sent = changed if act == "run" else {"grader": changed["grader"]}
+                    answer = await http.post(f"{served.base_url}/fine_tuning/alpha/graders/{act}", json=sent)
+                    asked += 1
+                    assert answer.status_code in (200, 400, 404), (path, odd, answer.text)
+                    if answer.status_code != 200:
+                        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert asked > 500
 
 
 async def test_a_client_that_leaves_frees_the_model(served: Gateway, upstream: Provider) -> None:
