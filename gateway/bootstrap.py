@@ -89,6 +89,7 @@ from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.repeat_counts import RepeatCounts
 from gateway.telemetry.schema_gauges import SchemaGauges
 from gateway.upstreams.addresses import inside_hosts
 from gateway.upstreams.asking import Asker
@@ -152,7 +153,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
         ClientStates(parts.live, load_cipher(home), bus=sharing.bus),
         partial(_authenticator, parts.live),
     )
-    parts.live.repeats = Repeats(sharing.repeats, who("inference"))
+    parts.live.repeats = repeats = Repeats(sharing.repeats, who("inference"))
+    parts.metrics.add(RepeatCounts(repeats))
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     forgetting = Forgetting(

@@ -52,6 +52,8 @@ class Repeats:
     ) -> None:  # fmt: skip
         self._exact, self._who = Exact(answers, now), who
         self._now, self._clock = now, clock
+        self.outcomes = {"asked": 0, "repeated": 0, "busy": 0, "changed": 0}
+        """How many requests were the first under their key, answered from it, refused with 409 and with 422."""
 
     async def begin(
         self, headers: Mapping[str, str], asked: tuple[str, bytes], rules: Idempotency
@@ -74,6 +76,7 @@ class Repeats:
         try:
             entry = await self._exact.find(place, self._now() + rules.wait_s, only_once=True)
         except TimeoutError:
+            self.outcomes["busy"] += 1
             raise Conflict(
                 "A request with this Idempotency-Key is still being answered. Send it again in a moment.",
                 code="idempotency_key_in_use",
@@ -81,13 +84,16 @@ class Repeats:
             ) from None
         told = _opened(entry)
         if told is None:
+            self.outcomes["asked"] += 1
             return Asking(self._exact, place, digest, principal, rules, self._clock())
         if told.asked != digest:
+            self.outcomes["changed"] += 1
             raise Unprocessable(
                 "This Idempotency-Key was used before, with another request. Use a new key for a new request, and the "
                 "same path and body for the same one.",
                 code="idempotency_key_reused",
             )
+        self.outcomes["repeated"] += 1
         return told
 
 

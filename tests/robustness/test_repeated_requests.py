@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_server import KEY, gateway, write_policies
+from gateway_server import ADMIN, KEY, gateway, write_policies
 from rough import Start
 from scripted import CHUNKS, Line, Provider, sse, usual
 
@@ -122,6 +122,9 @@ async def test_row_25_another_request_under_the_same_key(start: Start, first: Pr
             assert "Use a new key" in told["message"]
         assert (await client.post(CHAT, json=BODY, headers=named("k"))).headers[REPEATED] == "true"
         assert len(first.seen) == 1
+        page = (await client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"})).text
+        for outcome, count in (("asked", 1), ("repeated", 1), ("changed", 2), ("busy", 0)):
+            assert f'understudy_idempotent_requests_total{{outcome="{outcome}"}} {count}.0' in page
 
 
 async def test_row_25_keys_of_others_are_others(tmp_path: Path, first: Provider) -> None:
