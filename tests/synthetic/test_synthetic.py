@@ -51,12 +51,15 @@ class Teacher:
     asked: list[dict[str, Any]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
 
+    def route(self, said: str) -> str:
+        return "billing" if "invoice" in said else "fax" if "fax" in said else "login"
+
     async def __call__(self, line: Line) -> None:
         messages = line.seen.body["messages"]
         said = messages[-1]["content"]
         if messages[0]["content"] == SYSTEM:
             self.answered.append(said)
-            content = "billing" if "invoice" in said else "fax" if "fax" in said else "login"
+            content = self.route(said)
         else:
             self.asked.append(json.loads(said))
             content = "Here they are: " + json.dumps({"inputs": self.writes(json.loads(said))})
@@ -158,6 +161,8 @@ async def test_a_thin_answer_gets_calls_of_its_kind_and_a_restart_makes_no_more(
     assert (sum(one.calls for one in buckets), sum(one.unpriced for one in buckets)) == (62, 0)
     (line,) = reader.costs("task", since=0, until=9e12, limit=9)
     assert line.calls == 62
+    watched = reader.watched_calls("default", "triage", version.fingerprint, after=(0, ""), until=9e12, limit=99)
+    assert len(watched) == 62
     for crossfit in (False, True):
         dataset = assemble(calls, project="default", task="triage", fingerprint=version.fingerprint, run="r",
                            masked=True, crossfit=crossfit)  # fmt: skip
@@ -180,6 +185,27 @@ async def test_the_day_s_budget_holds_over_a_restart(tmp_path: Path) -> None:
         folder = policies(tmp_path, big.url, budget=20 * COST)
         teacher.writes = lambda document: new_faxes({**document, "number": 6})  # three of them are there already
         assert len(await again(tmp_path, folder, 65, 4)) == 4  # one question for inputs, three that are new
+    calls, reader = lessons(Home(tmp_path / "home"))
+    reader.close()
+    assert len({one.text for one in calls if one.source}) == 6
+
+
+async def test_a_teacher_that_fails_is_asked_again_later_for_what_is_missing(tmp_path: Path) -> None:
+    teacher = Teacher(new_faxes)
+
+    async def fails(line: Line) -> None:
+        if len(teacher.answered) == 4:  # a client's, and three of six
+            await line.answer(400, {"error": {"message": "no", "type": "invalid_request_error"}})
+        else:
+            await teacher(line)
+
+    async with provider() as big:
+        folder = await begun(tmp_path, big, teacher)
+        big.behave = fails
+        assert len(await again(tmp_path, folder, 61, 4)) == 4
+        big.behave = teacher
+        teacher.writes = lambda document: new_faxes({**document, "number": 6})
+        assert len(await again(tmp_path, folder, 63, 4)) == 4
     calls, reader = lessons(Home(tmp_path / "home"))
     reader.close()
     assert len({one.text for one in calls if one.source}) == 6
@@ -216,19 +242,26 @@ def before(tmp: Path, one: CallRecord, times: int) -> None:
     writer.close()
 
 
-async def test_an_open_set_of_answers_gets_none(tmp_path: Path) -> None:
-    async def echo(line: Line) -> None:
-        content = "about " + str(line.seen.body["messages"][-1]["content"])
-        choice = {**COMPLETION["choices"][0], "message": {"role": "assistant", "content": content}}
-        await line.answer(200, {**COMPLETION, "choices": [choice]})
+class Echo(Teacher):
+    """Answers in its own words each time."""
 
+    def route(self, said: str) -> str:
+        return "about " + said
+
+
+async def test_an_open_set_of_answers_gets_none_but_for_a_declared_slice(tmp_path: Path) -> None:
+    teacher = Echo(lambda document: [f"{word} {word[::-1]} " * 12 for word in WORDS])
     async with provider() as big:
-        big.behave = echo
-        folder = policies(tmp_path, big.url)
-        async with gateway(tmp_path, folder) as served:
-            await say(served, *map(ticket, range(60)))
-        ingest(served.home)
+        folder = await begun(tmp_path, big, teacher)
         assert await again(tmp_path, folder, 61, 0) == []
+        async with gateway(tmp_path, folder) as served:
+            await say(served, *(f"{ticket(number)} and {'on ' * 30}" for number in range(3)))
+        ingest(served.home)
+        path = folder / "routing.yaml"
+        path.write_text(path.read_text() + "      slices: [{name: long, min_chars: 120}]\n")
+        assert len(await again(tmp_path, folder, 63, 6)) == 6
+    (document,) = teacher.asked
+    assert (document["answer"], document["number"], len(document["examples"])) == ("", 5, 3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from msgspec import Struct
 
+from gateway.storage.records import FOREIGN
 from gateway.storage.tables import CALLS, CAPTURES
 
 
@@ -42,7 +43,7 @@ class WatchQueries:
             .select_from(CALLS.outerjoin(CAPTURES, CAPTURES.c.call_id == CALLS.c.id))
             .where(
                 CALLS.c.project == project, CALLS.c.task == task, CALLS.c.fingerprint == fingerprint,
-                CALLS.c.status == "ok", CALLS.c.batch == "", CALLS.c.provider != "",
+                CALLS.c.status == "ok", CALLS.c.batch == "", CALLS.c.provider != "", CALLS.c.arm != FOREIGN,
                 CALLS.c.created_at < until, CALLS.c.created_at >= at,
                 sa.or_(CALLS.c.created_at > at, CALLS.c.id > last),
             )
