@@ -95,12 +95,16 @@ def _found(steps: list[str], where: Scene) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
     try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        raise Fault("invalid_variable_error", "A value is nested too deeply.") from None
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text.encode()  # JSON can escape half a character, which no model can be sent
+    except UnicodeEncodeError:
+        raise Fault("sample_parse_error", "A value holds half a character (a lone surrogate).") from None
+    except (RecursionError, ValueError):
+        raise Fault(
+            "invalid_variable_error", "A value is nested too deeply, or a number is too long."
+        ) from None
+    return text
 
 
 def _too_long(most: int) -> Fault:

@@ -126,6 +126,16 @@ def test_json_is_wanted_only_where_it_is_named() -> None:
         assert caught.value.kind == "sample_parse_error"
 
 
+def test_half_a_character_is_no_text() -> None:
+    for template in ("{{sample.output_json}}", "{{sample.output_json.a}}"):
+        with pytest.raises(Fault) as caught:
+            fill(template, scene({}, r'{"a": "\ud800"}'))
+        assert caught.value.kind == "sample_parse_error"
+    assert fill("{{sample.output_json.a}}", scene({}, r'{"a": "\ud83d\ude00"}')) == "\U0001f600"
+    with pytest.raises(Fault):
+        fill("{{item}}", scene(10**5000, ""))
+
+
 def test_a_text_that_would_grow_too_long_is_never_made() -> None:
     began = time.process_time()
     with pytest.raises(Fault) as caught:

@@ -39,12 +39,14 @@ LABEL = {
     "labels": ["kind", "rude"],
     "passing_labels": ["kind"],
 }
+SLOW = "a-key-for-one-call-a-minute"
 FEW = "a-key-that-may-call-one-model"
 POLICIES = """
 providers: {{teacher: {{type: openai, base_url: "{url}", api_key: unused}}}}
 prices: {{teacher: {{m: {{input: 2.5, output: 10.0, as_of: '2026-01-01', source: test}}}}}}
 keys:
   - {{name: tests, key: {key}, project: default}}
+  - {{name: slow, key: {slow}, project: default, requests_per_minute: 1}}
   - {{name: few, key: {few}, project: default, models: [other]}}
 tasks: [{{name: triage, candidates: [{{provider: teacher, model: m}}]}}]
 guardrails: {{falcon: {{type: blocklist, phrases: [project falcon]}}}}
@@ -77,7 +79,7 @@ async def served(root: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     folder = root / "policies"
     folder.mkdir()
     encoder = tiny_bert(root / "bert")
-    text = POLICIES.format(url=upstream.url, key=KEY, few=FEW, encoder=encoder)
+    text = POLICIES.format(url=upstream.url, key=KEY, few=FEW, slow=SLOW, encoder=encoder)
     (folder / "all.yaml").write_text(text)
     async with gateway(root, folder) as made:
         yield made
@@ -232,6 +234,16 @@ async def test_what_the_key_may_not_do_its_graders_may_not_either(
         with pytest.raises(openai.AuthenticationError):
             await run(nobody, CHECK, "a", {"label": "a"})
     assert not upstream.seen
+
+
+async def test_limits_count_what_graders_ask(served: Gateway, upstream: Provider) -> None:
+    upstream.behave = says('{"result": 1}')
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=SLOW, max_retries=0) as slow:
+        assert (await run(slow, SCORE, "a")).reward == 1.0
+        with pytest.raises(openai.RateLimitError):
+            await run(slow, SCORE, "b")
+        assert (await run(slow, CHECK, "a", {"label": "a"})).reward == 1.0
+    assert len(upstream.seen) == 1
 
 
 async def test_a_key_for_training_alone_asks_no_model(served: Gateway, upstream: Provider) -> None:
