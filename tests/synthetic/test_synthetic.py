@@ -16,6 +16,7 @@ import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway, write_policies
 from msgspec import structs
+from redis_server import RedisServer
 from scripted import COMPLETION, Line, Provider, provider
 
 from gateway.policy.files import PolicyError, load
@@ -188,6 +189,30 @@ async def test_the_day_s_budget_holds_over_a_restart(tmp_path: Path) -> None:
     calls, reader = lessons(Home(tmp_path / "home"))
     reader.close()
     assert len({one.text for one in calls if one.source}) == 6
+
+
+async def test_of_two_workers_one_looks(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 2.0)
+    monkeypatch.setattr("gateway.sharing.redis_bus._PATIENCE_S", 5.0)
+    teacher = Teacher(new_faxes)
+    both = {
+        "UNDERSTUDY_REDIS_URL": redis_server.url,
+        "UNDERSTUDY_WORKERS": "2",
+        "UNDERSTUDY_WORKERS_OF": "us",
+    }
+    async with provider() as big:
+        folder = await begun(tmp_path, big, teacher)
+        async with (
+            gateway(tmp_path, folder, **both, UNDERSTUDY_WORKER="1") as one,
+            gateway(tmp_path, folder, **both, UNDERSTUDY_WORKER="2") as other,
+        ):
+            await say(one, ticket(61))
+            await settled(one, 7)
+            await say(other, ticket(63))
+            assert len(await settled(other, 7)) == 7
+    assert len(teacher.asked) == 1
 
 
 async def test_a_teacher_that_fails_is_asked_again_later_for_what_is_missing(tmp_path: Path) -> None:
