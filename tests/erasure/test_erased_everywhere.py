@@ -47,9 +47,10 @@ async def eventually(look: Callable[[], Awaitable[bool]], seconds: float = 20) -
     raise AssertionError("it did not come to pass")
 
 
-async def asked(client: openai.AsyncOpenAI, text: str, user: str) -> str:
+async def asked(client: openai.AsyncOpenAI, text: str, user: str, key: str = "") -> str:
+    headers = {"Idempotency-Key": key} if key else None
     answer = await client.chat.completions.create(
-        model="triage", temperature=0, messages=[{"role": "user", "content": text}], user=user
+        model="triage", temperature=0, messages=[{"role": "user", "content": text}], user=user, extra_headers=headers
     )
     return answer.id
 
@@ -86,6 +87,9 @@ async def test_a_person_is_forgotten_by_every_part(tmp_path: Path, way) -> None:
             await asked(client, SECRET, "carla")
             assert len(upstream.seen) == before, "the same question is answered from the cache"
 
+            told_her = await asked(client, SECRET, "anna", "k")
+            assert await asked(client, SECRET, "anna", "k") == told_her
+
             reader = open_reader(served.home)
             await eventually(lambda: asyncio.to_thread(lambda: reader.completion("default", hers) is not None))
             told = await way(served, "anna")
@@ -105,6 +109,7 @@ async def test_a_person_is_forgotten_by_every_part(tmp_path: Path, way) -> None:
             assert hers not in [one.id async for one in client.chat.completions.list()]
             await asked(client, SECRET, "dora")
             assert len(upstream.seen) == before + 1, "no cache answers with what was erased"
+            assert await asked(client, SECRET, "anna", "k") != told_her
             first = min(path.name for path in served.home.spool.glob("*.seg"))
             await asked(client, "something else", "bob")
 

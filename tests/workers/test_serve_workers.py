@@ -153,6 +153,43 @@ async def test_a_killed_worker_loses_nothing_that_was_answered_and_comes_back(
     )
 
 
+async def test_row_25_a_request_whose_worker_was_killed_comes_again(
+    tmp_path: Path, redis_server: RedisServer, houses: list[House]
+) -> None:
+    hang = asyncio.Event()
+
+    async def never(line: Line) -> None:
+        await hang.wait()
+
+    key = {"idempotency-key": "k"}
+    async with provider() as upstream:
+        upstream.script = [never]
+        policies = write_policies(
+            tmp_path / "p", {"first": upstream.url},
+            gateway="timeouts: {connect: 1, first_byte: 60, chunk_gap: 60, total: 90}\nidempotency: {wait_s: 20}",
+        )  # fmt: skip
+        house = House(tmp_path, policies, redis_server.url)
+        houses.append(house)
+        await house.start()
+        before = house.workers()
+        async with house.client() as client:
+            asking = asyncio.create_task(client.post("/v1/chat/completions", json=BODY, headers=key))
+            await until(lambda: len(upstream.seen) == 1, "nobody was asked")
+            for one in before:
+                os.kill(one, signal.SIGKILL)
+            with pytest.raises(httpx.TransportError):
+                await asking
+        await until(lambda: not set(house.workers()) & set(before) and house.serving() == 2, "no worker is back")
+        answers = []
+        for _ in range(6):  # the first waits until nobody holds the claim of the killed one any more
+            async with house.client() as client:
+                answers.append(await client.post("/v1/chat/completions", json=BODY, headers=key))
+        assert {one.status_code for one in answers} == {200}, answers[0].text
+        assert len({one.content for one in answers}) == 1
+        assert len(upstream.seen) == 2
+        hang.set()
+
+
 def test_workers_that_cannot_start_are_given_up() -> None:
     failing = [sys.executable, "-c", "print('the reason', flush=True); raise SystemExit(1)"]
     parent = f"import sys; from gateway.processes.workers import Workers; sys.exit(Workers(2, {failing!r}, 1.0).run())"
