@@ -48,10 +48,11 @@ def test_no_process_outlives_its_job(torch, base, tmp_path) -> None:
     order = Order("sft", plan(base, processes=2, epochs=500, patience=500), 1, tickets())
     work = tmp_path / "work"
     code = (
-        "import sys, msgspec, pathlib; from trainer.training.together import Order, teach\n"
+        "import sys, msgspec, pathlib; from trainer.training.together import Means, Order, teach\n"
         "order = msgspec.json.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=Order)\n"
         "tick = lambda done, step: print(step, flush=True)\n"
-        "teach(order.recipe, order.examples, order.plan, pathlib.Path(sys.argv[2]), order.seed, tick)\n"
+        "means = Means(order.plan, pathlib.Path(sys.argv[2]))\n"
+        "teach(order.recipe, order.examples, order.plan, means, order.seed, tick)\n"
     )
     (tmp_path / _ORDER).write_bytes(msgspec.json.encode(order))
     command = [sys.executable, "-c", code, str(tmp_path / _ORDER), str(work)]
