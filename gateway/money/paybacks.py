@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from gateway.config import Config, Task
 from gateway.storage.protocols import Reader
@@ -16,9 +15,9 @@ from optimizer.rollout import Stage, Student
 _GENERATIVE = ("sft", "distill", "dpo")
 _RUNS = 10_000
 _STRETCHES = 96
+"""About so many stretches of equal length: an interval rests on many, and each holds several calls."""
 _SHORTEST_S = 10
 _DAY_S = 86_400
-_SUMS = LedgerBucket.__struct_fields__[4:]
 
 
 class TaskPayback(Struct, frozen=True):
@@ -30,9 +29,11 @@ class TaskPayback(Struct, frozen=True):
 def paybacks(config: Config, reader: Reader, *, days: float, now: float) -> list[TaskPayback]:
     """The last ``days``; trainings older than that are not charged, as what they brought is not counted. Blocking.
     Raises SQLAlchemyError."""
-    since = now - days * _DAY_S
+    first = min((one.first_seen for one in reader.task_versions()), default=now)
+    since = max(now - days * _DAY_S, first)
+    width = int(max(0.0, now - since) / _STRETCHES) // _SHORTEST_S * _SHORTEST_S + _SHORTEST_S
     learning = {task.name: task for task in config.tasks if task.learn is not None}
-    rows = [row for row in reader.ledger(since=since, bucket_s=_SHORTEST_S) if row.task in learning]
+    rows = [row for row in reader.ledger(since=since, bucket_s=width) if row.task in learning]
     students = reader.students()
     found = []
     for project, name in sorted({(row.project, row.task) for row in rows}):
@@ -45,7 +46,7 @@ def paybacks(config: Config, reader: Reader, *, days: float, now: float) -> list
         ]
         own = [one for one in students if (one.project, one.task) == (project, name)]
         ahead = _forecast(task, mine, own, reader)
-        balance = payback(_stretched(mine), sum(training_usd(config, run) for run in runs), ahead)
+        balance = payback(mine, sum(training_usd(config, run) for run in runs), ahead)
         found.append(TaskPayback(name, project, balance))
     return found
 
@@ -75,16 +76,3 @@ def _forecast(
     return expected_per_call(
         int(holdout.get("answered", 0)), int(holdout.get("n", 0)), teacher, task.watch.reask_rate
     )
-
-
-def _stretched(rows: list[LedgerBucket]) -> list[LedgerBucket]:
-    """About a hundred stretches of equal length: an interval rests on many, and each holds several calls."""
-    first, last = min(row.start for row in rows), max(row.start for row in rows)
-    width = max(_SHORTEST_S, (last - first) // _STRETCHES // _SHORTEST_S * _SHORTEST_S + _SHORTEST_S)
-    sums: dict[tuple[int, str], dict[str, Any]] = {}
-    for row in rows:
-        start = (row.start - first) // width * width + first
-        kept = sums.setdefault((start, row.party), asdict(row) | dict.fromkeys(_SUMS, 0) | {"start": start})
-        for name in _SUMS:
-            kept[name] += getattr(row, name)
-    return [LedgerBucket(**kept) for kept in sums.values()]

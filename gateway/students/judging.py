@@ -16,10 +16,10 @@ from gateway.context import Exchange
 from gateway.masking import Masker
 from gateway.protocol.answer import WholeAnswer
 from gateway.students.measuring import Spoken, context_of
+from gateway.students.questions import DayBudget
 from optimizer.routing.plan import Candidate
 from optimizer.scorers.judge import Contest, Word, contest, parse, preference, render
 
-_DAY_S = 86_400
 _TOKENS = 2000
 """Room for a judge that thinks before it speaks."""
 
@@ -38,8 +38,7 @@ class Judging:
     """One per gateway: remembers what was spent today, by task, and whether the judge answers."""
 
     def __init__(self, ask: Asks, rng: random.Random, clock: Callable[[], float]) -> None:
-        self._ask, self._rng, self._clock = ask, rng, clock
-        self._spent: dict[str, tuple[int, float]] = {}
+        self._ask, self._rng, self._today = ask, rng, DayBudget(clock)
         self._well: set[Candidate] = set()
 
     async def judge(self, exchange: Exchange, spoken: Spoken) -> Judged | None:
@@ -50,7 +49,7 @@ class Judging:
         if (
             rules is None
             or self._rng.random() >= rules.sample
-            or self._spent_today(task) >= rules.usd_per_day
+            or not self._today.affords(("", task), rules.usd_per_day)
         ):
             return None
         request = context_of(exchange)
@@ -78,15 +77,8 @@ class Judging:
             "max_completion_tokens": _TOKENS,
         }
         answer, usd = await self._ask(exchange, judge, body)
-        self._pay(exchange.task.name if exchange.task else "", usd or 0.0)
+        self._today.charge(("", exchange.task.name if exchange.task else ""), usd or 0.0, 0.0)
         return parse(answer.text), usd
-
-    def _spent_today(self, task: str) -> float:
-        day, spent = self._spent.get(task, (0, 0.0))
-        return spent if day == int(self._clock() // _DAY_S) else 0.0
-
-    def _pay(self, task: str, usd: float) -> None:
-        self._spent[task] = (int(self._clock() // _DAY_S), self._spent_today(task) + usd)
 
 
 def _masked(exchange: Exchange, request: str, spoken: Spoken) -> tuple[str, str, str]:

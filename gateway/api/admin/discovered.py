@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import anyio.to_thread
-import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.admin.desk import DeskHere
+from gateway.api.admin.left import left_in
 from gateway.storage.home import Home
 
 
@@ -24,14 +24,7 @@ def discovered_route(home: Home) -> HTTPRouteHandler:
     @get("/api/discovered", include_in_schema=False)
     async def discovered(desk: DeskHere) -> dict[str, Any]:
         enabled = desk.control.runtime().config.discover is not None
-        found = await anyio.to_thread.run_sync(lambda: _kept(home)) if enabled else {}
+        found = await anyio.to_thread.run_sync(lambda: left_in(home.discovered)) if enabled else {}
         return {"enabled": enabled, "at": None, "captured": 0, "tasks": []} | found
 
     return discovered
-
-
-def _kept(home: Home) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(home.discovered.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
-        return {}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import anyio.to_thread
-import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.admin.desk import DeskHere
+from gateway.api.admin.left import left_in
 from gateway.storage.home import Home
 
 
@@ -22,13 +22,6 @@ def watched_route(home: Home) -> HTTPRouteHandler:
 
     @get("/api/watched", include_in_schema=False)
     async def watched(desk: DeskHere) -> dict[str, Any]:
-        return {"games": [], "levels": {}} | await anyio.to_thread.run_sync(lambda: _kept(home))
+        return {"games": [], "levels": {}} | await anyio.to_thread.run_sync(lambda: left_in(home.drift))
 
     return watched
-
-
-def _kept(home: Home) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(home.drift.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
-        return {}
