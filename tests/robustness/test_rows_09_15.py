@@ -195,7 +195,9 @@ async def test_row_15_after_two_thousand_cancelled_calls_everything_works(
         await usual(line)
 
     first.behave = late
-    async with start({"first": first.url}, settings=LANES.format(8, 64)) as (served, client):
+    # A busy machine may stand still for a second; the provider is not to blame for that here.
+    patience = LANES.format(8, 64) + "\ntimeouts: {connect: 30, first_byte: 30, chunk_gap: 30, total: 60}"
+    async with start({"first": first.url}, settings=patience) as (served, client):
         port = int(served.url.rsplit(":", 1)[1])
         gate = asyncio.Semaphore(64)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
@@ -212,9 +214,9 @@ async def test_row_15_after_two_thousand_cancelled_calls_everything_works(
                 writer.transport.abort()
 
         await asyncio.gather(*[leave(number) for number in range(2000)])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while served.app.state.upstream.connections()[0] or len(served.app.state.drain):
                 await asyncio.sleep(0.02)
         answers = [await ask(client, stream=bool(number % 2)) for number in range(100)]
-        assert {one.status_code for one in answers} == {200}
+        assert [one.text for one in answers if one.status_code != 200] == []
         assert served.app.state.upstream.connections()[0] == 0
