@@ -86,6 +86,7 @@ from gateway.students.panel import Panel
 from gateway.students.questions import Questions
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
+from gateway.telemetry.in_use import InUse
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
@@ -155,6 +156,8 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     )
     parts.live.repeats = repeats = Repeats(sharing.repeats, who("inference"))
     parts.metrics.add(RepeatCounts(repeats))
+    holders = (parts.live.drain, parts.meter.stage, parts.gate, parts.keys, parts.upstream, parts.cache, repeats)
+    parts.metrics.add(InUse(*[holder.in_use for holder in holders]))
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     forgetting = Forgetting(

@@ -90,6 +90,11 @@ class Exact:
     def stats(self) -> dict[str, int]:
         return self._answers.stats()
 
+    @property
+    def in_flight(self) -> int:
+        """How many answers are being asked for, that others may wait for."""
+        return len(self._flights)
+
     def take_off(self, key: str) -> Flight:
         return Flight(self, key)
 

@@ -55,6 +55,9 @@ class Repeats:
         self.outcomes = {"asked": 0, "repeated": 0, "busy": 0, "changed": 0}
         """How many requests were the first under their key, answered from it, refused with 409 and with 422."""
 
+    def in_use(self) -> dict[str, float]:
+        return {"repeats": self._exact.in_flight}
+
     async def begin(
         self, headers: Mapping[str, str], asked: tuple[str, bytes], rules: Idempotency
     ) -> Told | Asking | None:

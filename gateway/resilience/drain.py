@@ -20,6 +20,9 @@ class Drain:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def in_use(self) -> dict[str, float]:
+        return {"requests": len(self)}
+
     def begin(self) -> None:
         self.begun = True
 

@@ -42,6 +42,9 @@ class Gate:
             await lane.queue(remaining, may_wait=may_wait, yields=yields)
         return Passage(Place(lane), self.breakers, candidate.name)
 
+    def in_use(self) -> dict[str, float]:
+        return self._lanes.in_use()
+
     def requested(self) -> None:
         """A client's request has come: it earns its share of a retry."""
         self._budget = self._budget.with_request(time.monotonic())

@@ -130,6 +130,13 @@ class Lanes:
             lane.rules = wanted
         return lane
 
+    def in_use(self) -> dict[str, float]:
+        lanes = self._lanes.values()
+        return {
+            "provider_places": sum(lane.active for lane in lanes),
+            "provider_queue": sum(lane.waiting for lane in lanes),
+        }
+
 
 class Place:
     """One place in a lane, given back once, whichever end of the call comes first."""

@@ -128,6 +128,9 @@ class ProviderKeys:
         self._states: dict[str, KeyState] = {}
         self._turns: dict[str, float] = {}
 
+    def in_use(self) -> dict[str, float]:
+        return {"provider_keys": sum(state.active for state in self._states.values())}
+
     async def send(
         self, runtime: Runtime, provider: str, encode: Encode, *, remaining: float
     ) -> tuple[Codec, Reply]:

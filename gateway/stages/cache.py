@@ -55,6 +55,9 @@ class Cache:
         self.exact = Exact(answers if answers is not None else MemoryAnswers(), now)
         self._semantic, self._refresher = semantic, refresher
 
+    def in_use(self) -> dict[str, float]:
+        return {"answers": self.exact.in_flight}
+
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         task = task_of(exchange.runtime, exchange.request)[0]
         if not allowed(exchange, task):

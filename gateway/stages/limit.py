@@ -84,6 +84,9 @@ class Limit:
             return answer
         return _Counted(answer, self)
 
+    def in_use(self) -> dict[str, float]:
+        return {"calls": self.in_flight, "reservations": len(self._holds)}
+
     # ------------------------------------------------------------------ before the call
     def _concerns(self, exchange: Exchange) -> bool:
         """Whether anything bounds this call."""

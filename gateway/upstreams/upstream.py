@@ -212,6 +212,9 @@ class Upstream:
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise _unreachable(name, problem) from None
 
+    def in_use(self) -> dict[str, float]:
+        return {"provider_connections": self._pool.used if self._pool is not None else 0}
+
     def _lean(self) -> http1.Pool:
         if self._pool is None:
             self._pool = http1.Pool(self._addresses, self._tls, per_origin=self._per_host)

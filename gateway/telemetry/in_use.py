@@ -1,0 +1,30 @@
+"""What is taken at the moment and must be given back: all of it is 0 when nobody is being served. A number that stays
+up while the gateway is idle is a leak, which is what the simulator and the soak (``benchmarks``) look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+Taken = Callable[[], Mapping[str, float]]
+
+
+class InUse(Collector):
+    """``sources`` give numbers by what is taken."""
+
+    def __init__(self, *sources: Taken) -> None:
+        self._sources = sources
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "understudy_in_use", "What calls hold at the moment; all 0 while nobody is served.", labels=["what"]
+        )
+        for source in self._sources:
+            for what, count in source().items():
+                family.add_metric([what], count)
+        yield family
