@@ -60,6 +60,9 @@ class Runtime:
     settled: dict[str, tuple[Way, Decision]] = field(default_factory=dict)
     """What routing always decides, by task; filled on first use, gone with this view."""
 
+    cache_scopes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What a task's cached answers hang on besides the request, by project and task; filled likewise."""
+
 
 def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -> Runtime:
     """Indexes a configuration and a snapshot; done once per change, never per request.

@@ -1,8 +1,8 @@
 """Which requests one answer may serve: the keys of both caches, and whether a request may be cached at all.
 
 A key is the SHA-256 of everything that can change an answer: project, the whole request body but the fields in
-``_IRRELEVANT``, the policies' digest, the students that serve, which of the task's rules hold for the caller, and the
-``x-understudy-*`` headers that steer the gateway.
+``_IRRELEVANT``, what of the policies and the students concerns its task (``cache_scope``), which of the task's rules
+hold for the caller, and the ``x-understudy-*`` headers that steer the gateway.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from gateway.caching.semantic import Question, last_question
 from gateway.config import Task
 from gateway.context import Exchange
-from gateway.runtime import Runtime
 from gateway.stages.assign import task_of
+from gateway.stages.cache_scope import scope_of
 from gateway.stages.route import caller_of
 from optimizer.routing.rules import mismatch
 
@@ -66,8 +66,9 @@ def key_of(exchange: Exchange, body: dict[str, Any], task: Task | None, *more: A
     steering.sort()
     asked = {name: value for name, value in body.items() if name not in _IRRELEVANT}
     project, runtime = exchange.principal.project, exchange.runtime
+    model = runtime.aliases.get(exchange.request.model, exchange.request.model)
     rules = _rules(exchange, task) if task is not None and task.rules else ()
-    material = [project, asked, runtime.config.digest, _serving(runtime, project), steering, rules, *more]
+    material = [project, asked, scope_of(runtime, project, task, model), steering, rules, *more]
     return hashlib.sha256(_encode(material)).hexdigest()
 
 
@@ -79,10 +80,3 @@ def _rules(exchange: Exchange, task: Task) -> list[bool]:
         not mismatch(when, replace(caller, tokens=when.min_tokens or 0))
         for when, _ in exchange.runtime.ways[task.name].rules
     ]
-
-
-def _serving(runtime: Runtime, project: str) -> list[Any]:
-    """The students that could have answered: what one said is not replayed once it was taken back."""
-    snapshot = runtime.snapshot
-    found = [(one.id, one.epoch, one.paused) for one in snapshot.students if one.project == project]
-    return [snapshot.students_off, sorted(found)]

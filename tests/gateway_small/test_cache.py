@@ -64,7 +64,7 @@ async def test_nothing_crosses_projects_policies_students_or_steering_headers() 
         for one in (
             ask(), ask(principal=BOB), ask({"seed": 1}), ask({"n": 2}), ask(text="other"), ask({"model": "m2"}),
             ask(headers={"x-understudy-force": "teacher"}),
-            exchange_of(runtime_of(Config(digest="d2", cache=Rules(enabled=True))), COLD),
+            exchange_of(runtime_of(Config(digest="d2", cache=Rules(enabled=True), aliases={"x": "y"})), COLD),
         )
     }  # fmt: skip
     assert len(keys) == 8
