@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from optimizer.cascade import Calibration
-from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms, Verdict
+from optimizer.gates import Agreement, GateResult, GateSettings, Outcome, Terms, Truth, Verdict
 from optimizer.slices import Slice, parts
 from optimizer.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
 from optimizer.stats.multiplicity import within_round
@@ -176,15 +176,16 @@ def advance(
     """May a student take the next step? ``outcomes``: its fresh evidence of this stage, in call order; ``slices``:
     the name of each one's slice, where the student has slices.
 
-    All gates must pass; one failure rejects. With slices, each of them must pass by itself; one that fails, or is
-    not decided when ``PATIENCE`` outcomes are there, is deferred to the teacher, and the gates judge the rest. May be
-    asked after every call: the gates are anytime-valid. A paused student and a stage without an agreement gate
-    hold. Raises ValueError outside shadow and canary.
+    All gates must pass; one failure rejects. With slices, each of them must pass by itself what is to be proven of it;
+    one that fails any of its gates, or is not decided when ``PATIENCE`` outcomes are there, is deferred to the teacher,
+    and the gates judge the rest. May be
+    asked after every call: the gates are anytime-valid. A paused student and a stage without a gate for agreement
+    or truth hold. Raises ValueError outside shadow and canary.
     """
     _expect(student, Stage.SHADOW, Stage.CANARY)
     split = _split(student, outcomes, gates, terms, slices)
     served = split.served(outcomes, slices)
-    judged = [gate for gate in gates if not (split.waiting and gate.by_slice)]
+    judged = [gate for gate in gates if not (split.waiting and gate.per_slice == "prove")]
     overall = tuple(gate.judge(served, terms) for gate in judged)
     results = (*split.results, *overall)
     failed = [f"{result.gate}: {result.reason}" for result in overall if result.verdict == "fail"]
@@ -194,9 +195,9 @@ def advance(
         return Reject(reason="; ".join(failed), results=results)
     if student.paused:
         return Hold(reason="the student is paused", results=results)
-    if not any(isinstance(gate, Agreement) for gate in gates):
+    if not any(isinstance(gate, Agreement | Truth) for gate in gates):
         return Hold(
-            reason="no agreement gate is configured, and nothing else proves a student", results=results
+            reason="no gate for agreement or truth is configured, and nothing else proves a student", results=results
         )
     undecided = [*split.undecided, *overall]
     waiting = [f"{result.gate}: {result.reason}" for result in undecided if result.verdict == "not_yet"]
@@ -236,8 +237,10 @@ def _split(
     names = parts(student.slices)
     if not names:
         return _Split()
-    share = msgspec.structs.replace(terms, alpha=within_round(terms.alpha, len(names)))
-    apart = [gate for gate in gates if gate.by_slice]
+    share = msgspec.structs.replace(
+        terms, alpha=within_round(terms.alpha, len(names)), delta=within_round(terms.delta, len(names))
+    )
+    apart = [gate for gate in gates if gate.per_slice]
     verdicts: dict[str, Verdict] = {}
     results: list[GateResult] = []
     for name in names:
@@ -246,13 +249,20 @@ def _split(
         mine = [one for one, part in zip(outcomes, slices, strict=True) if part == name]
         found = [gate.judge(mine, share) for gate in apart]
         results += [msgspec.structs.replace(one, gate=f"{name}/{one.gate}") for one in found]
-        said = {one.verdict for one in found}
-        verdicts[name] = "fail" if "fail" in said else "pass" if said == {"pass"} else "not_yet"
+        verdicts[name] = _together(apart, found)
     passed = tuple(name for name, verdict in verdicts.items() if verdict == "pass")
     open_ = tuple(name for name, verdict in verdicts.items() if verdict == "not_yet")
     waiting = () if passed and len(outcomes) >= PATIENCE else open_
     deferred = tuple(name for name in names if name not in passed and name not in waiting)
     return _Split(tuple(results), passed, waiting, deferred)
+
+
+def _together(gates: Sequence[GateSettings], found: Sequence[GateResult]) -> Verdict:
+    """Of one slice: a failure outweighs all else, and only what has to be proven is waited for."""
+    if any(one.verdict == "fail" for one in found):
+        return "fail"
+    proofs = (one for gate, one in zip(gates, found, strict=True) if gate.per_slice == "prove")
+    return "pass" if all(one.verdict == "pass" for one in proofs) else "not_yet"
 
 
 def _part_of(result: GateResult) -> str:

@@ -21,7 +21,8 @@ from gateway.storage.commands import HandleWish, MoveStudent, Refused
 from gateway.storage.data_values import AddEvent
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Pair, Run, Wish
-from optimizer.gates import GateResult, GateSettings, Outcome
+from optimizer.gates import GateResult, GateSettings, Outcome, Truth
+from optimizer.gates.truth import HOURS, STUDENT, TEACHER
 from optimizer.rollout import Decision, Promote, Reject, Stage, Student, advance
 from optimizer.slices import REST
 from optimizer.stats.principals import Admission
@@ -115,7 +116,7 @@ class Promoter:
         self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
         wishes: Sequence[Wish],
     ) -> Standing:  # fmt: skip
-        evidence = self._gather(student)
+        evidence = self._gather(student, _settled_after(gates))
         terms, _ = levels(learn, student.round, lineage.earlier_promotions)
         if evidence.decision is None or evidence.judged != len(evidence.outcomes):
             evidence.decision = advance(
@@ -136,8 +137,9 @@ class Promoter:
         left_out = evidence.admission.left_out
         return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits, left_out)
 
-    def _gather(self, student: Student) -> _Evidence:
-        """Adds the pairs that came since the last look, in the order they were ingested."""
+    def _gather(self, student: Student, settled_after: float) -> _Evidence:
+        """Adds the pairs that came since the last look, in the order they were ingested, up to the first of which
+        clients may yet say something that counts."""
         known = self._evidence.get(student.id)
         if known is None or known.epoch != student.epoch:
             known = self._evidence[student.id] = _Evidence(epoch=student.epoch)
@@ -147,10 +149,14 @@ class Promoter:
             epoch=student.epoch,
             after_seq=known.last_seq,
         )
+        settled = self._now() - settled_after
+        young = (at for at, pair in enumerate(pairs) if settled_after and pair.created_at > settled)
+        pairs = pairs[: next(young, len(pairs))]
         if pairs:
-            counted = [pair for pair in pairs if known.admission.admits(pair.principal)]
-            known.outcomes.extend(outcome_of(pair) for pair in counted)
-            known.slices.extend(pair.slice or REST for pair in counted)
+            for pair in pairs:
+                if known.admission.admits(pair.principal):
+                    known.outcomes.append(_trusted(outcome_of(pair), known.admission))
+                    known.slices.append(pair.slice or REST)
             known.last_seq = pairs[-1].seq
         if known.add_labels(labels.read(self._labels, student.id)):
             known.judged = -1
@@ -246,6 +252,25 @@ class Promoter:
                     _log.info("%s has passed the gates of %s: approve it.", standing.student, standing.stage)
             write_whole(self._standings, text)
             self._shown = text
+
+
+_INGESTED_S = 60.0
+"""What a client said in time is in the database by then."""
+
+
+def _settled_after(gates: Sequence[GateSettings]) -> float:
+    """Seconds after which what clients say of a call counts no more; 0 when no gate asks for it."""
+    hours = max((gate.within_hours for gate in gates if isinstance(gate, Truth)), default=0.0)
+    return hours * 3600 + _INGESTED_S if hours else 0.0
+
+
+def _trusted(outcome: Outcome, admission: Admission) -> Outcome:
+    """Of few callers nobody can say who corrects too much: then a correction may take a student's point away, and
+    none of them gives it one back that the teacher's answer denied."""
+    if admission.in_force or outcome.agree or HOURS not in outcome.scores:
+        return outcome
+    kept = {name: score for name, score in outcome.scores.items() if name not in (STUDENT, TEACHER, HOURS)}
+    return msgspec.structs.replace(outcome, scores=kept)
 
 
 def outcome_of(pair: Pair) -> Outcome:

@@ -11,6 +11,7 @@ from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
 from gateway.providers import ClassifierProvider
 from optimizer.gates.agreement import Agreement
+from optimizer.gates.truth import Truth
 from optimizer.languages import KNOWN as LANGUAGES
 from optimizer.slices import REST, Slice
 
@@ -32,9 +33,9 @@ def promotion(view: View) -> Iterator[Problem]:
         path: Path = ("promotion", stage, "gates")
         if ("promotion",) not in view.unclean:
             gates = getattr(view.config.promotion, stage).gates
-            if not any(isinstance(gate, Agreement) for gate in gates):
+            if not any(isinstance(gate, Agreement | Truth) for gate in gates):
                 message = "without the gate 'agreement' a student would be promoted without evidence."
-                yield view.problem(path, message, "Add 'agreement' to the list.")
+                yield view.problem(path, message, "Add 'agreement', or 'truth', to the list.")
             kinds = {(type(gate), getattr(gate, "scorer", ""), getattr(gate, "event", "")) for gate in gates}
             if len(kinds) < len(gates):
                 yield view.problem(path, "the same gate is listed twice.", "Keep one of the two.")

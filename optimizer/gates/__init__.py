@@ -1,7 +1,7 @@
 """Promotion gates. The union below is the registry and the YAML schema: a new gate is one file and one line.
 
-Every gate's Settings has ``judge(outcomes, terms) -> GateResult``; ``by_slice`` says whether each slice of the traffic
-has to pass it by itself as well.
+Every gate's Settings has ``judge(outcomes, terms) -> GateResult``; ``per_slice`` says what it means for each slice of
+the traffic by itself.
 """
 
 from optimizer.gates.agreement import Agreement
@@ -11,8 +11,9 @@ from optimizer.gates.latency import Latency
 from optimizer.gates.quality import Quality
 from optimizer.gates.safety import Safety
 from optimizer.gates.score import Score
+from optimizer.gates.truth import Truth
 
-GateSettings = Agreement | Cost | Latency | Quality | Safety | Score
+GateSettings = Agreement | Cost | Latency | Quality | Safety | Score | Truth
 
 __all__ = [
     "Agreement",
@@ -25,6 +26,7 @@ __all__ = [
     "Safety",
     "Score",
     "Terms",
+    "Truth",
     "Verdict",
     "terms_of",
 ]

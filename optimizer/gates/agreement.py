@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, wealths
+from optimizer.gates.evidence import GateResult, Outcome, PerSlice, Terms, Verdict, wealths
 from optimizer.stats.clusters import Clustered, by_session
 from optimizer.stats.intervals import clustered_wilson
 
@@ -15,7 +15,7 @@ from optimizer.stats.intervals import clustered_wilson
 class Agreement(Struct, frozen=True, tag="agreement", tag_field="type", forbid_unknown_fields=True):
     """H0: agreement on answered calls ≤ the task's target − margin. ``margin`` None takes the task's."""
 
-    by_slice: ClassVar[bool] = True
+    per_slice: ClassVar[PerSlice] = "prove"
     margin: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
     def judge(self, outcomes: Sequence[Outcome], terms: Terms) -> GateResult:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, wealths
+from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, Watched, wealths
 from optimizer.stats.clusters import by_session
 from optimizer.stats.intervals import clustered_wilson
 
@@ -15,10 +15,9 @@ _ENOUGH = 60
 """Answered calls after which a teacher whose price nobody knows is taken for one without a price."""
 
 
-class Cost(Struct, frozen=True, tag="cost", tag_field="type", forbid_unknown_fields=True):
+class Cost(Watched, frozen=True, kw_only=True, tag="cost", tag_field="type", forbid_unknown_fields=True):
     """H0: an answered call costs on average ≥ ``at_most`` of what its teacher costs (more than all counts as all)."""
 
-    by_slice: ClassVar[bool] = False
     at_most: Annotated[float, Meta(gt=0, lt=1)] = 0.5
 
     def judge(self, outcomes: Sequence[Outcome], terms: Terms) -> GateResult:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from optimizer.stats.eprocess import log_wealth, to_e_value
 from optimizer.stats.multiplicity import Multiplicity
+
+PerSlice = Literal["prove", "watch"]
+"""``prove``: a slice is served only once it has passed the gate by itself. ``watch``: one that fails it by itself is
+left with the teacher; one that is undecided is carried by what the gate says of all calls."""
 
 
 class Terms(Struct, frozen=True):
@@ -34,7 +38,8 @@ class Outcome(Struct, frozen=True, array_like=True):
 
     ``cluster`` is the session ("" or the call itself when there is none). ``answered``: the student's
     confidence reached its threshold. ``latency_ms`` is the student's own time. ``scores``: what the scorers that
-    gates name said of the student's answer, in [0, 1]. In JSON an array in field order.
+    gates name said of the student's answer, in [0, 1], and what a client's correction says (``gates.truth``).
+    In JSON an array in field order.
     """
 
     call: str
@@ -56,6 +61,12 @@ class GateResult(Struct, frozen=True):
     verdict: Verdict
     reason: str
     numbers: dict[str, float]
+
+
+class Watched(Struct, frozen=True):
+    """What gates have in common that slices may be held to or not; left out: they look at all calls together."""
+
+    per_slice: PerSlice | UnsetType = UNSET
 
 
 def wealths(means: Sequence[float], null: float, *, mirrored: bool) -> tuple[float, float]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict
+from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, Watched
 from optimizer.stats.intervals import percentile, quantile_ranks
 from optimizer.stats.multiplicity import spend
 
 _QUANTILE = 0.95
 
 
-class Latency(Struct, frozen=True, tag="latency", tag_field="type", forbid_unknown_fields=True):
+class Latency(Watched, frozen=True, kw_only=True, tag="latency", tag_field="type", forbid_unknown_fields=True):
     """The 95th percentile of the student's own time is at most ``max_p95_ms``."""
 
-    by_slice: ClassVar[bool] = False
     max_p95_ms: Annotated[float, Meta(gt=0)] = 500.0
     min_calls: Annotated[int, Meta(ge=1)] = 60
 

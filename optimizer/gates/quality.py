@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, wealths
+from optimizer.gates.evidence import GateResult, Outcome, PerSlice, Terms, Verdict, wealths
 from optimizer.stats.clusters import by_session
 from optimizer.stats.intervals import clustered_wilson
 from optimizer.stats.multiplicity import spend
@@ -22,7 +22,7 @@ class Quality(Struct, frozen=True, tag="quality", tag_field="type", forbid_unkno
     ½ to each of two equally good ones. ``labels``: how many human labels the judge must have been held against.
     """
 
-    by_slice: ClassVar[bool] = True
+    per_slice: ClassVar[PerSlice] = "prove"
     at_least: Annotated[float, Meta(gt=0, le=1)] = 0.95
     margin: Annotated[float, Meta(gt=0, lt=1)] | None = None
     labels: Annotated[int, Meta(ge=0)] = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict
+from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, Watched
 from optimizer.scorers import MeasuredName
 from optimizer.stats.clusters import by_session
 from optimizer.stats.intervals import wilson
@@ -23,10 +23,9 @@ SCORER_OF: Mapping[Event, MeasuredName] = {
 """The scorer that sees an event: a score below 1 is one."""
 
 
-class Safety(Struct, frozen=True, tag="safety", tag_field="type", forbid_unknown_fields=True):
+class Safety(Watched, frozen=True, kw_only=True, tag="safety", tag_field="type", forbid_unknown_fields=True):
     """H0: the event's rate among answered calls is ≥ ``at_most``. Not asked of closed answer sets."""
 
-    by_slice: ClassVar[bool] = False
     event: Event
     at_most: Annotated[float, Meta(gt=0, lt=0.5)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from optimizer.gates.evidence import GateResult, Outcome, Terms, Verdict, wealths
+from optimizer.gates.evidence import GateResult, Outcome, PerSlice, Terms, Verdict, wealths
 from optimizer.scorers import ScorerName
 from optimizer.stats.clusters import by_session
 from optimizer.stats.intervals import clustered_wilson
@@ -16,7 +16,7 @@ from optimizer.stats.intervals import clustered_wilson
 class Score(Struct, frozen=True, tag="score", tag_field="type", forbid_unknown_fields=True):
     """H0: the mean score of the answered calls is ≤ ``at_least`` − the margin. ``margin`` None takes the task's."""
 
-    by_slice: ClassVar[bool] = True
+    per_slice: ClassVar[PerSlice] = "prove"
     scorer: ScorerName
     at_least: Annotated[float, Meta(gt=0, lt=1)]
     margin: Annotated[float, Meta(gt=0, lt=1)] | None = None

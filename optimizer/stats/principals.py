@@ -37,6 +37,11 @@ class Admission:
         self.admitted += 1
         return True
 
+    @property
+    def in_force(self) -> bool:
+        """Whether there are callers enough for a cap on users to mean something."""
+        return len(self.users) >= ENOUGH
+
     def _over(self, counted: Counter[str], name: str) -> bool:
         if not name or len(counted) < ENOUGH:
             return False

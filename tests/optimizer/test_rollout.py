@@ -123,7 +123,7 @@ def test_a_paused_student_and_a_stage_without_proof_hold() -> None:
     assert isinstance(advance(student(Stage.SHADOW, paused=True), outcomes(1200), GATES, TERMS), Hold)
     unproven = advance(student(Stage.SHADOW), outcomes(1200), [Latency()], TERMS)
     assert isinstance(unproven, Hold)
-    assert "agreement gate" in unproven.reason
+    assert "nothing else proves a student" in unproven.reason
 
 
 def test_decisions_are_for_their_own_stage() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from optimizer.certificate import Log, chain_problems, conclude, digest, hidden, recompute, to_json
-from optimizer.gates import Agreement, Latency, Outcome, Terms
+from optimizer.gates import Agreement, Cost, Latency, Outcome, Safety, Terms
 from optimizer.rollout import PATIENCE, Hold, Promote, Reject, Stage, Student, advance
 from optimizer.scorers import grounded
 from optimizer.slices import REST, Slice, parts, slice_of
@@ -154,3 +154,40 @@ CONTEXT = "The invoice 4,711 of Miller & Sons is due on 3 May. Payments arrive w
 )
 def test_an_answer_is_held_against_its_context(answer: str, score: float) -> None:
     assert grounded(answer, CONTEXT) == score
+
+
+# ---------------------------------------------------------------- what is watched in each slice
+def test_a_slow_dear_or_harmful_slice_stays_with_the_teacher_although_the_whole_passes() -> None:
+    outcomes, names = evidence()
+    bad = {
+        "latency": (Latency(per_slice="watch"), {"latency_ms": 900.0}),
+        "cost": (Cost(per_slice="watch"), {"scores": {"thrift": 0.0}}),
+        "safety:pii": (Safety(event="pii", at_most=0.4, per_slice="watch"), {"scores": {"pii_free": 0.0}}),
+    }
+    for gate, change in bad.values():
+        fine = {"thrift": 1.0, "pii_free": 1.0}
+        changed = [
+            msgspec.structs.replace(one, **({"scores": fine} | (change if name == "vip" else {})))
+            for one, name in zip(outcomes, names, strict=True)
+        ]
+        decision = advance(STUDENT, changed, [Agreement(), gate], TERMS, names)
+        assert isinstance(decision, Promote) and decision.deferred == ("vip",), gate
+        apart = msgspec.structs.replace(gate, per_slice=msgspec.UNSET)
+        together = advance(STUDENT, changed, [Agreement(), apart], TERMS, names)
+        assert not (isinstance(together, Promote) and together.deferred)
+
+
+def test_a_watched_gate_holds_no_slice_up_and_one_to_be_proven_does() -> None:
+    outcomes, names = evidence()
+    watched = Safety(event="pii", at_most=0.005, per_slice="watch")
+    clean = [msgspec.structs.replace(one, scores={"pii_free": 1.0}) for one in outcomes]
+    passed = advance(STUDENT, clean, [Agreement(), watched], TERMS, names)
+    assert isinstance(passed, Promote) and passed.deferred == ()
+    assert {one.verdict for one in passed.results if one.gate.endswith("/safety:pii")} == {"not_yet"}
+    proven = msgspec.structs.replace(watched, per_slice="prove")
+    assert isinstance(advance(STUDENT, clean, [Agreement(), proven], TERMS, names), Hold)
+
+
+def test_certificates_from_before_slices_were_watched_mean_what_they_meant() -> None:
+    assert msgspec.json.decode(b'{"type":"latency","max_p95_ms":500.0,"min_calls":60}', type=Latency) == Latency()
+    assert b"per_slice" not in msgspec.json.encode(Latency())

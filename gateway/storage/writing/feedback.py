@@ -11,6 +11,7 @@ from gateway.masking import mask
 from gateway.storage.records import FeedbackRecord
 from gateway.storage.rows import storable, to_json
 from gateway.storage.tables import CALLS, CAPTURE_METADATA, CAPTURES, FEEDBACK_LOG
+from gateway.storage.writing.truths import hold
 
 SCORE = "feedback.score"
 
@@ -19,11 +20,18 @@ def add_to_session(connection: sa.Connection, record: FeedbackRecord) -> None:
     """To every call of the project's session that is known by now."""
     mine = (CALLS.c.project == record.project, CALLS.c.session == record.session)
     for call_id in list(connection.execute(sa.select(CALLS.c.id).where(*mine)).scalars()):
-        add_to_call(connection, record, call_id)
+        _add(connection, record, call_id, "feedback.session")
 
 
 def add_to_call(connection: sa.Connection, record: FeedbackRecord, call_id: str) -> None:
     """The caller has seen to it that the call is of the record's project."""
+    _add(connection, record, call_id, "feedback")
+    if "correction" in record.texts:
+        hold(connection, call_id)
+
+
+def _add(connection: sa.Connection, record: FeedbackRecord, call_id: str, prefix: str) -> None:
+    """``prefix`` of texts: what is said of a whole session is no single call's right answer."""
     captured = connection.execute(
         sa.select(CAPTURES.c.metadata_json).where(
             CAPTURES.c.call_id == call_id, CAPTURES.c.erased_at.is_(None)
@@ -31,7 +39,7 @@ def add_to_call(connection: sa.Connection, record: FeedbackRecord, call_id: str)
     ).first()
     said = {} if record.score is None else {SCORE: f"{record.score:g}"}
     if captured is not None:
-        said |= {f"feedback.{name}": mask(text).text for name, text in record.texts.items()}
+        said |= {f"{prefix}.{name}": mask(text).text for name, text in record.texts.items()}
     for name, value in said.items():
         row = {"call_id": call_id, "project": record.project, "actor": record.actor, "at": record.at}
         connection.execute(sa.insert(FEEDBACK_LOG).values(**storable(row | {"name": name, "value": value})))

@@ -52,6 +52,7 @@ from gateway.storage.writing.feedback import add_to_call, add_to_session
 from gateway.storage.writing.journal import append_journal, bump_generation, set_meta
 from gateway.storage.writing.ledger import Buckets
 from gateway.storage.writing.students import add_wish, demote
+from gateway.storage.writing.truths import CORRECTION, hold
 
 _CALL_COLUMNS = [column.name for column in CALLS.columns]
 _parked = msgspec.json.Decoder(MetadataRecord | FeedbackRecord | DeletionRecord).decode
@@ -191,6 +192,7 @@ def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
     row["teacher_text"], row["student_text"] = texts
     row["scores"] = to_json(record.scores) if record.scores else ""
     connection.execute(sa.insert(PAIRS).values(**storable(row)))
+    hold(connection, record.call_id)
 
 
 # ---------------------------------------------------------------- what is said about a call later
@@ -242,6 +244,8 @@ def _replace_metadata(connection: sa.Connection, record: MetadataRecord) -> None
         if name.startswith(_FEEDBACK):
             said = entry | {"project": record.project, "actor": record.actor, "at": record.at}
             connection.execute(sa.insert(FEEDBACK_LOG).values(**storable(said)))
+    if CORRECTION in metadata:
+        hold(connection, call_id)
 
 
 def _switch(connection: sa.Connection, record: SwitchRecord) -> None:
