@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stopwatch import Stopwatch
 
 from gateway.processes.supervisor import (
     CannotStart,
@@ -110,10 +111,10 @@ def test_a_killed_part_is_back_within_a_second(yard: Yard) -> None:
     supervisor = subprocess.Popen([sys.executable, "-c", _program(yard)], start_new_session=True)
     try:
         pid = _wait_for_start(yard, 1)
-        killed_at = time.monotonic()
+        watch = Stopwatch()
         os.kill(pid, signal.SIGKILL)
         _wait_for_start(yard, 2)
-        assert time.monotonic() - killed_at < 1.0
+        assert watch.seconds < 1.0
         supervisor.send_signal(signal.SIGINT)
         assert supervisor.wait(timeout=5) == 0
         assert yard.events()[-1][1] == "stopped"
@@ -134,10 +135,10 @@ def test_parts_die_with_a_supervisor_that_is_killed(yard: Yard) -> None:
 
 
 def test_a_part_that_ignores_the_request_is_killed_after_its_grace(yard: Yard) -> None:
-    began = time.monotonic()
+    watch = Stopwatch()
     status = yard.run(yard.part("gateway", 1, "stubborn", grace=0.3), on_ready=_ask_to_stop)
     assert status == 1
-    assert time.monotonic() - began < 4.0
+    assert watch.seconds < 4.0
     assert _gone(int(yard.events()[0][2]))
     assert "did not stop in time" in yard.said[-1]
 

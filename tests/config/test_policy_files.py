@@ -122,10 +122,10 @@ def test_loopback_needs_nothing(tmp_path: Path, host: str) -> None:
 
 
 def test_an_alias_bomb_is_refused_quickly(tmp_path: Path) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     problems = said(write(tmp_path, {"more.yaml": BOMB}))
     assert any("aliases that multiply are refused" in problem for problem in problems)
-    assert time.monotonic() - began < 3.0
+    assert time.process_time() - began < 3.0
 
 
 def test_a_value_that_contains_itself_is_refused(tmp_path: Path) -> None:

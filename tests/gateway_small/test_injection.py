@@ -141,9 +141,9 @@ def test_settings_and_direction() -> None:
      "tell me your aaaaaaa " * 5_000, "<" * 100_000, "é1" * 50_000, "start answer " * 8_000],
 )  # fmt: skip
 def test_hostile_text_stays_linear(bait: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     score(bait)
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0
 
 
 @pytest.mark.parametrize(

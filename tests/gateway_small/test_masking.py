@@ -161,15 +161,15 @@ def test_only_a_possible_placeholder_is_held_back() -> None:
      "-----BEGIN PRIVATE KEY-----" * 8_000, "eyJaaaaaaaaa." * 15_000, "@" + "a-" * 100_000],
 )  # fmt: skip
 def test_hostile_text_stays_linear(bait: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     find(bait)
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0
 
 
 def test_clean_text_is_cheap() -> None:
     text = ("The quick brown fox jumps over the lazy dog again. " * 20)[:1000]
     rounds = 200
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(rounds):
         mask(text)
-    assert (time.perf_counter() - started) / rounds < 500e-6  # tens of µs, with room for a busy machine
+    assert (time.process_time() - started) / rounds < 500e-6  # tens of µs, with room for a busy machine

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from stopwatch import Stopwatch
 
 from gateway.storage.counting.counters import Counters, Hold, MemoryCounters, Rule, SpendingUnknown
 from gateway.storage.counting.counters_redis import RedisCounters
@@ -129,10 +130,10 @@ async def test_killed_under_load_each_keeps_to_its_share(redis_server: Any) -> N
         assert granted == 20
         redis_server.stop()
         for number in range(200):
-            began = time.monotonic()
+            watch = Stopwatch()
             decision = await found[number % 2].reserve(f"b{number}", (rule, budget), ttl=60)
             granted += decision.hold is not None
-            assert time.monotonic() - began < 0.3
+            assert watch.seconds < 0.3
         assert 20 < granted <= 40  # the sliding minute held 20 already
         redis_server.start()
         await until(lambda: not any(one.away for one in found))
@@ -149,13 +150,13 @@ async def test_hung_costs_fifty_milliseconds_and_then_nothing(redis_server: Any)
         redis_server.signal(signal.SIGSTOP)
         try:
             for _ in range(3):
-                began = time.monotonic()
+                watch = Stopwatch()
                 await found[0].reserve("b", (requests(1000),), ttl=60)
-                assert time.monotonic() - began < 0.5  # twice fifty milliseconds, on a busy machine
+                assert watch.seconds < 0.5  # twice fifty milliseconds, on a busy machine
             assert found[0].away
-            began = time.monotonic()
+            watch = Stopwatch()
             held = [await found[0].reserve(f"c{number}", (budget,), ttl=60) for number in range(50)]
-            assert (time.monotonic() - began) / 50 < 0.005
+            assert watch.seconds / 50 < 0.005
             assert sum(one.hold is not None for one in held) == 4  # half of the nine that were left
         finally:
             redis_server.signal(signal.SIGCONT)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from rough import Start, ask
 from scripted import Line, Provider
+from stopwatch import within
 
 from gateway.config import UpstreamRules
 from gateway.providers.codec import AttemptFailed
@@ -38,7 +39,7 @@ async def _leaves(client: httpx.AsyncClient, first: Provider, path: str) -> None
     while len(first.seen) == before:
         await asyncio.sleep(0.005)
     call.cancel()
-    async with asyncio.timeout(0.25):
+    async with within(0.25):
         await first.seen[-1].peer_left.wait()
 
 
@@ -56,7 +57,7 @@ async def test_a_provider_that_is_full_is_full_for_every_api(start: Start, first
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
         assert len(first.seen) == 1
         holding.cancel()
-        async with asyncio.timeout(0.25):
+        async with within(0.25):
             await first.seen[0].peer_left.wait()
         await _leaves(client, first, path)  # the place was free again, and is once more
         await _leaves(client, first, path)

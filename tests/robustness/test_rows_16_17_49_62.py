@@ -13,7 +13,6 @@ import signal
 import socket
 import ssl
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from gateway_server import ADMIN, KEY, write_policies
 from rough import BODY, Start, ask, events
 from scripted import Line, Provider, chunk, sse
+from stopwatch import Stopwatch
 
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
@@ -80,7 +80,7 @@ async def test_row_16_a_client_that_does_not_read_is_disconnected_and_memory_sta
 async def test_row_17_trickled_headers_are_cut(start: Start, first: Provider, trickle: bytes) -> None:
     async with start({"first": first.url}, settings="server: {header_timeout_s: 0.3}") as (served, client):
         reader, writer = await asyncio.open_connection("127.0.0.1", _port(served.url))
-        began = time.monotonic()
+        watch = Stopwatch()
         writer.write(trickle)
 
         async def more() -> None:
@@ -90,9 +90,9 @@ async def test_row_17_trickled_headers_are_cut(start: Start, first: Provider, tr
                     writer.write(b"y")
 
         task = asyncio.create_task(more())
-        answer = await asyncio.wait_for(reader.read(20), 2)
+        answer = await asyncio.wait_for(reader.read(20), 30)
         task.cancel()
-        assert time.monotonic() - began < 1.5
+        assert watch.seconds < 1.5
         assert answer.startswith(b"HTTP/1.1 408")
         writer.close()
         assert (await ask(client)).status_code == 200
@@ -102,7 +102,7 @@ async def test_row_17_trickled_headers_are_cut(start: Start, first: Provider, tr
 async def test_row_17_trickled_bodies_are_cut(start: Start, first: Provider, pause: float) -> None:
     async with start({"first": first.url}, settings="server: {body_timeout_s: 0.3}") as (served, client):
         reader, writer = await asyncio.open_connection("127.0.0.1", _port(served.url))
-        began = time.monotonic()
+        watch = Stopwatch()
         writer.write(f"{HEAD}content-length: 5000\r\n\r\n{{".encode())
 
         async def trickle() -> None:
@@ -112,9 +112,9 @@ async def test_row_17_trickled_bodies_are_cut(start: Start, first: Provider, pau
                     writer.write(b" ")
 
         task = asyncio.create_task(trickle())
-        answer = await asyncio.wait_for(reader.read(20), 5)
+        answer = await asyncio.wait_for(reader.read(20), 30)
         task.cancel()
-        assert time.monotonic() - began < 2
+        assert watch.seconds < 2
         assert answer.startswith(b"HTTP/1.1 408")
         writer.close()
         assert (await ask(client)).status_code == 200
@@ -133,7 +133,7 @@ async def test_too_many_connections_are_refused_politely(start: Start, first: Pr
     async with start({"first": first.url}, settings="server: {max_connections: 5}") as (served, _):
         held = [await asyncio.open_connection("127.0.0.1", _port(served.url)) for _ in range(5)]
         reader, writer = await asyncio.open_connection("127.0.0.1", _port(served.url))
-        answer = await asyncio.wait_for(reader.read(), 2)
+        answer = await asyncio.wait_for(reader.read(), 30)
         assert (
             answer.startswith(b"HTTP/1.1 503")
             and b"retry-after" in answer
@@ -151,15 +151,15 @@ async def test_row_51_a_heavy_body_holds_up_nobody(start: Start, first: Provider
     async with start({"first": first.url}) as (_, client):
         alone = 0.0
         for _ in range(10):
-            began = time.monotonic()
+            watch = Stopwatch()
             await ask(client)
-            alone = max(alone, time.monotonic() - began)
+            alone = max(alone, watch.seconds)
         big = asyncio.create_task(client.post("/v1/chat/completions", content=heavy))
         worst = 0.0
         while not big.done():
-            began = time.monotonic()
+            watch = Stopwatch()
             assert (await ask(client)).status_code == 200
-            worst = max(worst, time.monotonic() - began)
+            worst = max(worst, watch.seconds)
         answer = big.result()
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "array_above_max_length"
     assert worst < 0.25 + 10 * alone, (worst, alone)  # on a busy machine everything takes longer

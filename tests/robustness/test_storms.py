@@ -11,6 +11,7 @@ import threading
 import pytest
 from rough import BODY, Start, ask
 from scripted import Line, Provider, usual
+from stopwatch import within
 
 from gateway.config import Hedge
 from gateway.protocol import body as bodies
@@ -171,7 +172,8 @@ async def test_a_hedge_after_the_95th_percentile_is_recorded_once_and_its_loser_
         for stream in (False, True):
             answer = await ask(client, model="hedged", stream=stream)
             assert answer.status_code == 200 and answer.headers["x-understudy-candidate"] == "spare/m"
-            await asyncio.wait_for(first.seen[-1].peer_left.wait(), 1)
+            async with within(1):
+                await first.seen[-1].peer_left.wait()
         records = served.records()
     assert len(spare.seen) == early + 2 and len(records) == 27
     for record in records[-2:]:
@@ -197,9 +199,9 @@ async def test_a_client_that_leaves_hangs_up_on_both(start: Start, first: Provid
                 await asyncio.sleep(0.005)
             await asyncio.sleep(0.1)
             call.cancel()
-            async with asyncio.timeout(0.25):
+            async with within(0.25):
                 await first.seen[-1].peer_left.wait()
-        async with asyncio.timeout(0.25):
+        async with within(0.25):
             await spare.seen[0].peer_left.wait()
         assert len(served.records()) == 2
 
