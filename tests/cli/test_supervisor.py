@@ -80,7 +80,7 @@ def _ask_to_stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _gone(pid: int, within: float = 5.0) -> bool:
+def _gone(pid: int, within: float = 60.0) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
@@ -116,7 +116,7 @@ def test_a_killed_part_is_back_within_a_second(yard: Yard) -> None:
         _wait_for_start(yard, 2)
         assert watch.seconds < 1.0
         supervisor.send_signal(signal.SIGINT)
-        assert supervisor.wait(timeout=5) == 0
+        assert supervisor.wait(timeout=60) == 0
         assert yard.events()[-1][1] == "stopped"
     finally:
         supervisor.kill()
@@ -211,7 +211,7 @@ def _program(yard: Yard, mode: str = "good") -> str:
 
 def _wait_for_start(yard: Yard, count: int) -> int:
     """The process id of the ``count``-th start of a part."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         started = [event for event in yard.events() if event[1] == "started"]
         if len(started) >= count:

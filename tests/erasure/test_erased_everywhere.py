@@ -36,7 +36,7 @@ async def house(tmp: Path, upstream: Provider) -> AsyncIterator[tuple[Gateway, o
                 yield made, client
         finally:
             ingester.terminate()
-            ingester.wait(20)
+            ingester.wait(60)
 
 
 async def eventually(look: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:

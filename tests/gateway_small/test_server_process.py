@@ -35,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end, what
         time.sleep(0.05)
@@ -78,7 +78,7 @@ def test_a_provider_key_never_appears_in_the_log(tmp_path: Path) -> None:
         until(lambda: "there is no vendor profile" in log.read_text(), "the mistake is not told")
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     text = log.read_text()
     assert PROVIDER_KEY not in text and ROTATED not in text and KEY not in text
     assert "there is no vendor profile '[redacted] [redacted]'" in text

@@ -133,7 +133,7 @@ def served() -> Iterator[tuple[str, House, RecentCalls]]:
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}/v1", house, recent
     server.should_exit = True
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.fixture

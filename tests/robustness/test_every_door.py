@@ -83,7 +83,7 @@ async def doors(
 ) -> AsyncIterator[tuple[Gateway, httpx.AsyncClient]]:
     await asyncio.to_thread(install, Home(tmp_path / "home").prepare(), made)
     policies = write_policies(tmp_path / "policies", {"first": first.url}, gateway=SETTINGS)
-    async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+    async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url, timeout=60) as client:
         yield served, client
 
 

@@ -34,7 +34,7 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             if headers.get("transfer-encoding") == "chunked":
@@ -109,7 +109,7 @@ async def test_a_pipelining_client_that_leaves_frees_the_upstream(start: Start, 
             while not first.seen:
                 await asyncio.sleep(0.005)
         watch = Stopwatch()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await first.seen[0].peer_left.wait()
         assert watch.seconds < 1.0 and len(first.seen) == 1
 
@@ -118,7 +118,7 @@ async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(start: Start,
     async with start({"first": first.url}) as (served, _), wire(served.url) as line:
         head, _, body = request(RAW, extra="Expect: 100-continue\r\n").partition(b"\r\n\r\n")
         line.writer.write(head + b"\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await line.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         line.writer.write(body)
         assert (await line.answer())[0] == 200

@@ -129,12 +129,12 @@ def test_row_3_full_jitter_is_uniform() -> None:
 async def test_row_4_a_retry_after_that_is_too_long_to_wait_for_is_passed_on(
     start: Start, first: Provider, header: str
 ) -> None:
-    value = formatdate(time.time() + 20, usegmt=True) if header == "date" else header
+    value = formatdate(time.time() + 60, usegmt=True) if header == "date" else header
     first.behave = status(429, {"retry-after": value})
     async with start({"first": first.url}) as (_, client):
         answer = await ask(client)
     assert answer.status_code == 429
-    assert 18 <= int(answer.headers["retry-after"]) <= 20
+    assert (int(answer.headers["retry-after"]) == 20) if header == "20" else (30 <= int(answer.headers["retry-after"]) <= 60)
     assert "x-should-retry" not in answer.headers
     assert len(first.seen) == 1
 

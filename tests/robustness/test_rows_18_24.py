@@ -175,7 +175,7 @@ async def test_row_21_nonsense_becomes_one_clear_error(start: Start, first: Prov
     first.behave = NONSENSE[kind]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with start({"first": first.url}) as (_, client):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             answer = await ask(client)
         assert answer.status_code == 502
         assert answer.json()["error"]["code"] in ("upstream_error", "provider_unreachable")

@@ -109,7 +109,7 @@ async def test_row_51_others_are_served_while_a_heavy_body_is_being_read(
         if len(raw) > 1_000_000:
             inside.append(threading.current_thread() is threading.main_thread())
             reading.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
         return real(raw)
 
     for module in (bodies, http, ingress):

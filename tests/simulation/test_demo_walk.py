@@ -161,7 +161,7 @@ def _never(made: Walk) -> None:
 def test_a_child_that_dies_ends_the_walk_with_its_last_words(tmp_path: Path) -> None:
     children = Children(tmp_path)
     child = children.start("gateway", ["-c", "import sys; sys.exit('the port is taken')"], {})
-    child.process.wait(10)
+    child.process.wait(60)
     with pytest.raises(WalkFailed, match="the port is taken"):
         child.check()
     children.stop_all()
@@ -173,7 +173,7 @@ def test_children_do_not_inherit_our_settings(tmp_path: Path, monkeypatch: pytes
     children = Children(tmp_path)
     code = "import os; print(sorted(n for n in os.environ if n.startswith('UNDERSTUDY')))"
     child = children.start("one", ["-c", code], {"UNDERSTUDY_ADMIN_KEY": "k"})
-    child.process.wait(10)
+    child.process.wait(60)
     children.stop(child)
     assert child.last_words() == "['UNDERSTUDY_ADMIN_KEY']"
 
@@ -246,7 +246,7 @@ def test_children_die_with_a_demo_that_is_killed(tmp_path: Path) -> None:
     demo.kill()
     demo.wait()
     demo.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
             os.kill(child, 0)

@@ -37,7 +37,7 @@ def origin() -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        assert process.wait(10) in (0, -15)
+        assert process.wait(60) in (0, -15)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def postgres() -> Iterator[str]:
         yield url
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(60)
         shutil.rmtree(folder)
 
 

@@ -147,7 +147,7 @@ async def test_durable_waits_for_the_disk(home: Home) -> None:
     await spool.durable()
     spool.append(audit(1))
     assert spool.stats()["unsynced"] == 1
-    await asyncio.wait_for(spool.durable(), 5)
+    await asyncio.wait_for(spool.durable(), 60)
     assert spool.stats()["unsynced"] == 0
     spool.close()
 
@@ -195,7 +195,7 @@ async def test_a_failed_fsync_is_never_believed(
     monkeypatch.setattr(os, "fsync", fsync)
     for number in range(1, 50):
         spool.append(audit(number))
-    await asyncio.wait_for(spool.durable(), 5)
+    await asyncio.wait_for(spool.durable(), 60)
     monkeypatch.setattr(os, "fsync", real)
     spool.append(audit(50))
     spool.close()
@@ -220,7 +220,7 @@ async def test_a_reader_that_saw_the_doubted_records_takes_them_once(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", once)
-    await asyncio.wait_for(spool.durable(), 5)
+    await asyncio.wait_for(spool.durable(), 60)
     spool.append(audit(2))
     batch = reader.read()
     spool.close()
@@ -281,7 +281,7 @@ spool.close()
 
 
 def test_a_file_size_limit_drops_text_only(home: Home) -> None:
-    assert script(FULL, str(home.root)).wait(20) == 0
+    assert script(FULL, str(home.root)).wait(60) == 0
     records, unreadable = read_all(home)
     assert unreadable == 0
     assert [(record.id, record.text is None) for record in records] == [  # type: ignore[union-attr]

@@ -91,7 +91,7 @@ async def test_cancelling_frees_the_provider(client: openai.AsyncOpenAI, upstrea
         await asyncio.sleep(0.01)
     stopped = await client.responses.cancel(made.id)
     assert (stopped.id, stopped.status) == (made.id, "cancelled")
-    await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 5)
+    await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 60)
     assert (await client.responses.cancel(made.id)).status == "cancelled"
     assert (await client.responses.retrieve(made.id)).status == "cancelled"
     await client.responses.delete(made.id)

@@ -36,7 +36,7 @@ async def start(client: openai.AsyncOpenAI, lines: list[Any], endpoint: Any = CH
     )
 
 
-async def ended(client: openai.AsyncOpenAI, batch_id: str, within: float = 15.0) -> Any:
+async def ended(client: openai.AsyncOpenAI, batch_id: str, within: float = 90.0) -> Any:
     until = time.monotonic() + within
     while time.monotonic() < until:
         batch = await client.batches.retrieve(batch_id)

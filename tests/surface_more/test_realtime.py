@@ -171,7 +171,7 @@ async def test_a_client_that_leaves_ends_the_providers_session(served: Gateway, 
     connection: ClientConnection = await at(served)
     await connection.recv()
     connection.transport.abort()
-    await asyncio.wait_for(upstream.ended.wait(), 5)
+    await asyncio.wait_for(upstream.ended.wait(), 60)
     await call_of(served)
 
 
@@ -182,7 +182,7 @@ async def test_a_provider_that_leaves_ends_the_clients(served: Gateway, upstream
     upstream.behave = leave
     async with at(served) as connection:
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(connection.recv(), 5)
+            await asyncio.wait_for(connection.recv(), 60)
     assert connection.close_code == 1001
 
 

@@ -37,7 +37,7 @@ def engine(trained) -> Iterator[Home]:
             _wait_until_up(home, process)
             yield home
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
             assert not home.engine_socket.exists()
         finally:
             if process.poll() is None:
@@ -57,7 +57,7 @@ def _wait_until_up(home: Home, process: subprocess.Popen[bytes]) -> None:
 
 def _client(home: Home) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=str(home.engine_socket))
-    return httpx.Client(transport=transport, base_url="http://engine", timeout=20)
+    return httpx.Client(transport=transport, base_url="http://engine", timeout=60)
 
 
 def _ask(text: str, **more: object) -> dict[str, object]:

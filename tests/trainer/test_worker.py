@@ -49,7 +49,7 @@ def ended(home: Home) -> bool:
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
-    return process.wait(15)
+    return process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def running(socket: Path, *command: str, seconds: float = 120) -> Iterator[subpr
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -69,7 +69,7 @@ def lesson(root: Path, rules: Path, *, kill_at: float | None = None) -> tuple[Ho
         return home, runs[0]
     finally:
         worker.terminate()
-        worker.wait(15)
+        worker.wait(60)
         reader.close()
 
 

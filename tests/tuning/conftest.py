@@ -62,7 +62,7 @@ def processes_of() -> Callable[..., object]:
             for process in made:
                 process.terminate()
             for process in made:
-                process.wait(15)
+                process.wait(60)
 
     return start
 

@@ -328,4 +328,4 @@ async def test_a_client_that_leaves_frees_the_model(served: Gateway, upstream: P
             await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 10)
+        await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 60)

@@ -56,7 +56,7 @@ async def two(tmp: Path, policies: Path, redis: RedisServer) -> AsyncIterator[tu
 @asynccontextmanager
 async def clients(*gateways: Gateway) -> AsyncIterator[Pair]:
     made = [
-        httpx.AsyncClient(base_url=one.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20)
+        httpx.AsyncClient(base_url=one.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
         for one in gateways
     ]
     try:
@@ -74,7 +74,7 @@ async def scripted(behave: Behaviour = usual) -> AsyncIterator[Provider]:
 
 
 async def until(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 90
     while not true():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.01)
@@ -82,7 +82,7 @@ async def until(true: Callable[[], bool], what: str) -> None:
 
 async def shared_again(upstream: Provider, here: httpx.AsyncClient, there: httpx.AsyncClient) -> None:
     """Returns when one asks for the other and one reads what the other keeps."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90
     while True:
         before, text = len(upstream.seen), f"{time.monotonic()}"
         made = (await ask(here, text)).json()["id"]

@@ -78,7 +78,7 @@ class House:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
