@@ -161,7 +161,7 @@ def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tu
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
     forgetting = Forgetting(
-        parts.live, parts.recent, states, (sharing.answers, sharing.repeats), parts.semantic, parts.recorder
+        parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live))
@@ -200,7 +200,8 @@ def _parts(
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
-    semantic, refresher = Semantic(rng, time.monotonic), Refresher(lambda: f"chatcmpl-{new_id()}")
+    semantic = Semantic(rng, time.monotonic, sharing.commons)
+    refresher = Refresher(lambda: f"chatcmpl-{new_id()}")
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
@@ -256,7 +257,7 @@ def _lifespan(
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         asked = asyncio.Event()
         app.state.reload = partial(asyncio.get_running_loop().call_soon_threadsafe, asked.set)
-        await parts.sharing.start()
+        await parts.sharing.start(parts.semantic)
         await live.catch_up()
         await parts.meter.start()
         parts.learner.start()

@@ -92,6 +92,14 @@ class Index:
             self._drop(kept)
         return None
 
+    def of(self, key: str) -> Kept | None:
+        return self._kept.get(key)
+
+    def refined(self, scope: Scope) -> dict[str, Entry]:
+        """What labels said of a task's kept questions, by their keys."""
+        found = [self._kept.get(key) for key in list(self._of_scope.get(scope, ()))]
+        return {kept.key: kept.entry for kept in found if kept is not None and kept.entry.information > 0}
+
     def used(self, kept: Kept) -> None:
         """Saves an entry from being the next to go."""
         if kept.key in self._kept:

@@ -2,22 +2,25 @@
 
 It proposes the likest question of the same context, unless a guard forbids it. Whether a proposal is served, how
 that is learnt and how it is proven is ``optimizer.reuse.trust``. What is asked after all is the label: the fresh
-answer is compared with the kept one. Off unless a task has a ``semantic_cache``; lives in this process alone.
+answer is compared with the kept one. Off unless a task has a ``semantic_cache``; lives in this process alone, or has
+``gateway.caching.commons`` with other workers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gateway.caching.commons import Commons, Lesson, Passed, Proven
 from gateway.caching.entries import Entry as Answered
 from gateway.caching.entries import Purge
 from gateway.caching.index import Index, Kept, Scope
+from gateway.caching.lessons import Lessons, Place, Standing
 from gateway.caching.vectors import Vectors
 from gateway.config import SemanticCache
 from gateway.protocol.chat import ChatRequest
@@ -31,9 +34,6 @@ if TYPE_CHECKING:
 
 LONGEST = 2000
 """Characters of a question that is looked up: longer ones are documents, and one word decides there."""
-
-TASKS = 256
-"""Tasks, by project, whose learning is remembered; a megabyte each at most. One that is forgotten is closed."""
 
 
 class Question(Struct, frozen=True):
@@ -60,20 +60,6 @@ class Look(Struct, frozen=True):
     answer: Answered | None = None
 
 
-class Standing(Struct, frozen=True):
-    """How a task stands: whether it serves, and what it was proven on. ``seen``: labels so far."""
-
-    project: str
-    task: str
-    open: bool
-    round: int
-    seen: int
-    proposals: int
-    e_value: float
-    alarms: int
-    delta: float
-
-
 def last_question(request: ChatRequest) -> str | None:
     """The text of the last turn, when it is a user's, is nothing but text and one answer in text is wanted."""
     last = request.messages[-1] if request.messages else None
@@ -86,20 +72,20 @@ def last_question(request: ChatRequest) -> str | None:
 class Semantic:
     """One per gateway process. ``now`` in seconds of the cache's clock, ``rng`` draws the proposals to ask."""
 
-    def __init__(self, rng: random.Random, now: Callable[[], float]) -> None:
-        self._rng, self._now = rng, now
+    def __init__(self, rng: random.Random, now: Callable[[], float], commons: Commons | None = None) -> None:
+        self._rng, self._now, self._commons = rng, now, commons
         self._index, self._vectors = Index(), Vectors()
-        self._trust: dict[Scope, tuple[SemanticCache, trust.Trust]] = {}
-        self._learning: ThreadPoolExecutor | None = None
-        self._last: Future[None] | None = None
+        self._lessons = Lessons(self._index, commons.me if commons is not None else "")
+        self._last: Future[list[Proven]] | None = None
 
     async def look(self, question: Question, rules: SemanticCache) -> Look | None:
         """None when the question cannot be compared now."""
+        knows = self._commons is None or self._commons.ready()
         said = wording(question.text)
         vector = await self._vectors.of(question.text, said, rules.encoder)
         if vector is None:
             return None
-        found = self._index.nearest(question.bucket, vector, self._now())
+        found = self._index.nearest(question.bucket, vector, self._now()) if knows else None
         if found is None:
             return Look(question, said, vector)
         kept, likeness = found
@@ -120,36 +106,56 @@ class Semantic:
         question = look.question
         if look.kept is not None:
             right = agrees(rules.comparison, look.kept.text, text)
-            self._last = self._thread().submit(self._learn, question.scope, rules, look, right)
-        kept = Kept(
-            question.key, question.scope, question.bucket, look.said, answer, text, self._now() + ttl,
-            len(answer.answer) + len(text) + 4 * len(question.text),
+            self._tell(Lesson(*question.scope, rules, look.kept.key, look.seen, right, look.proposed))
+        passed = Passed(
+            question.key, *question.scope, question.bucket, question.text, answer, text, look.vector.tobytes(), ttl,
+            rules.max_entries, max_bytes,
         )  # fmt: skip
-        self._index.put(kept, look.vector, max_entries=rules.max_entries, max_bytes=max_bytes)
+        self._put(passed, look.said, look.vector, ttl)
+        if self._commons is not None:
+            self._commons.keep(passed)
 
-    def _learn(self, scope: Scope, rules: SemanticCache, look: Look, right: bool) -> None:
-        """Runs in the one learning thread; a fit takes milliseconds. The new state is put in place whole."""
-        assert look.kept is not None
-        state, look.kept.entry = trust.learn(
-            self._state(scope, rules), look.seen, look.kept.entry, right=right, proposed=look.proposed
+    def _put(self, passed: Passed, said: Wording, vector: NDArray[np.float32], left: float) -> None:
+        size = len(passed.answer.answer) + len(passed.text) + 4 * len(passed.question)
+        scope = passed.project, passed.task
+        kept = Kept(
+            passed.key, scope, passed.bucket, said, passed.answer, passed.text, self._now() + left, size
         )
-        self._trust.pop(scope, None)
-        self._trust[scope] = (rules, state)
-        if len(self._trust) > TASKS:
-            del self._trust[next(iter(self._trust))]
+        self._index.put(kept, vector, max_entries=passed.max_entries, max_bytes=passed.max_bytes)
+
+    def _tell(self, lesson: Lesson) -> None:
+        if self._commons is not None:
+            self._commons.tell(lesson)
+        else:
+            self._last = self._lessons.learn([((0, 0), lesson)])
 
     def _state(self, scope: Scope, rules: SemanticCache) -> trust.Trust:
-        """A task whose rules were changed starts anew: what was proven was proven under the old ones."""
-        known = self._trust.get(scope)
-        if known is not None and known[0] == rules:
-            return known[1]
-        return trust.start(rules.delta, rules.alpha, rules.average_run_length)
+        return self._lessons.state(scope, rules)
 
-    def _thread(self) -> ThreadPoolExecutor:
-        if self._learning is None:
-            self._learning = ThreadPoolExecutor(1, thread_name_prefix="semantic-cache")
-        return self._learning
+    # ------------------------------------------------------------------ what the commons bring
+    def lacks(self, key: str, kept_at: float) -> bool:
+        """Whether a question that another worker kept at that time is not here."""
+        kept = self._index.of(key)
+        return kept is None or kept.answer.kept_at < kept_at
 
+    def take(self, passed: Passed, clock: float) -> None:
+        """Takes in what another worker kept. ``clock``: unix seconds now."""
+        import numpy as np
+
+        left = passed.answer.kept_at + passed.ttl - clock
+        if left > 0 and self.lacks(passed.key, passed.answer.kept_at):
+            vector = np.frombuffer(passed.vector, dtype=np.float32)
+            self._put(passed, wording(passed.question), vector, left)
+
+    def restore(self, proven: Proven) -> None:
+        self._lessons.restore(proven)
+
+    async def learned(self, lessons: Sequence[tuple[Place, Lesson]]) -> list[Proven]:
+        """Learns what the log says; as ``Lessons.learn``."""
+        self._last = self._lessons.learn(lessons)
+        return await asyncio.wrap_future(self._last)
+
+    # ------------------------------------------------------------------ those who look after it
     def forget(self, project: str) -> None:
         """Drops every kept question and answer of a project; what its tasks have proven stays."""
         self._index.forget(project)
@@ -161,23 +167,20 @@ class Semantic:
 
     def standings(self) -> list[Standing]:
         """How each task stands, for those who look after it."""
-        return [
-            Standing(
-                project=project, task=task, open=state.is_open, round=state.round, seen=state.seen,
-                proposals=state.proof.n, e_value=state.proof.e_value, alarms=state.alarms, delta=state.delta,
-            )
-            for (project, task), (_, state) in sorted(self._trust.items())
-        ]  # fmt: skip
+        return self._lessons.standings()
 
     def stats(self) -> dict[str, int]:
         """``entries`` and the ``bytes`` they cost, roughly."""
         return {"entries": len(self._index), "bytes": self._index.bytes}
 
     def purge(self, which: Purge) -> int:
-        """Forgets kept questions, and nothing of what was learnt; returns how many."""
+        """Forgets kept questions here, and nothing of what was learnt; returns how many."""
         return self._index.purge(which)
+
+    async def purge_commons(self, which: Purge) -> int | None:
+        """Forgets what all workers have in common, so that nobody takes it in again; None where nothing is."""
+        return await self._commons.purge(which) if self._commons is not None else None
 
     def close(self) -> None:
         self._vectors.close()
-        if self._learning is not None:
-            self._learning.shutdown(wait=False, cancel_futures=True)
+        self._lessons.close()

@@ -91,6 +91,20 @@ class RedisAnswers:
         found = await self._link.ask("ZRANGE", self._order, 0, -1)
         return [one.decode() for one in found] if isinstance(found, list) else []
 
+    async def many(self, keys: Sequence[str]) -> list[bytes]:
+        """What is kept under these keys, as far as it is. Raises Away."""
+        found: list[bytes] = []
+        for at in range(0, len(keys), _BATCH):
+            part = keys[at : at + _BATCH]
+            sealed = await self._link.ask("MGET", *(self._prefix + key for key in part))
+            opened = (self._opened(key, one) for key, one in zip(part, sealed, strict=True))
+            found += [one for one in opened if one is not None]
+        return found
+
+    async def keys(self) -> list[str]:
+        """Under which something is kept, what would expire first first. Raises Away."""
+        return [place.removeprefix(self._prefix) for place in await self._places()]
+
     async def _purge(self, places: Sequence[str], fits: Fits) -> int:
         found = await self._link.ask("MGET", *places)
         gone = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.caching.semantic import Semantic
 from gateway.sharing.answers import RedisAnswers
 from gateway.sharing.bus import ALONE, Bus
+from gateway.sharing.commons import RedisCommons
 from gateway.sharing.link import Link
 from gateway.sharing.redis_bus import RedisBus
 from gateway.storage.answers import Answers, MemoryAnswers
@@ -25,6 +27,7 @@ class Sharing:
         self.answers: Answers
         self.repeats: Answers
         """Answers by the ``Idempotency-Key`` of their requests: what caches hold takes no room from them."""
+        self.commons: RedisCommons | None = None
         self._link: Link | None = None
         self._bus: RedisBus | None = None
         if url:
@@ -32,15 +35,24 @@ class Sharing:
             self.bus = self._bus = RedisBus(self._link, cipher)
             self.answers = RedisAnswers(self._link, cipher)
             self.repeats = RedisAnswers(self._link, cipher, "repeats")
+            self.commons = RedisCommons(self._link, cipher)
         else:
             self.answers, self.repeats = MemoryAnswers(), MemoryAnswers()
 
-    async def start(self) -> None:
-        if self._link is not None and self._bus is not None:
+    @property
+    def kept(self) -> tuple[Answers, ...]:
+        """All places where clients' answers are kept."""
+        more = (self.commons.kept,) if self.commons is not None else ()
+        return (self.answers, self.repeats, *more)
+
+    async def start(self, semantic: Semantic) -> None:
+        if self._link is not None and self._bus is not None and self.commons is not None:
             await self._link.start()
             await self._bus.start()
+            self.commons.follow(semantic)
 
     async def close(self) -> None:
-        if self._link is not None and self._bus is not None:
+        if self._link is not None and self._bus is not None and self.commons is not None:
+            await self.commons.close()
             await self._bus.close()
             await self._link.close()

@@ -265,7 +265,7 @@ def _caches(control: FakeControl) -> list[Any]:
         exact.put(key, entry, life=60.0, max_bytes=10_000)
     rules = SemanticCache()
     for scope in control.state.standings:
-        semantic._trust[scope] = rules, trust.start(rules.delta, rules.alpha, rules.average_run_length)
+        semantic._lessons._trust[scope] = rules, trust.start(rules.delta, rules.alpha, rules.average_run_length)
     return cache_routes(semantic, exact, control, clock=lambda: NOW)  # type: ignore[arg-type]
 
 

@@ -195,7 +195,7 @@ async def test_a_flood_of_unique_prompts_stays_within_its_bytes() -> None:
 
 
 async def test_what_was_learnt_is_bounded_over_projects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.caching.semantic.TASKS", 3)
+    monkeypatch.setattr("gateway.caching.lessons.TASKS", 3)
     house = House()
     for number in range(5):
         who = replace(ALICE, project=f"p{number}")

@@ -25,7 +25,8 @@ from msgspec import Meta, Struct
 from gateway.api.admin.desk import ACTOR, json_body, reason_in
 from gateway.caching.entries import Purge
 from gateway.caching.flights import Exact
-from gateway.caching.semantic import Semantic, Standing
+from gateway.caching.lessons import Standing
+from gateway.caching.semantic import Semantic
 from gateway.config import Name
 from gateway.control import Control
 from gateway.errors import BadRequest
@@ -78,8 +79,9 @@ def cache_routes(
         control.audit(ACTOR, "cache purge", subject_of(body), reason)
         kept = await exact.purge(which)
         words = which.project, which.task, list(which.key_ids), which.entry, which.before
+        common = await semantic.purge_commons(which)
         elsewhere = sum(int(one) for one in await bus.ask(_TOPIC, *words))
-        likened = here(*words) + elsewhere
+        likened = here(*words) + elsewhere if common is None else max(common, here(*words))
         return Purged(kept, likened, f"Forgotten: {kept:,} answers, {likened:,} of the semantic cache.")
 
     return [caches, purge]

@@ -1,0 +1,116 @@
+"""What the semantic caches of several workers have in common: kept questions, and what was learnt of their answers.
+
+Each worker keeps its own index in memory and searches only there. Whoever keeps a question puts it into the commons,
+and every label goes into one log that all workers read in the same order. Trust is a function of that order, so all
+of them open and close a task on the same evidence, and ``alpha`` is spent once and not once for each worker.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gateway.caching.entries import Entry, Purge
+from gateway.config import SemanticCache
+from optimizer.reuse.trust import Entry as Refined
+from optimizer.reuse.trust import Trust
+
+
+class Passed(Struct, frozen=True, array_like=True):
+    """A kept question. ``vector``: its float32 values as bytes. ``ttl``: seconds from when it was asked for;
+    ``max_entries`` and ``max_bytes`` bound the index that takes it in."""
+
+    key: str
+    project: str
+    task: str
+    bucket: str
+    question: str
+    answer: Entry
+    text: str
+    vector: bytes
+    ttl: float
+    max_entries: int
+    max_bytes: int
+
+
+class News(Struct, frozen=True, array_like=True, tag="kept"):
+    """A question was kept at ``kept_at``, unix seconds."""
+
+    key: str
+    kept_at: float
+
+
+class Lesson(Struct, frozen=True, array_like=True, tag="label"):
+    """A kept answer was compared with a fresh one: ``right`` when they agree. ``key``: of the kept question;
+    ``rules``: under which it was proposed; ``sender``: the worker that saw it."""
+
+    project: str
+    task: str
+    rules: SemanticCache
+    key: str
+    features: tuple[float, ...]
+    right: bool
+    proposed: bool
+    sender: str = ""
+
+
+class Proven(Struct, frozen=True, array_like=True):
+    """Where a task stands. ``at``: place in the log of the last lesson in it; ``refined``: of its kept questions."""
+
+    project: str
+    task: str
+    rules: SemanticCache
+    trust: Trust
+    at: tuple[int, int]
+    refined: dict[str, Refined]
+
+
+Told = News | Lesson
+encode = msgspec.msgpack.Encoder().encode
+_told = msgspec.msgpack.Decoder(Told).decode
+_passed = msgspec.msgpack.Decoder(Passed).decode
+_proven = msgspec.msgpack.Decoder(Proven).decode
+_ODD = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+def told_in(raw: bytes) -> Told | None:
+    """None for what another version of this gateway wrote, here and below."""
+    try:
+        return _told(raw)
+    except _ODD:
+        return None
+
+
+def passed_in(raw: bytes) -> Passed | None:
+    try:
+        return _passed(raw)
+    except _ODD:
+        return None
+
+
+def proven_in(raw: bytes) -> Proven | None:
+    try:
+        return _proven(raw)
+    except _ODD:
+        return None
+
+
+class Commons(Protocol):
+    """Nothing here raises or waits. What is told while the commons are away is lost, and costs a hit at most."""
+
+    @property
+    def me(self) -> str:
+        """This worker, among the senders of lessons."""
+
+    def ready(self) -> bool:
+        """Whether this worker knows what the others know. While it does not, no question is compared."""
+
+    def keep(self, passed: Passed) -> None: ...
+
+    def tell(self, lesson: Lesson) -> None:
+        """It comes back to every worker, this one included, in the order of the log."""
+
+    async def purge(self, which: Purge) -> int:
+        """Forgets kept questions; returns how many. What workers hold in memory is theirs to forget."""
