@@ -121,6 +121,8 @@ class Exchange(Struct, eq=False):
     usage: Usage | None = None
     cost_usd: float | None = None
     teacher_cost_usd: float | None = None
+    prompt_cache_usd: float | None = 0.0
+    """What the provider's own prompt cache took off ``cost_usd``."""
     response_headers: dict[str, str] = {}
     # record
     shown: bytes = b""

@@ -19,7 +19,7 @@ from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.body import typed
-from gateway.protocol.chat import ChatRequest, Usage, usage_to_wire
+from gateway.protocol.chat import ChatRequest, Usage, total_of, usage_to_wire
 from gateway.protocol.completions import CompletionRequest, chat_bodies, completion_choice, envelope
 from gateway.protocol.sse import DONE, frame
 
@@ -104,17 +104,7 @@ def _settle(parent: Exchange, calls: list[Exchange]) -> None:
     first = calls[0]
     parent.principal, parent.task, parent.answered_by = first.principal, first.task, first.answered_by
     parent.response_headers.update(first.response_headers)
-    used = [call.usage for call in calls if call.usage is not None]
-    parent.usage = Usage(
-        prompt=sum(one.prompt for one in used),
-        completion=sum(one.completion for one in used),
-        cached=sum(one.cached for one in used),
-        reasoning=sum(one.reasoning for one in used),
-        written=sum(one.written for one in used),
-        estimated=any(one.estimated for one in used),
-        audio_input=sum(one.audio_input for one in used),
-        audio_output=sum(one.audio_output for one in used),
-    )
+    parent.usage = total_of(call.usage for call in calls) or Usage()
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]
     parent.cost_usd = sum(costs) if len(costs) == len(calls) else None
     parent.upstream_seconds = max(call.upstream_seconds for call in calls)

@@ -84,13 +84,7 @@ class Session:
             return
         more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
         if event.get("type") == "response.done" and more is not None and now is not None:
-            self._exchange.usage = Usage(
-                prompt=now.prompt + more.prompt,
-                completion=now.completion + more.completion,
-                cached=now.cached + more.cached,
-                audio_input=now.audio_input + more.audio_input,
-                audio_output=now.audio_output + more.audio_output,
-            )
+            self._exchange.usage = now + more
 
     async def aclose(self) -> None:
         tell, self._tell = self._tell, None

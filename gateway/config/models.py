@@ -25,6 +25,8 @@ class Price(Node, frozen=True):
     """Tokens of sound in the prompt; None: a call that has them has no known cost."""
     audio_output: Annotated[float, Meta(ge=0)] | None = None
     """Tokens of sound in the answer; None as before."""
+    cached_audio_input: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens of sound that were read from a cache; None: what ``audio_input`` costs."""
     batch: Share | None = None
     """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""

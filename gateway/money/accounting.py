@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gateway.config import Config, Price
 from gateway.context import Exchange
-from gateway.money.pricing import cost, price_of
+from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.protocol.chat import Usage, text_length
 from gateway.providers import ClassifierProvider
 from optimizer.routing.plan import Candidate
@@ -105,16 +105,18 @@ class Accountant:
             elif task is not None and rung.role == "teacher":
                 shape = self._shapes.get(task.name, Shape())
                 self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
-            price = price_for(config, rung.candidate)
-            exchange.cost_usd = cost(exchange.usage, price)
-            if (
-                exchange.batch
-                and exchange.cost_usd is not None
-                and price is not None
-                and price.batch is not None
-            ):
-                exchange.cost_usd *= price.batch
+            self._priced(exchange, price_for(config, rung.candidate))
         exchange.teacher_cost_usd = self._teacher_cost(exchange)
+
+    @staticmethod
+    def _priced(exchange: Exchange, price: Price | None) -> None:
+        exchange.cost_usd = cost(exchange.usage, price)
+        exchange.prompt_cache_usd = spared_by_cache(exchange.usage, price)
+        share = price.batch if exchange.batch and price is not None else None
+        if share is not None:
+            exchange.cost_usd = exchange.cost_usd * share if exchange.cost_usd is not None else None
+            spared = exchange.prompt_cache_usd
+            exchange.prompt_cache_usd = spared * share if spared is not None else None
 
     def _teacher_cost(self, exchange: Exchange) -> float | None:
         rung, task = exchange.answered_by, exchange.task

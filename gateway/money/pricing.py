@@ -7,43 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 
-import msgspec
-import yaml
-from msgspec import Struct
+from msgspec import structs
 
+from gateway.catalog import vendor
+from gateway.catalog.shapes import Prices
 from gateway.config import Price
 from gateway.protocol.chat import Usage
 
 PER_MILLION = 1_000_000.0
 
 
-class _Listed(Struct, frozen=True, forbid_unknown_fields=True):
-    input: float
-    output: float
-    cached_input: float | None = None
-    cache_write: float | None = None
-    audio_input: float | None = None
-    audio_output: float | None = None
-    also: list[str] = []
-
-
-class _Vendor(Struct, frozen=True, forbid_unknown_fields=True):
-    as_of: str
-    source: str
-    models: dict[str, _Listed]
-
-
 @cache
-def shipped_prices() -> Mapping[str, Mapping[str, Price]]:
-    """The table of ``gateway/money/prices.yaml`` by provider profile and model; read once."""
-    raw = yaml.safe_load(files("gateway.money").joinpath("prices.yaml").read_text(encoding="utf-8"))
-    vendors = msgspec.convert(raw, dict[str, _Vendor])
-    return {profile: _table(vendor) for profile, vendor in vendors.items()}
+def listed_prices(profile: str) -> Mapping[str, Price]:
+    """The catalog's prices of one vendor, by model; {} for a vendor without any."""
+    known = vendor(profile)
+    return _table(known.prices) if known is not None and known.prices is not None else {}
 
 
-def _table(vendor: _Vendor) -> dict[str, Price]:
+def _table(vendor: Prices) -> dict[str, Price]:
     table: dict[str, Price] = {}
     for name, one in vendor.models.items():
         price = Price(
@@ -53,6 +35,7 @@ def _table(vendor: _Vendor) -> dict[str, Price]:
             cache_write=one.cache_write,
             audio_input=one.audio_input,
             audio_output=one.audio_output,
+            cached_audio_input=one.cached_audio_input,
             as_of=vendor.as_of,
             source=vendor.source,
         )
@@ -71,7 +54,7 @@ def price_of(
     only where the table says so.
     """
     own = prices.get(provider, {}).get(model)
-    return own if own is not None else shipped_prices().get(profile, {}).get(model)
+    return own if own is not None else listed_prices(profile).get(model)
 
 
 def cost(usage: Usage | None, price: Price | None) -> float | None:
@@ -79,8 +62,8 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
 
     Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
     tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound are inside either and have
-    prices of their own: without one the cost is unknown, and so it is when some input was cached and some was sound,
-    because nobody says how much of the one was the other.
+    prices of their own: without one the cost is unknown, and so it is when some input was cached and some was sound
+    and nobody says how much of the one was the other.
     """
     if usage is None or price is None:
         return None
@@ -89,7 +72,7 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
         return None
     prompt = max(0, usage.prompt - usage.audio_input)
     completion = max(0, usage.completion - usage.audio_output)
-    cached = min(usage.cached, prompt)
+    cached = min(usage.cached - (usage.heard_again or 0), prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input
     written = min(usage.written, prompt - cached)
     write_rate = price.cache_write if price.cache_write is not None else price.input
@@ -99,10 +82,25 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
 
 def _sound(usage: Usage, price: Price) -> float | None:
     """A million times the US dollars for the tokens of sound; None when they have no known price."""
-    heard, spoken = usage.audio_input, usage.audio_output
+    heard, spoken, again = usage.audio_input, usage.audio_output, usage.heard_again
     if not heard and not spoken:
         return 0.0
     unknown = (heard and price.audio_input is None) or (spoken and price.audio_output is None)
-    if unknown or (heard and (usage.cached or usage.written)):
+    if unknown or again is None or (heard and usage.written):
         return None
-    return heard * (price.audio_input or 0.0) + spoken * (price.audio_output or 0.0)
+    rate = price.audio_input or 0.0
+    again_rate = price.cached_audio_input if price.cached_audio_input is not None else rate
+    return (heard - again) * rate + again * again_rate + spoken * (price.audio_output or 0.0)
+
+
+def spared_by_cache(usage: Usage | None, price: Price | None) -> float | None:
+    """US dollars that the provider's own prompt cache took off this call: what the same tokens would have cost fresh,
+    less what they did cost. Negative when a cache was written that nobody has read yet. None as for :func:`cost`.
+    """
+    paid = cost(usage, price)
+    if usage is None or paid is None:
+        return None
+    if not usage.cached and not usage.written:
+        return 0.0
+    plain = cost(structs.replace(usage, cached=0, written=0, cached_audio=None), price)
+    return None if plain is None else plain - paid

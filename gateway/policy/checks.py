@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.access import admin_key
+from gateway.catalog import vendors
 from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy import generative_checks, guard_checks, promotion_checks, routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.credentials import ProviderKey
-from gateway.providers.openai import profiles
+from gateway.providers.vendors import profile_of
 from gateway.upstreams.addresses import AddressRefused, check_literal
 from optimizer.routing.strategies import Weighted
 
@@ -137,8 +138,8 @@ def _providers(view: _View) -> Iterator[Problem]:
         path: Path = ("providers", name)
         if path in view.unclean or isinstance(provider, ClassifierProvider):
             continue
-        if isinstance(provider, OpenAIProvider) and provider.profile not in profiles():
-            hint = did_you_mean(provider.profile, profiles())
+        if isinstance(provider, OpenAIProvider) and profile_of(provider.profile) is None:
+            hint = did_you_mean(provider.profile, [name for name in vendors() if profile_of(name) is not None])
             yield view.problem((*path, "profile"), f"there is no vendor profile '{provider.profile}'.", hint)
         if provider.base_url:
             yield from _address(view, (*path, "base_url"), provider.base_url)

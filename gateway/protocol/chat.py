@@ -6,6 +6,7 @@ Only the fields the gateway decides by are typed here. What is *forwarded* is th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -76,7 +77,8 @@ class ChatRequest(Struct, frozen=True):
 
 class Usage(Struct, frozen=True):
     """Tokens of one call. ``cached`` (read from a cache), ``written`` (to one) and ``audio_input`` (sound, which has
-    prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``."""
+    prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``.
+    ``cached_audio`` is the sound among ``cached``; None where the provider does not say."""
 
     prompt: int = 0
     completion: int = 0
@@ -86,14 +88,46 @@ class Usage(Struct, frozen=True):
     written: int = 0
     audio_input: int = 0
     audio_output: int = 0
+    cached_audio: int | None = None
 
     @property
     def total(self) -> int:
         return self.prompt + self.completion
 
+    @property
+    def heard_again(self) -> int | None:
+        """Tokens of sound that came from a cache; None when that cannot be known."""
+        if self.cached_audio is not None:
+            return min(self.cached_audio, self.cached, self.audio_input)
+        return None if self.cached and self.audio_input else 0
+
+    def __add__(self, more: Usage) -> Usage:
+        """What two calls used together."""
+        mine, theirs = self.heard_again, more.heard_again
+        return Usage(
+            prompt=self.prompt + more.prompt, completion=self.completion + more.completion,
+            cached=self.cached + more.cached, reasoning=self.reasoning + more.reasoning,
+            estimated=self.estimated or more.estimated, written=self.written + more.written,
+            audio_input=self.audio_input + more.audio_input, audio_output=self.audio_output + more.audio_output,
+            cached_audio=None if mine is None or theirs is None else mine + theirs,
+        )  # fmt: skip
+
+
+def total_of(used: Iterable[Usage | None]) -> Usage | None:
+    """The sum of what is known; None when nothing is."""
+    found: Usage | None = None
+    for one in used:
+        found = one if found is None else found if one is None else found + one
+    return found
+
+
+class _Cached(Struct, frozen=True):
+    audio_tokens: int | None = None
+
 
 class _Details(Struct, frozen=True):
     cached_tokens: int | None = 0
+    cached_tokens_details: _Cached | None = None
     cache_write_tokens: int | None = 0
     reasoning_tokens: int | None = 0
     audio_tokens: int | None = 0
@@ -123,6 +157,9 @@ def usage_from_wire(value: Any) -> Usage | None:
         written=(prompt.cache_write_tokens or 0) if prompt else 0,
         audio_input=(prompt.audio_tokens or 0) if prompt else 0,
         audio_output=(completion.audio_tokens or 0) if completion else 0,
+        cached_audio=(
+            prompt.cached_tokens_details.audio_tokens if prompt and prompt.cached_tokens_details else None
+        ),
     )
 
 

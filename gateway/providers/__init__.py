@@ -1,5 +1,5 @@
 """Providers: one codec per wire dialect. The union below is the registry and the YAML schema: a new dialect is
-one file and one line; a compatible vendor is data (``profiles.yaml``)."""
+one file and one line; a compatible vendor is data (``gateway/catalog``)."""
 
 from gateway.providers.anthropic import AnthropicProvider
 from gateway.providers.azure import AzureProvider

@@ -15,7 +15,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
-from gateway.providers.capabilities import Ability, abilities
+from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
@@ -39,7 +39,7 @@ _EVENT_STATUS = {
 
 class AnthropicProvider(Struct, frozen=True, tag="anthropic", tag_field="type", forbid_unknown_fields=True):
     """``max_tokens`` is sent when the client names no limit, because Anthropic demands one. ``models`` says what
-    models can do before ``capabilities.yaml`` is asked. ``headers`` may hold ``anthropic-beta``."""
+    models can do before the catalog is asked. ``headers`` may hold ``anthropic-beta``."""
 
     profile: ClassVar[str] = "anthropic"
     api_key: str = ""
@@ -105,6 +105,9 @@ class AnthropicCodec:
 
     def stream(self) -> AnthropicStream:
         return AnthropicStream(self._name)
+
+    def most_choices(self) -> int:
+        return most_choices("anthropic")
 
     def enforces(self, model: str) -> Enforcement:
         return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED

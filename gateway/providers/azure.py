@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from gateway import errors
+from gateway.catalog import Profile, vendor
 from gateway.providers.codec import UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
-from gateway.providers.openai import OpenAICodec, Profile
+from gateway.providers.openai import OpenAICodec
 
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
@@ -45,7 +46,8 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
 
 class AzureCodec(OpenAICodec):
     def __init__(self, name: str, base: str, headers: dict[str, str], version: str) -> None:
-        profile = Profile(base, structured="strict", json_mode="strict", strict_tools="strict")
+        known = vendor("azure")
+        profile: Profile = known.wire if known is not None else Profile(base)
         super().__init__(name, f"{base}/v1/chat/completions", headers, profile)
         self._base, self._version = base, version
 

@@ -19,7 +19,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.providers.aws import BrokenMessage, Credentials, Message, MessageParser, signed_headers
 from gateway.providers.bedrock_request import request_body
-from gateway.providers.capabilities import Ability, abilities
+from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -135,6 +135,9 @@ class BedrockCodec:
 
     def stream(self) -> BedrockStream:
         return BedrockStream(self._name)
+
+    def most_choices(self) -> int:
+        return most_choices("bedrock")
 
     def enforces(self, model: str) -> Enforcement:
         return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED

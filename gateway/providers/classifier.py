@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.providers.openai import OpenAICodec, Profile
+from gateway.catalog import Profile
+from gateway.providers.openai import OpenAICodec
 
 CPU_HEADER = "x-understudy-cpu-ms"
 ENGINE_HEADER = "x-understudy-engine"
@@ -22,9 +23,7 @@ class ClassifierProvider(Struct, frozen=True, tag="classifier", tag_field="type"
 
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
         headers = {"content-type": "application/json"}
-        profile = Profile(
-            "", structured="strict", json_mode="strict", strict_tools="strict"
-        )  # checked elsewhere
+        profile = Profile(structured="strict", json_mode="strict", strict_tools="strict")  # checked elsewhere
         url = "http://engine/v1/chat/completions"
         return OpenAICodec(name, url, headers, profile, socket=self.socket or engine_socket)
 

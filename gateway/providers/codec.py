@@ -85,3 +85,6 @@ class Codec(Protocol):
 
     def enforces(self, model: str) -> Enforcement:
         """What the provider guarantees of this model's structured answers."""
+
+    def most_choices(self) -> int:
+        """The largest ``n`` that one request may have."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
+from gateway.providers.capabilities import most_choices
 from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
@@ -88,6 +89,9 @@ class CohereCodec:
 
     def stream(self) -> CohereStream:
         return CohereStream(self._name)
+
+    def most_choices(self) -> int:
+        return most_choices("cohere")
 
     def enforces(self, model: str) -> Enforcement:
         return Enforcement("guided", "guided", "guided")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.shapes import signed
-from gateway.providers.capabilities import Ability, abilities
+from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
@@ -38,7 +38,7 @@ _BROKEN = frozenset(
 
 
 class GeminiProvider(Struct, frozen=True, tag="gemini", tag_field="type", forbid_unknown_fields=True):
-    """``models`` says what models can do before ``capabilities.yaml`` is asked."""
+    """``models`` says what models can do before the catalog is asked."""
 
     gives_logprobs: ClassVar[bool] = True
     profile: ClassVar[str] = "gemini"
@@ -92,6 +92,9 @@ class GeminiCodec:
 
     def stream(self) -> GeminiStream:
         return GeminiStream(self._name)
+
+    def most_choices(self) -> int:
+        return most_choices("gemini")
 
     def enforces(self, model: str) -> Enforcement:
         """Gemini decodes within the schema, but passes over keywords that it does not know."""
@@ -244,12 +247,21 @@ def usage_of(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     thoughts = count(value.get("thoughtsTokenCount"))
+    cached = count(value.get("cachedContentTokenCount"))
     return Usage(
         prompt=count(value.get("promptTokenCount")) + count(value.get("toolUsePromptTokenCount")),
         completion=count(value.get("candidatesTokenCount")) + thoughts,
-        cached=count(value.get("cachedContentTokenCount")),
+        cached=cached,
         reasoning=thoughts,
+        audio_input=_sound(value.get("promptTokensDetails")) + _sound(value.get("toolUsePromptTokensDetails")),
+        audio_output=_sound(value.get("candidatesTokensDetails")),
+        cached_audio=_sound(value.get("cacheTokensDetails")) if "cacheTokensDetails" in value or not cached else None,
     )
+
+
+def _sound(details: Any) -> int:
+    """Of counts by modality, those of sound."""
+    return sum(count(one.get("tokenCount")) for one in dicts(details) if one.get("modality") == "AUDIO")
 
 
 def _logprobs(candidate: dict[str, Any]) -> dict[str, Any] | None:

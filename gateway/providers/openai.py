@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.catalog import Profile
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.hints import HINTS
@@ -17,9 +18,7 @@ from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
 from gateway.providers.vendor_answers import CallIndexes, Sources, mend
-from gateway.providers.vendors import Fitting, Profile, profiles
-
-__all__ = ["OpenAICodec", "Profile", "profiles"]
+from gateway.providers.vendors import Fitting
 
 _encode = msgspec.json.encode
 _NOT_SENT = frozenset({"stream", "stream_options", *HINTS})
@@ -101,6 +100,9 @@ class OpenAICodec:
     def enforces(self, model: str) -> Enforcement:
         profile = self._profile
         return Enforcement(profile.structured, profile.json_mode, profile.strict_tools, settled=False)
+
+    def most_choices(self) -> int:
+        return self._profile.most_choices
 
     def _object(self, body: bytes) -> dict[str, Any]:
         return object_in(self._name, body)

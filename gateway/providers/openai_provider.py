@@ -7,14 +7,16 @@ from typing import ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.catalog import Profile, Traits
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses import ResponsesCodec
-from gateway.providers.vendors import TRANSPARENT, Profile, profiles
+from gateway.providers.vendors import TRANSPARENT, profile_of
 
 
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
-    """``profile`` names a compatible vendor in ``profiles.yaml``; ``base_url`` overrides the vendor's."""
+    """``profile`` names a vendor of the catalog that speaks OpenAI's dialect; ``base_url`` and ``traits`` come before
+    what its file says."""
 
     gives_logprobs: ClassVar[bool] = True
     api_key: str = ""
@@ -23,15 +25,17 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
     profile: str = "openai"
     headers: dict[str, str] = {}
     drop_params: bool = False
+    traits: Traits | None = None
     api: Literal["chat", "responses"] = "chat"
     """Which of OpenAI's two APIs answers chat: some models are only had through the other."""
     simulated: bool = False
     """True for a simulated provider: everything that shows its figures says so."""
 
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
-        profile = profiles().get(self.profile) or Profile(base_url=self.base_url)
+        profile = profile_of(self.profile) or Profile(base_url=self.base_url)
         if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
             profile = msgspec.structs.replace(profile, keeps=TRANSPARENT)  # somebody's own server
+        profile = profile.with_traits(self.traits)
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"

@@ -38,6 +38,9 @@ class ResponsesCodec(OpenAICodec):
         url = self._url.removesuffix("/chat/completions") + "/responses"
         return UpstreamRequest(url=url, headers=self._headers, body=_encode(wire))
 
+    def most_choices(self) -> int:
+        return 1  # this API has no ``n``
+
     def located(self, model: str) -> UpstreamRequest:
         return OpenAICodec.encode(self, {"messages": []}, model, stream=False)
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-import yaml
-from msgspec import Struct
-
+from gateway.catalog import Profile, vendor
 from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
@@ -32,42 +27,19 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """A compatible vendor as data; ``profiles.yaml`` says what each field means."""
-
-    base_url: str
-    usage_in_stream: bool = True
-    structured: Literal["strict", "guided", "json", "prompt"] = "guided"
-    json_mode: Literal["strict", "guided", "prompt"] = "guided"
-    strict_tools: Literal["strict", "guided", "plain"] = "guided"
-    lacks: list[str] = []
-    leaves_out: list[str] = []
-    renames: dict[str, str] = {}
-    developer_role: bool = True
-    empty_fields: bool = True
-    short_call_ids: bool = False
-    keeps: list[str] = []
-    thoughts_as: Literal["reasoning_content", "reasoning", ""] = ""
-    sources: bool = False
-    end_mark: bool = True
-    as_of: str = ""
-    source: str = ""
-
-    @property
-    def foreign(self) -> frozenset[str]:
-        """The fields of a message that this vendor is not sent."""
-        return _FOREIGN - {*self.keeps, self.thoughts_as}
-
-
 TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"})
 """``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 
 
-@cache
-def profiles() -> dict[str, Profile]:
-    """The shipped vendors, by name."""
-    text = Path(__file__).with_name("profiles.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), dict[str, Profile])
+def foreign(profile: Profile) -> frozenset[str]:
+    """The fields of a message that this vendor is not sent."""
+    return _FOREIGN - {*profile.keeps, profile.thoughts_as}
+
+
+def profile_of(name: str) -> Profile | None:
+    """How a vendor that speaks OpenAI's dialect does so; None when there is none of this name."""
+    found = vendor(name)
+    return found.wire if found is not None and found.dialect == "openai" else None
 
 
 class Fitting:
@@ -75,9 +47,10 @@ class Fitting:
 
     def __init__(self, provider: str, profile: Profile, *, drop: bool) -> None:
         self._provider, self._profile, self.drop = provider, profile, drop
-        self._lacks = {name: _IDLE.get(name, ()) for name in profile.lacks}
-        self._silent = (*profile.lacks, *profile.leaves_out)
-        self._foreign = profile.foreign
+        lacks = [*profile.lacks, *(["n"] if profile.most_choices == 1 else [])]
+        self._lacks = {name: _IDLE.get(name, ()) for name in lacks}
+        self._silent = (*lacks, *profile.leaves_out)
+        self._foreign = foreign(profile)
         self._picky = profile.short_call_ids or not profile.developer_role or not profile.empty_fields
 
     def __call__(self, wire: dict[str, Any]) -> None:

@@ -217,6 +217,7 @@ def record_of(
         batch=exchange.batch,
         cache=exchange.cache if exchange.replayed else "",
         drawn=plan.rungs[0].candidate.name if plan and plan.rungs else "",
+        prompt_cache_usd=exchange.prompt_cache_usd,
     )
 
 

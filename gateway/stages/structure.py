@@ -17,7 +17,7 @@ from gateway.config import Structured
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
-from gateway.protocol.chat import Usage, usage_to_wire
+from gateway.protocol.chat import Usage, total_of, usage_to_wire
 from gateway.providers.codec import AttemptFailed, Enforcement, failed
 from gateway.schemas.cache import Schemas
 from gateway.structured.demand import Demand, asks_for_form, demand_of, enforcement
@@ -148,7 +148,7 @@ class _Check:
             except BaseException:
                 self._discard(usage)
                 raise
-            usage = _sum(usage, reply.usage)
+            usage = total_of((usage, reply.usage))
             second = await self.judged(reply.data)
             if second.wrong:
                 self.spoiled()
@@ -237,15 +237,3 @@ def _streamed(answer: WholeAnswer) -> list[Chunk]:
         last = {**chunks[-1].data, "choices": [], "usage": usage_to_wire(answer.usage)}
         chunks.append(Chunk(last, usage=answer.usage))
     return chunks
-
-
-def _sum(one: Usage | None, two: Usage | None) -> Usage | None:
-    """What both used; what is not known adds nothing."""
-    if one is None or two is None:
-        return one or two
-    return Usage(
-        prompt=one.prompt + two.prompt, completion=one.completion + two.completion,
-        cached=one.cached + two.cached, reasoning=one.reasoning + two.reasoning,
-        estimated=one.estimated or two.estimated, written=one.written + two.written,
-        audio_input=one.audio_input + two.audio_input, audio_output=one.audio_output + two.audio_output,
-    )  # fmt: skip

@@ -97,6 +97,9 @@ class CallRecord(Struct, frozen=True, tag="call"):
     """Where a call comes from that no client of this gateway sent: ``import:…`` or ``synthetic:…``. Such a call teaches
     and proves nothing: it calibrates nobody, is no evidence and is no call of the ledger. What a synthetic one cost
     is what learning cost its task."""
+    prompt_cache_usd: float | None = 0.0
+    """What the provider's own prompt cache took off ``cost_usd``; negative when it was only written so far, None when
+    a price is unknown."""
 
 
 class PairRecord(Struct, frozen=True, tag="pair"):

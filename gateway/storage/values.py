@@ -205,7 +205,8 @@ class LedgerBucket(Struct, frozen=True):
 
 class CostLine(Struct, frozen=True):
     """What one group of a project's calls cost. ``name``: a key's id, a task, an end user or a tag's value.
-    ``unpriced`` calls were answered at an unknown price and are not in ``cost_usd``."""
+    ``unpriced`` calls were answered at an unknown price and are not in ``cost_usd``. ``prompt_cache_usd``: what
+    providers' own prompt caches took off it."""
 
     project: str
     name: str
@@ -217,6 +218,7 @@ class CostLine(Struct, frozen=True):
     cost_usd: float
     teacher_cost_usd: float
     unpriced: int
+    prompt_cache_usd: float = 0.0
 
 
 class Made(Struct, frozen=True):

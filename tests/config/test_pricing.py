@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.catalog import vendors
 from gateway.config import Price
-from gateway.money.pricing import cost, price_of, shipped_prices
+from gateway.money.pricing import cost, listed_prices, price_of, spared_by_cache
 from gateway.protocol.chat import Usage
-from gateway.providers.capabilities import shipped
-from gateway.providers.openai import profiles
 
 
 def test_cached_tokens_cost_the_cached_rate() -> None:
@@ -51,10 +50,8 @@ def test_the_operators_price_wins_for_the_operators_provider_alone() -> None:
 
 
 def test_every_shipped_price_is_sane_dated_and_sourced() -> None:
-    table = shipped_prices()
-    assert set(table) <= {*profiles(), *shipped()}
-    for models in table.values():
-        for price in models.values():
+    for name in vendors():
+        for price in listed_prices(name).values():
             assert 0 <= price.output < 1000
             assert 0 < price.input < 1000
             assert price.cached_input is None or price.cached_input <= price.input
@@ -83,3 +80,22 @@ def test_tokens_of_sound_cost_their_own_rates() -> None:
     # Nobody says how much of the cached input was sound.
     assert cost(Usage(prompt=1_000, cached=400, audio_input=600), both) is None
     assert cost(Usage(prompt=1, audio_input=600), both) == pytest.approx(600 * 40 / 1e6)
+
+
+def test_cached_sound_costs_its_own_rate_where_the_provider_says_how_much_it_was() -> None:
+    price = Price(input=0.3, cached_input=0.03, output=2.5, audio_input=1.0, cached_audio_input=0.1)
+    used = Usage(prompt=1_000, completion=10, cached=500, audio_input=600, cached_audio=200)
+    paid = (100 * 0.3 + 300 * 0.03 + 400 * 1.0 + 200 * 0.1 + 10 * 2.5) / 1e6
+    assert cost(used, price) == pytest.approx(paid)
+    assert spared_by_cache(used, price) == pytest.approx((300 * 0.27 + 200 * 0.9) / 1e6)
+    # What one of two calls does not say is not known of both.
+    assert (used + Usage(prompt=10, cached=5, audio_input=5)).heard_again is None
+    assert (used + used).heard_again == 400
+
+
+def test_what_a_providers_prompt_cache_spared() -> None:
+    price = Price(input=3.0, cached_input=0.3, cache_write=3.75, output=15.0)
+    assert spared_by_cache(Usage(prompt=1_000_000, cached=400_000), price) == pytest.approx(0.4 * 2.7)
+    assert spared_by_cache(Usage(prompt=1_000_000, written=400_000), price) == pytest.approx(-0.4 * 0.75)
+    assert spared_by_cache(Usage(prompt=1_000_000), price) == 0.0
+    assert spared_by_cache(Usage(prompt=1_000_000, cached=1), None) is None

@@ -141,4 +141,4 @@ def test_no_cell_is_a_formula(name: str) -> None:
     line = CostLine(name, name, 1, 0, 2, 0, 3, 0.5, 0.5, 0)
     header, row = csv.reader(io.StringIO(table([line]), newline=""))
     assert header == list(CostLine.__struct_fields__)
-    assert row == [f"'{name}", f"'{name}", "1", "0", "2", "0", "3", "0.5", "0.5", "0"]
+    assert row == [f"'{name}", f"'{name}", "1", "0", "2", "0", "3", "0.5", "0.5", "0", "0.0"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.catalog import vendors
 from gateway.config import Model
 from gateway.policy.files import PolicyError, load
-from gateway.routing.abilities import model_of, shipped_models
+from gateway.routing.abilities import listed_models, model_of
 from gateway.runtime import build_runtime, candidates_of
 from gateway.storage.values import Snapshot
 from optimizer.routing.facts import CAPABILITIES
@@ -87,8 +88,8 @@ def test_a_good_folder_is_read_and_indexed(tmp_path: Path) -> None:
 
 
 def test_the_shipped_models_are_sane_and_the_operators_come_first() -> None:
-    for table in shipped_models().values():
-        for name, model in table.items():
+    for profile in vendors():
+        for name, model in listed_models(profile).items():
             assert model.context_window and model.max_output and model.max_output <= model.context_window, (
                 name
             )

@@ -55,6 +55,7 @@ class CostQueries:
                 spent.label("cost_usd"),
                 sa.func.coalesce(sa.func.sum(CALLS.c.teacher_cost_usd), 0.0).label("teacher_cost_usd"),
                 _count(unpriced).label("unpriced"),
+                sa.func.coalesce(sa.func.sum(CALLS.c.prompt_cache_usd), 0.0).label("prompt_cache_usd"),
             )
             .select_from(source)
             .where(CALLS.c.created_at >= since, CALLS.c.created_at < until, CALLS.c.arm != FOREIGN)

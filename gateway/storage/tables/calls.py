@@ -82,6 +82,7 @@ class CallRow(Table, table=True):
     verdicts: str = Field(sa_column=text())
     batch: str = Field(sa_column_kwargs={"server_default": ""})
     drawn: str = Field(sa_column_kwargs={"server_default": ""})
+    prompt_cache_usd: float | None
 
 
 class CaptureRow(Table, table=True):
