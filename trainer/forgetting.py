@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Config, Learn
 from gateway.storage.commands import EnqueueRun, MoveStudent, Refused, WriterAway
-from gateway.storage.erasure_values import DatasetErasure, NoteErased
+from gateway.storage.erasure_values import DatasetErasure, NoteErased, lessons_of
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from optimizer.rollout import Stage, Student
@@ -102,12 +102,13 @@ class Forgetting:
         learning = {task.name: task.learn for task in config.tasks if task.learn is not None}
         datasets = {one.digest: one.task for one in self._reader.datasets()}
         for student in self._reader.students():
-            digest = self._reader.student_detail(student.id).get("dataset", "")
-            if digest not in asked:
+            lessons = lessons_of(self._reader.student_detail(student.id))
+            concerned = max((asked[one] for one in lessons if one in asked), key=lambda one: one.at, default=None)
+            if concerned is None:
                 continue
-            learn = learning.get(student.task or datasets.get(digest, ""), Learn())
+            learn = learning.get(student.task or datasets.get(lessons[0], ""), Learn())
             with suppress(Refused):  # somebody else moved it meanwhile: the next look sees how it stands
-                self._treat(student, learn, asked[digest], now)
+                self._treat(student, learn, concerned, now)
 
     def _treat(self, student: Student, learn: Learn, erasure: DatasetErasure, now: float) -> None:
         if student.stage is Stage.RETIRED:
@@ -134,7 +135,8 @@ class Forgetting:
 
 
 def _why(erasure: DatasetErasure) -> str:
-    return f"{erasure.requested} rows of its dataset {erasure.digest[:12]} were erased because somebody asked for it"
+    rows = f"{erasure.requested} rows of the dataset {erasure.digest[:12]} it learnt from"
+    return f"{rows} were erased because somebody asked for it"
 
 
 def _stored(mark: Path) -> float:

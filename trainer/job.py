@@ -85,6 +85,7 @@ def execute(lesson: Lesson) -> dict[str, Any]:
     settled = registry.register(
         lesson.run, where, artifact, exam,
         learn=lesson.learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(),
+        lessons=registry.taught_by(artifact.manifest, students, lesson.reader),
     )  # fmt: skip
     result = {
         "student": where.student,
@@ -194,7 +195,8 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
     ]
     parent = None
     if lesson.learn.incremental:
-        parent = registry.parent_of(lesson.run, lesson.reader.students(), lesson.home.artifacts)
+        students = registry.clean(lesson.reader.students(), lesson.reader)
+        parent = registry.parent_of(lesson.run, students, lesson.home.artifacts)
     lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")
     try:
         recipe, trained = train_first(

@@ -33,6 +33,8 @@ from trainer.certify import Issuer
 from trainer.child import Child
 from trainer.discovery.keeper import Keeper
 from trainer.forgetting import Forgetting, attempt
+from trainer.forgotten_files import FileForgetting
+from trainer.forgotten_files import attempt as attempt_files
 from trainer.messages import Done, Failed, Report
 from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
@@ -278,12 +280,14 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
         ),
     )
     keeper, forgetting = Keeper(home, policies), Forgetting(home, reader, writer)
+    files = FileForgetting(home, reader, writer)
     try:
         while not stopping.is_set():
             watcher.poll(time.time())
             worker.tick(watcher.config)
             keeper.tick(watcher.config, time.time())
             attempt(forgetting, watcher.config, time.time())
+            attempt_files(files, time.time())
             stopping.wait(TICK_S / 2)
             worker.attend()  # once more between two looks: progress shows within a second
             stopping.wait(TICK_S / 2)

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import * as caches from "./caches.js";
 import * as calls from "./calls.js";
 import { showChart } from "./chart.js";
+import "./data.js";
 import * as discovered from "./discovered.js";
 import { ask, toast } from "./dialogs.js";
 import { byId, setText } from "./dom.js";

@@ -21,6 +21,11 @@ export function ask({ title, text, button, danger, run }) {
   reason.focus();
 }
 
+// what was asked may name somebody who is erased by now
+dialog.addEventListener("close", () => {
+  for (const id of ["ask-title", "ask-text"]) byId(id).textContent = "";
+});
+
 byId("ask-cancel").addEventListener("click", () => dialog.close());
 
 byId("ask-form").addEventListener("submit", async (event) => {

@@ -16,6 +16,7 @@ from gateway.storage.data_values import (
     DeleteFile,
     ReportBatch,
     SettleEvent,
+    TrimFile,
 )
 from gateway.storage.erasure_values import EraseUser, NoteErased
 from gateway.storage.records import CallRecord
@@ -215,6 +216,7 @@ Command = (
     | NoteDrift
     | AddFile
     | DeleteFile
+    | TrimFile
     | AddBatch
     | ClaimBatch
     | ReportBatch

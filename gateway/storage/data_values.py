@@ -79,6 +79,16 @@ class DeleteFile(Struct, frozen=True, tag="delete_file"):
     file_id: str
 
 
+class TrimFile(Struct, frozen=True, tag="trim_file"):
+    """→ None. A file has lost ``lines`` because their person was erased; ``bytes`` are left. Idempotent but for the
+    journal's line."""
+
+    project: str
+    file_id: str
+    bytes: int
+    lines: int
+
+
 class AddBatch(Struct, frozen=True, tag="add_batch"):
     """→ Batch. Idempotent by id. Raises Refused when its project has ``most_open`` open batches already."""
 

@@ -52,6 +52,13 @@ class NoteErased(Struct, frozen=True, tag="note_erased"):
     card: dict[str, Any]
 
 
+def lessons_of(detail: dict[str, Any]) -> list[str]:
+    """Digests of the datasets that a student, as ``Reader.student_detail`` shows it, has learnt from: its own and, for
+    one that began with another's weights, that one's."""
+    found = detail.get("metrics", {}).get("taught_by")
+    return list(found) if found else [detail["dataset"]] if detail.get("dataset") else []
+
+
 def who_of(salt: str, project: str, end_user: str) -> str:
     """The salted hash that stands for a person."""
     return hashlib.sha256(f"{salt}\0{project}\0{end_user}".encode()).hexdigest()

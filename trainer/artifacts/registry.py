@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.config import Learn
 from gateway.storage.commands import AddStudent, MoveStudent
+from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Run
 from optimizer.rollout import Stage, Student
@@ -98,6 +99,19 @@ def parent_of(run: Run, students: Sequence[Student], artifacts: Path) -> Artifac
         return None
 
 
+def clean(students: Sequence[Student], reader: Reader) -> list[Student]:
+    """Those whose weights hold nothing that somebody asked to have erased: the others' would pass it on."""
+    asked = {digest for digest, one in reader.dataset_erasures().items() if one.requested}
+    return [one for one in students if not asked.intersection(lessons_of(reader.student_detail(one.id)))]
+
+
+def taught_by(manifest: Manifest, students: Sequence[Student], reader: Reader) -> list[str]:
+    """Digests of the datasets whose rows are in a student's weights: its own, and those of whom it began with."""
+    parents = [one for one in students if manifest.parent is not None and one.artifact == manifest.parent]
+    before = [lessons_of(reader.student_detail(one.id)) for one in parents]
+    return list(dict.fromkeys([manifest.dataset, *(digest for one in before for digest in one)]))
+
+
 def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) -> Artifact:
     """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
     model = trained.parameters
@@ -150,11 +164,11 @@ def as_trained(artifact: Artifact) -> Trained:
 
 def register(
     run: Run, where: Place, artifact: Artifact, exam: Exam, *, learn: Learn, writer: Writer, issuer: Issuer,
-    now: float,
+    now: float, lessons: Sequence[str] = (),
 ) -> Settled:  # fmt: skip
     """Adds the candidate, decides its screening, and moves it to shadow with its certificate, or retires it.
 
-    Raises Refused or WriterAway.
+    ``lessons``: as ``taught_by`` says. Raises Refused or WriterAway.
     """
     manifest = artifact.manifest
     lineage = Lineage(
@@ -178,6 +192,7 @@ def register(
         slices=tuple(learn.slices),
     )
     metrics: dict[str, Any] = exam.metrics | {"run": run.id, "lineage": msgspec.to_builtins(lineage)}
+    metrics |= {"taught_by": list(lessons)} if lessons else {}
     student: Student = writer.execute(AddStudent(candidate, dataset=lineage.dataset, metrics=metrics, at=now))
     if student.stage != Stage.CANDIDATE:  # an earlier attempt got this far
         return Settled(student, student.stage != Stage.RETIRED, "settled before", student.certificate)

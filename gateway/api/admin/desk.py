@@ -60,7 +60,7 @@ _FILES = {
     **{
         f"{name}.js": "text/javascript"
         for name in (
-            "app", "api", "caches", "calls", "chart", "dialogs", "discovered", "dom", "format", "headline",
+            "app", "api", "caches", "calls", "chart", "data", "dialogs", "discovered", "dom", "format", "headline",
             "incidents", "journal", "runs", "store", "tasks", "theme", "worth",
         )
     },

@@ -22,6 +22,7 @@ from gateway.api.admin.shapes import (
 from gateway.config import Config, Task
 from gateway.control import Control
 from gateway.runtime import Runtime
+from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader
 from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Run, TaskVersion, Wish
 from gateway.storage.writing.ledger import STEP_S
@@ -261,7 +262,7 @@ def _student(
         waiting_approval=waits(task, one, found, wish),
         slices=list(parts(one.slices)),
         deferred=list(one.deferred),
-        erased_rows=erased.get(detail.get("dataset", ""), 0),
+        erased_rows=sum(erased.get(digest, 0) for digest in lessons_of(detail)),
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import sqlalchemy as sa
 
 from gateway.storage.commands import Refused
-from gateway.storage.data_values import AddFile, DeleteFile, StoredFile
+from gateway.storage.data_values import AddFile, DeleteFile, StoredFile, TrimFile
 from gateway.storage.rows import storable
 from gateway.storage.tables.data import FILES
+from gateway.storage.writing.journal import append_journal
 
 
 def add_file(connection: sa.Connection, command: AddFile) -> StoredFile:
@@ -32,3 +35,12 @@ def delete_file(connection: sa.Connection, command: DeleteFile) -> None:
     connection.execute(
         sa.delete(FILES).where(FILES.c.project == command.project, FILES.c.id == command.file_id)
     )
+
+
+def trim_file(connection: sa.Connection, command: TrimFile) -> None:
+    mine = (FILES.c.project == command.project, FILES.c.id == command.file_id)
+    connection.execute(sa.update(FILES).where(*mine).values(bytes=command.bytes))
+    append_journal(
+        connection, "admin", at=time.time(), actor="trainer", subject=command.file_id, action="lines erased",
+        detail={"project": command.project, "lines": command.lines},
+    )  # fmt: skip

@@ -42,6 +42,7 @@ from gateway.storage.data_values import (
     ReportBatch,
     SettleEvent,
     StoredFile,
+    TrimFile,
 )
 from gateway.storage.erasure_values import EraseUser, Erasure, NoteErased
 from gateway.storage.values import Dataset, Key, Run
@@ -69,6 +70,7 @@ RESULTS: dict[type[Any], Any] = {
     NoteDrift: None,
     AddFile: StoredFile,
     DeleteFile: None,
+    TrimFile: None,
     AddBatch: Batch,
     ClaimBatch: Batch | None,
     ReportBatch: Batch,

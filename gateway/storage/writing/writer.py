@@ -40,6 +40,7 @@ from gateway.storage.data_values import (
     DeleteFile,
     ReportBatch,
     SettleEvent,
+    TrimFile,
 )
 from gateway.storage.engine import serialise_writes
 from gateway.storage.erasure_values import EraseUser, NoteErased
@@ -70,6 +71,7 @@ _HANDLERS: dict[type[Any], Callable[[sa.Connection, Any], Any]] = {
     NoteDrift: sql_students.note_drift,
     AddFile: sql_files.add_file,
     DeleteFile: sql_files.delete_file,
+    TrimFile: sql_files.trim_file,
     AddBatch: sql_batches.add_batch,
     ClaimBatch: sql_batches.claim_batch,
     ReportBatch: sql_batches.report_batch,
