@@ -96,6 +96,8 @@ class Exchange(Struct, eq=False):
     student_ms: float = 0.0
     student_text: str = ""
     student_cost_usd: float | None = None
+    asked: int = 1
+    """How many asks side by side the answer is made of (``stages/several.py``)."""
     thoughts: list[Any] = []
     """The teacher's log-probabilities, token by token, where the capture asked for them."""
     upstream_seconds: float = 0.0

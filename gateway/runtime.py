@@ -147,3 +147,11 @@ def is_tuned(runtime: Runtime, candidate: Candidate) -> bool:
     """Whether a candidate is a model that a fine-tuning job made here: a student without a certificate."""
     settings = runtime.config.providers.get(candidate.provider)
     return candidate.model.startswith(TUNED) and isinstance(settings, ClassifierProvider)
+
+
+def asks_for(runtime: Runtime, candidate: Candidate, n: int | None) -> int:
+    """How many asks ``n`` choices of a candidate take: as many, where its provider gives fewer at a time, else 1."""
+    if n is None or n < 2:
+        return 1
+    codec = runtime.codecs.get(candidate.provider)
+    return n if codec is not None and codec.most_choices() < n else 1

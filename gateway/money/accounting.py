@@ -102,7 +102,7 @@ class Accountant:
         else:
             if exchange.usage is None:
                 exchange.usage = estimate(Shape(), chars, len(answer_text))
-            elif task is not None and rung.role == "teacher":
+            elif task is not None and rung.role == "teacher" and (exchange.request.n or 1) == 1:
                 shape = self._shapes.get(task.name, Shape())
                 self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
             self._priced(exchange, price_for(config, rung.candidate))

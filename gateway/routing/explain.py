@@ -18,7 +18,7 @@ from gateway.money.pricing import cost
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, Usage
 from gateway.routing.observations import Observations
-from gateway.runtime import Runtime
+from gateway.runtime import Runtime, asks_for
 from gateway.stages.assign import assign
 from gateway.stages.authenticate import model_not_found
 from gateway.stages.route import Routed, nobody, routed
@@ -162,7 +162,8 @@ def _candidate(
     exchange: Exchange, one: Considered, tokens: tuple[int, int], observations: Observations
 ) -> CandidateShown:
     seen = observations.seen(one.candidate, streamed=exchange.request.streamed)
-    usage = Usage(prompt=tokens[0], completion=tokens[1])
+    times = asks_for(exchange.runtime, one.candidate, exchange.request.n)
+    usage = Usage(prompt=times * tokens[0], completion=tokens[1])
     facts = one.facts
     return CandidateShown(
         candidate=one.candidate.name,

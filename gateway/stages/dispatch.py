@@ -16,6 +16,8 @@ from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
+from gateway.runtime import asks_for
+from gateway.stages import several
 from gateway.stages.assign import LIMITS
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
@@ -40,7 +42,7 @@ __all__ = ["Dispatch", "ask_student"]
 StudentObserver = Callable[[str, bool, float], None]
 """Called with (student id, whether it answered at all, milliseconds) after each student attempt."""
 
-_Asked = WholeAnswer | UpstreamStream
+_Asked = WholeAnswer | UpstreamStream | several.SideBySide
 _CONTEXT = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large"})
 _CONTENT = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "safety"})
 
@@ -201,7 +203,7 @@ class Dispatch:
         spill = more and "busy" in chosen
         answer: Answer
         if hedge is None:
-            answer = await self._try(exchange, rung, spill=spill)
+            answer = await self._choices(exchange, rung, spill=spill)
         else:
             other = rungs[position + 1] if more else rung
             rung, answer = await self._hedge(exchange, rung, other, hedge)
@@ -222,7 +224,7 @@ class Dispatch:
         hedging.called()
 
         async def ask(one: Rung) -> tuple[Rung, _Asked]:
-            return one, await self._try(exchange, one, spill=False)
+            return one, await self._choices(exchange, one, spill=False)
 
         async def discard(found: tuple[Rung, _Asked]) -> None:
             if not isinstance(found[1], WholeAnswer):
@@ -241,17 +243,33 @@ class Dispatch:
 
     async def _again(self, exchange: Exchange, rung: Rung, body: Mapping[str, Any]) -> WholeAnswer:
         """The same candidate once more, with another body and for a whole answer. Raises AttemptFailed."""
-        answer = await self._try(exchange, rung, spill=False, repair=body)
+        answer = await self._try(exchange, rung, body, spill=False, whole=True)
         assert isinstance(answer, WholeAnswer)
         return answer
 
+    async def _choices(self, exchange: Exchange, rung: Rung, *, spill: bool) -> _Asked:
+        """All the choices that were asked for: by one attempt, or by several where a provider gives fewer at a time."""
+        count, whole = asks_for(exchange.runtime, rung.candidate, exchange.request.n), not exchange.request.streamed
+        if count == 1:
+            return await self._try(exchange, rung, exchange.body, spill=spill, whole=whole)
+        asks = [  # only the first may give way to another provider: the others would to their own fellows
+            partial(self._try, exchange, rung, body, spill=spill and not at, whole=whole)
+            for at, body in enumerate(several.bodies(exchange.body, count))
+        ]
+        began, before = time.monotonic(), exchange.upstream_seconds
+        put_together = several.whole if whole else several.streamed
+        try:
+            answer: _Asked = await put_together(exchange, rung.candidate, asks)
+        finally:  # they ran side by side
+            exchange.upstream_seconds = before + time.monotonic() - began
+        exchange.asked = count
+        return answer
+
     async def _try(
-        self, exchange: Exchange, rung: Rung, *, spill: bool, repair: Mapping[str, Any] | None = None
-    ) -> _Asked:
+        self, exchange: Exchange, rung: Rung, said: Mapping[str, Any], *, spill: bool, whole: bool
+    ) -> WholeAnswer | UpstreamStream:
         """One attempt, with its note on the exchange and its mark on the breaker."""
-        body = _varied(exchange, rung.candidate, exchange.body if repair is None else repair)
-        body = self._structure.body(exchange, rung, body)
-        whole = repair is not None or not exchange.request.streamed
+        body = self._structure.body(exchange, rung, _varied(exchange, rung.candidate, said))
         began = time.monotonic()
         try:
             passage = await self._gate.enter(
@@ -278,10 +296,10 @@ class Dispatch:
 
     def _ask(
         self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool
-    ) -> Awaitable[_Asked]:
+    ) -> Awaitable[WholeAnswer | UpstreamStream]:
         runtime, candidate = exchange.runtime, rung.candidate
 
-        def send(body: Mapping[str, Any]) -> Awaitable[_Asked]:
+        def send(body: Mapping[str, Any]) -> Awaitable[WholeAnswer | UpstreamStream]:
             remaining = _remaining(exchange)
             if whole:
                 return self._asker.whole(runtime, candidate, body, remaining=remaining)

@@ -8,7 +8,7 @@ was. A request that was let through stays counted; tokens and money that were no
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.config import Config, Price, Task
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
@@ -21,7 +21,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
-from gateway.runtime import Runtime, candidates_of
+from gateway.runtime import Runtime, asks_for, candidates_of
 from gateway.stages.assign import resolve, task_of
 from gateway.storage.counting.counters import (
     MONEY,
@@ -34,6 +34,7 @@ from gateway.storage.counting.counters import (
     Who,
 )
 from gateway.storage.records import CallRecord
+from optimizer.routing.plan import Candidate
 
 __all__ = ["Limit", "rate_headers", "wire_duration"]
 
@@ -104,6 +105,7 @@ class Limit:
         project = config.limits.projects.get(principal.project)
         own = task.limits if task is not None else None
         given, made = self._estimator.tokens(name, exchange.request)
+        given *= self._most_asks(exchange, task)
         scopes: list[tuple[Who, str, limits.AnyLimits | None]] = [
             ("key", principal.key_id, principal), ("project", principal.project, project), ("task", name, own)
         ]  # fmt: skip
@@ -117,6 +119,14 @@ class Limit:
         )
         if rules:
             await self._hold(exchange, rules, name)
+
+    @staticmethod
+    def _most_asks(exchange: Exchange, task: Task | None) -> int:
+        """How often the input may be sent: once for each choice, where a candidate gives one at a time."""
+        n, runtime = exchange.request.n, exchange.runtime
+        if n is None or n < 2:
+            return 1
+        return max((asks_for(runtime, one, n) for one in _may_answer(exchange, task)), default=1)
 
     async def _hold(self, exchange: Exchange, rules: tuple[Rule, ...], name: str) -> None:
         ttl = max(0.0, exchange.deadline - exchange.started) + _SLACK_S
@@ -164,7 +174,8 @@ class Limit:
         tokens = record.prompt_tokens + record.completion_tokens if answered else 0
         self._counters.settle(hold, [_used(rule, record, answered, tokens) for rule in hold.rules])
         if answered and record.status == "ok" and not record.tokens_estimated:
-            self._estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
+            given = record.prompt_tokens // exchange.asked
+            self._estimator.learn(name, exchange.request, given, record.completion_tokens)
 
     def learned(self, project: str, task: str, usd: float | None, at: float, runtime: Runtime) -> None:
         """Charges what learning cost on top of a call to its project's and its task's budgets."""
@@ -197,14 +208,8 @@ def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
 
     Raises what ``assign`` would for a model that nobody serves.
     """
-    runtime = exchange.runtime
-    if task is not None:
-        candidates = candidates_of(task, runtime.policies)
-    else:
-        project = exchange.principal.project if exchange.principal else ""
-        candidates = (resolve(runtime, exchange.request.model, project),)
-    most = (0.0, 0.0)
-    for candidate in candidates:
+    runtime, most = exchange.runtime, (0.0, 0.0)
+    for candidate in _may_answer(exchange, task):
         if isinstance(runtime.config.providers.get(candidate.provider), ClassifierProvider):
             continue  # a student costs CPU time, a millionth of what its teacher does
         price: Price | None = price_for(runtime.config, candidate)
@@ -213,6 +218,13 @@ def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
         heard, spoken = _sound(exchange, price)
         most = max(most[0], price.input, price.cached_input or 0.0, heard), max(most[1], price.output, spoken)
     return most
+
+
+def _may_answer(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
+    if task is not None:
+        return candidates_of(task, exchange.runtime.policies)
+    project = exchange.principal.project if exchange.principal else ""
+    return (resolve(exchange.runtime, exchange.request.model, project),)
 
 
 def _sound(exchange: Exchange, price: Price) -> _Dearest:

@@ -17,7 +17,7 @@ from gateway.protocol.chat import Usage, text_of
 from gateway.routing.needs import needs_of
 from gateway.routing.observations import Observations
 from gateway.routing.ways import SWITCHED_OFF, Way
-from gateway.runtime import Runtime, is_tuned, student_provider
+from gateway.runtime import Runtime, asks_for, is_tuned, student_provider
 from gateway.students.deferral import deferred
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision, Situation, challenged, decide, standing
@@ -158,11 +158,12 @@ def _facts(exchange: Exchange, way: Way, tokens: tuple[int, int], observations: 
     """What was known beforehand, with this call's costs and the latest latencies where the policy looks at them."""
     if not (way.costed or way.timed):
         return way.known
-    usage = Usage(prompt=tokens[0], completion=tokens[1])
     found: dict[Candidate, Facts] = {}
     for candidate, facts in way.known.items():
         changes: dict[str, float | int | None] = {}
         if way.costed:
+            times = asks_for(exchange.runtime, candidate, exchange.request.n)
+            usage = Usage(prompt=times * tokens[0], completion=tokens[1])
             changes["cost_usd"] = cost(usage, way.prices[candidate])
         if way.timed:
             seen = observations.seen(candidate, streamed=exchange.request.streamed)

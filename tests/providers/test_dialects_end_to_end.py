@@ -156,6 +156,37 @@ async def test_what_came_out_goes_back_in(
         assert kept in said
 
 
+@pytest.mark.parametrize("dialect", CASES)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_several_choices(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str, streamed: bool
+) -> None:
+    """A dialect that gives one choice at a time is asked side by side; Gemini gives several itself."""
+    answer, stream, expected, model, (prompt, completion, _) = CASES[dialect]
+
+    async def speak(line: Line) -> None:
+        await (line.stream(stream) if streamed else line.answer(200, answer))
+
+    upstream.behave = speak
+    name = f"{dialect}/{model}"
+    if streamed:
+        async with client.chat.completions.stream(
+            model=name, messages=MESSAGES, tools=TOOLS, n=2, stream_options={"include_usage": True}
+        ) as got:
+            final: Any = await got.get_final_completion()
+    else:
+        final = await client.chat.completions.create(model=name, messages=MESSAGES, tools=TOOLS, n=2)
+    if dialect == "gemini":
+        assert upstream.seen[0].body["generationConfig"]["candidateCount"] == 2 and len(upstream.seen) == 1
+        return
+    assert [one.index for one in final.choices] == [0, 1] and len(upstream.seen) == 2
+    for one in final.choices:
+        assert [call.function.arguments for call in one.message.tool_calls] == [
+            call["function"]["arguments"] for call in expected["tool_calls"]
+        ]
+    assert (final.usage.prompt_tokens, final.usage.completion_tokens) == (2 * prompt, 2 * completion)
+
+
 async def test_one_dialect_falls_back_to_another(client: openai.AsyncOpenAI, upstream: Provider) -> None:
     async def speak(line: Line) -> None:
         if line.seen.path.endswith("/messages"):
