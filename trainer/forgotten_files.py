@@ -38,7 +38,7 @@ class FileForgetting:
     """One file at a time, so that the trainer's heartbeat never waits long. Everything may be repeated."""
 
     def __init__(self, home: Home, reader: Reader, writer: Writer) -> None:
-        self._files, self._mark = home.files, home.files / "erased-until"
+        self._files, self._mark, self._evals = home.files, home.files / "erased-until", home.evals_of
         self._reader, self._writer = reader, writer
         self._done = _stored(self._mark)
         self._todo: list[Callable[[], bool]] = []
@@ -84,7 +84,21 @@ class FileForgetting:
         return [
             *(lambda one=one: one.id not in busy and self._trim(one, is_them, frozenset()) for one in old),
             *(lambda one=one: self._answers(one, files, is_them) for one in answered),
+            *(lambda one=one: self._evaluated(one, is_them) for one in self._eval_lines(erasure)),
         ]
+
+    def _eval_lines(self, erasure: Erasure) -> list[Path]:
+        """The lines of eval runs that were ordered before."""
+        found = self._evals(erasure.project).glob("eval_*/evalrun_*/items.jsonl")
+        return [path for path in found if _ordered(path.parent / "run.json") <= erasure.at]
+
+    def _evaluated(self, path: Path, is_them: IsThem) -> bool:
+        if (path.parent / "open").exists():  # whoever is at work on it writes there
+            return False
+        found = kept_of(path, is_them, frozenset())
+        if found is not None:
+            found[0].rename(path)
+        return True
 
     def _answers(self, batch: Batch, files: dict[str, StoredFile], is_them: IsThem) -> bool:
         if batch.status in OPEN_BATCH:
@@ -179,6 +193,17 @@ def _read(text: bytes) -> _Line | None:
         return _line(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+class _Ordered(Struct, frozen=True):
+    created_at: float
+
+
+def _ordered(path: Path) -> float:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Ordered).created_at
+    except FileNotFoundError:  # it is being deleted
+        return float("inf")
 
 
 def _stored(mark: Path) -> int:

@@ -11,6 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.api.batches import Batches, batch_routes
 from gateway.api.embeddings import Embeddings, embedding_routes
+from gateway.api.evals.routes import Evals, eval_routes
+from gateway.api.evals.runner import EvalRunner
+from gateway.api.evals.store import EvalStore
 from gateway.api.files import file_routes
 from gateway.api.http import Authenticator
 from gateway.api.moderations import Moderations, moderation_routes
@@ -54,6 +57,10 @@ class DataSide:
         }
         self._runner = BatchRunner(live, self._store, self._writer, asked, lambda: record.live_calls)
         batches = Batches(live, self._store, self._writer, self._runner)
+        self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
+        self.announce = self._deliveries.announce
+        kept, chat = EvalStore(home), lines["/v1/chat/completions"]
+        self._evals = EvalRunner(live, kept, self._store, chat, self.announce)
         self.routes: list[Any] = [
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
@@ -62,14 +69,13 @@ class DataSide:
             *file_routes(live, self._store, who("data")),
             *batch_routes(batches, who("inference")),
             *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
-            *grader_routes(live, lines["/v1/chat/completions"], who("train")),
+            *grader_routes(live, chat, who("train")),
+            *eval_routes(Evals(live, kept, self._evals), live, who("train")),
         ]
-        self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
-        self.announce = self._deliveries.announce
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        work = (self._runner.run(), self._sweep(), self._deliveries.run())
+        work = (self._runner.run(), self._evals.run(), self._sweep(), self._deliveries.run())
         self._tasks = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:

@@ -181,6 +181,7 @@ class SemanticCache(Node, frozen=True):
 WebhookEvent = Literal[
     "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled",
     "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
+    "eval.run.succeeded", "eval.run.failed", "eval.run.canceled",
     "response.completed", "response.failed", "response.cancelled", "response.incomplete",
     "understudy.student.promoted", "understudy.student.waiting", "understudy.student.taken_back",
     "understudy.drift.detected", "understudy.teacher.retiring",

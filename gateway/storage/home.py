@@ -23,6 +23,7 @@ class Home:
         """Creates the folders, readable by their owner alone. Raises OSError when that is impossible."""
         folders = (
             self.files,
+            self.evals,
             self.spool,
             self.secrets,
             self.datasets,
@@ -54,6 +55,14 @@ class Home:
     @property
     def files(self) -> Path:
         return self.root / "files"
+
+    @property
+    def evals(self) -> Path:
+        return self.root / "evals"
+
+    def evals_of(self, project: str) -> Path:
+        """Where a project's evals lie: its name may hold what no path may."""
+        return self.evals / hashlib.sha256(project.encode()).hexdigest()[:32]
 
     @property
     def datasets(self) -> Path:

@@ -96,6 +96,20 @@ def test_lines_and_answers_of_a_person_go_and_all_else_stays(house: House) -> No
     assert "anna" in house.text(later), "what they send later is a new beginning"
 
 
+def test_rows_of_evals_go_once_their_run_has_ended(house: House) -> None:
+    lines = house.home.evals_of("p") / "eval_1" / "evalrun_1" / "items.jsonl"
+    lines.parent.mkdir(parents=True)
+    lines.write_bytes(b'{"number":0,"user":"anna","shown":{}}\n{"number":1,"user":null,"shown":{}}\n')
+    (lines.parent / "run.json").write_bytes(msgspec.json.encode({"created_at": NOW}))
+    (lines.parent / "open").touch()
+    house.writer.execute(EraseUser("p", "anna", "cli", "", time.time()))
+    house.run()
+    assert "anna" in lines.read_text()
+    (lines.parent / "open").unlink()
+    house.run()
+    assert lines.read_text() == '{"number":1,"user":null,"shown":{}}\n'
+
+
 def test_a_model_tuned_on_a_file_is_marked(house: House) -> None:
     rows = house.file(1, INPUT, "fine-tune")
     house.writer.execute(EnqueueRun(KIND, "p", "", "f", params={"training_file": rows.id}, at=NOW))

@@ -1,0 +1,169 @@
+"""Evals as files, readable by their owner alone, beside what clients upload: ``evals/<project>/<eval>/eval.json``, and
+for each run a folder with ``run.json``, the rows it works on, and a line for each that is done.
+
+A run belongs to the process that holds its lock; when that process dies the lock is free, and another goes on where the
+lines end. What was written is not asked again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.evals.shapes import Eval, EvalRun
+from gateway.storage.home import Home
+
+_EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")
+OPEN, CANCELED, ROWS, LINES, LOCK = "open", "canceled", "rows.jsonl", "items.jsonl", "lock"
+T = TypeVar("T")
+
+
+class Item(Struct, frozen=True):
+    """A row that is done. ``user``: whose row it is, as far as it says; ``shown``: the output item."""
+
+    number: int
+    status: str
+    user: str | None
+    shown: dict[str, Any]
+
+
+_item = msgspec.json.Decoder(Item).decode
+
+
+class EvalStore:
+    """Blocking."""
+
+    def __init__(self, home: Home) -> None:
+        self._root, self._project = home.evals, home.evals_of
+
+    def folder(self, project: str, eval_id: str, run_id: str = "") -> Path:
+        """Raises KeyError for texts that are no ids of ours."""
+        if not _EVAL.fullmatch(eval_id) or (run_id and not _RUN.fullmatch(run_id)):
+            raise KeyError(eval_id)
+        found = self._project(project) / eval_id
+        return found / run_id if run_id else found
+
+    def put_eval(self, one: Eval) -> None:
+        whole(self.folder(one.project, one.id) / "eval.json", msgspec.json.encode(one))
+
+    def eval(self, project: str, eval_id: str) -> Eval:
+        """Raises KeyError."""
+        return _read(self.folder(project, eval_id) / "eval.json", Eval)
+
+    def evals(self, project: str) -> list[Eval]:
+        """Oldest first."""
+        found = []
+        for path in self._project(project).glob("eval_*/eval.json"):
+            with suppress(KeyError):
+                found.append(_read(path, Eval))
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    def delete(self, project: str, eval_id: str, run_id: str = "") -> None:
+        """Raises KeyError. What is at work there ends when it finds its folder gone."""
+        folder = self.folder(project, eval_id, run_id)
+        if not folder.is_dir():
+            raise KeyError(eval_id)
+        gone = folder.with_name(f".gone-{secrets.token_hex(8)}")
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    # ------------------------------------------------------------ runs
+    def add_run(self, one: EvalRun) -> None:
+        """Raises KeyError when the eval is gone."""
+        self.eval(one.project, one.eval_id)
+        self.put_run(one)
+        (self.folder(one.project, one.eval_id, one.id) / OPEN).touch()
+
+    def put_run(self, one: EvalRun) -> None:
+        whole(self.folder(one.project, one.eval_id, one.id) / "run.json", msgspec.json.encode(one))
+
+    def run(self, project: str, eval_id: str, run_id: str) -> EvalRun:
+        """As it stands. Raises KeyError."""
+        folder = self.folder(project, eval_id, run_id)
+        return _as_it_stands(_read(folder / "run.json", EvalRun), folder)
+
+    def runs(self, project: str, eval_id: str) -> list[EvalRun]:
+        """Oldest first."""
+        found = []
+        for path in self.folder(project, eval_id).glob("evalrun_*/run.json"):
+            with suppress(KeyError):
+                found.append(_as_it_stands(_read(path, EvalRun), path.parent))
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    def cancel(self, one: EvalRun) -> None:
+        """Whoever is at work on it hears of it within a second."""
+        with suppress(FileNotFoundError):
+            (self.folder(one.project, one.eval_id, one.id) / CANCELED).touch()
+
+    def waiting(self) -> list[Path]:
+        """Folders of runs that have not ended, oldest first."""
+        return [path.parent for path in sorted(self._root.glob(f"*/*/*/{OPEN}"), key=_age)]
+
+    def items(self, project: str, eval_id: str, run_id: str) -> list[Item]:
+        """By number. Raises KeyError."""
+        folder = self.folder(project, eval_id, run_id)
+        self.run(project, eval_id, run_id)
+        return sorted(lines_of(folder / LINES), key=lambda one: one.number)
+
+
+def whole(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader, and a crash, find it whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft.touch(mode=0o600, exist_ok=False)
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+
+
+def taken(folder: Path) -> Callable[[], None] | None:
+    """What gives a run back; None when somebody is at work on it."""
+    try:
+        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lambda: os.close(lock)
+
+
+def lines_of(path: Path) -> Iterator[Item]:
+    """What is done. A line that is torn is not."""
+    with suppress(FileNotFoundError), path.open("rb") as source:
+        for text in source:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                yield _item(text)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _as_it_stands(one: EvalRun, folder: Path) -> EvalRun:
+    stopped = one.status in ("queued", "in_progress") and (folder / CANCELED).exists()
+    return msgspec.structs.replace(one, status="canceled") if stopped else one
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        raise KeyError(path.parent.name) from None
