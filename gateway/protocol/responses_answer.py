@@ -209,7 +209,9 @@ class ResponseWriter:
         events: list[Event] = []
         if step.text:
             events.append(
-                self._event("response.output_text.delta", **place, delta=step.text, logprobs=step.logprobs)
+                self._event(
+                    "response.output_text.delta", **place, delta=step.text, logprobs=_told(step.logprobs)
+                )
             )
         for note in step.annotations:
             count = self._notes.get(step.block.number, 0)
@@ -235,7 +237,9 @@ class ResponseWriter:
         if kind == "refusal":
             done = self._event("response.refusal.done", **place, refusal=step.text)
         else:
-            done = self._event("response.output_text.done", **place, text=step.text, logprobs=step.logprobs)
+            done = self._event(
+                "response.output_text.done", **place, text=step.text, logprobs=_told(step.logprobs)
+            )
         return [done, self._event("response.content_part.done", **place, part=dict(part))]
 
     def _close_message(self, status: str = "completed") -> list[Event]:
@@ -340,3 +344,15 @@ def frames(events: list[Event]) -> bytes:
     return b"".join(
         b"event: " + event["type"].encode() + b"\ndata: " + _encode(event) + b"\n\n" for event in events
     )
+
+
+def _told(logprobs: list[Any]) -> list[Any]:
+    """Log-probabilities as the text's events have them: without the bytes that the finished part tells."""
+    return [
+        _unbytes({**one, "top_logprobs": [_unbytes(other) for other in one.get("top_logprobs") or ()]})
+        for one in logprobs
+    ]
+
+
+def _unbytes(one: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in one.items() if name != "bytes"}

@@ -8,13 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from anthropic import types as anthropic_types
 from gateway_server import KEY, Gateway
 from openai import types
 from openai.types import chat, conversations, responses
 from openai.types.conversations import conversation_item
 from openai.types.responses import input_token_count_response
-from pydantic import TypeAdapter
-from scripted import Line, Provider, usual
+from scripted import COMPLETION, Line, Provider, chunk, sse, usual
+from sdk_types import strictly
 
 CATEGORIES = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
@@ -26,6 +27,18 @@ RESULT = {
     "category_scores": dict.fromkeys(CATEGORIES, 0.1),
     "category_applied_input_types": {name: ["text"] for name in CATEGORIES},
 }
+
+
+BEYOND = frozenset({"estimated", "store"})
+"""What our answers have beyond the SDK's types: that a count of tokens is an estimate, and (as OpenAI's own responses
+have it, though the types do not) whether a response is kept."""
+STORED = BEYOND | {
+    "input_user", "temperature", "top_p", "presence_penalty", "frequency_penalty", "response_format", "seed", "tools",
+    "tool_choice",
+}  # fmt: skip
+"""A stored completion tells what it was asked with, as OpenAI's do."""
+NAMED = BEYOND | {"name"}
+"""``function_call_arguments.done`` had a ``name`` in the types of older SDKs, whose helpers read it."""
 
 
 async def behave(line: Line) -> None:
@@ -96,7 +109,7 @@ DELETED: list[tuple[str, str, Any]] = [
 def fits(answer: httpx.Response, kind: Any) -> Any:
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-request-id"].startswith("req_")
-    return TypeAdapter(kind).validate_json(answer.content, strict=True)
+    return strictly(kind, answer.content, beyond=STORED if kind is chat.ChatCompletion else BEYOND)
 
 
 async def make(http: httpx.AsyncClient, kind: str) -> str:
@@ -132,7 +145,7 @@ async def test_what_is_listed_and_its_pages(http: httpx.AsyncClient) -> None:
         whole = fits(await http.get(url), dict[str, Any])
         assert set(whole) == {"object", "data", "first_id", "last_id", "has_more"} and whole["object"] == "list"
         for item in whole["data"]:
-            TypeAdapter(kind).validate_json(json.dumps(item), strict=True)
+            strictly(kind, json.dumps(item), beyond=STORED)
         ids = [item["id"] for item in whole["data"]]
         assert (whole["first_id"], whole["last_id"], whole["has_more"]) == (ids[0], ids[-1], False)
         if len(ids) > 1:
@@ -152,19 +165,77 @@ async def test_what_is_deleted(http: httpx.AsyncClient) -> None:
         assert (await http.get(url)).status_code == 404
 
 
-async def test_what_is_streamed(http: httpx.AsyncClient) -> None:
-    for path, body, kind in (
-        ("/chat/completions", {**ASK, "stream_options": {"include_usage": True}}, chat.ChatCompletionChunk),
-        ("/completions", {"model": "triage", "prompt": "hi"}, dict[str, Any]),  # the type allows no null before the end
-        ("/responses", {"model": "triage", "input": "hi"}, responses.ResponseStreamEvent),
-    ):
+TOOL_CALLS = (
+    {"tool_calls": [{"index": 0, "id": "call_a", "type": "function", "function": {"name": "weather", "arguments": ""}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":"Bonn"}'}}]},
+    {"tool_calls": [{"index": 1, "id": "call_b", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]},
+)  # fmt: skip
+LOGPROBS = {"content": [{"token": "hi", "logprob": -0.5, "bytes": [104, 105], "top_logprobs": []}], "refusal": None}
+STREAMS: dict[str, bytes] = {
+    "text": sse(),
+    "calls": sse([chunk({"role": "assistant", "content": None}), *map(chunk, TOOL_CALLS), chunk({}, "tool_calls")]),
+    "refusal": sse([chunk({"role": "assistant", "content": ""}), chunk({"refusal": "No."}), chunk({}, "stop")]),
+    "cut short": sse([chunk({"role": "assistant", "content": "a"}), chunk({}, "length")]),
+    "logprobs": sse(
+        [{**chunk({}), "choices": [{"index": 0, "delta": {"content": "hi"}, "logprobs": LOGPROBS, "finish_reason": None}]},
+         chunk({}, "stop")]
+    ),
+}  # fmt: skip
+PING = '{"type":"ping"}'
+"""Anthropic documents it; the SDK reads past it."""
+STREAMED: list[tuple[str, Any, Any]] = [
+    ("/chat/completions", {**ASK, "stream_options": {"include_usage": True}}, chat.ChatCompletionChunk),
+    ("/chat/completions", {**ASK, "logprobs": True}, chat.ChatCompletionChunk),
+    ("/completions", {"model": "triage", "prompt": "hi"}, dict[str, Any]),  # the type allows no null before the end
+    ("/responses", {"model": "triage", "input": "hi"}, responses.ResponseStreamEvent),
+    ("/responses", {"model": "triage", "input": "hi", "background": True}, responses.ResponseStreamEvent),
+    ("/messages", {"model": "triage", "max_tokens": 9, "messages": ASK["messages"]}, anthropic_types.RawMessageStreamEvent),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", STREAMS)
+async def test_what_is_streamed(http: httpx.AsyncClient, upstream: Provider, what: str) -> None:
+    async def speak(line: Line) -> None:
+        await line.stream(STREAMS[what], piece=50)
+
+    upstream.behave = speak
+    for path, body, kind in STREAMED:
         answer = await http.post(f"/v1{path}", json={**body, "stream": True})
+        assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert answer.headers["x-request-id"].startswith("req_")
+        assert answer.headers["x-request-id" if path != "/messages" else "request-id"].startswith("req_")
         lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
-        assert (lines[-1] == "[DONE]") == (path != "/responses")
-        for line in lines[: len(lines) - (path != "/responses")]:
-            TypeAdapter(kind).validate_json(line, strict=True)
+        ends = path not in ("/responses", "/messages")
+        assert (lines[-1] == "[DONE]") == ends
+        found = [strictly(kind, line, beyond=NAMED) for line in lines[: len(lines) - ends] if line != PING]
+        if path == "/responses":
+            assert [event.sequence_number for event in found] == list(range(len(found)))
+
+
+async def test_whole_answers_of_every_form(http: httpx.AsyncClient, upstream: Provider) -> None:
+    """Calls, refusals, log-probabilities and several choices, in each API that can say them."""
+    said = {"role": "assistant", "content": None, "refusal": None}
+    calls = [
+        {"id": f"call_{at}", "type": "function", "function": {"name": "weather", "arguments": "{}"}} for at in range(2)
+    ]
+    forms = [
+        ({**said, "tool_calls": calls}, "tool_calls", {}), ({**said, "refusal": "No."}, "stop", {}),
+        ({**said, "content": "hi"}, "length", {"logprobs": LOGPROBS}), ({**said, "content": "hi"}, "content_filter", {}),
+        ({**said, "content": "hi", "annotations": [], "reasoning_content": "hm"}, "stop", {}),
+    ]  # fmt: skip
+    for message, finish, more in forms:
+
+        async def speak(line: Line, message: Any = message, finish: str = finish, more: Any = more) -> None:
+            one = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish, **more}
+            await line.answer(body={**COMPLETION, "choices": [one, {**one, "index": 1}][: line.seen.body.get("n") or 1]})
+
+        upstream.behave = speak
+        whole = await http.post("/v1/chat/completions", json={**ASK, "n": 2, "logprobs": bool(more)})
+        strictly(chat.ChatCompletion, whole.content, beyond=frozenset({"reasoning_content"}))
+        asked = {"model": "triage", "input": "hi"}
+        strictly(responses.Response, (await http.post("/v1/responses", json=asked)).content, beyond=BEYOND)
+        asked = {"model": "triage", "max_tokens": 9, "messages": ASK["messages"]}
+        strictly(anthropic_types.Message, (await http.post("/v1/messages", json=asked)).content)
 
 
 PATHS = (
