@@ -129,7 +129,7 @@ class Dispatch:
     async def _tuned(self, exchange: Exchange, rung: Rung) -> Answer:
         """A fine-tuned model that the client named: it answers however sure it is, and nobody stands behind it. Raises
         BadRequest for what no student can answer, and what the engine raises."""
-        reason = ineligible(exchange.body)
+        reason = ineligible(exchange.body) or ("'tools' is set" if exchange.body.get("tools") else "")
         if reason:
             raise errors.BadRequest(
                 f"The model '{rung.candidate.model}' answers one text with one text: {reason}.",

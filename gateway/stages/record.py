@@ -21,6 +21,7 @@ from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived
 from gateway.protocol.assemble import assemble
+from gateway.protocol.called import spoken
 from gateway.protocol.fingerprint import fingerprint
 from gateway.providers.codec import AttemptFailed
 from gateway.stages.thoughts import told
@@ -99,6 +100,8 @@ class Record:
         self.live_calls -= not exchange.batch
         if exchange.principal is None:
             return  # nobody's call: a wrong key is counted by the metrics, not by the ledger
+        if answer and exchange.body.get("tools"):
+            text = spoken(answer, exchange.body)
         self._accountant.settle(exchange, text)
         capture = self._capture(exchange, answer) if answer is not None and status == "ok" else None
         record = record_of(exchange, status, http_status, code, now=time.monotonic(), text=capture)

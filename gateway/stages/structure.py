@@ -17,9 +17,11 @@ from gateway.config import Structured
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.assemble import answer_text, assemble, chunk_text, finish_reason, split
+from gateway.protocol.called import reads_calls
 from gateway.protocol.chat import Usage, total_of, usage_to_wire
 from gateway.providers.codec import AttemptFailed, Enforcement, failed
 from gateway.schemas.cache import Schemas
+from gateway.structured.calling import calls_allowed, words_allowed
 from gateway.structured.demand import Demand, asks_for_form, demand_of, enforcement
 from gateway.structured.judge import Judgement, judged, size_of, text_fits
 from gateway.structured.wording import asking_again, fitted
@@ -50,6 +52,11 @@ class Structure:
 
     def accepts(self, exchange: Exchange, text: str) -> bool:
         """Whether a student's text may be served. A schema that cannot be checked is the teacher's to answer."""
+        calls = reads_calls(exchange.body, text)
+        if calls is not None:
+            return calls_allowed(exchange.body, calls, self._schemas, exchange.placeholders)
+        if not words_allowed(exchange.body):
+            return False
         if not asks_for_form(exchange.body):
             return True
         try:

@@ -24,6 +24,7 @@ from gateway.importing.load import Place, as_asked, record_of, single
 from gateway.importing.shapes import Sample
 from gateway.masking import mask
 from gateway.money.accounting import price_for
+from gateway.protocol.called import lesson_of
 from gateway.providers.codec import AttemptFailed
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
@@ -150,7 +151,7 @@ class Inventing:
                 break
             body = as_asked({"messages": [{"role": "user", "content": text}]}, exchange.body)
             answer = await self._ask(exchange, rules, part, body, kept=True)
-            kept += whole(answer)
+            kept += whole(answer, body)
         return kept
 
     async def _ask(
@@ -159,7 +160,7 @@ class Inventing:
         """Asks the teacher and writes down that it did, with the text when it is ``kept``. Raises AttemptFailed."""
         scope = scope_of(exchange)
         answer, usd = await self._questions.ask(exchange, teacher_of(exchange), body)
-        record = made_call(exchange, part, body, answer, usd, kept=kept and whole(answer), now=self._clock())
+        record = made_call(exchange, part, body, answer, usd, kept=kept and whole(answer, body), now=self._clock())
         self._recorder.append(record)
         self._budget.charge(scope, usd, rules.budget_usd_day)
         self._paid(record)
@@ -178,7 +179,7 @@ def made_call(
     assert capture is not None
     place = Place(project, task, capture.mask, capture.retention_days, None, "", frozenset())
     sample = Sample(
-        "chat", dict(body), {"role": "assistant", "content": answer.text}, answer.finish_reason or "",
+        "chat", dict(body), _message(answer), answer.finish_reason or "",
         model=teacher.model, metadata={"source": SYNTHETIC},
     )  # fmt: skip
     record, usage = record_of(sample, place, source, now), answer.usage
@@ -202,8 +203,16 @@ def most_tries(rules: Synthetic) -> int:
     return 3 * rules.per_answer + 6
 
 
-def whole(answer: WholeAnswer) -> bool:
-    return answer.finish_reason == "stop" and bool(answer.text)
+def whole(answer: WholeAnswer, body: Mapping[str, Any]) -> bool:
+    """Whether the answer came to its end and says something a student could say."""
+    return bool(lesson_of(answer, body))
+
+
+def _message(answer: WholeAnswer) -> dict[str, Any]:
+    """What was said and called, and nothing else of a provider's message."""
+    calls = answer.data["choices"][0]["message"].get("tool_calls") if answer.finish_reason == "tool_calls" else None
+    said = {"role": "assistant", "content": answer.text}
+    return {**said, "tool_calls": calls} if calls else said
 
 
 def scope_of(exchange: Exchange) -> Scope:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gateway.context import Exchange
+from gateway.protocol.called import lesson_of
 from gateway.providers.codec import AttemptFailed
 from gateway.runtime import student_provider
 from gateway.stages.dispatch import ask_student
@@ -207,7 +208,8 @@ class Learner:
         ref = exchange.task.teacher
         candidate = Candidate(provider=ref.provider, model=ref.model)
         answer, usd = await self._questions.ask(exchange, candidate, exchange.body)
-        return (answer.text, usd) if answer.finish_reason == "stop" else (None, None)
+        said = lesson_of(answer, exchange.body)
+        return (None, None) if said is None else (said, usd)
 
 
 def _pair(

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from gateway.config import CandidateRef, Ensemble
 from gateway.context import Exchange
+from gateway.protocol.called import lesson_of
 from gateway.protocol.chat import last_user_text
 from gateway.providers.codec import AttemptFailed
 from gateway.storage.protocols import Recorder
@@ -97,4 +98,4 @@ class Panel:
         """(the answer, None when it is no whole one; what it cost). Raises AttemptFailed."""
         candidate = Candidate(provider=ref.provider, model=ref.model)
         answer, usd = await self._questions.ask(exchange, candidate, exchange.body)
-        return (answer.text if answer.finish_reason == "stop" else None), usd
+        return lesson_of(answer, exchange.body), usd

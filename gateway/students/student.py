@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from gateway import errors
@@ -9,6 +11,7 @@ from gateway.context import Exchange
 from gateway.masking import mask, unmask
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.assemble import split
+from gateway.protocol.called import ToolCall, reads_calls
 from gateway.protocol.chat import last_user_text
 from gateway.providers.classifier import CPU_HEADER, ENGINE_HEADER, confidence_of
 from gateway.providers.codec import AttemptFailed
@@ -47,11 +50,18 @@ async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining
     except ValueError:
         cpu_ms = 0.0
     engine = headers.get(ENGINE_HEADER, "classifier")
-    return StudentReply(unmask(answer.text, masked.values), confidence, cpu_ms, engine)
+    called = reads_calls(exchange.body, answer.text) is not None
+    return StudentReply(unmask(answer.text, masked.values, in_json=called), confidence, cpu_ms, engine)
 
 
 def answer_of(exchange: Exchange, text: str) -> Answer:
-    """A student's text as the answer the client asked for, whole or as a stream."""
+    """A student's text as the answer the client asked for, in words or in tool calls, whole or as a stream."""
+    calls = reads_calls(exchange.body, text)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    finish = "stop"
+    if calls is not None:
+        message |= {"content": None, "tool_calls": _wired(calls)}
+        text, finish = "", "tool_calls"
     data: dict[str, Any] = {
         "id": exchange.call_id,
         "object": "chat.completion",
@@ -59,17 +69,29 @@ def answer_of(exchange: Exchange, text: str) -> Answer:
         "model": exchange.request.model,
         "choices": [{
             "index": 0,
-            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+            "message": message,
             "logprobs": None,
-            "finish_reason": "stop",
+            "finish_reason": finish,
         }],
         "service_tier": "default",
         "system_fingerprint": None,
     }  # fmt: skip
     if not exchange.request.streamed:
-        return WholeAnswer(data=data, text=text, finish_reason="stop", usage=None)
+        return WholeAnswer(data=data, text=text, finish_reason=finish, usage=None)
     chunks = []
     for piece in split(data):
         choice = piece["choices"][0]
         chunks.append(Chunk(piece, choice["delta"].get("content") or "", choice["finish_reason"]))
     return ReadyStream(chunks)
+
+
+def _wired(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    """The calls under fresh ids: the client names them by these when it sends their results."""
+    return [
+        {
+            "id": f"call_{uuid.uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in calls
+    ]

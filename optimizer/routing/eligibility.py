@@ -1,8 +1,8 @@
 """Which requests a student may answer at all, whatever its confidence.
 
-A student was certified on plain single-turn text. A request that asks for something it does not know goes to
-the teacher; the reason is written on the call. (Whether the request *looks like* the certified ones is the
-fingerprint's business.)
+A student was certified on single-turn text, answered in words or in calls of the functions that the request
+offers. A request that asks for something it does not know goes to the teacher; the reason is written on the call.
+(Whether the request *looks like* the certified ones is the fingerprint's business.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Parameters whose meaning is known here; every other one belongs to the teacher."""
 
-_BLOCKING = ("tools", "functions", "stop", "logit_bias", "top_logprobs")
+_BLOCKING = ("functions", "stop", "logit_bias", "top_logprobs")
 
 
 def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None) -> str:
@@ -36,6 +36,8 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     for name in _BLOCKING:
         if body.get(name):
             return f"'{name}' is set"
+    if not _functions(body.get("tools")):
+        return "'tools' holds more than functions"
     if body.get("logprobs"):
         return "logprobs were asked for"
     if (body.get("n") or 1) > 1:
@@ -49,6 +51,14 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     if max_answer_tokens is not None and limit is not None and limit < max_answer_tokens:
         return "the token limit may cut the answer"
     return ""
+
+
+def _functions(tools: Any) -> bool:
+    """Whether ``tools`` is nothing, or plain functions: other kinds act where their provider runs."""
+    return not tools or (
+        isinstance(tools, list)
+        and all(isinstance(tool, dict) and tool.get("type") == "function" for tool in tools)
+    )
 
 
 def _single_turn(messages: Any) -> bool:

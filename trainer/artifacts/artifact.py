@@ -24,7 +24,14 @@ from msgspec import Meta, Struct
 
 from gateway.encoder import Encoder, EncoderRefused
 from gateway.encoder import load as load_encoder
-from trainer.features.extraction import Extraction, extraction_of, extraction_shapes, extraction_tensors
+from trainer.features.calls import CallLayout
+from trainer.features.extraction import (
+    Extraction,
+    Writes,
+    extraction_of,
+    extraction_shapes,
+    extraction_tensors,
+)
 from trainer.features.layout import Layout
 from trainer.features.terms import MAX_CHARACTERS, MAX_WORDS, Floats, Vocabulary
 from trainer.training.bases import BaseRefused, check_files, hash_of
@@ -75,6 +82,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     encoder: EncoderRef | None = None
     layout: Layout | None = None
     """How an extractor writes its answers; None for a classifier, which has ``answers``."""
+    calls: CallLayout | None = None
+    """How an extractor writes tool calls, in place of ``layout``."""
     generation: Generation | None = None
     """What a generative student is; it has neither answers nor a layout."""
     calibration: Isotonic | None = None
@@ -200,7 +209,9 @@ def load(folder: Path) -> Artifact:
         return _generative(folder, manifest, manifest.generation, hashlib.sha256(text).hexdigest())
     if set(manifest.files) != {MODEL, VOCABULARY}:
         raise ArtifactRefused("the manifest names other files than an artifact has")
-    if bool(manifest.answers) == (manifest.layout is not None):
+    layout = manifest.layout or manifest.calls
+    named = (bool(manifest.answers), manifest.layout is not None, manifest.calls is not None)
+    if sum(named) != 1:
         raise ArtifactRefused("the manifest must name either answers or a layout")
     vocabulary, tagger = _vocabulary(_verified(folder, VOCABULARY, manifest))
     encoder = _encoder(manifest.encoder)
@@ -208,15 +219,15 @@ def load(folder: Path) -> Artifact:
     layers = encoder.layers() if encoder is not None and tuned else {}
     data = _verified(folder, MODEL, manifest, more=sum(one.nbytes for one in layers.values()))
     parameters: Parameters | Extraction
-    if manifest.layout is not None:
-        parameters = _extraction(data, vocabulary, tagger, manifest.layout, encoder, layers, manifest.calibration)
+    if layout is not None:
+        parameters = _extraction(data, vocabulary, tagger, layout, encoder, layers, manifest.calibration)
     else:
         parameters = _parameters(data, vocabulary, encoder, layers, manifest)
     return Artifact(manifest=manifest, parameters=parameters, digest=hashlib.sha256(text).hexdigest())
 
 
 def _generative(folder: Path, manifest: Manifest, plan: Generation, digest: str) -> Artifact:
-    if manifest.answers or manifest.layout is not None or manifest.encoder is not None:
+    if manifest.answers or manifest.layout or manifest.calls or manifest.encoder is not None:
         raise ArtifactRefused("the manifest mixes a generative student with another kind")
     try:
         plan.calibration.check()
@@ -294,7 +305,7 @@ def _parameters(
 
 
 def _extraction(
-    data: bytes, vocabulary: Vocabulary, tagger: dict[str, int], layout: Layout, encoder: Encoder | None,
+    data: bytes, vocabulary: Vocabulary, tagger: dict[str, int], layout: Writes, encoder: Encoder | None,
     layers: Mapping[str, Floats], calibration: Isotonic | None,
 ) -> Extraction:  # fmt: skip
     try:

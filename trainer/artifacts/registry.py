@@ -35,7 +35,9 @@ from trainer.artifacts.artifact import (
 )
 from trainer.certify import Issuer, Lineage, code_version
 from trainer.evaluate import Exam
+from trainer.features.calls import CallLayout
 from trainer.features.extraction import Extraction
+from trainer.features.layout import Layout
 from trainer.planner import scope_of
 from trainer.recipes import Trained
 from trainer.training.generative import Generative
@@ -116,6 +118,7 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
     """Writes the artifact and reads it back, so that what is examined is what will serve. Raises OSError."""
     model = trained.parameters
     encoder = None if isinstance(model, Generative) else model.encoder
+    layout = model.layout if isinstance(model, Extraction) else None
     manifest = Manifest(
         format=FORMAT,
         recipe=recipe,
@@ -128,7 +131,8 @@ def store(folder: Path, recipe: str, trained: Trained, dataset: str, seed: int) 
         max_answer_tokens=trained.max_answer_tokens,
         training=trained.numbers,
         files={},
-        layout=model.layout if isinstance(model, Extraction) else None,
+        layout=layout if isinstance(layout, Layout) else None,
+        calls=layout if isinstance(layout, CallLayout) else None,
         encoder=EncoderRef(encoder.path, encoder.digest, bool(encoder.changed)) if encoder else None,
         calibration=model.calibration if isinstance(model, Extraction) else None,
         generation=model.plan if isinstance(model, Generative) else None,

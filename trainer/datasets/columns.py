@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.protocol.called import ENDED
 from gateway.storage.values import TrainingCall
 
 Codes = NDArray[np.int32]
@@ -38,10 +39,10 @@ class Columns:
 
 
 def columns_of(calls: Sequence[TrainingCall]) -> Columns:
-    """Usable are complete answers (finish_reason ``stop``, not empty) to an input that is not empty."""
+    """Usable are complete answers (words or tool calls, not empty) to an input that is not empty."""
     answer, answers = coded(call.answer for call in calls)
     blank = np.array([not text.strip() for text in answers], dtype=bool)
-    stopped = (call.finish_reason == "stop" and not call.text.isspace() and call.text != "" for call in calls)
+    stopped = (call.finish_reason in ENDED and not call.text.isspace() and call.text != "" for call in calls)
     usable = np.fromiter(stopped, dtype=bool, count=len(calls))
     return Columns(
         calls=calls,

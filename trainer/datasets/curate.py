@@ -8,6 +8,7 @@ is drawn at random. Ten calls and a million go the same way.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,8 +29,8 @@ _LABEL_ROWS = 200
 _CLOSED = 0.05
 """Answers are a closed set, and balance means something, while at most this share of the rows differ."""
 
-Valid = Callable[[str], bool]
-"""Whether an answer has the form the task asks for."""
+Valid = Callable[[str], str]
+"""What is wrong with the form of an answer, in a word or two; "" when it is what the task asks for."""
 
 
 class Step(Struct, frozen=True):
@@ -78,19 +79,22 @@ def curate(
 
 
 def usable(columns: Columns, rows: Rows, _: Chain) -> tuple[Rows, Step]:
-    """Complete answers in words: finish_reason ``stop`` and not empty, to an input that is not empty."""
+    """Complete answers, in words or in tool calls, to an input that is not empty. Words beside calls are no answer that
+    a student could give."""
     kept = rows[columns.usable[rows]]
     called = sum(columns.calls[row].finish_reason == "tool_calls" for row in rows[~columns.usable[rows]])
     return kept, _step("usable_answer", rows, kept, noted={"tool_calls": called})
 
 
 def well_formed(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]:
-    """Answers that fit the response schema of the task; an answer is looked at once, however often it was given."""
+    """Answers that fit the response schema of the task, and calls whose arguments fit their tool's; an answer is looked
+    at once, however often it was given. What was wrong is counted by kind."""
     if chain.valid is None:
         return rows, _step("schema", rows, rows, in_force=False)
-    fits = _judged(columns, rows, chain.valid)
-    kept = rows[fits[columns.answer[rows]] > 0]
-    return kept, _step("schema", rows, kept)
+    faults = {code: chain.valid(columns.answers[code]) for code in np.unique(columns.answer[rows])}
+    found = [faults[code] for code in columns.answer[rows]]
+    kept = rows[np.fromiter((not fault for fault in found), dtype=bool, count=len(rows))]
+    return kept, _step("schema", rows, kept, noted=dict(Counter(filter(None, found))))
 
 
 def spoken(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]:

@@ -1,35 +1,73 @@
-"""Whether an answer has the form that the requests of a task ask for."""
+"""Whether an answer has the form that the requests of a task ask for: its response format, and its tools' schemas."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from gateway.protocol.called import ToolCall, parameters_of, read_calls
 from gateway.schemas.compile import Validator, compiled
 from gateway.schemas.problems import SchemaRefused
 from gateway.schemas.running import TooCostly
 from trainer.datasets.curate import Valid
 
 _PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,12}\]")
+_Tools = Mapping[str, Validator | None]
 
 
 def form_of(request: dict[str, Any] | None) -> Valid | None:
-    """What ``response_format`` of a request demands; None when it demands nothing. All requests of one fingerprint
-    have the same. A schema that cannot be enforced here demands JSON and no more."""
-    asked = (request or {}).get("response_format")
+    """Says what is wrong with an answer, "" when nothing is, by the ``response_format`` and the ``tools`` of a request;
+    None when it demands nothing. All requests of one fingerprint have the same. A schema that cannot be enforced here
+    demands JSON and no more."""
+    request = request or {}
+    words = _words_of(request.get("response_format"))
+    offered = parameters_of(request)
+    if not offered:
+        return None if words is None else lambda answer: _words(answer, words)
+    tools = {name: _validator(schema) for name, schema in offered.items()}
+    return lambda answer: _answer(answer, words, tools)
+
+
+def _words_of(asked: Any) -> tuple[Validator | None] | None:
+    """The schema of an answer in words, in a tuple; None when any text will do."""
     kind = asked.get("type") if isinstance(asked, dict) else None
     if kind == "json_object":
-        return lambda answer: _fits(answer, None)
+        return (None,)
     if kind != "json_schema" or not isinstance(asked, dict):
         return None
     wrapper = asked.get("json_schema")
+    return (_validator(wrapper.get("schema", True) if isinstance(wrapper, dict) else True),)
+
+
+def _validator(schema: Any) -> Validator | None:
     try:
-        validator = compiled(wrapper.get("schema", True) if isinstance(wrapper, dict) else True)
+        return compiled(schema)
     except SchemaRefused:
-        return lambda answer: _fits(answer, None)
-    return lambda answer: _fits(answer, validator)
+        return None
+
+
+def _answer(answer: str, words: tuple[Validator | None] | None, tools: _Tools) -> str:
+    calls = read_calls(answer)
+    if calls is not None:
+        return _calls(calls, tools)
+    return "" if words is None else _words(answer, words)
+
+
+def _words(answer: str, words: tuple[Validator | None]) -> str:
+    return "" if _fits(answer, *words) else "response format"
+
+
+def _calls(calls: Sequence[ToolCall], tools: _Tools) -> str:
+    if any(call.name not in tools for call in calls):
+        return "tool not offered"
+    return "" if all(_takes(call.arguments, tools[call.name]) for call in calls) else "arguments"
+
+
+def _takes(arguments: str, validator: Validator | None) -> bool:
+    return arguments.lstrip().startswith("{") and _fits(arguments, validator)
 
 
 def _fits(answer: str, validator: Validator | None) -> bool:

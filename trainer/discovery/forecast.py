@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from gateway.protocol.called import ENDED
 from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from optimizer.stats.intervals import wilson
 from trainer.datasets.split import fold_of
@@ -113,7 +114,7 @@ def forecast(group: Group, found: Probe, totals: Sequence[UntaggedTotal], captur
 
 
 def _usable(call: UntaggedCall) -> bool:
-    return call.finish_reason == "stop" and bool(call.answer.strip()) and bool(call.text.strip())
+    return call.finish_reason in ENDED and bool(call.answer.strip()) and bool(call.text.strip())
 
 
 def _out_of_fold(sample: Sequence[Shaped], seed: int) -> tuple[str, list[tuple[float, bool]]]:

@@ -9,11 +9,14 @@ import numpy as np
 from msgspec import Struct
 
 from gateway.encoder import Encoder
+from trainer.features.calls import CallLayout
 from trainer.features.layout import Layout, Spot
-from trainer.features.tagging import columns_of, decode, log_probabilities, token_terms, tokens
+from trainer.features.tagging import columns_of, decode, limited, log_probabilities, token_terms, tokens
 from trainer.features.terms import Floats, Vocabulary, features
 from trainer.features.vectors import Seen, look
 from trainer.training.generative import Isotonic
+
+Writes = Layout | CallLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Extraction:
     ``calibration`` makes a probability of the logarithm that is the sum over fields and tokens; None: it is kept as it
     is, and ranks answers."""
 
-    layout: Layout
+    layout: Writes
     vocabulary: Vocabulary
     idf: Floats
     heads: tuple[Closed, ...]
@@ -77,11 +80,14 @@ def read(model: Extraction, texts: Sequence[str]) -> list[Read]:
 
 
 def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: Seen | None) -> Read:
-    labels, log_sure = {}, 0.0
+    labels: dict[str, str] = {}
+    log_sure = 0.0
     closed = [field for field in model.layout.fields if field.kind == "label"]
     if closed:
         columns, weight = features(text, model.vocabulary, model.idf)
         for field, head in zip(closed, model.heads, strict=True):
+            if not model.layout.concerns(field, labels):
+                continue
             logits = (weight @ head.coefficients[columns] + head.bias).astype(np.float64)
             if seen is not None:
                 logits += seen.text @ head.coefficients[model.vocabulary.size :]
@@ -94,9 +100,10 @@ def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: 
         rows = columns_of(token_terms(text, spans), model.terms)
         words = None if seen is None or model.tag_vectors is None else seen.words @ model.tag_vectors
         scores = log_probabilities(rows, model.tags, model.tag_bias, words)
+        scores = limited(scores, model.layout.tags, model.layout.wanted(labels))
         spots, more = decode(spans, scores, model.layout.tags)
         log_sure += more
-    whole = (seen is None or seen.whole) and model.layout.valued(text, spots)
+    whole = (seen is None or seen.whole) and model.layout.valued(text, spots, labels)
     return Read(model.layout.compose(text, spots, labels), log_sure, whole)
 
 
@@ -112,7 +119,7 @@ def extraction_tensors(model: Extraction) -> dict[str, Floats]:
     return found
 
 
-def extraction_shapes(layout: Layout, features: int, terms: int, size: int = 0) -> dict[str, tuple[int, ...]]:
+def extraction_shapes(layout: Writes, features: int, terms: int, size: int = 0) -> dict[str, tuple[int, ...]]:
     """``size``: of the encoder's vectors, 0 without one."""
     tags = 1 + 2 * len(layout.tags)
     found: dict[str, tuple[int, ...]] = {"idf": (features,), "tags": (terms, tags), "tag_bias": (tags,)}
@@ -129,7 +136,7 @@ def extraction_shapes(layout: Layout, features: int, terms: int, size: int = 0) 
 
 
 def extraction_of(
-    layout: Layout, vocabulary: Vocabulary, terms: dict[str, int], tensors: dict[str, Floats],
+    layout: Writes, vocabulary: Vocabulary, terms: dict[str, int], tensors: dict[str, Floats],
     encoder: Encoder | None = None, calibration: Isotonic | None = None,
 ) -> Extraction:  # fmt: skip
     """The student those tensors make; their shapes were checked."""

@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 
 from trainer.features.normal import TRANSFORMS, Transform, locate
 
-_MAX_LABELS = 60
-_COVER, _LOCATED = 0.99, 0.9
+MAX_LABELS = 60
+COVER, _LOCATED = 0.99, 0.9
+"""The share of answers that a rule must hold for, and of values that a transform must give."""
 Spot = tuple[int, int, str]
 """(start, end, tag): characters of the input that an answer took over."""
 
@@ -36,13 +37,17 @@ class Style(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Field(Struct, frozen=True, forbid_unknown_fields=True):
-    """``labels``: JSON texts of the closed set. ``absent``: JSON text when a span is not there."""
+    """``labels``: JSON texts of the closed set. ``absent``: JSON text when a span is not there. Of a tool's arguments
+    "" leaves the argument out; a ``copy`` is what the call at ``source`` has under the same name, and a ``required``
+    span is always there."""
 
     name: str
-    kind: Literal["label", "span", "spans"]
-    labels: Annotated[list[str], Meta(max_length=_MAX_LABELS)] = []
+    kind: Literal["label", "span", "spans", "copy"]
+    labels: Annotated[list[str], Meta(max_length=MAX_LABELS)] = []
     absent: str = "null"
     transform: Transform = "as_is"
+    source: Annotated[int, Meta(ge=0)] = 0
+    required: bool = False
 
 
 class Layout(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +68,7 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
 
     def spots(self, text: str, answer: str) -> list[Spot] | None:
         """Where in ``text`` the spans of ``answer`` stand; None when the layout could not write this answer."""
-        value = _parsed(answer)
+        value = parsed(answer)
         wanted = self._spans(value)
         if wanted is None:
             return None
@@ -113,7 +118,7 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
 
     def label(self, answer: str, field: Field) -> str | None:
         """The JSON text of a label field in an answer."""
-        value = _parsed(answer)
+        value = parsed(answer)
         return (
             self.style.write(value[field.name]) if isinstance(value, dict) and field.name in value else None
         )
@@ -137,7 +142,15 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
                 result[field.name] = mine[0] if mine else json.loads(field.absent)
         return self.style.write(result)
 
-    def valued(self, text: str, spots: Sequence[Spot]) -> bool:
+    def concerns(self, field: Field, labels: dict[str, str]) -> bool:
+        """Every field belongs to every answer."""
+        return True
+
+    def wanted(self, labels: dict[str, str]) -> set[str]:
+        """The tags that may be found: all of them."""
+        return set(self.tags)
+
+    def valued(self, text: str, spots: Sequence[Spot], labels: dict[str, str]) -> bool:
         """Whether every span that was found has a value: where one has none the answer misses something."""
         kinds = {one.name: one.transform for one in self.fields}
         return all(
@@ -154,19 +167,19 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
 # ---------------------------------------------------------------- learning
 def learn_layout(pairs: Sequence[tuple[str, str]]) -> Layout:
     """The layout of (text, answer) pairs. Raises NoLayout."""
-    values = [_parsed(answer) for _, answer in pairs]
-    if _share(values, lambda value: isinstance(value, dict | list)) < _COVER:
+    values = [parsed(answer) for _, answer in pairs]
+    if _share(values, lambda value: isinstance(value, dict | list)) < COVER:
         raise NoLayout("the answers are not JSON objects or lists")
-    style = _style([answer for _, answer in pairs], values)
+    style = style_of([answer for _, answer in pairs], values)
     texts = [text for text, _ in pairs]
-    if _share(values, lambda value: isinstance(value, dict)) >= _COVER:
+    if _share(values, lambda value: isinstance(value, dict)) >= COVER:
         return _object(style, texts, values)
-    if _share(values, lambda value: isinstance(value, list)) >= _COVER:
+    if _share(values, lambda value: isinstance(value, list)) >= COVER:
         return _list(style, texts, values)
     raise NoLayout("the answers are objects one time and lists another")
 
 
-def _parsed(answer: str) -> Any:
+def parsed(answer: str) -> Any:
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):
@@ -177,7 +190,7 @@ def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
     return sum(map(holds, values)) / max(1, len(values))
 
 
-def _style(answers: Sequence[str], values: Sequence[Any]) -> Style:
+def style_of(answers: Sequence[str], values: Sequence[Any]) -> Style:
     styles = [
         Style(item, key, ascii) for item in (", ", ",") for key in (": ", ":") for ascii in (True, False)
     ]
@@ -186,14 +199,14 @@ def _style(answers: Sequence[str], values: Sequence[Any]) -> Style:
         for style in styles
     ]
     best = max(range(len(styles)), key=lambda number: scores[number])
-    if scores[best] < _COVER * len(answers):
+    if scores[best] < COVER * len(answers):
         raise NoLayout("the teacher does not write its JSON in one style")
     return styles[best]
 
 
 def _object(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
     keys, count = Counter(tuple(value) for value in values if isinstance(value, dict)).most_common(1)[0]
-    if not keys or count < _COVER * len(values):
+    if not keys or count < COVER * len(values):
         raise NoLayout("the objects do not have the same keys in the same order")
     rows = [(text, value) for text, value in zip(texts, values, strict=True) if tuple(value or ()) == keys]
     fields = [_field(style, key, [(text, value[key]) for text, value in rows]) for key in keys]
@@ -203,50 +216,50 @@ def _object(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout
 def _field(style: Style, name: str, rows: Sequence[tuple[str, Any]]) -> Field:
     if all(isinstance(value, list) for _, value in rows):
         items = [(text, one) for text, value in rows for one in value]
-        return Field(name, "spans", transform=_transform(name, items))
+        return Field(name, "spans", transform=transform_of(name, items))
     if any(isinstance(value, dict | list) for _, value in rows):
         raise NoLayout(f"the values of {name!r} are nested")
     seen = Counter(style.write(value) for _, value in rows)
     said = [(text, value) for text, value in rows if value is not None]
-    if "true" not in seen and "false" not in seen and _counted(said):
-        return Field(name, "span", absent="null", transform=_transform(name, said))
+    if "true" not in seen and "false" not in seen and counted(said):
+        return Field(name, "span", absent="null", transform=transform_of(name, said))
     common = sorted(value for value, times in seen.items() if times > 1)
-    if len(common) <= _MAX_LABELS and sum(seen[value] for value in common) >= _COVER * len(rows):
+    if len(common) <= MAX_LABELS and sum(seen[value] for value in common) >= COVER * len(rows):
         return Field(name, "label", common)
     absent = "null" if "null" in seen else '""'
-    transform = _transform(name, [(text, value) for text, value in rows if style.write(value) != absent])
+    transform = transform_of(name, [(text, value) for text, value in rows if style.write(value) != absent])
     return Field(name, "span", absent=absent, transform=transform)
 
 
-def _counted(rows: Sequence[tuple[str, Any]]) -> bool:
+def counted(rows: Sequence[tuple[str, Any]]) -> bool:
     """Whether the values are numbers that stand in the inputs: a span then, however few different ones there are."""
     if not rows or not all(isinstance(value, int | float) for _, value in rows):
         return False
     kinds: tuple[Transform, ...] = ("number", "number_comma")
     found = max(sum(locate(text, value, kind) is not None for text, value in rows) for kind in kinds)
-    return found >= _COVER * len(rows)
+    return found >= COVER * len(rows)
 
 
 def _list(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
     items = [(text, one) for text, value in zip(texts, values, strict=True) for one in value or ()]
     if items and not any(isinstance(one, dict | list) for _, one in items):
-        return Layout("list", style, tags=['""'], transform=_transform("the list", items))
+        return Layout("list", style, tags=['""'], transform=transform_of("the list", items))
     shapes = Counter(tuple(one) if isinstance(one, dict) else () for _, one in items)
     keys, count = shapes.most_common(1)[0] if shapes else ((), 0)
-    if len(keys) != 2 or count < _COVER * len(items):
+    if len(keys) != 2 or count < COVER * len(items):
         raise NoLayout("the lists do not hold values, or objects of a type and a span each")
     rows = [(text, one) for text, one in items if tuple(one) == keys]
     sizes = [len({style.write(one[key]) for _, one in rows}) for key in keys]
     type_first = sizes[0] <= sizes[1]
     type_key, value_key = keys if type_first else keys[::-1]
     tags = sorted({style.write(one[type_key]) for _, one in rows})
-    if len(tags) > _MAX_LABELS:
+    if len(tags) > MAX_LABELS:
         raise NoLayout(f"the values of {type_key!r} are no closed set")
-    transform = _transform(value_key, [(text, one[value_key]) for text, one in rows])
+    transform = transform_of(value_key, [(text, one[value_key]) for text, one in rows])
     return Layout("list", style, [], type_key, value_key, type_first, tags, transform)
 
 
-def _transform(name: str, rows: Sequence[tuple[str, Any]]) -> Transform:
+def transform_of(name: str, rows: Sequence[tuple[str, Any]]) -> Transform:
     scores: dict[Transform, int] = {
         kind: sum(locate(text, value, kind) is not None for text, value in rows) for kind in TRANSFORMS
     }

@@ -7,7 +7,7 @@ sequence that is well formed (I-x only after B-x or I-x) is found by Viterbi's a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -128,3 +128,14 @@ def decode(
         else:
             found[-1] = (found[-1][0], end, found[-1][2])
     return found, float(scores[np.arange(len(path)), path].sum())
+
+
+def limited(scores: Array, fields: Sequence[str], wanted: Collection[str]) -> Array:
+    """``scores`` (tokens, tags) in which no span is found but those of ``wanted`` fields."""
+    if len(wanted) == len(fields) or not len(scores):
+        return scores
+    scores = scores.copy()
+    for number, field in enumerate(fields):
+        if field not in wanted:
+            scores[:, 1 + 2 * number : 3 + 2 * number] = -np.inf
+    return scores

@@ -1,4 +1,4 @@
-"""Recipe: JSON answers whose values are spans of the input or labels. A tagger and closed heads."""
+"""Recipe: JSON answers, and tool calls, whose values are spans of the input or labels. A tagger and closed heads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from msgspec import Meta, Struct, field
 
 from gateway.encoder import Encoder, EncoderRefused, load
-from trainer.features.extraction import Closed, Extraction, extract, read
-from trainer.features.layout import Field, Layout, NoLayout, learn_layout
+from trainer.features.calls import learn_calls, mostly_words
+from trainer.features.extraction import Closed, Extraction, Writes, extract, read
+from trainer.features.layout import Field, NoLayout, learn_layout
 from trainer.features.tagging import columns_of, tag_names
 from trainer.features.terms import Floats, Vocabulary, in_common, learn_vocabulary, words_of_one
 from trainer.features.vectors import Seen, look
@@ -70,7 +71,7 @@ class ExtractorRecipe(Struct, frozen=True, tag="extractor", tag_field="type", fo
 class _Lesson:
     """What both ways of training work with."""
 
-    layout: Layout
+    layout: Writes
     encoder: Encoder | None
     rows: list[Example]
     sentences: list[Sentence]
@@ -221,11 +222,12 @@ def calibrated(
     ]
 
 
-def _layout(known: Sequence[Example]) -> Layout:
+def _layout(known: Sequence[Example]) -> Writes:
     if len(known) < _LEAST_ROWS:
         raise CannotLearn(f"only {len(known)} usable examples; an extractor needs {_LEAST_ROWS}")
+    pairs = [(example.text, example.answer) for example in known]
     try:
-        return learn_layout([(example.text, example.answer) for example in known])
+        return learn_layout(pairs) if mostly_words([answer for _, answer in pairs]) else learn_calls(pairs)
     except NoLayout as problem:
         raise CannotLearn(str(problem)) from None
 
@@ -268,7 +270,8 @@ def _heads(lesson: _Lesson, asked: Any, taught: Any) -> list[Head]:
     return heads
 
 
-def labels_of(layout: Layout, field: Field, rows: Sequence[Example]) -> Labels:
+def labels_of(layout: Writes, field: Field, rows: Sequence[Example]) -> Labels:
     """Which of a field's labels each answer has; -1 for another value."""
     number = {label: column for column, label in enumerate(field.labels)}
-    return np.array([number.get(layout.label(row.answer, field) or "", -1) for row in rows])
+    said = (layout.label(row.answer, field) for row in rows)
+    return np.array([-1 if one is None else number.get(one, -1) for one in said])

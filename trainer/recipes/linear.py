@@ -121,7 +121,7 @@ def _fit(matrix: Any, labels: Labels, count: int, weights: Array, strength: floa
     present = np.unique(labels)
     coefficients = np.zeros((count, matrix.shape[1]))
     bias = np.full(count, -20.0)
-    if len(present) == 1:
+    if len(present) < 2:
         bias[present] = 0.0
         return coefficients, bias
     model = LogisticRegression(C=strength, tol=1e-4, max_iter=300)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.features.layout import Layout
-from trainer.features.tagging import decode, normalised, tag_names, tag_numbers, token_terms, tokens
+from trainer.features.extraction import Writes
+from trainer.features.tagging import decode, limited, normalised, tag_names, tag_numbers, token_terms, tokens
 from trainer.features.vectors import Seen
 from trainer.recipes.example import DIFFERS, SAME, Example, sources_of
 from trainer.recipes.linear import Array, Head, Labels
@@ -29,7 +29,7 @@ class Sentence:
     tags: list[int] | None
 
 
-def sentence(layout: Layout, example: Example) -> Sentence:
+def sentence(layout: Writes, example: Example) -> Sentence:
     spans = tokens(example.text)
     spots = layout.spots(example.text, example.answer)
     return Sentence(example.text, spans, None if spots is None else tag_numbers(spans, spots, layout.tags))
@@ -62,7 +62,7 @@ class Tagger:
     each sentence."""
 
     def __init__(
-        self, layout: Layout, sentences: Sequence[Sentence], rows: Sequence[Example], strength: float,
+        self, layout: Writes, sentences: Sequence[Sentence], rows: Sequence[Example], strength: float,
         seen: Sequence[Seen] | None = None,
     ) -> None:  # fmt: skip
         self.layout, self.sentences, self._strength = layout, sentences, strength
@@ -115,14 +115,20 @@ class Tagger:
 
     def _mark(self, row: int, scores: Array, heads: Sequence[Head]) -> tuple[float, int]:
         one = self.sentences[row]
-        spots, sure = decode(one.spans, normalised(scores) if len(scores) else scores, self.layout.tags)
-        labels = {}
+        labels: dict[str, str] = {}
+        sure = 0.0
         for field, head in zip((f for f in self.layout.fields if f.kind == "label"), heads, strict=True):
+            if not self.layout.concerns(field, labels):
+                continue
             best = int(head.out_of_fold[row].argmax())
             labels[field.name] = field.labels[best]
             sure += float(np.log(max(head.out_of_fold[row, best], 1e-12)))
+        found = normalised(scores) if len(scores) else scores
+        found = limited(found, self.layout.tags, self.layout.wanted(labels))
+        spots, more = decode(one.spans, found, self.layout.tags)
+        sure += more
         answer = self.layout.compose(one.text, spots, labels)
-        if not self.layout.valued(one.text, spots):
+        if not self.layout.valued(one.text, spots, labels):
             sure = -np.inf
         return sure, SAME if answer == self._answers[row] else DIFFERS
 

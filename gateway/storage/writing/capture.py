@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from gateway.masking import Masker, mask_value
+from gateway.protocol.assemble import finish_reason
+from gateway.protocol.called import spoken
 from gateway.protocol.chat import Message, last_user_text
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.records import CallRecord, CallText, PairRecord
@@ -20,7 +22,7 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
     the ledger line matters more."""
     request, answer = _object(text.request), _object(text.answer)
     asked = last_user_text(_messages(request))
-    answered, finish_reason = _first_choice(answer)
+    answered, finish = spoken(answer, request), finish_reason(answer) or ""
     rejected: tuple[str, ...] = text.rejected
     if text.mask:
         plain = asked, answered
@@ -36,7 +38,7 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
         "created_at": record.created_at, "model": record.model_asked, "key_id": record.key_id,
         "end_user": record.end_user, "session": record.session, "request": to_json(request),
         "answer": to_json(answer), "last_user_text": asked, "answer_text": answered,
-        "group_id": group_of(asked), "finish_reason": finish_reason,
+        "group_id": group_of(asked), "finish_reason": finish,
         "completion_tokens": record.completion_tokens, "metadata_json": to_json(record.metadata),
         "visible": text.visible, "trainable": text.trainable, "lesson": lesson,
         "expires_at": record.created_at + text.retention_days * _DAY_S, "erased_at": None, "tombstone": "",
@@ -85,13 +87,3 @@ def _messages(request: dict[str, Any]) -> list[Message]:
     except msgspec.ValidationError:
         return []
 
-
-def _first_choice(answer: dict[str, Any]) -> tuple[str, str]:
-    """(text, finish reason) of the first choice; "" for what is not there."""
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        return "", ""
-    message = choice.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    return content if isinstance(content, str) else "", str(choice.get("finish_reason") or "")
