@@ -24,7 +24,7 @@ import msgspec
 from benchmarks.replayed import policies
 from benchmarks.replayed.figures import Figures, agreement, share
 from benchmarks.replayed.replay import Replay
-from benchmarks.replayed.rows import BadDataset, Row, as_traffic, read
+from benchmarks.replayed.rows import BadDataset, Row, as_traffic, read, tools_in
 from benchmarks.walk.admin import AdminClient
 from benchmarks.walk.processes import (
     Child,
@@ -49,13 +49,14 @@ class Bench:
     origin: str = ""
 
     def run(self, rows: list[Row]) -> Figures:
-        """Raises WalkFailed."""
+        """Raises WalkFailed, BadDataset."""
         self._start()
         key = self._key()
         admin = AdminClient(self.origin, self.admin_key)
         first, capture = self.options.first, self.options.capture
         due = sorted({first, capture})
-        replay = Replay(admin, self.origin, key, due, capture, self.options.rate, self._check, _say)
+        tools = tools_in(self.options.tools) if self.options.tools else []
+        replay = Replay(admin, self.origin, key, due, capture, self.options.rate, tools, self._check, _say)
         try:
             asyncio.run(replay.go(rows))
             time.sleep(2.0)  # the last re-asks arrive
@@ -190,7 +191,8 @@ def _lines(figures: Figures) -> str:
 
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.loop", description="The loop on a labelled set.")
-    parser.add_argument("dataset", type=Path, help="JSONL or JSONL.gz: text and label, or text and answer")
+    parser.add_argument("dataset", type=Path, help="JSONL or JSONL.gz: text and label, answer or calls")
+    parser.add_argument("--tools", type=Path, help="JSON file: the tools that every call offers")
     parser.add_argument(
         "--capture", type=int, default=4000, help="teacher-labelled calls before the last training"
     )

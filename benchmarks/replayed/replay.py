@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import httpx
@@ -30,7 +31,8 @@ _PATIENCE_S, _COPIES_S = 900.0, 5.0
 
 @dataclass(slots=True)
 class Replay:
-    """``due``: numbers of captured calls at which a run is expected to appear.
+    """``tools``: what each call offers, if anything. ``due``: numbers of captured calls at which a run is
+    expected to appear.
     ``rate``: calls a second at most. ``say`` hears what happens."""
 
     admin: AdminClient
@@ -39,6 +41,7 @@ class Replay:
     due: list[int]
     capture: int
     rate: float
+    tools: list[dict[str, Any]]
     check: Callable[[], None]
     say: Callable[[str], None]
     calls: list[Answered] = field(default_factory=list)
@@ -72,15 +75,19 @@ class Replay:
         self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, row: Row
     ) -> Answered | None:
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row.text}]
-        body = msgspec.json.encode({"model": TASK, "messages": messages})
+        asked = {"model": TASK, "messages": messages} | ({"tools": self.tools} if self.tools else {})
+        body = msgspec.json.encode(asked)
         async with gate, session.post(f"{self.origin}/v1/chat/completions", data=body) as response:
             data = await response.read()
             if response.status != httpx.codes.OK:
                 self.errors += 1
                 return None
-            text = msgspec.json.decode(data)["choices"][0]["message"]["content"]
+            message = msgspec.json.decode(data)["choices"][0]["message"]
+            functions = [call["function"] for call in message.get("tool_calls") or ()]
+            calls = tuple((one["name"], one["arguments"]) for one in functions)
+            agreed = calls == row.calls and (message["content"] or "") == row.answer
             provider, _, model = response.headers["x-understudy-candidate"].partition("/")
-            return Answered(model if provider == "students" else "", text == row.answer)
+            return Answered(model if provider == "students" else "", agreed)
 
     # ------------------------------------------------------------ between bursts
     def _settle(self) -> None:

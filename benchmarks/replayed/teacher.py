@@ -27,9 +27,9 @@ class LabelTeacher:
     """The ASGI application. A text that the file labels in several ways is answered with its labels in turn."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self._answers: dict[str, list[str]] = defaultdict(list)
+        self._answers: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            self._answers[row.text].append(row.answer)
+            self._answers[row.text].append(row)
         self._asked: Counter[str] = Counter()
         self._served = 0
 
@@ -50,11 +50,12 @@ class LabelTeacher:
         known = self._answers.get(request.ticket)
         if known is None:
             raise answers.Refusal(404, "The simulated teacher has no label for this text.")
-        answer = known[self._asked[request.ticket] % len(known)]
+        row = known[self._asked[request.ticket] % len(known)]
         self._asked[request.ticket] += 1
         self._served += 1
-        used = answers.usage(request, answer, cached=False)
-        return answers.whole(f"chatcmpl-simulated{self._served:012x}", int(time.time()), answer, used)
+        said = row.answer or "".join(name + arguments for name, arguments in row.calls)
+        used, name = answers.usage(request, said, cached=False), f"chatcmpl-simulated{self._served:012x}"
+        return answers.whole(name, int(time.time()), row.answer, used, row.calls)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -109,9 +109,18 @@ def usage(request: Request, answer: str, cached: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def whole(completion_id: str, created: int, answer: str, used: dict[str, Any]) -> bytes:
+def whole(
+    completion_id: str, created: int, answer: str, used: dict[str, Any], calls: Sequence[tuple[str, str]] = ()
+) -> bytes:
+    """``calls``: (tool, arguments) of each tool call, in the place of an ``answer`` in words."""
     message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    if calls:
+        message |= {"content": None, "tool_calls": [
+            {"id": f"call_{completion_id[-12:]}{at}", "type": "function", "function": {"name": name, "arguments": said}}
+            for at, (name, said) in enumerate(calls)
+        ]}  # fmt: skip
+    finish = "tool_calls" if calls else "stop"
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     frame = _frame(completion_id, created, "chat.completion")
     return _encode({**frame, "choices": [choice], "usage": used, "service_tier": "default"})
 
