@@ -57,9 +57,9 @@ class FaultProxy:
             try:
                 await self._down(out, writer)
             finally:
+                back.close()
                 up.cancel()
                 await asyncio.gather(up, return_exceptions=True)
-                back.close()
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:

@@ -153,7 +153,7 @@ class Provider:
 
     @staticmethod
     async def _watch(reader: asyncio.StreamReader, seen: Seen) -> None:
-        while not reader.at_eof():  # noqa: ASYNC110 - a reader tells nobody of its end but who reads
+        while not reader.at_eof() and reader.exception() is None:  # noqa: ASYNC110 - a reader tells nobody else
             await asyncio.sleep(0.01)
         seen.peer_left.set()
 

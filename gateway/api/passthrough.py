@@ -6,6 +6,7 @@ parts of a form go through a temporary file, answers come back as bytes or as a 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from gateway.api.surface import Door, new_exchange
 from gateway.context import Exchange
 from gateway.live import Live
 from gateway.masking import texts_of
-from gateway.protocol.answer import ChunkStream
+from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import usage_from_wire
 from gateway.protocol.sse import frame
@@ -42,6 +43,9 @@ PATHS = (
     "/audio/speech", "/audio/transcriptions", "/audio/translations",
 )  # fmt: skip
 _LARGEST_JSON = 32 * 1024 * 1024
+_HELD_S = 0.02
+"""So long a piece waits for the one after it: the last leaves when its call is recorded, and one that is not the
+last is not held up until the provider says more."""
 _PASSED_HEADERS = ("content-disposition", "openai-model")
 
 
@@ -222,6 +226,7 @@ class PassThrough:
 
 async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
     begun = False
+    coming: asyncio.Task[Chunk | None] | None = None
     try:
         pieces = aiter(stream)
         first = await anext(pieces, None)
@@ -234,8 +239,10 @@ async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
         piece = first
         while piece is not None:
             raw = piece.raw if isinstance(piece, Piece) else b""
-            piece = await anext(pieces, None)  # the call is recorded before its last byte leaves
+            coming = asyncio.ensure_future(_next(pieces))
+            await asyncio.wait((coming,), timeout=_HELD_S)
             await door.send({"type": "http.response.body", "body": raw, "more_body": True})
+            piece = await coming
         await door.send({"type": "http.response.body", "body": b"", "more_body": False})
     except errors.GatewayError as error:
         if not begun:
@@ -244,7 +251,14 @@ async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
             raise ClientGone from error  # after the 200, a body without its end is the only sign there is
         await door.send({"type": "http.response.body", "body": frame(error.body()), "more_body": False})
     finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
         await stream.aclose()
+
+
+async def _next(pieces: AsyncIterator[Chunk]) -> Chunk | None:
+    return await anext(pieces, None)
 
 
 def pass_through_routes(surface: Surface, live: Live, store: FileStore, who: Authenticator) -> list[Any]:

@@ -110,11 +110,14 @@ class BatchRunner:
         self.endpoints, self.traffic = endpoints, traffic
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.active: set[asyncio.Task[None]] = set()
+        self.jobs: set[_Job] = set()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """There is a new batch."""
+        """There is a new batch, or one was cancelled."""
         self._wake.set()
+        for job in self.jobs:
+            job.look()
 
     async def run(self) -> None:
         """Until cancelled; what is at work then is given back."""
@@ -143,6 +146,7 @@ class BatchRunner:
 
     async def _work(self, batch: Batch) -> None:
         job = _Job(self, batch)
+        self.jobs.add(job)
         try:
             await job.run()
         except (Refused, WriterAway):
@@ -154,6 +158,7 @@ class BatchRunner:
         except Exception:
             _log.exception("batch %s stopped; it will be taken up again", batch.id)
         finally:
+            self.jobs.discard(job)
             job.close()
 
 
@@ -169,8 +174,12 @@ class _Job:
         self._outputs = Outputs(store.path(self._ids[0]), store.path(self._ids[1]))
         self._outputs.completed, self._outputs.failed = batch.completed, batch.failed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
+        self._freed, self._looks = asyncio.Event(), asyncio.Event()
         self._problem: BaseException | None = None
+
+    def look(self) -> None:
+        """Asks storage at once whether somebody cancelled."""
+        self._looks.set()
 
     def close(self) -> None:
         for task in self._tasks:
@@ -225,14 +234,23 @@ class _Job:
 
     async def _beat(self) -> None:
         while self._problem is None:
-            await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._looks.wait(), BEAT_S)
+            self._looks.clear()
             try:
                 await asyncio.to_thread(self._outputs.sync)
                 await self.report()
+                if self._status == "cancelling":
+                    self._hang_up()
             except WriterAway:
                 continue
             except (Refused, OSError) as problem:
                 self._problem = problem
+
+    def _hang_up(self) -> None:
+        """Nobody waits for the lines in flight any more: their providers are freed."""
+        for task in self._tasks:
+            task.cancel()
 
     # ------------------------------------------------------------------ the lines
     def _over(self) -> bool:

@@ -4,6 +4,7 @@ fast lane, where a request goes straight to its handler."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -177,9 +178,11 @@ class PatientProtocol(StrictProtocol):
         self._headers_due = self.loop.call_later(self.bounds.header, self._too_slow)
 
     def _too_slow(self) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        with contextlib.suppress(RuntimeError):  # it was refused before, and our side of it is shut already
             self.transport.write(_SLOW)
-            self.transport.close()
+        self.transport.close()
 
     def _disarm(self) -> None:
         if self._headers_due is not None:

@@ -8,6 +8,7 @@ learner's questions, batches) takes half of the places at most, and only while n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -74,7 +75,8 @@ class Lane:
             if place.done() and not place.cancelled():
                 self._pass_on()
             else:
-                queue.remove(place)
+                with contextlib.suppress(ValueError):  # who handed places over in this moment has passed it by already
+                    queue.remove(place)
             if isinstance(problem, TimeoutError):
                 raise self._busy() from None
             raise

@@ -7,6 +7,7 @@ is appended, so that ``kill -9`` afterwards loses nothing that was answered.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from gateway.storage.protocols import Recorder
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import CallRecord, CallStatus, CallText
 
+_log = logging.getLogger("understudy.record")
 _encode = msgspec.json.encode
 _STORED_DAYS = 30
 """How long a completion is kept that a client asked to store."""
@@ -66,6 +68,7 @@ class Record:
             self._write(exchange, "client_closed", 499, "client_closed", None, "")
             raise
         except Exception as problem:
+            _log.exception("unhandled error in the pipeline, request %s", exchange.request_id)
             await self.finish(exchange, "error", 500, "internal_error", None, "")
             raise Internal(repr(problem)) from problem
         if isinstance(answer, WholeAnswer):

@@ -3,7 +3,9 @@ up while the gateway is idle is a leak, which is what the simulator and the soak
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -28,3 +30,7 @@ class InUse(Collector):
             for what, count in source().items():
                 family.add_metric([what], count)
         yield family
+        with suppress(RuntimeError):  # no loop runs here: nothing to count
+            tasks = GaugeMetricFamily("understudy_tasks", "Tasks of the event loop.")
+            tasks.add_metric([], len(asyncio.all_tasks()))
+            yield tasks

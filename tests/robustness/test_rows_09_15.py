@@ -136,6 +136,18 @@ async def test_row_11_the_lane_itself() -> None:
     assert lane.active == 1
 
 
+async def test_a_place_that_is_given_back_as_somebody_stops_waiting_is_not_lost() -> None:
+    lane = Lane("p", UpstreamRules(max_concurrent=1))
+    assert lane.take()
+    waiting = asyncio.create_task(lane.enter(5.0, may_wait=True))
+    await asyncio.sleep(0)
+    waiting.cancel()  # its future is cancelled, and it has not heard of it yet
+    lane.leave(0.1)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (lane.active, lane.waiting) == (0, 0) and lane.take()
+
+
 async def _hang(line: Line) -> None:
     if line.seen.body.get("stream"):
         await line.start(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
