@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.background import Backgrounds, InBackground, Whole
+from gateway.api.compaction import KIND, CompactRendering, compact_body, opened
 from gateway.api.files import number
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
@@ -55,21 +56,30 @@ class ResponsesDialect:
         refuse_steering(data)
         request = typed(data, ResponsesRequest)
         check_state(request)
-        earlier: list[dict[str, Any]] = []
-        if request.conversation_id is not None:
+        back = request.background and self._backgrounds is not None
+        if back or goes_on(request) or any(item.get("type") == KIND for item in request.items):
             principal = principal or self._who(headers)
-            earlier = (await self._conversations.one(principal.project, request.conversation_id)).items
-        elif request.previous_response_id is not None:
-            principal = principal or self._who(headers)
-            earlier = await self._earlier(principal, request.previous_response_id)
-        if request.background and self._backgrounds is not None:
-            principal = principal or self._who(headers)
-            return self._in_background(data, request, principal, earlier)
-        body = chat_body(data, request, earlier)
+        read, earlier = request, await self.before(principal, request)
+        if principal is not None:
+            earlier = opened(self._states, principal.project, earlier, "input")
+            read = msgspec.structs.replace(
+                request, input=opened(self._states, principal.project, request.items, "input")
+            )
+        if back and principal is not None:
+            return self._in_background(data, request, principal, read, earlier)
+        body = chat_body(data, read, earlier)
         return ResponsesRendering(body, request, principal, self._live, self._states)
 
+    async def before(self, principal: Principal | None, request: ResponsesRequest) -> list[dict[str, Any]]:
+        """The items of what a request continues, oldest first."""
+        if principal is not None and request.conversation_id is not None:
+            return (await self._conversations.one(principal.project, request.conversation_id)).items
+        if principal is not None and request.previous_response_id is not None:
+            return await self._earlier(principal, request.previous_response_id)
+        return []
+
     def _in_background(
-        self, data: dict[str, Any], request: ResponsesRequest, principal: Principal,
+        self, data: dict[str, Any], request: ResponsesRequest, principal: Principal, read: ResponsesRequest,
         earlier: list[dict[str, Any]],
     ) -> Rendering:  # fmt: skip
         assert self._backgrounds is not None
@@ -79,7 +89,7 @@ class ResponsesDialect:
                 param="store",
                 code="invalid_value",
             )
-        body = chat_body(data, msgspec.structs.replace(request, background=None), earlier)
+        body = chat_body(data, msgspec.structs.replace(read, background=None), earlier)
         inner = ResponsesRendering(body, request, principal, self._live, self._states)
         return InBackground(inner, principal, self._backgrounds)
 
@@ -103,6 +113,28 @@ class ResponsesDialect:
 
     def headers(self, request_id: str) -> dict[str, str]:
         return {}
+
+
+class CompactDialect(ResponsesDialect):
+    """A conversation made shorter: ``POST /v1/responses/compact``."""
+
+    async def read(
+        self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
+    ) -> Rendering:
+        refuse_steering(data)
+        request = typed({**data, "input": data.get("input") or []}, ResponsesRequest)
+        check_state(request)
+        principal = principal or self._who(headers)
+        earlier = await self.before(principal, request)
+        before, now = (
+            opened(self._states, principal.project, one, "input") for one in (earlier, request.items)
+        )
+        body = compact_body(data, request, before, now)
+        return CompactRendering(body, principal, self._states, [*earlier, *request.items])
+
+
+def goes_on(request: ResponsesRequest) -> bool:
+    return request.conversation_id is not None or request.previous_response_id is not None
 
 
 def _renamed(param: str | None) -> str | None:
@@ -134,6 +166,7 @@ def response_routes(
 ) -> list[Any]:
     dialect = ResponsesDialect(live, states, who, backgrounds)
     endpoint = Ingress(pipeline, live, dialect)
+    compacting = Ingress(pipeline, live, CompactDialect(live, states, who))
 
     async def named(request: Client) -> ResponseState:
         principal = who({name.lower(): value for name, value in request.headers.items()})
@@ -151,6 +184,10 @@ def response_routes(
         chat = typed(counted.body, ChatRequest)
         tokens = math.ceil(characters(chat) * PER_CHAR) + extras(chat)
         return _json({"object": "response.input_tokens", "input_tokens": tokens, "estimated": True})
+
+    @post("/v1/responses/compact", status_code=200)
+    async def compact_response(request: Client) -> ASGIApp:
+        return compacting
 
     @post("/v1/responses", status_code=200)
     async def create_response(request: Client) -> ASGIApp:
@@ -181,6 +218,7 @@ def response_routes(
 
     return [
         count_input_tokens,
+        compact_response,
         create_response,
         retrieve_response,
         delete_response,

@@ -6,6 +6,7 @@ project; gone after 30 days.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -155,6 +156,20 @@ class ClientStates:
             state = _opened(document) if place[0] == project else None
             if state is not None and state.owner and erased(state.owner):
                 self._remember(place, b"")
+
+    def sealed(self, project: str, text: str) -> str:
+        """A text that a client keeps for us and cannot read, for one project."""
+        return base64.b64encode(self._cipher.seal(_encode((project, text)))).decode()
+
+    def unsealed(self, project: str, sealed: str) -> str | None:
+        """The text; None for what was not sealed here for this project."""
+        try:
+            owner, text = msgspec.msgpack.decode(
+                self._cipher.open(base64.b64decode(sealed, validate=True)), type=tuple[str, str]
+            )
+        except (ValueError, InvalidTag):
+            return None
+        return text if owner == project else None
 
     async def conversation(self, project: str, state_id: str) -> list[dict[str, Any]] | None:
         """The items of a response and of everything it continues, oldest first; None when a part is missing."""

@@ -195,7 +195,9 @@ def _plain(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]:
     """Items as ``input_items`` lists them: every one has an id, text stands in parts."""
-    prefixes = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+    prefixes = {
+        "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
+    }  # fmt: skip
     found = []
     for at, item in enumerate(items):
         kind = str(item.get("type", "message"))
@@ -204,7 +206,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
             part = "output_text" if item.get("role") == "assistant" else "input_text"
             text: dict[str, Any] = {"type": part, "text": item["content"]}
             whole["content"] = [text | ({"annotations": []} if part == "output_text" else {})]
-        if kind != "reasoning":
+        if kind not in ("reasoning", "compaction"):
             whole.setdefault("status", "completed")
         found.append(whole)
     return found

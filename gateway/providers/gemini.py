@@ -247,7 +247,7 @@ def usage_of(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     thoughts = count(value.get("thoughtsTokenCount"))
-    cached = count(value.get("cachedContentTokenCount"))
+    cached, by_kind = count(value.get("cachedContentTokenCount")), value.get("cacheTokensDetails")
     return Usage(
         prompt=count(value.get("promptTokenCount")) + count(value.get("toolUsePromptTokenCount")),
         completion=count(value.get("candidatesTokenCount")) + thoughts,
@@ -255,7 +255,7 @@ def usage_of(value: Any) -> Usage | None:
         reasoning=thoughts,
         audio_input=_sound(value.get("promptTokensDetails")) + _sound(value.get("toolUsePromptTokensDetails")),
         audio_output=_sound(value.get("candidatesTokensDetails")),
-        cached_audio=_sound(value.get("cacheTokensDetails")) if "cacheTokensDetails" in value or not cached else None,
+        cached_audio=_sound(by_kind) if isinstance(by_kind, list) or not cached else None,
     )
 
 

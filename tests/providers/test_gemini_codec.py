@@ -11,9 +11,10 @@ from dialects import CALLED, PIXEL, ROUND, WEATHER, plain, read, spoiled, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.providers import GeminiProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.gemini import GeminiCodec
+from gateway.providers.gemini import GeminiCodec, usage_of
 from gateway.providers.gemini_request import NO_SIGNATURE
 
 HI = [{"role": "user", "content": "hi"}]
@@ -447,3 +448,34 @@ def test_the_wait_that_google_asks_for() -> None:
     found = codec().refuse(429, {}, error(429, "RESOURCE_EXHAUSTED", "quota", info), now=0)
     assert found.failure.retry_after == 23.5
     assert found.error.headers["retry-after"] == "24"
+
+
+def test_sound_is_counted_by_its_modality() -> None:
+    """Of the prompt, of what was cached and of the answer: the counts by modality are parts of the totals."""
+    details = [{"modality": "TEXT", "tokenCount": 40}, {"modality": "AUDIO", "tokenCount": 60}]
+    usage = {
+        "promptTokenCount": 100, "candidatesTokenCount": 30, "cachedContentTokenCount": 50, "promptTokensDetails": details,
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 20}, {"modality": "TEXT", "tokenCount": 30}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 30}],
+    }  # fmt: skip
+    found = usage_of(usage)
+    assert found is not None
+    assert (found.prompt, found.audio_input, found.audio_output, found.cached, found.cached_audio) == (100, 60, 30, 50, 20)
+    price = price_of({}, "google", "gemini", "gemini-2.5-flash")
+    heard = usage_of({**usage, "candidatesTokensDetails": [], "candidatesTokenCount": 0})
+    assert cost(heard, price) == pytest.approx((10 * 0.3 + 30 * 0.03 + 40 * 1.0 + 20 * 0.1) / 1e6)
+    assert cost(found, price) is None  # the catalog has no price for what this model says aloud
+    del usage["cacheTokensDetails"]
+    unsaid = usage_of(usage)
+    assert unsaid is not None and unsaid.heard_again is None
+
+
+def test_cached_content_goes_out_as_it_was_written() -> None:
+    """By the field of an SDK's ``extra_body``, plain or in Google's own; its tokens are counted as cached ones."""
+    name = "cachedContents/abc"
+    assert wire({"messages": HI, "cachedContent": name})["cachedContent"] == name
+    assert wire({"messages": HI, "google": {"cachedContent": name}})["cachedContent"] == name
+    found = usage_of({"promptTokenCount": 1000, "candidatesTokenCount": 5, "cachedContentTokenCount": 900})
+    price = price_of({}, "google", "gemini", "gemini-2.5-flash")
+    assert cost(found, price) == pytest.approx((100 * 0.30 + 900 * 0.03 + 5 * 2.5) / 1e6)
+    assert spared_by_cache(found, price) == pytest.approx(900 * 0.27 / 1e6)
