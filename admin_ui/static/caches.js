@@ -41,19 +41,40 @@ function row(task, standings) {
     h("td", { "data-label": "" }, forget(task.name, `the kept answers of ${task.name}`, { task: task.name })));
 }
 
-export function showCaches({ exact, semantic, tasks: standings }, { tasks }) {
+const figures = /^(Hits|Saved|Calls|Cached)/;
+
+function head(...names) {
+  return h("thead", {}, h("tr", {}, names.map(
+    (name) => h("th", { scope: "col", class: figures.test(name) ? "n" : "" }, name))));
+}
+
+function promptRow(one) {
+  return h("tr", {},
+    h("td", { "data-label": "Task" }, h("strong", {}, one.task || "no task"), h("br", {}),
+      h("span", { class: "soft" }, `${one.provider}/${one.model}`)),
+    h("td", { "data-label": "Calls, last hour", class: "n" }, count(one.calls)),
+    h("td", { "data-label": "Cached input", class: "n" },
+      `${count(one.cached_tokens)} of ${count(one.prompt_tokens)} tokens (${percent(one.cached_tokens / one.prompt_tokens)})`),
+    h("td", { "data-label": "Saved", class: "n" }, one.saved_usd === null ? "price unknown" : money(one.saved_usd)));
+}
+
+export function showCaches({ exact, semantic, tasks: standings, prompts = [] }, { tasks }) {
   const kept = exact.entries === undefined ? "Answers are kept in Redis."
     : `${count(exact.entries)} answers kept here, ${count(exact.bytes / 1024)} KiB`;
   const likened = semantic.entries ? `; ${count(semantic.entries)} questions to be likened, ${count(semantic.bytes / 1024)} KiB.` : ".";
   const used = tasks.filter((task) => task.cache?.hits || standings.some((one) => one.task === task.name));
   const shown = used.map((task) => [task.name, task.cache]);
-  render(byId("caches-list"), [kept, likened, shown, standings], () => [
+  render(byId("caches-list"), [kept, likened, shown, standings, prompts], () => [
     h("p", { class: "row" }, h("span", {}, kept.replace(/\.$/, "") + likened), " ",
       forget("everything", "all kept answers", { everything: true })),
     used.length > 0 && h("table", { class: "journal" },
       h("caption", { class: "unseen" }, "What the caches did, by task"),
-      h("thead", {}, h("tr", {}, ["Task", "Hits, last hour", "Saved at the teacher's price", "In other words", ""].map(
-        (name) => h("th", { scope: "col" }, name)))),
+      head("Task", "Hits, last hour", "Saved at the teacher's price", "In other words", ""),
       h("tbody", {}, used.map((task) => row(task, standings)))),
+    prompts.length > 0 && h("h3", {}, "Providers’ own prompt caches"),
+    prompts.length > 0 && h("table", { class: "journal" },
+      h("caption", { class: "unseen" }, "Input that providers had in their prompt caches, by task and model"),
+      head("Task", "Calls, last hour", "Cached input", "Saved"),
+      h("tbody", {}, prompts.map(promptRow))),
   ].filter(Boolean));
 }

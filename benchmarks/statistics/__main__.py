@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.statistics import comparisons, drifts, guarantees, promotions
+from benchmarks.statistics import comparisons, drifts, guarantees, promotions, reuse
 from benchmarks.statistics.guarantees import ALPHA, DELTA, NULL, TARGET
 from benchmarks.statistics.rows import Row, table
 
@@ -26,10 +26,12 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
+    parser.add_argument("--only", default="", metavar="WORD", help="sections whose title begins so")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     began = time.monotonic()
     command = f"python -m benchmarks.statistics --seed {options.seed}{' --quick' if options.quick else ''}"
+    command += f" --only {options.only}" if options.only else ""
     print(f"Command: {command}\n")
     sections: list[tuple[str, Callable[[np.random.Generator, int], Iterator[Row]]]] = [
         (
@@ -58,9 +60,17 @@ def main() -> None:
         ("Rounds: 20 of them, half of the students bad, errors bounded either way", promotions.discovery),
         ("Slices: 6 of 800 pairs each, looked at after each pair", promotions.slices),
         ("Rare events: at most 0.5 % of answers, looked at after each answer", promotions.rare),
+        (
+            f"Reuse of answers: delta {reuse.DELTA:.0%}, alpha {reuse.ALPHA:.0%}, looked at after each label",
+            reuse.bound,
+        ),
+        (f"Reuse of answers: hits, {reuse.REASK:.0%} of them asked all the same", reuse.hits),
+        ("Reuse of answers: a task goes bad once it serves", reuse.closing),
         ("Quality: at least 95 % of the teacher's, margin 2 points, looked at after each pair", promotions.quality),
     ]
     for number, (title, section) in enumerate(sections):
+        if not title.startswith(options.only):
+            continue
         table(title, section(np.random.default_rng([options.seed, number]), scale))
     print(f"{time.monotonic() - began:.0f} s")
 

@@ -28,6 +28,7 @@ from gateway.storage.values import (
     Made,
     Pair,
     PastCall,
+    PromptTokens,
     Run,
     RunEvent,
     Snapshot,
@@ -160,6 +161,8 @@ class Reader(Protocol):
         """What a ``key``, ``project`` or ``task`` has spent since a time (its id or name is ``scope``)."""
 
     def costs(self, group_by: str, *, since: float, until: float, limit: int) -> list[CostLine]: ...
+
+    def prompt_tokens(self, *, since: float) -> list[PromptTokens]: ...
 
     def synthetic_calls(self, project: str, task: str, *, since: float) -> Made: ...
 

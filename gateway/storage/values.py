@@ -221,6 +221,19 @@ class CostLine(Struct, frozen=True):
     prompt_cache_usd: float = 0.0
 
 
+class PromptTokens(Struct, frozen=True):
+    """Input of a task's calls that one provider's model answered, how much of it its prompt cache had, and what that
+    took off their cost; None where the price of some is unknown."""
+
+    task: str
+    provider: str
+    model: str
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    saved_usd: float | None
+
+
 class Made(Struct, frozen=True):
     """Questions for a task's synthetic calls. ``kept``: those whose answer was kept, ever; ``tried``: all, by the part
     they were made for; ``today``, ``usd`` and ``unpriced``: their number, cost and how many have no price, of the

@@ -52,6 +52,14 @@ class Metrics:
             "understudy_cache_saved_usd", "What teachers would have cost for answers from a cache.", ("task",),
             registry=registry,
         )  # fmt: skip
+        self._prompt_reads = Counter(
+            "understudy_prompt_cache_saved_usd",
+            "What providers' prompt caches took off calls that read more than they wrote.",
+            ("task",), registry=registry,
+        )  # fmt: skip
+        self._prompt_writes = Counter(
+            "understudy_prompt_cache_writing_usd", "What they put on calls that wrote more.", by[:1], registry=registry
+        )
         self._verdicts = Counter(
             "understudy_guardrail_verdicts", "What guardrails said, other than allow.",
             ("guardrail", "action", "direction", "shadow"), registry=registry,
@@ -92,6 +100,10 @@ class Metrics:
         self._tokens.labels(task, party, "output").inc(record.completion_tokens)
         if record.cached_tokens:
             self._tokens.labels(task, party, "cached").inc(record.cached_tokens)
+        if record.prompt_cache_usd:
+            # A counter only grows: calls that wrote more than they read are counted beside those that saved.
+            counter = self._prompt_reads if record.prompt_cache_usd > 0 else self._prompt_writes
+            counter.labels(task).inc(abs(record.prompt_cache_usd))
         self._count_money(task, party, record)
 
     def _count_money(self, task: str, party: str, record: CallRecord) -> None:

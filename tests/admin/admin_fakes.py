@@ -36,6 +36,7 @@ from gateway.storage.values import (
     JournalEntry,
     LedgerBucket,
     Pair,
+    PromptTokens,
     Run,
     RunEvent,
     Snapshot,
@@ -69,6 +70,9 @@ class FakeReader:
 
     def generation(self) -> int:
         return self._state.generation
+
+    def prompt_tokens(self, *, since: float) -> list[PromptTokens]:
+        return list(self._state.prompts)
 
     def students(self, *, include_retired: bool = True) -> list[Student]:
         return list(self._state.students)

@@ -14,6 +14,7 @@ from gateway.storage.values import (
     JournalEntry,
     LedgerBucket,
     Pair,
+    PromptTokens,
     Run,
     RunEvent,
     TaskVersion,
@@ -43,6 +44,7 @@ class State:
     datasets: list[Dataset] = field(default_factory=list)
     audits: list[tuple[str, str, str, str]] = field(default_factory=list)
     standings: list[tuple[str, str]] = field(default_factory=list)
+    prompts: list[PromptTokens] = field(default_factory=list)
     broken_at: int | None = None
     students_off: bool = False
     generation: int = 1

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 
 from gateway.config import Discover
 from gateway.storage.home import Home
-from gateway.storage.values import Incident
+from gateway.storage.values import Incident, PromptTokens
 from optimizer.rollout import Stage
 
 try:
@@ -199,6 +199,7 @@ def hostile(payload: str) -> State:
     ]
     state.problem = payload
     state.standings = [(payload, payload), (payload, "plain-chat")]
+    state.prompts = [PromptTokens(payload, payload, payload, 1, 10, 5, 0.5)]
     return state
 
 
@@ -351,12 +352,20 @@ def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: Brows
     state = plausible()
     state.standings = [("shop", "plain-chat")]
     state.ledger.append(replace(state.ledger[0], task="plain-chat", party="cache", calls=40, cost_usd=0.0, teacher_cost_usd=1.25))
+    state.prompts = [
+        PromptTokens("plain-chat", "sim", "teacher-large", 12, 4000, 3000, 0.25),
+        PromptTokens("", "x", "y", 1, 9, 3, None),
+    ]
     with visiting(browser, state) as visit:
         visit.login()
         page = visit.page
         listed = page.locator("#caches-list")
+        prompts = listed.get_by_role("row", name="sim/teacher-large")
+        expect(prompts).to_contain_text("3,000 of 4,000 tokens (75.0")
+        expect(prompts).to_contain_text("$0.25")
+        expect(listed.get_by_role("row", name="x/y")).to_contain_text("price unknown")
         expect(listed).to_contain_text("2 answers kept here")
-        row = listed.get_by_role("row", name="plain-chat")
+        row = listed.get_by_role("row", name="plain-chat").filter(has_text="closed at")
         expect(row).to_contain_text("40 of 40 (100.0")
         expect(row).to_contain_text("$1.25")
         expect(row).to_contain_text("closed at 2.0")

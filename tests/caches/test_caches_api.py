@@ -12,7 +12,7 @@ import httpx
 import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from redis_server import RedisServer
-from scripted import Line, Provider, provider
+from scripted import COMPLETION, Line, Provider, provider
 
 from gateway.cli import main
 from gateway.storage.engine import write_engine
@@ -118,6 +118,36 @@ async def test_the_admin_sees_hits_savings_and_standings(house: House) -> None:
     assert caches["exact"]["entries"] == caches["semantic"]["entries"] == 2
     (standing,) = caches["tasks"]
     assert (standing["task"], standing["open"], standing["seen"], standing["delta"]) == ("faq", False, 1, 0.1)
+
+
+async def cached_prompt(line: Line) -> None:
+    """A provider that had three quarters of the prompt in its own cache."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010,
+             "prompt_tokens_details": {"cached_tokens": 750}}  # fmt: skip
+    await line.answer(body={**COMPLETION, "usage": usage})
+
+
+async def test_what_providers_prompt_caches_spare_is_counted_and_shown(house: House) -> None:
+    house.upstream.behave = cached_prompt
+    for text in ("when do you open?", "where are you?", "where are you?"):
+        await house.chat(text, temperature=0.5)
+    records: list[Any] = house.served.records()
+    paid = [one.cost_usd for one in records if not one.cache]
+    assert paid == pytest.approx([(250 * 2.5 + 750 * 1.25 + 10 * 10.0) / 1e6] * 2)
+    writer = SqlWriter(write_engine(house.served.home.database_url))
+    try:
+        Ingester(house.served.home, writer, threading.Event()).drain()
+    finally:
+        writer.close()
+    await admin(house)
+    (shown,) = (await house.http.get("/admin/api/caches")).json()["prompts"]
+    spared = 2 * 750 * (2.5 - 1.25) / 1e6
+    assert (shown["task"], shown["provider"], shown["calls"]) == ("faq", "first", 2)  # the hit read no prompt
+    assert (shown["cached_tokens"], shown["prompt_tokens"]) == (1500, 2000)
+    assert shown["saved_usd"] == pytest.approx(spared)
+    told = (await house.http.get("/metrics")).text
+    (line,) = [one for one in told.splitlines() if one.startswith("understudy_prompt_cache_saved_usd_total{")]
+    assert 'task="faq"' in line and float(line.split()[-1]) == pytest.approx(spared)
 
 
 async def vectors(line: Line) -> None:

@@ -1,10 +1,12 @@
 """The caches on the admin page: how they stand, and forgetting answers. Behind the admin's session.
 
 ``GET  /admin/api/caches`` → ``{"exact": {"entries", "bytes"}, "semantic": {...}, "tasks": [{"project", "task", "open",
-"round", "seen", "proposals", "e_value", "alarms", "delta"}]}`` of the worker that is asked: what is kept and costs in
+"round", "seen", "proposals", "e_value", "alarms", "delta"}], "prompts": [{"task", "provider", "model", "calls",
+"prompt_tokens", "cached_tokens", "saved_usd"}]}`` of the worker that is asked: what is kept and costs in
 memory, roughly, and for each task with a semantic cache whether it serves, in which round of proof it is, labels and
 proposals so far, the evidence of the round, and how often an alarm closed it. ``exact`` is empty where answers are in
-Redis.
+Redis. ``prompts``: what the providers' own caches had of the input of the last hour's calls, of all workers, and what
+that took off their cost; null where the price is unknown.
 
 ``POST /admin/api/caches/purge`` ``{"task", "project", "key", "entry", "older_than_s", "everything", "reason"}`` →
 ``{"exact", "semantic", "message"}``, how many answers were forgotten, at all workers. Everything that is given must
@@ -22,7 +24,7 @@ from typing import Annotated, Any
 from litestar import Request, get, post
 from msgspec import Meta, Struct
 
-from gateway.api.admin.desk import ACTOR, json_body, reason_in
+from gateway.api.admin.desk import ACTOR, DeskHere, json_body, reason_in
 from gateway.caching.entries import Purge
 from gateway.caching.flights import Exact
 from gateway.caching.lessons import Standing
@@ -32,14 +34,17 @@ from gateway.control import Control
 from gateway.errors import BadRequest
 from gateway.runtime import Runtime
 from gateway.sharing.bus import ALONE, Bus
+from gateway.storage.values import PromptTokens
 
 _TOPIC = "purge semantic"
+_HOUR_S = 3600.0
 
 
 class Caches(Struct, frozen=True):
     exact: dict[str, int]
     semantic: dict[str, int]
     tasks: list[Standing]
+    prompts: list[PromptTokens]
 
 
 class PurgeBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,9 +73,10 @@ def cache_routes(
 
     bus.hear(_TOPIC, here)
 
-    @get("/api/caches", include_in_schema=False, sync_to_thread=False)
-    def caches() -> Caches:
-        return Caches(exact.stats(), semantic.stats(), semantic.standings())
+    @get("/api/caches", include_in_schema=False)
+    async def caches(desk: DeskHere) -> Caches:
+        prompts = await desk.read(lambda: control.reader.prompt_tokens(since=desk.clock() - _HOUR_S))
+        return Caches(exact.stats(), semantic.stats(), semantic.standings(), prompts)
 
     @post("/api/caches/purge", status_code=200, include_in_schema=False)
     async def purge(request: Request[Any, Any, Any]) -> Purged:

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from gateway.storage.records import FOREIGN, SYNTHETIC
 from gateway.storage.tables import CALLS, LEDGER_BUCKETS
 from gateway.storage.tags import CALL_TAGS
-from gateway.storage.values import CostLine, Made
+from gateway.storage.values import CostLine, Made, PromptTokens
 
 _BY = {"key": CALLS.c.key_id, "task": CALLS.c.task, "end_user": CALLS.c.end_user}
 _FAILED = ("error", "upstream_cut")
+_MOST_PROMPTS = 200
 
 
 class CostQueries:
@@ -66,6 +67,29 @@ class CostQueries:
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [CostLine(**{name: _whole(name, row[name]) for name in row}) for row in rows]
+
+    def prompt_tokens(self, *, since: float) -> list[PromptTokens]:
+        """By task, provider and model, of the calls since ``since`` that providers counted; most cached first."""
+        cached = sa.func.sum(CALLS.c.cached_tokens)
+        by, spared = (CALLS.c.task, CALLS.c.provider, CALLS.c.model), CALLS.c.prompt_cache_usd
+        query = (
+            sa.select(
+                *by,
+                sa.func.count().label("calls"),
+                sa.func.sum(CALLS.c.prompt_tokens).label("prompt_tokens"),
+                cached.label("cached_tokens"),
+                sa.case((_count(spared.is_(None)) == 0, sa.func.sum(spared))).label("saved_usd"),
+            )
+            .where(CALLS.c.created_at >= since, CALLS.c.provider != "", CALLS.c.student == "")
+            .where(CALLS.c.tokens_estimated.is_(False), CALLS.c.arm != FOREIGN)
+            .group_by(*by)
+            .having(cached > 0)
+            .order_by(cached.desc(), *by)
+            .limit(_MOST_PROMPTS)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings()
+            return [PromptTokens(**{name: _whole(name, row[name]) for name in row}) for row in rows]
 
     def synthetic_calls(self, project: str, task: str, *, since: float) -> Made:
         """What was asked for a task's synthetic calls, and what that cost since ``since``."""
