@@ -83,7 +83,7 @@ from gateway.storage.spooling.spool import Spool
 from gateway.students.inventing import Inventing
 from gateway.students.learning import Learner
 from gateway.students.panel import Panel
-from gateway.students.questions import Questions
+from gateway.students.questions import Questions, Spending
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.in_use import InUse
@@ -267,8 +267,10 @@ def _lifespan(
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
         guards = GuardProcess(parts.home, lambda: live.runtime().config)
         await _start_guards(guards)
+        spending = Spending(live.reader, {"ensemble": parts.panel.budget, "judge": parts.learner.judge_budget})
         background = _background(
-            _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run()
+            _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run(),
+            spending.run(),
         )
         try:
             yield

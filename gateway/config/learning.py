@@ -154,7 +154,7 @@ class Ensemble(Node, frozen=True):
 
     teachers: Annotated[list[CandidateRef], Meta(min_length=1, max_length=8)]
     budget_usd_day: Positive
-    """What a day (UTC) of asking may cost; each gateway process counts for itself."""
+    """What a day (UTC) of asking may cost, over all gateways that share a database."""
     rate: OpenShare = 0.2
 
 
@@ -260,7 +260,8 @@ class Watch(Node, frozen=True):
 
 class Judge(Node, frozen=True):
     """Who compares a student's answers with its teacher's (docs/statistics.md, "Is it as good"). ``sample``: share of
-    the compared calls that are judged; each is judged twice. ``usd_per_day``: what one gateway may spend on it."""
+    the compared calls that are judged; each is judged twice. ``usd_per_day``: what a day (UTC) of it may
+    cost a task, over all gateways that share a database."""
 
     provider: Name
     model: str

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
 from gateway.config import Config, Task
 from gateway.storage.protocols import Reader
-from gateway.storage.values import LedgerBucket, Run
+from gateway.storage.values import LedgerBucket, TrainingTime
 from optimizer.payback import Estimate, Payback, expected_per_call, payback
 from optimizer.rollout import Stage, Student
 
 _GENERATIVE = ("sft", "distill", "dpo")
-_RUNS = 10_000
 _STRETCHES = 96
 """About so many stretches of equal length: an interval rests on many, and each holds several calls."""
 _SHORTEST_S = 10
@@ -35,31 +32,26 @@ def paybacks(config: Config, reader: Reader, *, days: float, now: float) -> list
     learning = {task.name: task for task in config.tasks if task.learn is not None}
     rows = [row for row in reader.ledger(since=since, bucket_s=width) if row.task in learning]
     students = reader.students()
+    times = reader.training_times(since=since)
     found = []
     for project, name in sorted({(row.project, row.task) for row in rows}):
         task = learning[name]
         mine = [row for row in rows if (row.project, row.task) == (project, name)]
-        runs = [
-            run
-            for run in reader.runs(task=name, limit=_RUNS)
-            if run.project == project and run.created_at >= since
-        ]
+        trained = sum(training_usd(config, one) for one in times if (one.project, one.task) == (project, name))
         own = [one for one in students if (one.project, one.task) == (project, name)]
         ahead = _forecast(task, mine, own, reader)
-        balance = payback(mine, sum(training_usd(config, run) for run in runs), ahead)
+        balance = payback(mine, trained, ahead)
         found.append(TaskPayback(name, project, balance))
     return found
 
 
-def training_usd(config: Config, run: Run) -> float:
-    """What a run cost: its CPU time at the built-in engine's price, or, for a language model, its whole time at the
+def training_usd(config: Config, time: TrainingTime) -> float:
+    """What runs cost: their CPU time at the built-in engine's price, or, for a language model, their whole time at the
     price of the engine that serves it. Runs that say no time cost nothing here."""
-    result: dict[str, Any] = run.result
-    recipe = str(result.get("recipe", ""))
-    if recipe in _GENERATIVE:
+    if time.recipe in _GENERATIVE:
         engine = "vllm" if config.engines.vllm is not None else "transformers"
-        return float(result.get("seconds", 0.0)) / 3600 * config.engines.usd_per_hour(engine)
-    return float(result.get("cpu_seconds", 0.0)) / 3600 * config.engines.classifier.usd_per_cpu_hour
+        return time.seconds / 3600 * config.engines.usd_per_hour(engine)
+    return time.cpu_seconds / 3600 * config.engines.classifier.usd_per_cpu_hour
 
 
 def _forecast(

@@ -18,6 +18,7 @@ from gateway.storage.erasure_values import DatasetErasure, Erasure
 from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from gateway.storage.reading.watch import WatchedCall
 from gateway.storage.records import SpoolRecord
+from gateway.storage.spending import Spent
 from gateway.storage.values import (
     CostLine,
     Dataset,
@@ -35,6 +36,7 @@ from gateway.storage.values import (
     StoredCompletion,
     TaskVersion,
     TrainingCall,
+    TrainingTime,
     Wish,
 )
 from optimizer.rollout import Student
@@ -125,6 +127,10 @@ class Reader(Protocol):
     ) -> list[Pair]: ...
     def runs(self, *, task: str | None = None, limit: int = 50) -> list[Run]: ...
     def project_runs(self, project: str, kind: str, *, limit: int) -> list[Run]: ...
+    def training_times(self, *, since: float) -> list[TrainingTime]: ...
+    def spent_on_day(self, now: float) -> list[Spent]:
+        """What learning asked of providers on the day (UTC) that ``now`` falls into."""
+
     def past_calls(self, task: str, *, since: float, limit: int) -> list[PastCall]: ...
     def run(self, run_id: str) -> Run | None: ...
     def run_events(self, run_id: str, *, after_seq: int = 0, limit: int = 500) -> list[RunEvent]: ...

@@ -133,6 +133,8 @@ class PairRecord(Struct, frozen=True, tag="pair"):
     """Of the student's slices, the call's; "" when it has none."""
     principal: str = ""
     """Whose call it was: the end user under the key, or the key."""
+    judge_usd: float = 0.0
+    """What a judge of it cost; it is in ``extra_cost_usd`` as well."""
 
 
 class VoteRecord(Struct, frozen=True, tag="vote"):

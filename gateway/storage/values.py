@@ -85,6 +85,16 @@ class Run(Struct, frozen=True):
     """Of the runs that wait, those with more go first."""
 
 
+class TrainingTime(Struct, frozen=True):
+    """What the runs of a task took, by the recipe that they came to ("" while none is known): seconds, and of CPU."""
+
+    project: str
+    task: str
+    recipe: str
+    seconds: float
+    cpu_seconds: float
+
+
 class RunEvent(Struct, frozen=True):
     run_id: str
     seq: int

@@ -38,7 +38,7 @@ class Judging:
     """One per gateway: remembers what was spent today, by task, and whether the judge answers."""
 
     def __init__(self, ask: Asks, rng: random.Random, clock: Callable[[], float]) -> None:
-        self._ask, self._rng, self._today = ask, rng, DayBudget(clock)
+        self._ask, self._rng, self.budget = ask, rng, DayBudget(clock)
         self._well: set[Candidate] = set()
 
     async def judge(self, exchange: Exchange, spoken: Spoken) -> Judged | None:
@@ -49,7 +49,7 @@ class Judging:
         if (
             rules is None
             or self._rng.random() >= rules.sample
-            or not self._today.affords(("", task), rules.usd_per_day)
+            or not self.budget.affords(("", task), rules.usd_per_day)
         ):
             return None
         request = context_of(exchange)
@@ -77,7 +77,7 @@ class Judging:
             "max_completion_tokens": _TOKENS,
         }
         answer, usd = await self._ask(exchange, judge, body)
-        self._today.charge(("", exchange.task.name if exchange.task else ""), usd or 0.0, 0.0)
+        self.budget.charge(("", exchange.task.name if exchange.task else ""), usd or 0.0, 0.0)
         return parse(answer.text), usd
 
 

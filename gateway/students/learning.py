@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.context import Exchange
 from gateway.protocol.called import lesson_of
@@ -94,6 +94,7 @@ class Learner:
     ) -> None:
         self._measuring = measuring if measuring is not None else Measuring()
         self._judging = Judging(questions.ask, rng, time.time)
+        self.judge_budget = self._judging.budget
         self._asker, self._questions, self._recorder = asker, questions, recorder
         self._rng, self._observe = rng, observe
         self._queue: asyncio.Queue[tuple[Exchange, Job, str]] = asyncio.Queue(_QUEUE)
@@ -185,14 +186,16 @@ class Learner:
         extra: float | None, took: float | None = None,
     ) -> PairRecord:  # fmt: skip
         scores = await self._measuring.scores(exchange, spoken)
+        judge_usd = 0.0
         if answered:
             judged = await self._judged(exchange, spoken)
             if judged is not None:
-                scores["judge"] = judged.preference
+                scores["judge"], judge_usd = judged.preference, judged.usd or 0.0
                 extra = None if extra is None or judged.usd is None else extra + judged.usd
-        return _pair(
+        pair = _pair(
             exchange, job, spoken, scores, confidence=confidence, answered=answered, extra=extra, took=took
         )
+        return structs.replace(pair, judge_usd=judge_usd)
 
     async def _judged(self, exchange: Exchange, spoken: Spoken) -> Judged | None:
         """A judge that fails takes nothing from the comparison but its own word."""

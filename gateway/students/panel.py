@@ -39,7 +39,7 @@ class Panel:
         self._questions, self._recorder = questions, recorder
         self._rng, self._clock = rng, clock
         self._queue: asyncio.Queue[tuple[Exchange, Ensemble, str]] = asyncio.Queue(_QUEUE)
-        self._budget = DayBudget(clock)
+        self.budget = DayBudget(clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
 
@@ -55,7 +55,7 @@ class Panel:
         rules = exchange.task.learn.ensemble if exchange.task is not None and exchange.task.learn else None
         if rules is None or not teaches(exchange, record, text) or self._rng.random() >= rules.rate:
             return
-        if not self._budget.affords((record.project, record.task), rules.budget_usd_day):
+        if not self.budget.affords((record.project, record.task), rules.budget_usd_day):
             return
         try:
             self._queue.put_nowait((exchange, rules, text))
@@ -81,7 +81,7 @@ class Panel:
         for ref in rules.teachers:
             with contextlib.suppress(AttemptFailed):
                 answer, usd = await self._one(exchange, ref)
-                self._budget.charge((principal.project, task.name), usd, rules.budget_usd_day)
+                self.budget.charge((principal.project, task.name), usd, rules.budget_usd_day)
                 known, total = known and usd is not None, total + (usd or 0.0)
                 if answer is not None:
                     answers.append(answer)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.context import Exchange, WholeAnswer
@@ -12,7 +18,9 @@ from gateway.money.accounting import Accountant
 from gateway.providers.codec import failed
 from gateway.resilience.gate import Gate, Passage
 from gateway.runtime import Runtime
+from gateway.storage.protocols import Reader
 from gateway.storage.records import CallRecord
+from gateway.storage.spending import Purpose, Spent
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
 from gateway.upstreams.asking import Asker
@@ -78,6 +86,35 @@ class DayBudget:
     def _today(self, scope: tuple[str, str]) -> float:
         day, spent = self._spent.get(scope, (0, 0.0))
         return spent if day == self._day() else 0.0
+
+
+_LISTEN_S = 10.0
+
+
+class Spending:
+    """Tells this process's budgets what all processes spent today. ``budgets``: by purpose; the judge's counts a task
+    over all projects."""
+
+    def __init__(
+        self, reader: Reader, budgets: Mapping[Purpose, DayBudget], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._reader, self._budgets, self._clock = reader, budgets, clock
+
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(SQLAlchemyError):
+                self.hear(await asyncio.to_thread(self._reader.spent_on_day, self._clock()))
+            await asyncio.sleep(_LISTEN_S)
+
+    def hear(self, spent: Iterable[Spent]) -> None:
+        sums: dict[tuple[str, tuple[str, str]], float] = defaultdict(float)
+        for one in spent:
+            scope = ("", one.task) if one.purpose == "judge" else (one.project, one.task)
+            sums[one.purpose, scope] += math.inf if one.unpriced else one.usd
+        for (purpose, scope), usd in sums.items():
+            for name, budget in self._budgets.items():
+                if name == purpose:
+                    budget.hear(scope, usd)
 
 
 def teaches(exchange: Exchange, record: CallRecord, text: str) -> bool:

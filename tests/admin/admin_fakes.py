@@ -41,6 +41,7 @@ from gateway.storage.values import (
     RunEvent,
     Snapshot,
     TaskVersion,
+    TrainingTime,
     Wish,
 )
 from optimizer.reuse import trust
@@ -102,6 +103,13 @@ class FakeReader:
 
     def runs(self, *, task: str | None = None, limit: int = 50) -> list[Run]:
         return [one for one in self._state.runs if task in (None, one.task)][:limit]
+
+    def training_times(self, *, since: float) -> list[TrainingTime]:
+        return [
+            TrainingTime(one.project, one.task, str(one.result.get("recipe", "")),
+                         float(one.result.get("seconds", 0.0)), float(one.result.get("cpu_seconds", 0.0)))
+            for one in self._state.runs if one.created_at >= since
+        ]  # fmt: skip
 
     def run(self, run_id: str) -> Run | None:
         return next((one for one in self._state.runs if one.id == run_id), None)

@@ -17,6 +17,7 @@ from gateway.storage.reading.replay import ReplayQueries
 from gateway.storage.reading.runs import RunQueries
 from gateway.storage.reading.watch import WatchQueries
 from gateway.storage.rows import key_of, student_of
+from gateway.storage.spending import SpendingQueries
 from gateway.storage.tables import API_KEYS, STUDENTS
 from gateway.storage.values import Key, Snapshot
 from gateway.storage.writing.erasures import ErasureQueries
@@ -35,6 +36,7 @@ class SqlReader(
     PageQueries,
     ReplayQueries,
     RunQueries,
+    SpendingQueries,
     WatchQueries,
 ):
     """Every method raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away or not there yet."""

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from gateway.storage.rows import event_of, run_of
 from gateway.storage.tables import RUN_EVENTS, RUNS
-from gateway.storage.values import Run, RunEvent
+from gateway.storage.values import Run, RunEvent, TrainingTime
 
 
 class RunQueries:
@@ -28,6 +28,20 @@ class RunQueries:
         )
         with self._engine.connect() as connection:
             return [run_of(row) for row in connection.execute(query).mappings()]
+
+    def training_times(self, *, since: float) -> list[TrainingTime]:
+        """Of all runs that were made from ``since`` on, added up by the database."""
+        sqlite = self._engine.dialect.name == "sqlite"
+        result = sa.type_coerce(RUNS.c.result, sa.JSON()) if sqlite else sa.cast(RUNS.c.result, sa.JSON())
+        recipe = sa.func.coalesce(result["recipe"].as_string(), "").label("recipe")
+        sums = (
+            sa.func.coalesce(sa.func.sum(result[name].as_float()), 0.0).label(name)
+            for name in ("seconds", "cpu_seconds")
+        )
+        query = sa.select(RUNS.c.project, RUNS.c.task, recipe, *sums).where(RUNS.c.created_at >= since)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.group_by(RUNS.c.project, RUNS.c.task, recipe)).mappings()
+            return [TrainingTime(**row) for row in rows]
 
     def run(self, run_id: str) -> Run | None:
         with self._engine.connect() as connection:

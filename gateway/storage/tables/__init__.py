@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.storage.tables import calls, erasures, incidents, learning
+from gateway.storage.tables import calls, erasures, incidents, learning, spending
 from gateway.storage.tables.base import METADATA, Table
 
 __all__ = ["METADATA", "Table"]
 
-_DECLARED = (calls, erasures, incidents, learning)
+_DECLARED = (calls, erasures, incidents, learning, spending)
 
 
 def _table(name: str) -> sa.Table:

@@ -32,6 +32,7 @@ from gateway.storage.records import (
     WishRecord,
 )
 from gateway.storage.rows import storable, to_json
+from gateway.storage.spending import spend
 from gateway.storage.spooling.reader import Position
 from gateway.storage.tables import (
     CALLS,
@@ -87,6 +88,7 @@ def _add(connection: sa.Connection, record: SpoolRecord, buckets: Buckets) -> No
             buckets.add_pair(record)
         case VoteRecord():
             buckets.add_vote(record)
+            spend(connection, "ensemble", record.project, record.task, record.at, record.extra_cost_usd)
             add_vote(connection, record)
         case MetadataRecord() | DeletionRecord():
             _apply_to_call(connection, record)
@@ -188,6 +190,8 @@ def _incident(connection: sa.Connection, record: IncidentRecord) -> None:
 def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
     row = msgspec.structs.asdict(record)
     row.pop("mask")
+    if judged := row.pop("judge_usd"):
+        spend(connection, "judge", record.project, record.task, record.created_at, judged)
     texts = ("", "") if is_erased(connection, record.call_id) else pair_texts(record)
     row["teacher_text"], row["student_text"] = texts
     row["scores"] = to_json(record.scores) if record.scores else ""
