@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from optimizer.clusters import nearest
 from optimizer.languages import language
 
+FOUND = "cluster-"
+"""How the names of slices begin that were found."""
 REST = "rest"
 """What no declared slice fits."""
 
@@ -30,12 +33,14 @@ class Slice(Struct, frozen=True, forbid_unknown_fields=True):
     max_chars: Characters | None = None
     language: tuple[str, ...] = ()
     answer: tuple[str, ...] = ()
+    centroid: dict[str, float] | UnsetType = UNSET
+    """Of a cluster that was found (``optimizer.clusters``): the call is nearer to it than to any other of them."""
 
     @property
     def says_something(self) -> bool:
         """Whether any condition is given: a slice without one would be everything."""
         lengths = self.min_chars is not None or self.max_chars is not None
-        return bool(self.metadata or self.language or self.answer or lengths)
+        return bool(self.metadata or self.language or self.answer or self.centroid or lengths)
 
 
 def slice_of(
@@ -43,9 +48,15 @@ def slice_of(
 ) -> str | None:
     """The name of the slice a call belongs to; None when that depends on an ``answer`` that is not known yet."""
     spoken: str | None = None
+    near: Slice | None = None
+    found = [one for one in slices if one.centroid]
     for one in slices:
         if not _fits(one, metadata, len(text)):
             continue
+        if one.centroid:
+            near = near if near is not None else _nearest(found, text)
+            if one is not near:
+                continue
         if one.language:
             spoken = language(text) if spoken is None else spoken
             if spoken not in one.language:
@@ -57,6 +68,11 @@ def slice_of(
         if answer in one.answer:
             return one.name
     return REST
+
+
+def _nearest(found: Sequence[Slice], text: str) -> Slice | None:
+    at = nearest([one.centroid or {} for one in found], text)
+    return None if at is None else found[at]
 
 
 def parts(slices: Sequence[Slice]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from gateway.storage.protocols import Reader, Writer
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Dataset, Run
 from gateway.storage.writing.writers import open_writer
+from optimizer.clusters import Cluster, find
 from trainer import tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
@@ -85,7 +86,7 @@ def execute(lesson: Lesson) -> dict[str, Any]:
     settled = registry.register(
         lesson.run, where, artifact, exam,
         learn=lesson.learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(),
-        lessons=registry.taught_by(artifact.manifest, students, lesson.reader),
+        lessons=registry.taught_by(artifact.manifest, students, lesson.reader), clusters=_clusters(lesson, version),
     )  # fmt: skip
     result = {
         "student": where.student,
@@ -98,6 +99,18 @@ def execute(lesson: Lesson) -> dict[str, Any]:
     if not settled.accepted:
         raise Fruitless(f"{where.student} was not good enough to go on: {settled.reason}")
     return result
+
+
+def _clusters(lesson: Lesson, version: Version) -> list[Cluster]:
+    """Found in what the student learns from, before anything of it was examined."""
+    wanted = lesson.learn.found_slices
+    if wanted is None:
+        return []
+    texts = [row.text for row in version.part("train") if not row.source]
+    found = find(texts, wanted, lesson.learn.seed)
+    for one in found:
+        lesson.say(0.95, "registering", f"a cluster of {one.share:.0%} of the calls: {', '.join(one.words)}")
+    return found
 
 
 def _summary(holdout: dict[str, Any]) -> str:

@@ -220,6 +220,8 @@ class Learn(Node, frozen=True):
     """Every answer is to be drawn from what stands in its request: then it can be held against it."""
     slices: list[Slice] = []
     """Parts of the traffic that are judged, and if need be left with the teacher, each by itself."""
+    found_slices: Annotated[int, Meta(ge=2, le=20)] | None = None
+    """So many clusters of inputs, at most, are found when a student is trained, and are slices of it besides."""
     seed: int = 0
     erased: Literal["retrain", "retire", "keep"] = "retrain"
     """What follows when somebody's rows are erased from a student's dataset (docs/erasure.md): a successor is trained

@@ -13,7 +13,7 @@ from gateway.providers import ClassifierProvider
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.truth import Truth
 from optimizer.languages import KNOWN as LANGUAGES
-from optimizer.slices import REST, Slice
+from optimizer.slices import FOUND, REST, Slice
 
 
 class View(Protocol):
@@ -62,6 +62,11 @@ def slices(view: View) -> Iterator[Problem]:
     for path, task in view.clean("tasks"):
         if task.learn is not None:
             yield from _slices(view, (*path, "learn", "slices"), task.learn.slices)
+            for number, one in enumerate(task.learn.slices):
+                if one.name.startswith(FOUND) or one.centroid:
+                    message = f"the slice '{one.name}' is written like one that was found."
+                    hint = f"Names that begin with '{FOUND}', and centroids, are for 'found_slices'."
+                    yield view.problem((*path, "learn", "slices", number, "name"), message, hint)
 
 
 def _slices(view: View, path: Path, slices: list[Slice]) -> Iterator[Problem]:

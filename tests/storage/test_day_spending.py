@@ -20,10 +20,10 @@ def vote(number: int, at: float, usd: float | None, task: str = "triage") -> Vot
 
 
 def test_what_all_processes_spent_is_heard_by_each(room: Room) -> None:
-    judged = [structs.replace(pair(n), project=f"p{n}", task="triage", created_at=NOW, judge_usd=0.25) for n in (1, 2)]
+    judged = [structs.replace(pair(f"j{n}"), project=f"p{n}", task="triage", created_at=NOW, judge_usd=0.25) for n in (1, 2)]
     room.add(
         vote(1, NOW, 0.5), vote(2, NOW + 60, 0.75), vote(3, NOW - DAY_S, 9.0), vote(4, NOW, None, "other"), *judged,
-        structs.replace(pair(3), created_at=NOW),
+        structs.replace(pair("j3"), created_at=NOW),
     )  # fmt: skip
     found = room.reader.spent_on_day(NOW)
     assert sorted(found, key=lambda one: (one.purpose, one.project, one.task)) == [

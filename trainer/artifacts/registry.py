@@ -22,7 +22,9 @@ from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Run
+from optimizer.clusters import Cluster
 from optimizer.rollout import Stage, Student
+from optimizer.slices import FOUND, Slice
 from trainer.artifacts.artifact import (
     FORMAT,
     Artifact,
@@ -168,7 +170,7 @@ def as_trained(artifact: Artifact) -> Trained:
 
 def register(
     run: Run, where: Place, artifact: Artifact, exam: Exam, *, learn: Learn, writer: Writer, issuer: Issuer,
-    now: float, lessons: Sequence[str] = (),
+    now: float, lessons: Sequence[str] = (), clusters: Sequence[Cluster] = (),
 ) -> Settled:  # fmt: skip
     """Adds the candidate, decides its screening, and moves it to shadow with its certificate, or retires it.
 
@@ -193,10 +195,13 @@ def register(
         threshold=1.0 if threshold is None else threshold,
         artifact=artifact.digest,
         max_answer_tokens=manifest.max_answer_tokens,
-        slices=tuple(learn.slices),
+        slices=(*learn.slices, *slices_of(clusters)),
     )
     metrics: dict[str, Any] = exam.metrics | {"run": run.id, "lineage": msgspec.to_builtins(lineage)}
     metrics |= {"taught_by": list(lessons)} if lessons else {}
+    if clusters:
+        named = zip(slices_of(clusters), clusters, strict=True)
+        metrics["clusters"] = {name.name: {"words": list(one.words), "share": one.share} for name, one in named}
     student: Student = writer.execute(AddStudent(candidate, dataset=lineage.dataset, metrics=metrics, at=now))
     if student.stage != Stage.CANDIDATE:  # an earlier attempt got this far
         return Settled(student, student.stage != Stage.RETIRED, "settled before", student.certificate)
@@ -218,6 +223,10 @@ def register(
         )
     )
     return Settled(moved, accepted, reason, path.name if path else None)
+
+
+def slices_of(clusters: Sequence[Cluster]) -> list[Slice]:
+    return [Slice(f"{FOUND}{number}", centroid=one.centroid) for number, one in enumerate(clusters, 1)]
 
 
 def lineage_of(detail: dict[str, Any]) -> Lineage:
