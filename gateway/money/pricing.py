@@ -97,10 +97,10 @@ def spared_by_cache(usage: Usage | None, price: Price | None) -> float | None:
     """US dollars that the provider's own prompt cache took off this call: what the same tokens would have cost fresh,
     less what they did cost. Negative when a cache was written that nobody has read yet. None as for :func:`cost`.
     """
-    paid = cost(usage, price)
-    if usage is None or paid is None:
+    if usage is None or price is None:
         return None
     if not usage.cached and not usage.written:
         return 0.0
+    paid = cost(usage, price)
     plain = cost(structs.replace(usage, cached=0, written=0, cached_audio=None), price)
-    return None if plain is None else plain - paid
+    return None if plain is None or paid is None else plain - paid

@@ -18,7 +18,7 @@ _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,),
     "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
-    "web_search_options": (),
+    "web_search_options": (), "moderation": (),
 }  # fmt: skip
 _ADAPTS = frozenset({"optional", "adaptive", "always"})
 _TIERS = {"auto": "auto", "default": "standard_only"}

@@ -25,7 +25,7 @@ _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh"
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "logit_bias": ({},), "logprobs": (False,), "top_logprobs": (0,), "parallel_tool_calls": (True,),
     "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",), "web_search_options": (),
-    "service_tier": ("auto", "default"),
+    "service_tier": ("auto", "default"), "moderation": (),
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ _LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "med
            "xhigh": "high", "max": "high"}  # fmt: skip
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
-    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default"),
+    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default"), "moderation": (),
 }  # fmt: skip
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _OUR_CALL = "call_"

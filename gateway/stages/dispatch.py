@@ -247,11 +247,14 @@ class Dispatch:
         assert isinstance(answer, WholeAnswer)
         return answer
 
-    async def _choices(self, exchange: Exchange, rung: Rung, *, spill: bool) -> _Asked:
+    def _choices(self, exchange: Exchange, rung: Rung, *, spill: bool) -> Awaitable[_Asked]:
         """All the choices that were asked for: by one attempt, or by several where a provider gives fewer at a time."""
         count, whole = asks_for(exchange.runtime, rung.candidate, exchange.request.n), not exchange.request.streamed
         if count == 1:
-            return await self._try(exchange, rung, exchange.body, spill=spill, whole=whole)
+            return self._try(exchange, rung, exchange.body, spill=spill, whole=whole)
+        return self._several(exchange, rung, count, spill=spill, whole=whole)
+
+    async def _several(self, exchange: Exchange, rung: Rung, count: int, *, spill: bool, whole: bool) -> _Asked:
         asks = [  # only the first may give way to another provider: the others would to their own fellows
             partial(self._try, exchange, rung, body, spill=spill and not at, whole=whole)
             for at, body in enumerate(several.bodies(exchange.body, count))

@@ -1,0 +1,91 @@
+"""No parameter that changes an answer is dropped in silence: it reaches the provider, or it is refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.catalog import vendors
+from gateway.protocol.hints import HINTS
+from gateway.providers import (
+    AnthropicProvider,
+    BedrockProvider,
+    CohereProvider,
+    GeminiProvider,
+    OpenAIProvider,
+)
+from gateway.providers.codec import AttemptFailed, Codec
+from gateway.providers.translate_request import KNOWN
+from gateway.providers.vendors import profile_of
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+VALUES: dict[str, Any] = {
+    "audio": {"voice": "alloy", "format": "wav"}, "frequency_penalty": 0.5, "function_call": "auto",
+    "functions": [{"name": "f", "parameters": {"type": "object", "properties": {}}}], "logit_bias": {"1": 5}, "logprobs": True,
+    "max_completion_tokens": 77, "max_tokens": 77, "modalities": ["text", "audio"],
+    "moderation": {"model": "omni-moderation-latest", "policy": {"input": {"mode": "block"}}}, "n": 2,
+    "parallel_tool_calls": False, "presence_penalty": 0.5, "reasoning_effort": "high",
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}, "seed": 7,
+    "stop": ["END"], "temperature": 0.3, "tool_choice": "required", "tools": [TOOL], "top_logprobs": 3, "top_p": 0.5,
+    "verbosity": "low", "web_search_options": {},
+}  # fmt: skip
+BESIDE = {"tool_choice": {"tools": [TOOL]}, "parallel_tool_calls": {"tools": [TOOL]}, "top_logprobs": {"logprobs": True},
+          "function_call": {"functions": VALUES["functions"]}}  # fmt: skip
+HARMLESS = {
+    "messages", "model", "stream", "stream_options", "store", "metadata",  # the gateway's own
+    "user", "safety_identifier", "service_tier", "prediction", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention",  # who, how fast, at what price: not what is answered
+}  # fmt: skip
+BODY = {"messages": [{"role": "user", "content": "hi"}]}
+NATIVE: dict[str, tuple[Codec, str]] = {
+    "anthropic": (AnthropicProvider(api_key="k").build("p", ""), "claude-sonnet-4-5"),
+    "bedrock": (BedrockProvider(api_key="k").build("p", ""), "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    "cohere": (CohereProvider(api_key="k").build("p", ""), "command-a-reasoning"),
+    "gemini": (GeminiProvider(api_key="k").build("p", ""), "gemini-2.5-flash"),
+    "responses": (OpenAIProvider(api_key="k", api="responses").build("p", ""), "gpt-5.1"),
+}
+COMPATIBLE = [name for name in vendors() if profile_of(name) is not None]
+
+
+def wire(codec: Codec, model: str, body: dict[str, Any]) -> Any:
+    return json.loads(codec.encode(body, model, stream=False).body)
+
+
+def test_every_known_parameter_is_looked_at() -> None:
+    assert set(VALUES) | HARMLESS == KNOWN - HINTS
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("dialect", NATIVE)
+def test_native_dialects(dialect: str, name: str) -> None:
+    codec, model = NATIVE[dialect]
+    body = {**BODY, **BESIDE.get(name, {})}
+    try:
+        sent = wire(codec, model, {**body, name: VALUES[name]})
+    except AttemptFailed as problem:
+        assert problem.error.param is not None and "(provider 'p')" in problem.error.message
+        return
+    assert sent != wire(codec, model, body), f"'{name}' is dropped in silence"
+
+
+@pytest.mark.parametrize("name", COMPATIBLE)
+def test_compatible_vendors(name: str) -> None:
+    codec = OpenAIProvider(api_key="k", profile=name).build("p", "")
+    for param, value in VALUES.items():
+        try:
+            sent = wire(codec, "m", {**BODY, param: value})
+        except AttemptFailed as problem:
+            assert problem.error.param == param
+            continue
+        assert sent != wire(codec, "m", BODY), (name, param)
+
+
+@pytest.mark.parametrize("name", [one for one in COMPATIBLE if one != "openai"])
+def test_moderation_by_openai_is_asked_of_openai_alone(name: str) -> None:
+    """A vendor that does not know the field would answer as if nothing had been asked."""
+    codec = OpenAIProvider(api_key="k", profile=name).build("p", "")
+    with pytest.raises(AttemptFailed) as caught:
+        codec.encode({**BODY, "moderation": VALUES["moderation"]}, "m", stream=False)
+    assert (caught.value.error.param, caught.value.error.code) == ("moderation", "unsupported_parameter")
