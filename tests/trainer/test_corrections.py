@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from lesson_home import FINGERPRINT, captured, pair, policies, store_records, with_calls
 
 from gateway.policy import files as policy_files
 from gateway.storage.commands import AddStudent, MoveStudent
+from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import FeedbackRecord, MetadataRecord, SpoolRecord
+from gateway.storage.tables import CAPTURES
+from gateway.storage.writing.erase import erase_expired
+from gateway.storage.writing.writer import SqlWriter
 from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import read_envelope, recompute
 from optimizer.gates.truth import HOURS, STUDENT, TEACHER
@@ -124,6 +131,37 @@ def test_a_student_that_clients_prove_right_is_promoted_once_their_time_is_over(
     assert recompute(certificate) == []
     (truth,) = certificate.results
     assert truth.numbers["corrected"] == truth.numbers["student_right"] > 50
+    _retention_runs_out(house)
+    left = house.reader.pairs(student=house.student.id)
+    assert left and not any(one.teacher_text or one.student_text for one in left)
+    assert not house.reader.training_calls("p", "triage", FINGERPRINT, limit=1000)
+    command = [sys.executable, "-m", "gateway.cli", "--home", str(house.home.root), "verify", str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def _retention_runs_out(house: House) -> None:
+    writer = SqlWriter(write_engine(house.home.database_url))
+    with writer.transaction() as connection:
+        connection.execute(sa.update(CAPTURES).values(expires_at=1.0))
+        while erase_expired(connection, 2.0):
+            pass
+    writer.close()
+
+
+def test_thumbs_up_move_no_gate(house: House) -> None:
+    """A student that is wrong on every tenth call, and a thousand bots who like each of its answers."""
+    records: list[SpoolRecord] = []
+    for number in range(1, 601):
+        records += asked(house, number, agree=number % 10 != 0, user=f"bot{number}")
+        liked = FeedbackRecord(f"chatcmpl-{number}", "", "p", "k", 60.0, 1.0, {"comment": "great"})
+        records += [liked, msgspec.structs.replace(liked, at=61.0)]
+    store_records(house.home, records)
+    assert not any(set(scores) & {STUDENT, TEACHER} for scores in house.scores().values())
+    house.now = time.time()
+    house.tick()
+    assert house.student.stage is not Stage.CANARY
+    assert list(house.home.certificates.glob("*")) == []
 
 
 def test_few_callers_lift_no_student(house: House) -> None:
