@@ -86,6 +86,22 @@ def worth_of(config: Config, task: str, calls: Sequence[PastCall]) -> dict[str, 
     return found
 
 
+CONTENT = "content"
+"""The guardrail metric of what clients said."""
+
+
+def content_of(calls: Sequence[PastCall]) -> dict[str, list[float]]:
+    """For each candidate that was drawn at random, how content its clients were: of each session the mean over its
+    calls, in order of their first. A call is worth what was said of it, whenever that came, and 1 where nothing was
+    said: so nobody gains by praise, and the odds of the draw make whoever complains alike for all."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for call in calls:
+        if call.propensity < 1.0:
+            sessions = found.setdefault(call.drawn, {})
+            sessions.setdefault(call.session or call.id, []).append(1.0 if call.feedback is None else call.feedback)
+    return {name: [sum(said) / len(said) for said in sessions.values()] for name, sessions in found.items()}
+
+
 def _ways(config: Config, task: str, policy: str) -> TaskWays:
     named = next((one for one in config.tasks if one.name == task), None)
     policies = {one.name: one for one in config.policies}

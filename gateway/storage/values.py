@@ -284,6 +284,9 @@ class PastCall(Struct, frozen=True):
     completion_tokens: int
     attempts: list[Attempt]
     metadata: dict[str, str] = {}
+    session: str = ""
+    feedback: float | None = None
+    """The last that was said of it, or of its session, in [0, 1]; None when nothing was."""
 
 
 class Incident(Struct, frozen=True):

@@ -76,6 +76,18 @@ def test_who_fails_more_often_does_not_win_by_being_cheap() -> None:
     assert found.winner == "" and "sound succeeds more often" in found.reason
 
 
+def test_a_guardrail_that_is_proven_worse_outweighs_worth() -> None:
+    worth = {"cheap": calls(0.95, 600, 1), "liked": calls(0.7, 600, 2)}
+    content = {"cheap": [0.0] * 60 + [1.0] * 240, "liked": [1.0] * 300}
+    found = compare(worth, guards={"content": content})
+    assert found.winner == "" and "liked is better in 'content'" in found.reason
+    assert [(one.name, one.guards[0].n, one.guards[0].mean) for one in found.contenders] == [
+        ("cheap", 300, 0.8), ("liked", 300, 1.0)
+    ]  # fmt: skip
+    assert compare(worth, guards={"content": {"cheap": [1.0] * 300, "liked": [0.9] * 300}}).winner == "cheap"
+    assert compare(worth, guards={"content": {}}).winner == "cheap", "nothing is known of it yet"
+
+
 def test_equal_candidates_seldom_have_a_winner() -> None:
     wrong = sum(
         bool(compare({name: calls(0.8, 400, 10 * seed + i) for i, name in enumerate("abc")}).winner) for seed in range(100)

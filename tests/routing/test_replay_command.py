@@ -17,7 +17,7 @@ from gateway.config import Spool as SpoolSettings
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
-from gateway.storage.records import Attempt, CallRecord
+from gateway.storage.records import Attempt, CallRecord, FeedbackRecord
 from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.spooling.spool import Spool
 from gateway.storage.writing.writer import SqlWriter
@@ -148,6 +148,32 @@ def test_compare_names_the_best_candidate(folder: Path, capsys: pytest.CaptureFi
     assert found["winner"] in ("", "a/m"), "a succeeds more often and is faster, b is cheaper"
     assert main(["compare", "--task", "triage", "--policies", str(folder)]) == 0
     assert "UNDECIDED" in (told := capsys.readouterr().out) or "BEST: a/m" in told
+
+
+def test_complaints_of_calls_and_of_sessions_weigh_before_worth(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, rng, start = Home.from_env(), random.Random(7), time.time() - 60
+    spool = Spool(home, SpoolSettings())
+    calls = [
+        recorded(rng, 2000 + number, start, session=f"s{number // 4}" if number % 2 else "") for number in range(600)
+    ]
+    for call in calls:
+        spool.append(call)
+    for call in calls:
+        if call.drawn == "a/m":  # long after, some for the call and some for its session
+            said = (call.id, "") if not call.session else ("", call.session)
+            spool.append(FeedbackRecord(*said, "default", "yaml:app", time.time(), 0.0))
+    spool.close()
+    writer = SqlWriter(write_engine(home.database_url))
+    Ingester(home, writer, threading.Event()).drain()
+    writer.close()
+    assert main(["compare", "--task", "triage", "--policies", str(folder), "--json"]) == 0
+    found = {one["name"]: one["guards"][0] for one in json.loads(capsys.readouterr().out)["contenders"]}
+    assert found["a/m"]["high"] < found["b/m"]["low"]
+    assert found["a/m"]["n"] < 800 + 600
+    assert main(["compare", "--task", "triage", "--policies", str(folder)]) == 0
+    assert "content" in capsys.readouterr().out
 
 
 def test_compare_says_what_it_lacks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
