@@ -86,6 +86,7 @@ from gateway.students.panel import Panel
 from gateway.students.questions import Questions, Spending
 from gateway.surface import Surface
 from gateway.telemetry.gathered import Gathered
+from gateway.telemetry.guard_gauges import BesideGauges
 from gateway.telemetry.in_use import InUse
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
@@ -194,9 +195,11 @@ def _parts(
     learner = Learner(asker, questions, recorder, rng, observe_pair)
     panel = Panel(questions, recorder, rng)
     inventing = Inventing(questions, recorder, live.reader, rng, meter.synthetic, bus=bus)
+    findings = Incidents(recorder)
     record = Record(
         recorder, recent, accountant,
-        [metrics, Incidents(recorder), learner, panel, inventing, live, meter.stage, observations], rng,
+        [metrics, findings, learner, panel, inventing, live, meter.stage, observations], rng,
+        late=(metrics, findings),
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
@@ -215,6 +218,7 @@ def _parts(
 def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     schemas = Schemas()
     parts.metrics.add(SchemaGauges(schemas))
+    parts.metrics.add(BesideGauges(parts.judges.beside))
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
     inner: list[Stage] = [Admit(), Guard(parts.judges), parts.cache, Assign(), Route(parts.rng, parts.observations)]
     parts.refresher.pipeline = pipeline = fold([parts.record, *before, *inner], dispatch)
@@ -277,6 +281,7 @@ def _lifespan(
         finally:
             await _stop(background)
             await guards.stop()
+            await parts.judges.beside.close()
             await parts.guard_models.close()
             await data.stop()
             await parts.refresher.stop()

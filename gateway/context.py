@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -110,6 +110,10 @@ class Exchange(Struct, eq=False):
     verdicts: list[str] = []
     """``guardrail:action``, and ``:shadow`` where nothing was done about it."""
     findings: list[Finding] = []
+    watched: bool = False
+    """Guardrails in shadow are asked beside the call, and may answer after its end."""
+    late: Callable[[Finding], None] | None = None
+    """Takes what they say then; None before the call has been recorded."""
     placeholders: dict[str, str] = {}
     scene: Scene | None = None
     """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""

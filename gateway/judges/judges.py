@@ -11,6 +11,7 @@ from gateway.context import Exchange
 from gateway.guardrails import Guardrail, Rating, Scene
 from gateway.guardrails.asking import Helpers, NoAnswer
 from gateway.guardrails.verdict import Direction, Verdict
+from gateway.judges.beside import Beside
 from optimizer.routing.breaker import CLOSED, Breaker, admits, on_cancel, on_failure, on_start, on_success
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Judges:
         self._helpers, self._clock = helpers, clock
         self._places: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
+        self.beside = Beside()
 
     async def ask(
         self, exchange: Exchange, name: str, guard: Guardrail, texts: Sequence[str], direction: Direction, scene: Scene

@@ -21,6 +21,7 @@ from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
 from gateway.stages.guarding.asked_stream import AskedStream
 from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for, judged, settle
 from gateway.stages.guarding.stream import Channel, GuardedStream, is_json, map_delta
@@ -122,7 +123,8 @@ async def _judged_answer(
             if guard.reads(place)
         ]
         settle(exchange, name, guard, verdicts, "out", changes)
-    asking = {name: guard for name, guard in guards.items() if guard.asks and guard.asked_reach}
+    watch(exchange, watching(guards, answers=True), said, "out", judges)
+    asking = {name: one for name, one in guards.items() if one.asks and one.asked_reach and not one.shadow}
     if asking:
         async with Asking(exchange, asking, "out", judges) as questions:
             questions.start(said)

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.config import Capture, Discover
-from gateway.context import Exchange
+from gateway.context import Exchange, Finding
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
@@ -42,6 +43,12 @@ class Observer(Protocol):
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None: ...
 
 
+class LateObserver(Protocol):
+    """Hears of what guardrails in shadow found after their call had ended."""
+
+    def found_late(self, record: CallRecord, finding: Finding) -> None: ...
+
+
 class Record:
     def __init__(
         self,
@@ -51,9 +58,10 @@ class Record:
         observers: list[Observer],
         rng: random.Random,
         clock: Callable[[], float] = time.time,
+        late: Sequence[LateObserver] = (),
     ) -> None:
         self._recorder, self._recent, self._accountant = recorder, recent, accountant
-        self._observers, self._rng, self._clock = observers, rng, clock
+        self._observers, self._rng, self._clock, self._late = observers, rng, clock, late
         self.live_calls = 0
         """Calls in flight that are not lines of batches; streams count until their end."""
 
@@ -118,6 +126,12 @@ class Record:
             self._recent.remember(record)
         for observer in self._observers:
             observer.finished(exchange, record, text)
+        if exchange.watched:
+            exchange.late = partial(self._found_late, record)
+
+    def _found_late(self, record: CallRecord, finding: Finding) -> None:
+        for observer in self._late:
+            observer.found_late(record, finding)
 
     def _capture(self, exchange: Exchange, answer: dict[str, Any]) -> CallText | None:
         """The call's text when the task opted in or the client said ``store: true``."""

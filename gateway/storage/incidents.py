@@ -16,7 +16,9 @@ RETENTION_S = 30 * 86_400.0
 
 
 def add_incident(connection: sa.Connection, record: IncidentRecord) -> None:
-    connection.execute(sa.insert(INCIDENTS).values(**storable(msgspec.structs.asdict(record))))
+    row = msgspec.structs.asdict(record)
+    del row["late"]
+    connection.execute(sa.insert(INCIDENTS).values(**storable(row)))
 
 
 def forget_old(connection: sa.Connection, now: float) -> None:

@@ -270,6 +270,8 @@ class IncidentRecord(Struct, frozen=True, tag="incident"):
     direction: str
     shadow: bool
     sample: str
+    late: bool = False
+    """Found after the call had been recorded: the verdict is added to the call's."""
 
 
 SpoolRecord = (

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.context import Exchange
+from gateway.context import Exchange, Finding
 from gateway.control import Control
 from gateway.storage.records import CallRecord, PairRecord
 from gateway.telemetry.tallies import Counter, Histogram
@@ -87,7 +87,7 @@ class Metrics:
         if exchange.cache:
             self._cache.labels(task, exchange.cache).inc()
         for found in exchange.findings:
-            self._verdicts.labels(found.guardrail, found.action, found.place, _word(found.shadow)).inc()
+            self.found_late(record, found)
         if exchange.replayed:
             self._spared.labels(task).inc(max(0.0, record.teacher_cost_usd or 0.0))
         for attempt in record.attempts:
@@ -105,6 +105,10 @@ class Metrics:
             counter = self._prompt_reads if record.prompt_cache_usd > 0 else self._prompt_writes
             counter.labels(task).inc(abs(record.prompt_cache_usd))
         self._count_money(task, party, record)
+
+    def found_late(self, record: CallRecord, finding: Finding) -> None:
+        """A guardrail found something in a call, perhaps after its end."""
+        self._verdicts.labels(finding.guardrail, finding.action, finding.place, _word(finding.shadow)).inc()
 
     def _count_money(self, task: str, party: str, record: CallRecord) -> None:
         if record.cost_usd is None:

@@ -14,6 +14,7 @@ from gateway.judges import Judges
 from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.request import Guards, guard_failed
 from gateway.stages.guarding.stream import Channel, delta_parts, map_delta, place_of
 
@@ -34,15 +35,17 @@ class _Text:
 class AskedStream:
     """A guardrail whose reach is a number of characters is asked about the last so many, each time half as many are
     new; one that judges the whole is asked at the end, and all text waits until then. One that only flags, or is in
-    shadow, holds nothing back: it is asked about the whole, before the end."""
+    shadow, holds nothing back: it is asked about the whole, and waited for before the end unless it is in shadow."""
 
     def __init__(self, inner: ChunkStream, exchange: Exchange, guards: Guards, judges: Judges) -> None:
         self._inner, self._chunks = inner, aiter(inner)
         self._exchange, self._guards, self._judges = exchange, guards, judges
         self._windowed = {name: one for name, one in guards.items() if one.stops and one.asked_reach < WHOLE}
-        self._at_end = {name: one for name, one in guards.items() if name not in self._windowed}
+        self._shadows = watching(guards)
+        apart = self._windowed.keys() | self._shadows.keys()
+        self._at_end = {name: one for name, one in guards.items() if name not in apart}
         self._until_end = any(guard.stops for guard in self._at_end.values())
-        self._watched = bool(self._at_end) and not self._until_end
+        self._watched = bool(self._at_end or self._shadows)
         reaches = [guard.asked_reach for guard in self._windowed.values()]
         self._reach, self._step = max(reaches, default=0), max(1, min(reaches, default=2) // 2)
         self._texts: dict[Channel, _Text] = {}
@@ -87,7 +90,7 @@ class AskedStream:
                 over = over or bool(part.get("finish_reason"))
         if self._windowed and (over or any(text.fresh >= self._step for text in self._texts.values())):
             await self._judge_windows()
-        if chunk is None and self._at_end:
+        if chunk is None and self._watched:
             await self._judge_whole()
         waiting = self._windowed and any(text.fresh for text in self._texts.values())
         if chunk is None or not (waiting or self._until_end):
@@ -114,8 +117,12 @@ class AskedStream:
         await self._judge(self._windowed, windows)
 
     async def _judge_whole(self) -> None:
-        texts = {channel: text.whole if self._watched else text.held for channel, text in self._texts.items()}
-        await self._judge(self._at_end, {channel: (text, 0) for channel, text in texts.items()})
+        """Those in shadow are not waited for. Where anybody may stop it, all of a text is still held."""
+        said = [(place_of(channel), text.whole) for channel, text in self._texts.items()]
+        watch(self._exchange, self._shadows, said, "out", self._judges)
+        if self._at_end:
+            texts = {channel: text.held if self._until_end else text.whole for channel, text in self._texts.items()}
+            await self._judge(self._at_end, {channel: (text, 0) for channel, text in texts.items()})
 
     async def _judge(self, guards: Guards, windows: dict[Channel, tuple[str, int]]) -> None:
         """``windows``: by channel what is asked about, and where in what is held it begins."""

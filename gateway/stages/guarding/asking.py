@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 
 from gateway.context import Exchange
@@ -44,10 +44,10 @@ class Asking:
         for name, guard in self._guards.items():
             if name in self._asked or (outside is not None and guard.asks_outside is not outside):
                 continue
-            known = (seen or {}).get(name, set())
-            wanted = self._wanted(guard, said, joined, known)
+            wanted = wanted_by(guard, said, self._direction, joined, (seen or {}).get(name, frozenset()))
             if wanted:
-                self._asked[name] = asyncio.create_task(self._ask(name, guard, wanted))
+                asked = asked_about(self._judges, self._exchange, name, guard, wanted, self._direction)
+                self._asked[name] = asyncio.create_task(asked)
 
     async def settle(self, changes: Changes, *, changing: bool | None = None) -> None:
         """Waits for those that may change requests (``changing``), or for the others; None: for all of them. Adds to
@@ -67,22 +67,28 @@ class Asking:
             verdicts = [(place, text, verdict) for (place, text), verdict in found]
             settle(self._exchange, name, guard, verdicts, self._direction, changes)
 
-    def _wanted(self, guard: Guardrail, said: Sequence[Said], joined: str, known: set[str]) -> list[Said]:
-        """Each text once, at the first place where it stands."""
-        first: dict[str, Said] = {}
-        for one in said:
-            place, text = one
-            if text not in first and text not in known and guard.reads(place) and text.strip():
-                first[text] = one
-        if joined and guard.scope == "untrusted" and guard.reads("input") and joined not in known:
-            first.setdefault(joined, ("input", joined))
-        return [one for text, one in first.items() if guard.asks_about(text, self._direction)]
 
-    async def _ask(self, name: str, guard: Guardrail, wanted: list[Said]) -> Judged:
-        texts = [text for _, text in wanted]
-        verdicts = await self._judges.ask(
-            self._exchange, name, guard, texts, self._direction, self._exchange.scene or _NOTHING
-        )
-        if len(verdicts) != len(wanted):
-            raise ValueError(f"{len(verdicts)} verdicts about {len(wanted)} texts")
-        return [pair for pair in zip(wanted, verdicts, strict=True) if pair[1] != ALLOW]
+def wanted_by(
+    guard: Guardrail, said: Sequence[Said], direction: Direction, joined: str, known: Collection[str]
+) -> list[Said]:
+    """What ``guard`` is to be asked about: each text once, at the first place where it stands. ``joined`` and
+    ``known`` as in :meth:`Asking.start`."""
+    first: dict[str, Said] = {}
+    for one in said:
+        place, text = one
+        if text not in first and text not in known and guard.reads(place) and text.strip():
+            first[text] = one
+    if joined and guard.scope == "untrusted" and guard.reads("input") and joined not in known:
+        first.setdefault(joined, ("input", joined))
+    return [one for text, one in first.items() if guard.asks_about(text, direction)]
+
+
+async def asked_about(
+    judges: Judges, exchange: Exchange, name: str, guard: Guardrail, wanted: Sequence[Said], direction: Direction
+) -> Judged:
+    """What ``guard`` says of ``wanted``, other than allow. Raises as ``Judges.ask``."""
+    texts = [text for _, text in wanted]
+    verdicts = await judges.ask(exchange, name, guard, texts, direction, exchange.scene or _NOTHING)
+    if len(verdicts) != len(wanted):
+        raise ValueError(f"{len(verdicts)} verdicts about {len(wanted)} texts")
+    return [pair for pair in zip(wanted, verdicts, strict=True) if pair[1] != ALLOW]

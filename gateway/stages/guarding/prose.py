@@ -11,6 +11,7 @@ from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
 from gateway.stages.guarding.asking import Asking
+from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.request import Guards, judged, project_of, settle
 from gateway.stages.guarding.texts import Said, joined_turns, said_in
 
@@ -24,13 +25,17 @@ async def masked_prose(
     masked and rewritten: None when it may go as it is. Raises BadRequest for what is blocked, Unavailable when a
     guardrail failed."""
     said = said_in(prose)
-    asking = {name: guard for name, guard in guards.items() if guard.asks}
-    if asking or any(guard.needs_scene for guard in guards.values()):
+    asking = {name: guard for name, guard in guards.items() if guard.asks and not guard.shadow}
+    shadows = watching(guards)
+    if asking or shadows or any(guard.needs_scene for guard in guards.values()):
         exchange.scene = Scene(prose, tuple(said), project_of(exchange))
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
     changes, seen = _at_once(exchange, guards, said, joined)
+    watch(exchange, shadows, said, "in", judges, joined, seen, outside=False)
     if not asking:
-        return _changed(exchange, prose, said, changes) if changes else None
+        masked = _changed(exchange, prose, said, changes) if changes else None
+        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
+        return masked
     async with Asking(exchange, asking, "in", judges) as inside:
         inside.start(said, joined, seen, outside=False)
         await inside.settle(changes, changing=True)
@@ -39,11 +44,21 @@ async def masked_prose(
             shown = prose if masked is None else masked
             exchange.scene = Scene(shown, tuple(said_in(shown)), project_of(exchange))
             inside.start(said_in(shown), joined_turns(shown) if joined else "", seen, outside=True)
+        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
         more: Changes = {}
         await inside.settle(more, changing=False)
     if not more:
         return masked
     return rewritten(prose if masked is None else masked, more, Masker())
+
+
+def _watch_outside(
+    exchange: Exchange, shadows: Guards, shown: dict[str, Any], judges: Judges, joined: str, seen: dict[str, set[str]]
+) -> None:  # fmt: skip
+    """Asks those in shadow that are on other machines about ``shown``, the request as providers see it."""
+    if any(guard.asks_outside for guard in shadows.values()):
+        turns = joined_turns(shown) if joined else ""
+        watch(exchange, shadows, said_in(shown), "in", judges, turns, seen, outside=True)
 
 
 def _at_once(

@@ -118,6 +118,9 @@ def _note(exchange: Exchange, finding: Finding) -> None:
     if finding in exchange.findings:
         return  # a window of a stream is judged many times
     exchange.findings.append(finding)
+    if exchange.late is not None:
+        exchange.late(finding)
+        return
     exchange.verdicts.append(f"{finding.guardrail}:{finding.action}" + (":shadow" if finding.shadow else ""))
 
 

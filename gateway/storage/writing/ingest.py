@@ -185,6 +185,18 @@ def _count_versions(connection: sa.Connection, calls: Sequence[CallRecord], less
 def _incident(connection: sa.Connection, record: IncidentRecord) -> None:
     gone = is_erased(connection, record.call_id)
     add_incident(connection, structs.replace(record, sample="") if gone else record)
+    if record.late:
+        _add_verdict(connection, record)
+
+
+def _add_verdict(connection: sa.Connection, record: IncidentRecord) -> None:
+    """The call's own record went into the same spool before."""
+    of_call = CALLS.c.id == record.call_id
+    known = connection.execute(sa.select(CALLS.c.verdicts).where(of_call)).scalar()
+    if known is not None:
+        said = f"{record.guardrail}:{record.action}" + (":shadow" if record.shadow else "")
+        verdicts = to_json([*msgspec.json.decode(known), said])
+        connection.execute(sa.update(CALLS).where(of_call).values(verdicts=verdicts))
 
 
 def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
