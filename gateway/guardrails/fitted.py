@@ -3,13 +3,15 @@
 A folder holds ``manifest.json`` and ``model.safetensors``: numbers and names, nothing that is executed. Features of a
 text, taken from its :func:`~gateway.guardrails.plain.plain` form so that disguises change little: single words and
 pairs, character 3-5-grams (both hashed, Weinberger et al., Feature Hashing, 2009; sublinear counts, each of length
-one), which of the written rules fit, and the text's :mod:`~gateway.guardrails.shape`. ``guardrails.fitting`` makes
-such a folder.
+one), which of the written rules fit, and the text's :mod:`~gateway.guardrails.shape`. Each stands there once for all
+texts and once for texts of about the same length: "write a guide to a burglary" is a plain request in a line, and part
+of a jailbreak in a page of role play. ``guardrails.fitting`` makes such a folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -32,21 +34,24 @@ from gateway.guardrails.shape import NAMES, shape
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, MODEL = "manifest.json", "model.safetensors"
 _LARGEST = 64 * 1024 * 1024
-_BITS = 17
+_BITS = 18
+_MASK = (1 << _BITS) - 1
 _WINDOW = 8000
 """Characters that are read together."""
 _WINDOWS = 8
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio (Knuth, volume 3, 6.4)
 _SIGNS = [*(rule.name for rule in RULES), "row-of-marks", "adversarial-suffix", "mixed-alphabets"]
-_COLUMN = {name: (2 << _BITS) + at for at, name in enumerate(_SIGNS)}
-_TOTAL, _LENGTH = (2 << _BITS) + len(_SIGNS), (2 << _BITS) + len(_SIGNS) + 1
-_SHAPE = _LENGTH + 1
-COLUMNS = _SHAPE + len(NAMES)
-_SIGN_WEIGHT = 0.5  # a rule beside whole blocks of length one
+_COLUMN = {name: at for at, name in enumerate(_SIGNS)}
+_SIGN_WEIGHT, _SHAPE_WEIGHT = 0.5, 1.0  # numbers beside whole blocks of length one
+_DENSE = len(_SIGNS) + 2 + len(NAMES)
+_FIRST, _STEP, _ROOMS = 3.0, 0.75, 8
+"""Lengths, as logarithms of characters: 20 characters, a little more than twice as many each time, 3,800 and more."""
+_SHARED = 0.5  # the weight of what stands there for texts of all lengths
+COLUMNS = (2 << _BITS) + (1 + _ROOMS) * _DENSE
 
 
 class HeadFacts(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +63,8 @@ class HeadFacts(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """``vocabulary``: digest of the features' definition; another release's features would mean something else."""
+    """``vocabulary``: digest of the features' definition; another release's features would mean something else.
+    ``by_length``: whether what stands in a text is told apart by the text's length."""
 
     format: int
     vocabulary: str
@@ -66,6 +72,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     attacks: int
     benign: int
     false_positives: float
+    by_length: bool
     model_sha256: str
 
 
@@ -78,7 +85,7 @@ class Fitted:
 
     def scores(self, text: str) -> list[float]:
         """Log-odds by head, the highest of any window."""
-        found = [features(window) for window in windows(text)]
+        found = [features(window, by_length=self.manifest.by_length) for window in windows(text)]
         return [
             head.bias + max(float(self.weights[head.name][where] @ value) for where, value in found)
             for head in self.manifest.heads
@@ -93,9 +100,10 @@ class Fitted:
 
 def vocabulary() -> str:
     """Digest of what the columns mean."""
-    return hashlib.sha256(repr((FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SIGNS, NAMES)).encode()).hexdigest()[
-        :16
-    ]
+    meaning = (
+        FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SHAPE_WEIGHT, _SIGNS, NAMES, _FIRST, _STEP, _ROOMS, _SHARED
+    )  # fmt: skip
+    return hashlib.sha256(repr(meaning).encode()).hexdigest()[:16]
 
 
 def windows(text: str) -> list[str]:
@@ -104,11 +112,34 @@ def windows(text: str) -> list[str]:
     return [text[at : at + _WINDOW] for at in range(0, last, _WINDOW)]
 
 
-def features(text: str) -> tuple[Indices, Floats]:
-    """Columns of ``text`` (at most one window is meant) that are not zero, and their values."""
+def features(text: str, *, by_length: bool = True) -> tuple[Indices, Floats]:
+    """Columns of ``text`` (at most one window is meant) that are not zero, and their values. Two terms that share a
+    column count there together."""
     folded = " ".join(plain(text).split())
-    blocks = [_block(_words(folded), 0), _block(_characters(folded), 1), _signs(text, folded)]
-    return np.concatenate([where for where, _ in blocks]), np.concatenate([value for _, value in blocks])
+    blocks = [_block(_words(folded)), _block(_characters(folded))]
+    numbers = _numbers(text, folded)
+    where, value = [], []
+    for room, weight in _rooms(len(text)) if by_length else [(0, np.float32(1))]:
+        for number, (hashed, counted) in enumerate(blocks):
+            where.append((hashed ^ _salt(room)) + (number << _BITS))
+            value.append(counted * weight)
+        where.append(np.arange(_DENSE) + ((2 << _BITS) + room * _DENSE))
+        value.append(numbers * weight)
+    return np.concatenate(where), np.concatenate(value)
+
+
+def _rooms(characters: int) -> list[tuple[int, np.float32]]:
+    """Where a text of so many characters stands, and how much of it: room 0 is everybody's, and between two lengths it
+    is in the rooms of both, so that a character more changes little."""
+    at = (min(max(math.log1p(characters), _FIRST), _FIRST + _STEP * (_ROOMS - 1)) - _FIRST) / _STEP
+    room, share = int(at), at - int(at)
+    found = [(0, _SHARED), (1 + room, math.sqrt(1 - share)), *([(2 + room, math.sqrt(share))] if share else [])]
+    return [(one, np.float32(weight)) for one, weight in found]
+
+
+def _salt(room: int) -> int:
+    """What moves a room's terms to columns of their own."""
+    return (room * 0x9E3779B1 >> 7) & _MASK
 
 
 def _words(folded: str) -> Indices:
@@ -131,27 +162,23 @@ def _characters(folded: str) -> Indices:
     return np.concatenate(found).astype(np.int64)
 
 
-def _block(hashed: Indices, number: int) -> tuple[Indices, Floats]:
+def _block(hashed: Indices) -> tuple[Indices, Floats]:
     where, count = np.unique(hashed, return_counts=True)
     value = 1.0 + np.log(count)
     length = float(np.sqrt(value @ value))
-    return where + (number << _BITS), (value / length if length else value).astype(np.float32)
+    return where, (value / length if length else value).astype(np.float32)
 
 
-def _signs(text: str, folded: str) -> tuple[Indices, Floats]:
+def _numbers(text: str, folded: str) -> Floats:
+    """Which rules fit, how much they weigh together, the length and the shape."""
     found = dict([*structure(text), *matches(folded)])
     for reading in [*variants(folded), *hidden(text)]:
         found.update(matches(reading))
-    columns = [_COLUMN[name] for name in found if name in _COLUMN]
-    values = [1.0] * len(columns) + [
-        min(sum(found.values()), 2.0),
-        min(np.log1p(len(text)) / 8, 1.0),
-        *shape(text),
-    ]
-    return (
-        np.array([*columns, _TOTAL, _LENGTH, *range(_SHAPE, COLUMNS)], dtype=np.int64),
-        np.array(values, dtype=np.float32) * np.float32(_SIGN_WEIGHT),
-    )
+    signs = np.zeros(len(_SIGNS) + 2, dtype=np.float32)
+    signs[[_COLUMN[name] for name in found if name in _COLUMN]] = 1.0
+    signs[-2:] = min(sum(found.values()), 2.0), min(np.log1p(len(text)) / 8, 1.0)
+    looks = np.array(shape(text), dtype=np.float32)
+    return np.concatenate([signs * np.float32(_SIGN_WEIGHT), looks * np.float32(_SHAPE_WEIGHT)])
 
 
 def save(folder: Path, fitted: Fitted) -> None:

@@ -37,7 +37,8 @@ Scores = npt.NDArray[np.float64]
 
 INDIRECT = "indirect_injection"
 LOOKALIKE = "benign_hard_negative"
-_FOLDS, _TURNS = 5, 2
+_FOLDS, _TURNS = 5, 3
+_MOST_COMPACT = 4000
 _STRENGTH = 30.0
 _FEWEST = 20
 """Attacks and benign texts without which nothing is fitted; attacks of a head of its own."""
@@ -101,7 +102,9 @@ def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 
         raise ValueError(
             f"at least {_FEWEST} attacks (or toxic texts) and {_FEWEST} benign texts are needed to fit anything."
         )
-    matrix = _matrix([one.text for one in examples])
+    # Attacks need room; rude words are as rude in a line as on a page.
+    by_length = any(one.attack is not None for one in examples)
+    matrix = _matrix([one.text for one in examples], by_length=by_length)
     folds = [
         np.array([_hash(f"fold{turn}:{one.kin}")[1] % _FOLDS for one in examples]) for turn in range(_TURNS)
     ]
@@ -109,10 +112,11 @@ def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 
     ruled = np.array([one.attack is not None and score(one.text) >= _ATTACK for one in examples], dtype=bool)
     alike = benign & np.array([one.family == LOOKALIKE for one in examples], dtype=bool)
     bounded = alike if alike.sum() >= _FEWEST else benign
+    near = _compact(matrix)
     facts, weights = [], {}
     for at, (name, positive) in enumerate(_kinds(examples, attack)):
         taught = positive | ~attack
-        aside = np.mean([_out_of_fold(matrix, positive, taught, one) for one in folds], axis=0)
+        aside = np.mean([_out_of_fold(near, positive, taught, one) for one in folds], axis=0)
         # A head for documents stops none of what users type, and of documents as many as the bound allows.
         shares = [(bounded, 0.0), (benign & ~bounded, false_positives)] if at else [
             (bounded, false_positives), (benign & ~bounded, elsewhere)
@@ -122,7 +126,7 @@ def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 
         facts.append(HeadFacts(name, bias, threshold))
     manifest = Manifest(
         format=FORMAT, vocabulary=vocabulary(), heads=facts, attacks=int(attack.sum()), benign=int(benign.sum()),
-        false_positives=false_positives, model_sha256="",
+        false_positives=false_positives, by_length=by_length, model_sha256="",
     )  # fmt: skip
     return Fitted(manifest, weights)
 
@@ -135,14 +139,24 @@ def _kinds(examples: Sequence[Example], attack: Flags) -> list[tuple[str, Flags]
     return [("direct", direct), ("indirect", indirect)]
 
 
-def _matrix(texts: Sequence[str]) -> Any:
+def _matrix(texts: Sequence[str], *, by_length: bool) -> Any:
     """Sparse features (texts, COLUMNS) of each text's first window."""
     from scipy.sparse import csr_matrix
 
-    rows = [features(windows(text)[0]) for text in texts]
+    rows = [features(windows(text)[0], by_length=by_length) for text in texts]
     ends = np.cumsum([0, *(len(where) for where, _ in rows)])
     where, value = (np.concatenate(part) for part in zip(*rows, strict=True))
     return csr_matrix((value.astype(np.float64), where, ends), shape=(len(texts), COLUMNS))
+
+
+def _compact(matrix: Any) -> Any:
+    """A matrix (texts, texts) with the same products of rows, as far as there are not too many: what is learnt from
+    either scores its texts alike, and from few columns it is learnt many times as fast."""
+    count = matrix.shape[0]
+    if count > _MOST_COMPACT:
+        return matrix
+    products = (matrix @ matrix.T).toarray()
+    return np.linalg.cholesky(products + 1e-6 * np.eye(count))
 
 
 def _out_of_fold(matrix: Any, positive: Flags, taught: Flags, folds: npt.NDArray[Any]) -> Scores:
@@ -160,7 +174,7 @@ def _linear(matrix: Any, positive: Flags) -> tuple[Floats, float]:
     from sklearn.linear_model import LogisticRegression
 
     if positive.all() or not positive.any():
-        return np.zeros(COLUMNS, dtype=np.float32), -20.0 if not positive.any() else 20.0
+        return np.zeros(matrix.shape[1], dtype=np.float32), -20.0 if not positive.any() else 20.0
     model = LogisticRegression(C=_STRENGTH, solver="liblinear", max_iter=300, random_state=0)
     model.fit(matrix, positive)
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
@@ -170,7 +184,7 @@ def _threshold(scores: Scores, ruled: Flags, benign: Flags, share: float) -> flo
     """The least threshold above which, with what the rules stop, at most ``share`` of the benign texts lie."""
     ranked = np.sort(scores[benign & ~ruled])[::-1]
     allowed = max(0, math.floor(share * int(benign.sum())) - int((ruled & benign).sum()))
-    return float(ranked[allowed]) if allowed < len(ranked) else -math.inf
+    return round(float(ranked[allowed]), 6) if allowed < len(ranked) else -math.inf
 
 
 def _hash(text: str) -> bytes:
