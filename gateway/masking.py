@@ -139,13 +139,21 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
 def texts_of(value: Any) -> list[str]:
     """The texts that :func:`map_texts` would change, in order."""
     texts: list[str] = []
-
-    def collect(text: str) -> str:
-        texts.append(text)
-        return text
-
-    map_texts(value, collect)
+    _collect(value, texts)
     return texts
+
+
+def _collect(value: Any, texts: list[str]) -> None:
+    if isinstance(value, str):
+        if not value.startswith("data:"):
+            texts.append(value)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if not (isinstance(item, str) and name in _OPAQUE):
+                _collect(item, texts)
+    elif isinstance(value, list):
+        for item in value:
+            _collect(item, texts)
 
 
 class Unmasker:

@@ -165,6 +165,7 @@ RULES = (
         r"(?:\w+ )?(?:lives?|birth\w{0,4}|address|phone|home|city|location|age|salary|name)\b",
     ),
 )  # fmt: skip
+_TELLING = frozenset[str]().union(*(rule.words for rule in RULES))
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
@@ -178,9 +179,9 @@ _FOREIGN = re.compile(
 
 def matches(folded: str) -> Iterator[tuple[str, float]]:
     """Names and weights of the rules that fit a text, each once. ``folded``: see ``plain``."""
-    words = set(_WORD.findall(folded))
-    for rule in RULES:
-        if not words.isdisjoint(rule.words) and rule.pattern.search(folded) is not None:
+    told = _TELLING.intersection(_WORD.findall(folded))
+    for rule in RULES if told else ():
+        if not told.isdisjoint(rule.words) and rule.pattern.search(folded) is not None:
             yield rule.name, rule.weight
     if not folded.isascii() and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
@@ -189,6 +190,7 @@ def matches(folded: str) -> Iterator[tuple[str, float]]:
 _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _BRACKET = re.compile(r"[()\[\]{}]")
 _BANGS = re.compile(r"(?:! ){8}")
+_NO_PROSE = re.compile(r"[^\w ,']|[\d_]")
 _SMILEY = re.compile(r"[:;]-?[()]")
 _GLUED = re.compile(
     r"[)\]}>.!?,;:'\"`]{2,}[({\[\\<]|[({\[\\]{2,}[^\s\w]?|\w[\[{(\\]\w|[.]{5}|[$%^|\\_`~<>]{2,}|\w[)\]}]+[.,;]?\["
@@ -201,7 +203,8 @@ def structure(text: str) -> Iterator[tuple[str, float]]:
     tail = text[-400:]
     if _BANGS.search(tail) is not None:
         yield "row-of-marks", 0.6
-    if "\n" not in tail and _starts_as_prose(text):  # a suffix is one line; code is not
+    # A suffix is one line; code is not.
+    if "\n" not in tail and _BRACKET.search(tail) is not None and _starts_as_prose(text):
         clean = _SMILEY.sub(" ", tail)
         if _unclosed(clean) >= 2 or (_unclosed(clean) >= 1 and len(_GLUED.findall(clean)) >= 3):
             yield "adversarial-suffix", 1.0
@@ -211,7 +214,7 @@ def structure(text: str) -> Iterator[tuple[str, float]]:
 
 def _starts_as_prose(text: str) -> bool:
     head = text[:50]
-    return sum(letter.isalpha() or letter in " ,'" for letter in head) >= 0.95 * len(head) > 28
+    return len(head) - len(_NO_PROSE.findall(head)) >= 0.95 * len(head) > 28
 
 
 def _unclosed(text: str) -> int:

@@ -135,7 +135,8 @@ class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
 
     @property
     def needs_scene(self) -> bool:
-        return bool(_KEYED & {self.operator, *self.operators.values()})
+        plain = self.operator == "placeholder" and not self.operators
+        return not plain and bool(_KEYED & {self.operator, *self.operators.values()})
 
     @property
     def scope(self) -> Scope:

@@ -79,7 +79,7 @@ def hidden(text: str) -> list[str]:
     for match in _BINARY.finditer(text) if "0" in text or "1" in text else ():
         bits = match.group().replace(" ", "")
         found += _readable(bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)))
-    for match in _MORSE.finditer(text):
+    for match in _MORSE.finditer(text) if " ." in text or " -" in text else ():
         letters = [_MORSE_CODE.get(sign, " ") for sign in match.group().split(" ")]
         found.append("".join(letters))
     folded = text.lower()

@@ -113,10 +113,13 @@ async def _judged_answer(
     exchange: Exchange, guards: Guards, answer: WholeAnswer, judges: Judges
 ) -> dict[str, list[Verdict]]:
     """What is to be changed, by text. Raises BadRequest for what is blocked."""
+    readers = {name: guard for name, guard in guards.items() if guard.reach}
+    if not readers and not any(guard.asks for guard in guards.values()):
+        return {}
     messages: list[Any] = [choice.get("message") for choice in dicts(answer.data.get("choices"))]
     said = [one for message in messages if isinstance(message, dict) for one in said_by(message)]
     changes: dict[str, list[Verdict]] = {}
-    for name, guard in guards.items():
+    for name, guard in readers.items():
         verdicts = [
             (place, text, judged(exchange, name, guard, text, "out"))
             for place, text in said

@@ -26,6 +26,8 @@ def guards_for(exchange: Exchange) -> Guards:
         named = runtime.tasks[task].guardrails
         configured = {name: configured[name] for name in named} if named else configured
     project, key = (principal.project, principal.key_id) if principal is not None else ("", "")
+    if not any(guard.projects or guard.keys or guard.tasks for guard in configured.values()):
+        return configured
     keys = {key, key.removeprefix("yaml:"), runtime.key_names.get(key, key)}
     return {
         name: guard
@@ -47,10 +49,12 @@ def _task(exchange: Exchange) -> str:
     if name in runtime.tasks:
         return name
     matching = runtime.matches.get(request.model, ())
+    if not matching:
+        return ""
     hangs = any(task.guardrails for task in matching) or any(
         guard.tasks for guard in runtime.config.guardrails.values()
     )
-    if not matching or not hangs or not request.messages:
+    if not hangs or not request.messages:
         return ""
     task = task_of(runtime, request)[0]
     return task.name if task is not None else ""
