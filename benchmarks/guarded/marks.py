@@ -82,22 +82,31 @@ class Entities:
         self._times.append(took)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Recall by source and type; recall, precision and F1 over all."""
+        """Recall by source and type; recall, precision and F1 by source and over all."""
         lines = [
             line(source, kind, "recall", sum(found), len(found))
             for (source, kind), found in sorted(self._found.items())
         ]
-        every = [one for found in self._found.values() for one in found]
-        if not every:
-            return lines
-        hits, extra = sum(every), sum(self._extra.values())
-        lines.append(line("all", "", "recall", hits, len(every), self._times))
-        if hits + extra:
-            precision = line("all", "", "precision", hits, hits + extra)
-            recall = hits / len(every)
-            lines.append(precision)
-            score = 2 * precision["share"] * recall / (precision["share"] + recall) if hits else 0.0
-            lines.append(
-                {"source": "all", "family": "", "rate": "F1", "n": len(every), "hits": hits, "share": score}
-            )
+        sources: dict[str, list[bool]] = defaultdict(list)
+        for (source, _), found in self._found.items():
+            sources[source] += found
+        if len(sources) > 1:
+            for source, found in sorted(sources.items()):
+                lines += _together(source, found, self._extra[source])
+        every = [one for found in sources.values() for one in found]
+        if every:
+            lines += _together("all", every, sum(self._extra.values()), self._times)
         return lines
+
+
+def _together(source: str, found: list[bool], extra: int, times: Iterable[float] = ()) -> list[dict[str, Any]]:
+    """Recall, precision and F1 of what was ``found``, and of ``extra`` finds that were none."""
+    hits = sum(found)
+    lines = [line(source, "", "recall", hits, len(found), times)]
+    if hits + extra:
+        precision = line(source, "", "precision", hits, hits + extra)
+        recall = hits / len(found)
+        score = 2 * precision["share"] * recall / (precision["share"] + recall) if hits else 0.0
+        f1 = {"source": source, "family": "", "rate": "F1", "n": len(found), "hits": hits, "share": score}
+        lines += [precision, f1]
+    return lines

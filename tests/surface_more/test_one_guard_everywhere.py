@@ -36,6 +36,11 @@ DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "responses, streamed": ("responses", {"input": ATTACK, "stream": True}),
     "messages": ("messages", {"messages": turns(ATTACK), "max_tokens": 10}),
     "messages, streamed": ("messages", {"messages": turns(ATTACK), "max_tokens": 10, "stream": True}),
+    "generateContent": ("/v1beta/models/triage:generateContent", {"contents": [{"parts": [{"text": ATTACK}]}]}),
+    "generateContent, streamed": (
+        "/v1beta/models/triage:streamGenerateContent", {"contents": [{"parts": [{"text": ATTACK}]}]}),
+    "images": ("images/generations", {"prompt": ATTACK}),
+    "speech": ("audio/speech", {"input": ATTACK, "voice": "alloy"}),
     "embeddings": ("embeddings", {"input": ["fine", ATTACK]}),
 }  # fmt: skip
 
@@ -48,7 +53,8 @@ async def test_every_door_has_the_same_guard(tmp_path: Path, name: str) -> None:
         (policies / "safety.yaml").write_text("templates: [strict]\n")
         async with gateway(tmp_path, policies) as served, httpx.AsyncClient() as http:
             answer = await http.post(
-                f"{served.base_url}/{path}", json={"model": "triage", **body}, headers={"authorization": f"Bearer {KEY}"}
+                served.url + path if path.startswith("/") else f"{served.base_url}/{path}",
+                json={"model": "triage", **body}, headers={"authorization": f"Bearer {KEY}"}
             )
         assert answer.status_code == 400 and "blocked by the guardrail 'attacks'" in answer.text
         assert ATTACK not in answer.text and upstream.seen == []
