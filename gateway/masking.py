@@ -78,8 +78,7 @@ class Masker:
         for start, end, kind in found:
             pieces += (text[at:start], self.placeholder(kind, text[start:end]))
             at = end
-        pieces.append(text[at:])
-        return "".join(pieces)
+        return "".join((*pieces, text[at:]))
 
     def placeholder(self, kind: str, value: str) -> str:
         """What stands for ``value``; the same each time. ``kind``: capitals, digits and underscores, or a whole
@@ -144,9 +143,8 @@ def texts_of(value: Any) -> list[str]:
 
 
 def _collect(value: Any, texts: list[str]) -> None:
-    if isinstance(value, str):
-        if not value.startswith("data:"):
-            texts.append(value)
+    if isinstance(value, str) and not value.startswith("data:"):
+        texts.append(value)
     elif isinstance(value, dict):
         for name, item in value.items():
             if not (isinstance(item, str) and name in _OPAQUE):
