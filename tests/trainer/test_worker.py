@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def until(check: Callable[[], object], seconds: float = 60.0) -> None:
+def until(check: Callable[[], object], seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, "it did not happen in time"
