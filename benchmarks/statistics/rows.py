@@ -23,6 +23,8 @@ def table(title: str, rows: Iterator[Row]) -> None:
 
 
 def share(what: str, hits: Bools, promised: str) -> Row:
+    if not hits.size:
+        return what, "none", 0, "", promised
     low, high = clopper_pearson(int(hits.sum()), hits.size, 0.95)
     return what, f"{hits.mean():.2%}", hits.size, f"{low:.2%} to {high:.2%}", promised
 

@@ -50,10 +50,12 @@ _HOPELESS = log(0.05)
 
 
 class Label(Struct, frozen=True):
-    """One comparison whose truth is known: was the kept answer the right one?"""
+    """One comparison whose truth is known: was the kept answer the right one? ``shift``: what the entry's own labels
+    had said before."""
 
     features: tuple[float, ...]
     right: bool
+    shift: float = 0.0
 
 
 class Model(Struct, frozen=True):
@@ -122,10 +124,10 @@ def learn(
     trust: Trust, features: tuple[float, ...], entry: Entry, *, right: bool, proposed: bool
 ) -> tuple[Trust, Entry]:
     """One more label. ``proposed``: the comparison was a proposal, and (when open) drawn at random to be asked."""
-    entry = _refined(trust, features, entry, right)
+    label, entry = Label(features, right, entry.shift), _refined(trust, features, entry, right)
     if proposed:
         trust = _watched(trust, right) if trust.is_open else _proven(trust, right)
-    labels = (*trust.labels[-(_ROWS - 1) :], Label(features, right))
+    labels = (*trust.labels[-(_ROWS - 1) :], label)
     trust = replace(trust, labels=labels, seen=trust.seen + 1)
     return (_fitted(trust) if _due(trust) else trust), entry
 
@@ -163,15 +165,17 @@ def _due(trust: Trust) -> bool:
 
 
 def _fitted(trust: Trust) -> Trust:
-    """Learns the model again, and the lowest cut above which few enough of the labels are wrong."""
+    """Learns the model again, and the lowest cut above which few enough of the labels are wrong. A label stands where
+    it stood when it came: an entry that had misled before its label came does not hold up the others."""
     import numpy as np
 
     trust = replace(trust, fitted_at=trust.seen)
     table = np.array([one.features for one in trust.labels], dtype=np.float64)
     right = np.array([one.right for one in trust.labels], dtype=np.float64)
+    shifts = np.array([one.shift for one in trust.labels], dtype=np.float64)
     if right.min() == right.max():
         return trust
-    model, scores = _fit(table, right), _unseen(table, right)
+    model, scores = _fit(table, right, shifts), _unseen(table, right, shifts)
     order = np.argsort(-scores, kind="stable")
     wrong, count = np.cumsum(1 - right[order]), np.arange(1, len(order) + 1)
     aim = trust.delta * _AIM
@@ -180,19 +184,20 @@ def _fitted(trust: Trust) -> Trust:
     return replace(trust, model=model, cut=cut)
 
 
-def _unseen(table: Doubles, right: Doubles) -> Doubles:
+def _unseen(table: Doubles, right: Doubles, shifts: Doubles) -> Doubles:
     """Each label's log-odds by a model fitted to the other folds (Stone, cross-validatory choice, 1974)."""
     import numpy as np
 
     scores, fold = np.empty(len(table)), np.arange(len(table)) % _FOLDS
     for one in range(_FOLDS):
-        model, out = _fit(table[fold != one], right[fold != one]), fold == one
+        rest, out = fold != one, fold == one
+        model = _fit(table[rest], right[rest], shifts[rest])
         scores[out] = (table[out] - model.means) / model.scales @ np.array(model.weights) + model.bias
-    return scores
+    return scores + shifts
 
 
-def _fit(table: Doubles, right: Doubles) -> Model:
-    """Ridge logistic regression by Newton's method; the intercept is free."""
+def _fit(table: Doubles, right: Doubles, shifts: Doubles) -> Model:
+    """Ridge logistic regression by Newton's method, beside the log-odds that are known; the intercept is free."""
     import numpy as np
 
     means, scales = table.mean(axis=0), table.std(axis=0)
@@ -202,7 +207,7 @@ def _fit(table: Doubles, right: Doubles) -> Model:
     ridge[-1] = 1e-3
     weights = np.zeros(rows.shape[1])
     for _ in range(12):
-        chance = 1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30)))
+        chance = 1 / (1 + np.exp(-np.clip(rows @ weights + shifts, -30, 30)))
         slope = rows.T @ (right - chance) - ridge * weights
         curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + np.diag(ridge)
         step = np.linalg.solve(curve, slope)

@@ -22,7 +22,7 @@ from gateway.caching.index import Index
 from gateway.caching.lessons import Lessons
 from gateway.caching.semantic import Look, Question, Semantic
 from gateway.config import SemanticCache
-from gateway.sharing.commons import RedisCommons
+from gateway.sharing.commons import RedisCommons, _place
 from gateway.sharing.link import Link
 from gateway.storage.home import Home
 from gateway.storage.spooling.format import load_cipher
@@ -90,21 +90,18 @@ async def opened(*workers: Worker) -> None:
         await workers[number % len(workers)].ask(f"{rng.choice(WAYS).format(rng.choice(SUBJECTS))} {pad}")
         if number % 50 == 49:
             await settled(*workers)
-            if all(one.open for each in workers for one in each.semantic.standings()):
+            if all([one.open for one in each.semantic.standings()] == [True] for each in workers):
                 return
     pytest.fail(f"never opened: {[each.semantic.standings() for each in workers]}")
 
 
 async def settled(*workers: Worker) -> None:
-    """Until everybody has learnt and taken in the same."""
-
-    def same() -> bool:
-        stand = [each.semantic.standings() for each in workers]
-        sizes = {each.semantic.stats()["entries"] for each in workers}
-        return all(one == stand[0] for one in stand) and len(sizes) == 1
-
-    await asyncio.sleep(0.25)  # longer than between two looks at the log
-    await until(same, "workers stand differently")
+    """Until everybody has read the log to where it ends now."""
+    for each in workers:
+        await each.link._queue.join()
+    found = await workers[0].link.ask("XREVRANGE", workers[0].commons._log, "+", "-", "COUNT", 1)
+    for each in workers:
+        await until(lambda each=each: bool(found) and each.commons._at >= _place(found[0][0]), "it reads no more")
 
 
 async def test_workers_learn_together_and_serve_what_another_one_keeps(

@@ -142,3 +142,21 @@ def test_labels_are_bounded() -> None:
         )
     assert len(state.labels) == 2000
     assert state.seen == 2300
+
+
+def test_kept_questions_that_mislead_do_not_hold_up_the_others() -> None:
+    """One in ten is wrong in nine of ten cases, however like it looks: pooled, nothing could ever be proposed."""
+    rng, state, entries = random.Random(2), trust.start(0.05, 0.05, 1000), [trust.Entry()] * 40
+    served = wrong = 0
+    for _ in range(4000):
+        number, similarity = rng.randrange(40), rng.random()
+        right = rng.random() >= (0.9 if number < 4 else max(0.005, 1 - 1.6 * similarity))
+        seen = feature(similarity)
+        proposed = trust.proposes(state, trust.log_odds(state, seen, entries[number]))
+        if proposed and state.is_open and rng.random() >= 0.1:
+            served, wrong = served + 1, wrong + (not right)
+            continue
+        state, entries[number] = trust.learn(state, seen, entries[number], right=right, proposed=proposed)
+    assert served > 300
+    assert wrong <= 0.05 * served
+    assert max(one.shift for one in entries[:4]) < min(one.shift for one in entries[4:])
