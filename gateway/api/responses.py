@@ -16,6 +16,7 @@ from gateway.api.compaction import KIND, CompactRendering, compact_body, opened
 from gateway.api.files import number
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.prompts import rendered
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.stored import listed
 from gateway.api.stored_query import Query
@@ -54,6 +55,9 @@ class ResponsesDialect:
         self, headers: Mapping[str, str], data: dict[str, Any], principal: Principal | None = None
     ) -> Rendering:
         refuse_steering(data)
+        prompt = rendered(self._live.runtime().config, data["prompt"]) if data.get("prompt") is not None else None
+        if prompt is not None and not data.get("model"):
+            data = {**data, "model": prompt.model}
         request = typed(data, ResponsesRequest)
         check_state(request)
         back = request.background and self._backgrounds is not None
@@ -65,6 +69,9 @@ class ResponsesDialect:
             read = msgspec.structs.replace(
                 request, input=opened(self._states, principal.project, request.items, "input")
             )
+        if prompt is not None:
+            earlier = [*prompt.instructions, *earlier, *prompt.turns]
+            read = msgspec.structs.replace(read, prompt=None)
         if back and principal is not None:
             return self._in_background(data, request, principal, read, earlier)
         body = chat_body(data, read, earlier)

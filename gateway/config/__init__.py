@@ -31,6 +31,7 @@ from gateway.config.learning import (
 )
 from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
 from gateway.config.models import CandidateRef, Defaults, Model, Price, Surface
+from gateway.config.prompts import Prompt, PromptTurn, PromptVersion
 from gateway.config.serving import (
     Batches,
     Cache,
@@ -94,6 +95,9 @@ __all__ = [
     "Preferences",
     "Price",
     "Promotion",
+    "Prompt",
+    "PromptTurn",
+    "PromptVersion",
     "Retries",
     "Rule",
     "Search",
@@ -137,6 +141,8 @@ class Config(Node, frozen=True):
     webhooks: list[Webhook] = []
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     surface: Surface = field(default_factory=Surface)
+    prompts: dict[Name, Prompt] = {}
+    """Templates for the ``prompt`` parameter of the Responses API, by id."""
     prices: dict[str, dict[str, Price]] = {}
     models: dict[str, dict[str, Model]] = {}
     aliases: dict[str, str] = {}

@@ -26,6 +26,14 @@ class View(Protocol):
     def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
 
+def prompts(view: View) -> Iterator[Problem]:
+    """The current version of every template is there."""
+    for name, prompt in view.config.prompts.items():
+        if ("prompts", name) not in view.unclean and prompt.current not in prompt.versions:
+            message = f"prompt '{name}' has no version '{prompt.current}'."
+            yield view.problem(("prompts", name, "current"), message, did_you_mean(prompt.current, prompt.versions))
+
+
 def surface(view: View) -> Iterator[Problem]:
     """A provider that is named here is there and switched on: no other one would answer in its place."""
     if ("surface",) in view.unclean:

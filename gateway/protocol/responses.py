@@ -133,7 +133,6 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
             request.background,
             "Ask without it: the answer comes with this request, or as a stream",
         ),
-        ("prompt", request.prompt is not None, "Send its text as 'instructions' and 'input'"),
         ("truncation", request.truncation == "auto", "Shorten the input, or use 'disabled'"),
         ("n", data.get("n") not in (None, 1), "Ask several times"),
     ):
@@ -147,7 +146,7 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
     goes_on = request.conversation is not None or request.previous_response_id is not None
-    if not request.items and not goes_on and not request.instructions:
+    if not request.items and not goes_on and not request.instructions and data.get("prompt") is None:
         raise BadRequest(
             "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
         )

@@ -49,6 +49,7 @@ class Asked(Struct, frozen=True):
             "output": [],
             "parallel_tool_calls": asked.parallel_tool_calls is not False,
             "previous_response_id": asked.previous_response_id,
+            "prompt": asked.prompt,
             "reasoning": reasoning,
             "safety_identifier": asked.safety_identifier,
             "service_tier": asked.service_tier or "default",

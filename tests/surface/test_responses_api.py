@@ -234,7 +234,6 @@ async def test_items_become_turns(client: openai.AsyncOpenAI, upstream: Provider
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("store", {"background": True, "store": False}),
     ("previous_response_id", {"conversation": "conv_1", "previous_response_id": "resp_1"}),
-    ("prompt", {"prompt": {"id": "pmpt_1"}}),
     ("truncation", {"truncation": "auto"}),
     ("tools[0].type", {"tools": [{"type": "web_search"}]}),
     ("tools[1].name", {"tools": [TOOLS[0], {"type": "function"}]}),
