@@ -10,6 +10,8 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import Message, Scope
 
 from gateway import errors
@@ -27,6 +29,12 @@ class Gateway(Litestar):
 
     lanes: Mapping[bytes, Lane] = {}
     """POST handlers by path, for the server's protocol; each turns its own errors into answers."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Handlers take and give msgspec's Structs. Litestar would load pydantic as well, wherever it is installed:
+        a tenth of the time until the gateway is ready, and ten megabytes."""
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane]) -> Gateway:

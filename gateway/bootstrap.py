@@ -75,7 +75,7 @@ from gateway.stages.record import Record
 from gateway.stages.route import Route
 from gateway.stages.structure import Structure
 from gateway.storage.home import Home
-from gateway.storage.reading.reader import open_reader
+from gateway.storage.reading.light import light_reader
 from gateway.storage.recent import RecentCalls
 from gateway.storage.records import PairRecord
 from gateway.storage.spooling.format import load_cipher
@@ -135,9 +135,12 @@ class _Parts:
     cache: Cache
 
 
-def build(home: Home, policies: Path, env: Mapping[str, str] = os.environ) -> tuple[Litestar, Config]:
-    """The application and the configuration it starts with. Raises PolicyError or OSError, both for people."""
-    config = load(policies, env)
+def build(
+    home: Home, policies: Path, env: Mapping[str, str] = os.environ, config: Config | None = None
+) -> tuple[Litestar, Config]:
+    """The application and the configuration it starts with: ``config``, when ``policies`` were read already. Raises
+    PolicyError or OSError, both for people."""
+    config = config or load(policies, env)
     keep_secret(secrets_of(config))
     home.prepare()
     admin_digest, shown = admin_key.ensure(home, env)
@@ -177,7 +180,7 @@ def _parts(
     rng = random.Random()  # noqa: S311 - draws routes and samples, guards nothing
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
-    live = Live(watcher, open_reader(home), recorder, str(home.engine_socket), bus=bus)
+    live = Live(watcher, light_reader(home), recorder, str(home.engine_socket), bus=bus)
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.caching.semantic import Semantic
 from gateway.client_data.client_state import ClientStates
 from gateway.control import Control
 from gateway.storage.answers import Answers
+from gateway.storage.away import database_errors
 from gateway.storage.erasure_values import Erasure, who_of
 from gateway.storage.recent import RecentCalls
 from gateway.storage.spooling.spool import Spool
@@ -42,8 +40,10 @@ class Forgetting:
 
     async def run(self) -> None:
         while True:
-            with suppress(SQLAlchemyError):
+            try:
                 await self.catch_up()
+            except database_errors():
+                pass  # it is away; what it says is heard later
             await asyncio.sleep(_EVERY_S)
 
     async def catch_up(self) -> None:

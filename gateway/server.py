@@ -17,7 +17,7 @@ import uvicorn
 
 from gateway.access.admin_key import WeakKey
 from gateway.bootstrap import build
-from gateway.config import Server
+from gateway.config import Config, Server
 from gateway.policy.checks import bind_problem
 from gateway.policy.files import PolicyError, read
 from gateway.processes.workers import listening
@@ -76,6 +76,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    gc.enable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,14 +92,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(why, file=sys.stderr)
         return 1
     home = Home(options.home.resolve()) if options.home else Home.from_env()
+    return run(home, options.policies, options.host, options.port, shared_port=options.shared_port)
+
+
+def run(
+    home: Home,
+    policies: Path,
+    host: str | None,
+    port: int | None,
+    *,
+    shared_port: bool = False,
+    config: Config | None = None,
+) -> int:
+    """Serves until told to stop. → the exit status. ``config``: what ``policies`` say, when they were read already."""
     try:
-        app, config = build(home, options.policies, os.environ)
+        app, config = build(home, policies, os.environ, config)
     except (PolicyError, SpoolKeyError, WeakKey) as problem:
         print(problem, file=sys.stderr)
         return 1
     server = config.server
-    host = options.host or server.host
-    port = options.port if options.port is not None else server.port
+    host = host or server.host
+    port = port if port is not None else server.port
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     settings = uvicorn.Config(
         app,
@@ -122,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     running = DrainingServer(settings, app.state.drain, server.shutdown_s)
     signal.signal(signal.SIGHUP, lambda *_: app.state.get("reload", int)())
     try:
-        running.run([listening(host, port)] if options.shared_port else None)
+        running.run([listening(host, port)] if shared_port else None)
     except KeyboardInterrupt:
         return 0
     return 0 if running.started else 3

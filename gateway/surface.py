@@ -34,7 +34,7 @@ from gateway.stages.assign import resolve
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import closed, guards_for
 from gateway.storage.records import Attempt
-from gateway.upstreams.upstream import Reply
+from gateway.upstreams.reply import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Plan, Rung
 

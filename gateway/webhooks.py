@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Webhook
+from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.data_values import AddEvent, ClaimEvent, Event, SettleEvent
 from gateway.storage.protocols import Reader, Writer
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _log = logging.getLogger("understudy.webhooks")
 PATIENCE_S = 10.0
@@ -50,12 +53,22 @@ def sign(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
     }
 
 
+async def opened() -> aiohttp.ClientSession:
+    """For deliveries. aiohttp is loaded here, in a thread: most gateways have nobody to tell."""
+    module = await asyncio.to_thread(import_module, "aiohttp")
+    timeout = module.ClientTimeout(total=PATIENCE_S)
+    session: aiohttp.ClientSession = module.ClientSession(timeout=timeout, trust_env=False)
+    return session
+
+
 async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: Mapping[str, str]) -> str:
     """One delivery; "" when it was taken, else why not. A redirect is not followed."""
+    from aiohttp import ClientError
+
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
             return "" if answer.status < 300 else f"status {answer.status}"
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (ClientError, TimeoutError, OSError, ValueError) as error:
         return type(error).__name__
 
 
@@ -115,14 +128,21 @@ class Deliveries:
         task.add_done_callback(self._announcing.discard)
 
     async def run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        session: aiohttp.ClientSession | None = None
+        try:
             while True:
                 busy = False
-                with contextlib.suppress(SQLAlchemyError, WriterAway, Refused):
-                    busy = bool(self._settings()) and await self._one(session)
+                try:
+                    if self._settings():
+                        session = session or await opened()
+                        busy = await self._one(session)
+                except database_errors(WriterAway, Refused):
+                    pass  # events wait for the database
                 if not busy:
                     await asyncio.sleep(_LOOK_S)
+        finally:
+            if session is not None:
+                await session.close()
 
     async def _one(self, session: aiohttp.ClientSession) -> bool:
         """Tells one event that is due; whether there was one."""

@@ -13,7 +13,6 @@ import msgspec
 import multipart
 from litestar import Request, Response, delete, get, post
 from litestar.types import ASGIApp, Receive, Scope, Send
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.api.dataset_content import dataset_content
@@ -23,6 +22,7 @@ from gateway.config import Files
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.fine_tuning import captured
+from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.data_values import StoredFile
 from gateway.storage.files import FileStore, Upload, read_pieces
@@ -86,7 +86,7 @@ class Told:
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         if isinstance(problem, Refused):
             raise errors.TooLarge(str(problem), code="quota_exceeded") from problem
-        if isinstance(problem, WriterAway | SQLAlchemyError):
+        if isinstance(problem, database_errors(WriterAway)):
             raise errors.Unavailable(
                 "The database cannot be reached at the moment. Try again shortly.",
                 headers={"retry-after": "1"},

@@ -35,7 +35,7 @@ from gateway.providers.codec import Codec, UpstreamRequest
 from gateway.resilience.provider_keys import Encode
 from gateway.storage.files import FileStore, Upload
 from gateway.surface import PROSE, PassedStream, Piece, Surface, address, usage_of
-from gateway.upstreams.upstream import StreamedRequest
+from gateway.upstreams.reply import StreamedRequest
 from optimizer.routing.plan import Rung
 
 PATHS = (

@@ -12,10 +12,9 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
-import aiohttp
 import msgspec
 from litestar import WebSocket, websocket
 
@@ -28,8 +27,12 @@ from gateway.live import Live
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.surface import Surface, address, usage_of
+from gateway.upstreams.reply import HandshakeRefused
 from gateway.upstreams.upstream import Upstream
 from optimizer.routing.plan import Rung
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -65,11 +68,13 @@ class Session:
         self._tell = tell
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
+        from aiohttp import WSMsgType  # loaded by now: there is a session
+
         async for message in self.upstream:
-            if message.type is aiohttp.WSMsgType.TEXT:
+            if message.type is WSMsgType.TEXT:
                 self._count(message.data)
                 yield Said(data={}, message=message.data)
-            elif message.type is aiohttp.WSMsgType.BINARY:
+            elif message.type is WSMsgType.BINARY:
                 yield Said(data={}, message=message.data)
         await self.aclose()
 
@@ -144,8 +149,8 @@ class Realtime:
         remaining = exchange.deadline - time.monotonic()
         try:
             opened = await self._upstream.websocket(url, kept, name=name, remaining=remaining)
-        except aiohttp.WSServerHandshakeError as problem:
-            raise codec.refuse(problem.status, dict(problem.headers or {}), b"", now=time.time()) from None
+        except HandshakeRefused as problem:
+            raise codec.refuse(problem.status, problem.headers, b"", now=time.time()) from None
         return Session(exchange, opened)
 
     async def _relay(

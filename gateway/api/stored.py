@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import BaseRouteHandler
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.api.http import read_body
@@ -25,6 +24,7 @@ from gateway.context import Principal
 from gateway.control import Control
 from gateway.protocol.body import decode_object
 from gateway.sharing.bus import ALONE, Bus
+from gateway.storage.away import database_errors
 from gateway.storage.recent import DELETED, RecentCalls
 from gateway.storage.records import DeletionRecord, MetadataRecord
 from gateway.storage.values import StoredCompletion
@@ -204,7 +204,7 @@ class Stored:
     async def _read(self, query: Callable[[], T]) -> T:
         try:
             return await asyncio.to_thread(query)
-        except SQLAlchemyError as problem:
+        except database_errors() as problem:
             raise errors.Unavailable(
                 "Stored completions cannot be read at the moment. Try again shortly.",
                 headers={"retry-after": "1"},

@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from gateway import errors
 from gateway.access.keys import principal_of_key, principal_of_yaml_key
 from gateway.client_data import batch_lines
@@ -28,6 +26,7 @@ from gateway.context import Principal
 from gateway.errors import GatewayError
 from gateway.live import Live
 from gateway.runtime import Runtime
+from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.data_values import (
     OPEN_BATCH,
@@ -123,9 +122,11 @@ class BatchRunner:
         """Until cancelled; what is at work then is given back."""
         try:
             while True:
-                with contextlib.suppress(WriterAway, SQLAlchemyError):
+                try:
                     if await asyncio.to_thread(self.live.reader.batch_waiting, time.time() - STALE_S):
                         await self._claim()
+                except database_errors(WriterAway):
+                    pass  # batches wait for the database
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), BEAT_S)
                 self._wake.clear()

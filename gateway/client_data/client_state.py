@@ -15,13 +15,12 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from cryptography.exceptions import InvalidTag
 from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import errors
 from gateway.control import Control
 from gateway.sharing.bus import ALONE, Bus
-from gateway.storage.client_state import TTL_S
-from gateway.storage.records import ClientStateRecord, StateDeletionRecord
+from gateway.storage.away import database_errors
+from gateway.storage.records import STATE_TTL_S, ClientStateRecord, StateDeletionRecord
 
 _LONGEST_CHAIN = 1000
 _Place = tuple[str, str]  # project, id
@@ -100,7 +99,7 @@ class ClientStates:
                 project=state.project,
                 kind=_KINDS[type(state)],
                 created_at=at,
-                expires_at=at + TTL_S,
+                expires_at=at + STATE_TTL_S,
                 sealed=self._cipher.seal(document),
                 end_user=state.owner,
             )
@@ -133,7 +132,7 @@ class ClientStates:
         reader, now = self._control.reader, self._now()
         try:
             sealed = await asyncio.to_thread(lambda: reader.client_state(project, state_id, now=now))
-        except SQLAlchemyError as problem:
+        except database_errors() as problem:
             raise errors.Unavailable(
                 "What is stored for clients cannot be read at the moment. Try again shortly.",
                 headers={"retry-after": "1"},

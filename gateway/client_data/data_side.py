@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.api.batches import Batches, batch_routes
 from gateway.api.embeddings import Embeddings, embedding_routes
@@ -26,6 +23,7 @@ from gateway.api.tuning.routes import tuning_routes
 from gateway.client_data.batches import BatchRunner, Once
 from gateway.live import Live
 from gateway.stages.record import Record
+from gateway.storage.away import database_errors
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
 from gateway.storage.home import Home
@@ -86,6 +84,8 @@ class DataSide:
 
     async def _sweep(self) -> None:
         while True:
-            with contextlib.suppress(SQLAlchemyError, WriterAway, OSError):
+            try:
                 await self._store.sweep()
+            except database_errors(WriterAway, OSError):
+                pass  # what is left is swept the next time
             await asyncio.sleep(_SWEEP_S)

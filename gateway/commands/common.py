@@ -8,10 +8,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 import gateway
 from gateway.policy.files import Loaded, PolicyError, read
+from gateway.storage.away import database_errors
 from gateway.storage.commands import Command
 from gateway.storage.home import Home
 from gateway.storage.writing.writers import open_writer
@@ -73,6 +72,6 @@ def execute(command: Command) -> Any:
 
 def told(error: Exception) -> str:
     """A failed command in a sentence."""
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, database_errors()):
         return f"the database cannot be used ({type(error).__name__}). Start it, or run: understudy migrate"
     return str(error) or "the writing process cannot be reached; try again."

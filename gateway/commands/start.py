@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
+import logging
 import os
 import sys
 from argparse import Namespace
@@ -14,11 +16,13 @@ from gateway.commands.common import fail, policies_of, prepared_home, read_polic
 from gateway.commands.engines import engine_parts
 from gateway.config import Config
 from gateway.policy.checks import bind_problem
+from gateway.policy.files import Loaded
 from gateway.processes.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
 from gateway.processes.workers import problem as workers_problem
 from gateway.providers import ClassifierProvider
 from gateway.storage.home import Home
 
+_log = logging.getLogger("understudy.policies")
 LOWEST_PRIORITY = 19
 _LATER = 10
 """The ingester's: whoever waits for an answer goes first, what is stored may be a moment late."""
@@ -135,14 +139,24 @@ def serve(options: Namespace) -> int:
     workers = options.workers or server.workers
     if why := workers_problem(workers, os.environ):
         return fail(why)
-    rules = ("--policies", str(policies_of(options)), *_home())
     if workers > 1:
+        rules = ("--policies", str(policies_of(options)), *_home())
         port = server.port if options.port is None else options.port
         _show_fresh_admin_key()
         return _replace(_gateway(workers, loaded.config, rules, options.host or server.host, port))
-    extra = [] if options.host is None else ["--host", options.host]
-    extra += [] if options.port is None else ["--port", str(options.port)]
-    return _become("gateway.server", *rules, *extra)
+    return _serve_here(loaded, options)
+
+
+def _serve_here(loaded: Loaded, options: Namespace) -> int:
+    """In this process, which has loaded half of the gateway already, and read the policies."""
+    gc.disable()  # until everything is there, see gateway.cli
+    from gateway.server import run
+    from gateway.telemetry.logs import setup_logging
+
+    setup_logging()
+    for warning in loaded.warnings:
+        _log.warning("%s", warning)
+    return run(prepared_home(), policies_of(options), options.host, options.port, config=loaded.config)
 
 
 def _gateway(workers: int, config: Config, rules: tuple[str, ...], host: str, port: int) -> tuple[str, ...]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from gateway.guardrails.asking import NoAnswer
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _REMEMBERED, _LONGEST = 4_096, 16_384
 _AT_ONCE = 64
@@ -55,10 +59,13 @@ class GuardModels:
             self._known.popitem(last=False)
 
     async def _post(self, body: Mapping[str, Any]) -> list[Any]:
+        session = await self._client()
+        from aiohttp import ClientError  # loaded by now
+
         try:
-            async with self._client().post(_URL, data=msgspec.json.encode(body)) as answer:
+            async with session.post(_URL, data=msgspec.json.encode(body)) as answer:
                 data = msgspec.json.decode(await answer.read())
-        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as problem:
+        except (ClientError, OSError, msgspec.MsgspecError) as problem:
             raise NoAnswer(
                 f"the process of the guard models does not answer ({type(problem).__name__})"
             ) from None
@@ -68,11 +75,14 @@ class GuardModels:
             raise NoAnswer(str(error.get("message")) if isinstance(error, dict) else "no answers")
         return answers
 
-    def _client(self) -> aiohttp.ClientSession:
+    async def _client(self) -> aiohttp.ClientSession:
+        """aiohttp is loaded here, in a thread: most gateways have no guard models."""
         if self._session is None:
-            connector = aiohttp.UnixConnector(str(self._socket), limit=_AT_ONCE)
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=None), trust_env=False
+            module = await asyncio.to_thread(import_module, "aiohttp")
+        if self._session is None:  # nobody else was faster
+            connector = module.UnixConnector(str(self._socket), limit=_AT_ONCE)
+            self._session = module.ClientSession(
+                connector=connector, timeout=module.ClientTimeout(total=None), trust_env=False
             )
         return self._session
 

@@ -11,15 +11,18 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 from msgspec import Struct
 
 from gateway.config import Alerts
 from gateway.metering.limits import NANO
 from gateway.storage.counting.counters import Rule
-from gateway.webhooks import PATIENCE_S, post, sign
+from gateway.webhooks import opened, post, sign
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 _log = logging.getLogger("understudy.alerts")
 _QUEUE = 100
@@ -98,14 +101,14 @@ class BudgetAlerts:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, once: Once) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        alert = await self._queue.get()
+        async with await opened() as session:
             while True:
-                alert = await self._queue.get()
                 if await once(f"alert:{alert.name}", _KEPT_S):
                     await self._deliver(session, alert)
+                alert = await self._queue.get()
 
-    async def _deliver(self, session: aiohttp.ClientSession, alert: Alert) -> None:
+    async def _deliver(self, session: ClientSession, alert: Alert) -> None:
         """At least once, and the same id each time, so that a receiver can tell a repetition."""
         message_id = "evt_" + secrets.token_hex(16)
         body = alert.body(message_id, self._clock())

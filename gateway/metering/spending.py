@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from gateway.metering.limits import nano
+from gateway.storage.away import database_errors
 from gateway.storage.counting.counters import Rule, SpendingUnknown
 from gateway.storage.protocols import Reader
 
@@ -24,5 +23,5 @@ class LedgerSpending:
         query = asyncio.to_thread(self._reader.spent_usd, rule.who, rule.id, rule.since)
         try:
             return nano(await asyncio.wait_for(query, _PATIENCE_S))
-        except (SQLAlchemyError, TimeoutError) as problem:
+        except database_errors(TimeoutError) as problem:
             raise SpendingUnknown(type(problem).__name__) from None

@@ -17,7 +17,8 @@ from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, faile
 from gateway.providers.keyed import KeyedCodec
 from gateway.providers.limit_headers import used_up_for
 from gateway.runtime import Runtime
-from gateway.upstreams.upstream import Reply, Upstream
+from gateway.upstreams.reply import Reply
+from gateway.upstreams.upstream import Upstream
 from optimizer.routing.attempts import Failure
 
 _log = logging.getLogger("understudy.provider_keys")

@@ -7,11 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.erasure_values import who_of
-from gateway.storage.records import ClientStateRecord, StateDeletionRecord
+from gateway.storage.records import STATE_TTL_S, ClientStateRecord, StateDeletionRecord
 from gateway.storage.tables import CLIENT_STATE
 from gateway.storage.writing.journal import salt_of
-
-TTL_S = 30 * 86_400.0
 
 
 def add_state(connection: sa.Connection, record: ClientStateRecord) -> None:
@@ -34,7 +32,7 @@ def delete_state(connection: sa.Connection, record: StateDeletionRecord) -> None
     table = CLIENT_STATE.c
     mine = (table.project == record.project, table.id == record.id)
     if not connection.execute(sa.update(CLIENT_STATE).where(*mine).values(sealed=b"")).rowcount:
-        empty = ClientStateRecord(record.id, record.project, "", record.at, record.at + TTL_S, b"")
+        empty = ClientStateRecord(record.id, record.project, "", record.at, record.at + STATE_TTL_S, b"")
         connection.execute(_row(connection, empty).on_conflict_do_nothing())
 
 

@@ -15,8 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from gateway.storage.away import database_errors
 from gateway.storage.data_values import AddFile, DeleteFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
@@ -127,7 +126,7 @@ class FileStore:
         """Bytes that are free; while nothing can be read the whole quota, for the writer counts again."""
         try:
             return quota - await asyncio.to_thread(self._reader.file_bytes, project)
-        except SQLAlchemyError:
+        except database_errors():
             return quota
 
     async def get(self, project: str, file_id: str) -> StoredFile | None:

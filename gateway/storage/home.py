@@ -45,6 +45,11 @@ class Home:
         return os.environ.get("UNDERSTUDY_DATABASE_URL") or f"sqlite:///{self.database}"
 
     @property
+    def embedded(self) -> bool:
+        """Whether the database is the file in this folder."""
+        return not os.environ.get("UNDERSTUDY_DATABASE_URL")
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 

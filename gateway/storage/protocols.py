@@ -10,13 +10,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
 from gateway.storage.erasure_values import DatasetErasure, Erasure
-from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
-from gateway.storage.reading.watch import WatchedCall
 from gateway.storage.records import SpoolRecord
 from gateway.storage.spending import Spent
 from gateway.storage.values import (
@@ -40,6 +38,10 @@ from gateway.storage.values import (
     Wish,
 )
 from optimizer.rollout import Student
+
+if TYPE_CHECKING:  # these bring SQLAlchemy and every table along
+    from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
+    from gateway.storage.reading.watch import WatchedCall
 
 
 class Recorder(Protocol):

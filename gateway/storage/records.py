@@ -229,6 +229,10 @@ class AuditRecord(Struct, frozen=True, tag="audit"):
     at: float
 
 
+STATE_TTL_S = 30 * 86_400.0
+"""How long what clients keep here is kept."""
+
+
 class ClientStateRecord(Struct, frozen=True, tag="client_state"):
     """What a client may read or continue later (a stored response, a conversation). It is the client's, and nobody
     learns from it.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
-from gateway.storage.tables import PAIRS
 from gateway.storage.thoughts import thoughts_in
 from gateway.storage.values import (
     Dataset,
@@ -27,7 +25,7 @@ from optimizer.rollout import Student
 _decode = msgspec.json.decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _LARGEST = 2**63 - 1
-Row = sa.RowMapping
+Row = Mapping[Any, Any]
 
 
 def to_json(value: Any) -> str:
@@ -85,9 +83,6 @@ def wish_of(row: Row) -> Wish:
 
 def journal_of(row: Row) -> JournalEntry:
     return JournalEntry(**dict(row) | {"detail": _decode(row["detail"])})
-
-
-PAIR_COLUMNS = [PAIRS.c[name] for name in Pair.__struct_fields__]
 
 
 def pair_of(row: Row) -> Pair:

@@ -196,6 +196,10 @@ class JournalEntry(Struct, frozen=True):
     hash: str
 
 
+STEP_S = 10
+"""Seconds that one bucket of the ledger spans."""
+
+
 class LedgerBucket(Struct, frozen=True):
     """Calls of one task and one answering party in one time bucket (seconds since epoch at its start)."""
 

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from msgspec import Struct
 
 from gateway.context import Exchange
-from gateway.encoder import EncoderRefused, likeness
 from gateway.guardrails import GuardrailSettings
 from gateway.masking import find
 from gateway.protocol.chat import text_of
@@ -102,6 +101,8 @@ def _alike(encoder: str | None, spoken: Spoken) -> float | None:
     """Cosine of the answers' sentence embeddings, 0 where it is negative; None without an encoder."""
     if encoder is None:
         return None
+    from gateway.encoder import EncoderRefused, likeness  # numpy is loaded only where something is encoded
+
     try:
         return likeness(encoder, spoken.student, spoken.teacher)
     except EncoderRefused:

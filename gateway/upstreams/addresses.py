@@ -3,14 +3,17 @@ connection, and no name server can put another address in between (DNS rebinding
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 from gateway.config import Config
+
+if TYPE_CHECKING:
+    from aiohttp.abc import ResolveResult
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(
@@ -93,11 +96,48 @@ def inside_hosts(config: Config) -> frozenset[str]:
     return frozenset(found - {""})
 
 
-class Checked(AbstractResolver):
+class Resolver(Protocol):
+    """aiohttp's ``AbstractResolver``, without loading it."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]: ...
+    async def close(self) -> None: ...
+
+
+class SystemNames:
+    """The system's own look-up, in a thread."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises OSError when the name leads nowhere."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
+        )
+        return [
+            {"hostname": host, "host": _written(kind, place), "port": port, "family": kind, "proto": proto,
+             "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV}
+            for kind, _, proto, _, place in found
+            if kind in (socket.AF_INET, socket.AF_INET6) and isinstance(place[0], str)
+        ]  # fmt: skip
+
+    async def close(self) -> None: ...
+
+
+def _written(family: int, place: tuple[object, ...]) -> str:
+    """The address of a ``sockaddr``, with the interface that a link-local one belongs to."""
+    if family == socket.AF_INET6 and len(place) > 3 and place[3]:
+        return socket.getnameinfo(place, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]  # type: ignore[arg-type]
+    return str(place[0])
+
+
+class Checked:
     """Looks names up with ``inner`` and keeps the addresses that may be called; ``inside`` gives the names that may
     lead inside at present."""
 
-    def __init__(self, inner: AbstractResolver, inside: Callable[[], Collection[str]]) -> None:
+    def __init__(self, inner: Resolver, inside: Callable[[], Collection[str]]) -> None:
         self._inner, self._inside = inner, inside
 
     async def resolve(

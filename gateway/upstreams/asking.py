@@ -13,7 +13,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.runtime import Runtime
-from gateway.upstreams.upstream import Lease, Reply
+from gateway.upstreams.reply import Lease, Reply
 from optimizer.routing.plan import Candidate
 
 _LINGER_S = 1.0

@@ -14,7 +14,8 @@ from gateway.config import Timeouts
 from gateway.policy.files import PolicyError, read
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
 from gateway.upstreams.addresses import inside_hosts, permitted
-from gateway.upstreams.upstream import StreamedRequest, Upstream
+from gateway.upstreams.reply import StreamedRequest
+from gateway.upstreams.upstream import Upstream
 
 METADATA = ["169.254.169.254", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
             "168.63.129.16", "100.100.100.200", "0.0.0.0", "224.0.0.1", "2002:a9fe:a9fe::1"]  # fmt: skip

@@ -36,7 +36,6 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, SkipValidation
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.api.admin import views as admin_views
 from gateway.api.admin.doors import AdminHeaders, cookie_name, door, same_origin
@@ -47,6 +46,7 @@ from gateway.control import Control
 from gateway.errors import BadRequest, NotFound, RateLimited, Unauthenticated, Unavailable
 from gateway.protocol.body import decode_object, typed
 from gateway.sharing.bus import ALONE, Bus
+from gateway.storage.away import database_errors
 from gateway.storage.values import JournalEntry
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Desk:
         """Runs a blocking query in a thread. Raises Unavailable while the database is away."""
         try:
             return await anyio.to_thread.run_sync(query)
-        except SQLAlchemyError as problem:
+        except database_errors() as problem:
             raise Unavailable(
                 "The database cannot be read just now; calls are still answered. Try again in a moment.",
                 detail=type(problem).__name__,

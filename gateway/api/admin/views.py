@@ -24,8 +24,7 @@ from gateway.control import Control
 from gateway.runtime import Runtime
 from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader
-from gateway.storage.values import Dataset, JournalEntry, LedgerBucket, Run, TaskVersion, Wish
-from gateway.storage.writing.ledger import STEP_S
+from gateway.storage.values import STEP_S, Dataset, JournalEntry, LedgerBucket, Run, TaskVersion, Wish
 from optimizer.roi import summarise
 from optimizer.rollout import Stage, Student
 from optimizer.slices import parts

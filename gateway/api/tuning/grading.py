@@ -11,7 +11,6 @@ import msgspec
 from gateway import errors
 from gateway.client_data.batches import Once
 from gateway.context import Principal
-from gateway.encoder import EncoderRefused, likeness
 from optimizer.graders import (
     Fault,
     Grader,
@@ -81,6 +80,11 @@ class Grading:
         if not isinstance(grader, TextSimilarity) or grader.evaluation_metric != "cosine":
             return compared(grader, self._where)
         assert self._encoder is not None
+        from gateway.encoder import (  # numpy is loaded only where something is encoded
+            EncoderRefused,
+            likeness,
+        )
+
         try:
             return likeness(self._encoder, *filled_pair(grader, self._where))
         except EncoderRefused as problem:

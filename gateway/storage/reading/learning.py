@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.rows import PAIR_COLUMNS, dataset_of, pair_of, student_of, wish_of
+from gateway.storage.rows import dataset_of, pair_of, student_of, wish_of
 from gateway.storage.tables import (
     DATASETS,
     PAIRS,
@@ -19,6 +19,8 @@ from gateway.storage.tables import (
 )
 from gateway.storage.values import Dataset, Pair, TaskVersion, Wish
 from optimizer.rollout import Stage, Student
+
+PAIR_COLUMNS = [PAIRS.c[name] for name in Pair.__struct_fields__]
 
 
 class LearningQueries:

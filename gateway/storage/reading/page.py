@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.storage.journal import first_break
-from gateway.storage.rows import PAIR_COLUMNS, journal_of, pair_of
+from gateway.storage.reading.learning import PAIR_COLUMNS
+from gateway.storage.rows import journal_of, pair_of
 from gateway.storage.tables import CAPTURES, JOURNAL, PAIRS
 from gateway.storage.values import JournalEntry, LedgerBucket
 from gateway.storage.writing.journal import journal_head

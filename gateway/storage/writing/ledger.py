@@ -13,9 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.storage.records import CallRecord, PairRecord, VoteRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import LEDGER_BUCKETS
-from gateway.storage.values import LedgerBucket
+from gateway.storage.values import STEP_S, LedgerBucket
 
-STEP_S = 10
 _KEY = ("start", "project", "task", "party")
 _SUMS = tuple(name for name in LedgerBucket.__struct_fields__ if name not in _KEY)
 

@@ -13,18 +13,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
 
 from gateway.storage.commands import Command, Refused, WriterAway
-from gateway.storage.engine import is_sqlite, write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.protocols import Writer
 from gateway.storage.writing.wire import RESULTS, Done, NotDone, decode_reply, encode, receive, send
-from gateway.storage.writing.writer import SqlWriter
+
+if TYPE_CHECKING:
+    from gateway.storage.writing.writer import SqlWriter
 
 _REPLY_S = 20.0
 _PATIENCE_S = 5.0  # an ingester that starts or stops holds the lock without listening for a moment
@@ -32,6 +31,10 @@ _PATIENCE_S = 5.0  # an ingester that starts or stops holds the lock without lis
 
 def open_writer(home: Home) -> Writer:
     """A Writer for this home's database. Connects when the first command is executed."""
+    if home.embedded:
+        return LocalWriter(home)
+    from gateway.storage.engine import is_sqlite
+
     url = home.database_url
     return LocalWriter(home) if is_sqlite(url) else DirectWriter(url)
 
@@ -161,8 +164,15 @@ def _peer_left(connection: socket.socket) -> bool:
 
 
 def _connected(url: str) -> SqlWriter:
+    """Loads SQLAlchemy and every table: whoever asks the ingester never needs them."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from gateway.storage.engine import write_engine
+    from gateway.storage.migrations import migrate
+    from gateway.storage.writing.writer import SqlWriter
+
     try:
         migrate(url)
-    except sa.exc.SQLAlchemyError:
+    except SQLAlchemyError:
         raise WriterAway("The database cannot be reached now; try again.") from None
     return SqlWriter(write_engine(url))
