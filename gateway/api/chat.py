@@ -41,7 +41,7 @@ class ChatRendering(Rendering):
         super().__init__(body)
         self._last: dict[str, Any] = {}
         self._pattern: Pattern | None = None
-        self._before = self._after = b""
+        self._before = self._after = self._between = b""
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         return exchange.shown or encode(data)
@@ -67,7 +67,8 @@ class ChatRendering(Rendering):
             if chunk.pattern is not self._pattern:
                 self._pattern = chunk.pattern
                 self._before, self._after = self._written(exchange, chunk.pattern)
-            parts += (self._before, chunk.literal, self._after)
+                self._between = self._after + self._before
+            parts += (self._before, self._between.join(chunk.literals), self._after)
         return b"".join(parts)
 
     def _written(self, exchange: Exchange, pattern: Pattern) -> tuple[bytes, bytes]:

@@ -20,8 +20,9 @@ class Pattern(Struct, frozen=True, eq=False):
 class Chunk(Struct, frozen=True, gc=False):
     """One piece of a streamed answer: the JSON that goes out, and what stages look at.
 
-    ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literal`` is that
-    text as the provider wrote it, a JSON string in its quotes.
+    ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literals`` are the
+    pieces of that text as the provider wrote them, JSON strings in their quotes. There are several where chunks that
+    are alike arrived together: ``data`` adds the text of all of them at once.
     """
 
     data: dict[str, Any]
@@ -29,7 +30,7 @@ class Chunk(Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     usage: Usage | None = None
     pattern: Pattern | None = None
-    literal: bytes = b""
+    literals: tuple[bytes, ...] = ()
 
 
 class WholeAnswer(Struct, frozen=True):

@@ -128,7 +128,27 @@ class OpenAIStream(Steps):
             events = self._events.feed(data)
         except EventTooLarge:
             raise self._codec._nonsense("a stream event larger than 4 MiB") from None
-        return self.steps(events, self._step)
+        chunks: list[Chunk] = []
+        at = 0
+        while at < len(events) and not self.done and self.problem is None:
+            plain = self._plain.read(events, at)
+            if plain is not None:
+                chunks.append(plain)
+                at += len(plain.literals)
+            else:
+                chunks += self._one(events[at], chunks)
+                at += 1
+        return chunks
+
+    def _one(self, event: Event, before: list[Chunk]) -> list[Chunk]:
+        """A wrong event is told after the chunks ``before`` it, which are not lost with it."""
+        try:
+            return self._step(event)
+        except AttemptFailed as problem:
+            if not before:
+                raise
+            self.problem = problem
+            return []
 
     def finish(self) -> list[Chunk]:
         if self._finished and not self._end_mark and not self._events.pending:
@@ -138,8 +158,6 @@ class OpenAIStream(Steps):
 
     def _step(self, event: Event) -> list[Chunk]:
         payload = event.data
-        if (plain := self._plain.read(payload)) is not None:
-            return [plain]
         if payload.strip() == b"[DONE]":
             self.done = True
             return []

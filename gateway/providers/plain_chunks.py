@@ -1,20 +1,26 @@
 """The many chunks of a stream that differ in nothing but their text, read without decoding each of them anew.
 
 Once one such chunk has been decoded completely, everything before and after its text is known. Another event with the
-very same bytes around a valid JSON string says the same with another text, so decoding the string is decoding it all.
+very same bytes around a valid JSON string says the same with another text, so decoding the string is decoding it all,
+and the strings of many events are decoded in one step.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from gateway.protocol.answer import Chunk, Pattern
+from gateway.protocol.sse import Event
 
 _text = msgspec.json.Decoder(str).decode
+_texts = msgspec.json.Decoder(list[str]).decode
 _CONTENT = re.compile(rb'"content" *: *("(?:[^"\\]|\\.)*")')
+_MOST_TOGETHER = 64
+"""Events of one chunk: where each second one is odd, what was looked at in vain stays little."""
 _MOST_PATTERNS = 8
 """Of one stream. A provider whose chunks all differ is not worth the looking."""
 
@@ -27,18 +33,24 @@ class PlainChunks:
         self._before = self._after = b""
         self._learnt = 0
 
-    def read(self, payload: bytes) -> Chunk | None:
-        """``payload`` as a chunk if it has the known bytes around its text, else None."""
+    def read(self, events: Sequence[Event], at: int) -> Chunk | None:
+        """The event at ``at``, and those behind it that are alike, as one chunk with a literal for each; None when it
+        has not the known bytes around its text."""
         pattern, before, after = self._pattern, self._before, self._after
-        if pattern is None or not payload.startswith(before) or not payload.endswith(after):
+        if pattern is None:
             return None
-        literal = payload[len(before) : -len(after)]
-        try:
-            text = _text(literal)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        start, stop, literals = len(before), -len(after), []
+        for place in range(at, min(at + _MOST_TOGETHER, len(events))):
+            payload = events[place].data
+            if not (payload.startswith(before) and payload.endswith(after)):
+                break
+            literals.append(payload[start:stop])
+        texts = _strings(literals)
+        if not texts:
             return None
+        text, literals = "".join(texts), literals[: len(texts)]
         choice = {**pattern.data["choices"][0], "delta": {"content": text}}
-        return Chunk({**pattern.data, "choices": [choice]}, text, None, None, pattern, literal)
+        return Chunk({**pattern.data, "choices": [choice]}, text, None, None, pattern, tuple(literals))
 
     def learnt(self, payload: bytes, chunk: Chunk) -> Chunk:
         """``chunk``, decoded from ``payload``; if it is a plain one, those like it will be known from now on."""
@@ -52,7 +64,25 @@ class PlainChunks:
         self._learnt += 1
         self._pattern = Pattern(dict(chunk.data))
         self._before, self._after = payload[: place.start(1)], payload[place.end(1) :]
-        return Chunk(chunk.data, chunk.text, None, None, self._pattern, found[0])
+        return Chunk(chunk.data, chunk.text, None, None, self._pattern, (found[0],))
+
+
+def _strings(literals: list[bytes]) -> list[str]:
+    """What ``literals`` say, up to the first that is no JSON string. No such string holds a bare line break, so none
+    can begin in one literal and end in another, and their number is that of the strings."""
+    try:
+        texts = _texts(b"[%b]" % b",\n".join(literals))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        texts = []
+    if len(texts) == len(literals):
+        return texts
+    texts = []
+    for literal in literals:
+        try:
+            texts.append(_text(literal))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            break
+    return texts
 
 
 def _plain(data: dict[str, Any]) -> bool:

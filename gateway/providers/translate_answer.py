@@ -129,7 +129,8 @@ class Writer:
             self._pattern = pattern = Pattern(self._chunk(0, {"content": ""}).data)
             self._alike = alike
         part = {**pattern.data["choices"][0], "delta": {"content": text}}
-        return Chunk({**pattern.data, "choices": [part]}, text, None, None, pattern, msgspec.json.encode(text))
+        literals = (msgspec.json.encode(text),)
+        return Chunk({**pattern.data, "choices": [part]}, text, None, None, pattern, literals)
 
     def finish(self, reason: str, index: int = 0) -> list[Chunk]:
         """The empty last delta, the first time only."""

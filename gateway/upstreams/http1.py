@@ -77,11 +77,13 @@ class Connection(asyncio.Protocol):
         self._due = self._until = 0.0
         self._problem: Http1Error | None = None
         self.idle_since = 0.0
+        self._pieces: deque[bytes] = deque()
+        self.on_body = self._pieces.append  # a chunked answer has many: what else is to be done is done for all at once
         self._parser = httptools.HttpResponseParser(self)  # serves every answer: only clean connections are used again
         self._begin()
 
     def _begin(self) -> None:
-        self._pieces: deque[bytes] = deque()
+        self._pieces.clear()
         self._buffered = self._header_bytes = 0
         self._paused = False
         self.status = 0
@@ -101,6 +103,18 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, Http1Error):
             self._fail("the answer is not HTTP")
+            return
+        if self._pieces:
+            self._body(len(data))
+
+    def _body(self, size: int) -> None:
+        """Some of the body is here; ``size`` bytes arrived with it."""
+        self._buffered += size
+        if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        if self._waiter is not None:
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -138,15 +152,6 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._wake()
-
-    def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
-        self._buffered += len(body)
-        if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
-        if self._waiter is not None:
-            self._wake()
 
     def on_message_complete(self) -> None:
         if self.status:
