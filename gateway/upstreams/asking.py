@@ -99,10 +99,11 @@ class UpstreamStream:
         """After the end mark only the end of the body is left; reading it keeps the connection usable. A provider
         that does not end it has answered all the same."""
         self._ended = True
-        with contextlib.suppress(AttemptFailed, TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while await self._reply.piece():
-                    pass
+        if self._reply.rest() is None:
+            with contextlib.suppress(AttemptFailed, TimeoutError):
+                async with asyncio.timeout(_LINGER_S):
+                    while await self._reply.piece():
+                        pass
         self._reply.release()
         self._over(ok=True)
 

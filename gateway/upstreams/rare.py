@@ -45,7 +45,7 @@ class RareReply(Reply):
         except aiohttp.ClientError as problem:
             raise broken(self._name, problem) from None
 
-    def _rest(self) -> bytes | None:
+    def rest(self) -> bytes | None:
         return None
 
     def release(self) -> None:

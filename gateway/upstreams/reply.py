@@ -47,7 +47,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """The whole body. Raises AttemptFailed when it is cut, too slow or too large."""
-        part = self._rest()
+        part = self.rest()
         if part is not None and len(part) <= LARGEST_ANSWER:
             return part
         parts: list[bytes] = []
@@ -72,7 +72,7 @@ class Reply:
     async def _piece(self) -> bytes:
         return await self._answer.piece(min(time.monotonic() + self._gap, self._deadline))
 
-    def _rest(self) -> bytes | None:
+    def rest(self) -> bytes | None:
         """What is left of the body when nothing has to be waited for."""
         return self._answer.rest()
 
