@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from gateway.protocol.chat import Usage
@@ -33,6 +34,21 @@ class Chunk(Struct, frozen=True, gc=False):
     literals: tuple[bytes, ...] = ()
 
 
+def parted(chunk: Chunk) -> tuple[Chunk, Chunk]:
+    """A chunk of several literals as its first piece and all that is behind it."""
+    assert chunk.pattern is not None
+    first = msgspec.json.decode(chunk.literals[0], type=str)
+    pieces = (first, chunk.literals[:1]), (chunk.text[len(first) :], chunk.literals[1:])
+    head, rest = (plain_chunk(chunk.pattern, text, literals) for text, literals in pieces)
+    return head, rest
+
+
+def plain_chunk(pattern: Pattern, text: str, literals: tuple[bytes, ...]) -> Chunk:
+    """One that adds ``text``, which ``literals`` write."""
+    choice = {**pattern.data["choices"][0], "delta": {"content": text}}
+    return Chunk({**pattern.data, "choices": [choice]}, text, None, None, pattern, literals)
+
+
 class WholeAnswer(Struct, frozen=True):
     """A complete chat completion in OpenAI's shape."""
 
@@ -50,8 +66,8 @@ class ChunkStream(Protocol):
 
 
 def arrived(stream: object) -> list[Chunk]:
-    """The chunks behind the last one that can be had without waiting; they are taken. Streams that look at every
-    chunk by itself have no ``arrived`` and give none."""
+    """The chunks behind the last one that can be had without waiting; they are taken, and those that are alike may be
+    one. Streams that look at every chunk by itself have no ``arrived`` and give none."""
     take: Callable[[], list[Chunk]] | None = getattr(stream, "arrived", None)
     return take() if take is not None else []
 

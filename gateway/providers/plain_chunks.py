@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.answer import Chunk, Pattern
+from gateway.protocol.answer import Chunk, Pattern, plain_chunk
 from gateway.protocol.sse import Event
 
 _text = msgspec.json.Decoder(str).decode
@@ -48,9 +48,7 @@ class PlainChunks:
         texts = _strings(literals)
         if not texts:
             return None
-        text, literals = "".join(texts), literals[: len(texts)]
-        choice = {**pattern.data["choices"][0], "delta": {"content": text}}
-        return Chunk({**pattern.data, "choices": [choice]}, text, None, None, pattern, tuple(literals))
+        return plain_chunk(pattern, "".join(texts), tuple(literals[: len(texts)]))
 
     def learnt(self, payload: bytes, chunk: Chunk) -> Chunk:
         """``chunk``, decoded from ``payload``; if it is a plain one, those like it will be known from now on."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.answer import Chunk, Pattern, WholeAnswer
+from gateway.protocol.answer import Chunk, Pattern, WholeAnswer, plain_chunk
 from gateway.protocol.chat import Usage, usage_to_wire
 
 
@@ -128,9 +128,7 @@ class Writer:
         if pattern is None or alike != self._alike:
             self._pattern = pattern = Pattern(self._chunk(0, {"content": ""}).data)
             self._alike = alike
-        part = {**pattern.data["choices"][0], "delta": {"content": text}}
-        literals = (msgspec.json.encode(text),)
-        return Chunk({**pattern.data, "choices": [part]}, text, None, None, pattern, literals)
+        return plain_chunk(pattern, text, (msgspec.json.encode(text),))
 
     def finish(self, reason: str, index: int = 0) -> list[Chunk]:
         """The empty last delta, the first time only."""

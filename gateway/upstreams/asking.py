@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway import errors
-from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.answer import Chunk, WholeAnswer, parted
 from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.runtime import Runtime
@@ -56,7 +56,10 @@ class UpstreamStream:
             if self._next >= len(self._ready):
                 raise StopAsyncIteration
         chunk = self._ready[self._next]
-        self._next += 1
+        if len(chunk.literals) > 1:  # who asks for one chunk looks at each by itself
+            chunk, self._ready[self._next] = parted(chunk)
+        else:
+            self._next += 1
         return chunk
 
     def arrived(self) -> list[Chunk]:

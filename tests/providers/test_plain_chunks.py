@@ -13,7 +13,7 @@ import pytest
 from gateway_server import KEY, Gateway, gateway, write_policies
 from scripted import Line, Provider, chunk, provider, sse
 
-from gateway.protocol.answer import Chunk
+from gateway.protocol.answer import Chunk, parted
 from gateway.protocol.sse import EventParser
 from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
@@ -60,16 +60,13 @@ def apart(chunk: Chunk) -> list[Chunk]:
     """What arrived together as the chunks that it is made of."""
     if chunk.pattern is None:
         return [chunk]
-    texts = [msgspec.json.decode(one, type=str) for one in chunk.literals]
-    assert "".join(texts) == chunk.text == chunk.data["choices"][0]["delta"]["content"]
-    choice = chunk.pattern.data["choices"][0]
-    return [
-        Chunk(
-            {**chunk.pattern.data, "choices": [{**choice, "delta": {"content": text}}]}, text, None, None,
-            chunk.pattern, (literal,),
-        )
-        for text, literal in zip(texts, chunk.literals, strict=True)
-    ]  # fmt: skip
+    found = []
+    while len(chunk.literals) > 1:
+        first, chunk = parted(chunk)
+        found.append(first)
+    found.append(chunk)
+    assert all(msgspec.json.decode(one.literals[0]) == one.data["choices"][0]["delta"]["content"] for one in found)
+    return found
 
 
 @pytest.mark.parametrize("style", [{}, {"separators": (",", ":")}, {"ensure_ascii": False}], ids=str)
