@@ -100,8 +100,10 @@ async def test_row_3_retries_stay_within_their_budget(start: Start, first: Provi
             async with lock:
                 return (await ask(client)).status_code
 
+        began = time.monotonic()
         codes = await asyncio.gather(*[one() for _ in range(1000)])
-    assert len(first.seen) <= 1110
+        halvings = (time.monotonic() - began) // 10  # each gives half of the few retries to get started back
+    assert len(first.seen) <= 1110 + 5 * halvings
     assert codes.count(200) >= 700
 
 
