@@ -16,7 +16,6 @@ from gateway.storage.commands import Command
 from gateway.storage.data_values import Batch, StoredFile
 from gateway.storage.erasure_values import DatasetErasure, Erasure
 from gateway.storage.records import SpoolRecord
-from gateway.storage.spending import Spent
 from gateway.storage.values import (
     CostLine,
     Dataset,
@@ -42,6 +41,7 @@ from optimizer.rollout import Student
 if TYPE_CHECKING:  # these bring SQLAlchemy and every table along
     from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
     from gateway.storage.reading.watch import WatchedCall
+    from gateway.storage.spending import Spent
 
 
 class Recorder(Protocol):

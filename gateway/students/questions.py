@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING, Any
 
 from gateway import errors
 from gateway.context import Exchange, WholeAnswer
@@ -18,13 +15,16 @@ from gateway.money.accounting import Accountant
 from gateway.providers.codec import failed
 from gateway.resilience.gate import Gate, Passage
 from gateway.runtime import Runtime
+from gateway.storage.away import database_errors
 from gateway.storage.protocols import Reader
 from gateway.storage.records import CallRecord
-from gateway.storage.spending import Purpose, Spent
 from gateway.structured.demand import enforcement
 from gateway.structured.wording import fitted
 from gateway.upstreams.asking import Asker
 from optimizer.routing.plan import Candidate
+
+if TYPE_CHECKING:
+    from gateway.storage.spending import Purpose, Spent
 
 DAY_S = 86_400.0
 _PATIENCE_S, _ANSWER_S = 60.0, 60.0
@@ -102,8 +102,10 @@ class Spending:
 
     async def run(self) -> None:
         while True:
-            with contextlib.suppress(SQLAlchemyError):
+            try:
                 self.hear(await asyncio.to_thread(self._reader.spent_on_day, self._clock()))
+            except database_errors():
+                pass  # it is heard later
             await asyncio.sleep(_LISTEN_S)
 
     def hear(self, spent: Iterable[Spent]) -> None:

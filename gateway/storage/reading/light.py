@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from gateway.storage.away import DatabaseAway
 from gateway.storage.data_values import StoredFile
@@ -21,11 +21,15 @@ from gateway.storage.rows import key_of, student_of
 from gateway.storage.values import Snapshot
 from optimizer.rollout import Stage
 
+if TYPE_CHECKING:
+    from gateway.storage.spending import Spent
+
 T = TypeVar("T")
 _META = "SELECT value FROM meta WHERE name = ?"
 _KEYS = "SELECT * FROM api_keys ORDER BY created_at"
 _STUDENTS = "SELECT * FROM students WHERE stage != ? ORDER BY created_at"
 _ANY = {
+    "day_spending": "SELECT 1 FROM day_spending LIMIT 1",
     "batches": "SELECT 1 FROM batches LIMIT 1",
     "erasures": "SELECT 1 FROM erasures LIMIT 1",
     "files": "SELECT 1 FROM files LIMIT 1",
@@ -57,6 +61,9 @@ class LightReader:
     def expired_files(self, now: float, *, limit: int = 500) -> list[StoredFile]:
         return self._reader().expired_files(now, limit=limit) if self._any("files") else []
 
+    def spent_on_day(self, now: float) -> list[Spent]:
+        return self._reader().spent_on_day(now) if self._any("day_spending") else []
+
     def close(self) -> None:
         with self._asking:
             self._drop()
@@ -78,7 +85,7 @@ class LightReader:
                 self._whole = self._open(self._home)
             return self._whole
 
-    def _any(self, table: Literal["batches", "erasures", "files"]) -> bool:
+    def _any(self, table: Literal["batches", "day_spending", "erasures", "files"]) -> bool:
         return self._asked(lambda connection: connection.execute(_ANY[table]).fetchone() is not None)
 
     def _asked(self, query: Callable[[sqlite3.Connection], T]) -> T:
