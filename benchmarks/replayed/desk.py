@@ -6,6 +6,7 @@
 One message in seven is answered in words, one in eight with two calls. Arguments are labels (``reason``,
 ``express``), spans (``order_id``, ``item``), normalised spans (``city`` in capitals, ``quantity`` as a number), a list
 (``items``), some are left out when nothing is said of them, and the second of two calls may repeat the first's order.
+Every fifth message speaks of another order too, and every tenth quantity is written in words, which no span becomes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _REASONS = {
     "wrong_item": ["I picked the wrong thing", "I clicked on the wrong one", "that was a mistake"],
     "found_cheaper": ["I found it cheaper", "another shop has a better price"],
 }
+_IN_WORDS = {3: "three", 5: "five", 10: "ten", 12: "a dozen"}
+_ASIDES = ["Order {} came well, by the way.", "This has nothing to do with {}.", "I was happy with {} last month."]
 _HELLO = ["", "", "Hello,", "Hi there,", "Good morning,", "Dear team,"]
 _BYE = ["", "", "Thanks!", "Best wishes", "Please hurry.", "Let me know."]
 _TALK = [
@@ -78,7 +81,10 @@ def _back(rng: random.Random) -> tuple[str, list[Call]]:
 def _place(rng: random.Random) -> tuple[str, list[Call]]:
     item, quantity, express = _item(rng), rng.randrange(2, 40), rng.random() < 0.3
     text = rng.choice(["I'd like {} of the {}", "send me {} times the {}", "please order {} pieces of the {}"])
-    text = text.format(quantity, item) + (rng.choice([", express please", ", as fast as you can"]) if express else "")
+    said = str(quantity)
+    if rng.random() < 0.1:
+        quantity, said = rng.choice(list(_IN_WORDS.items()))
+    text = text.format(said, item) + (rng.choice([", express please", ", as fast as you can"]) if express else "")
     return f"{text}.", [("place_order", {"item": item, "quantity": quantity, "express": express})]
 
 
@@ -110,7 +116,9 @@ def message(rng: random.Random) -> dict[str, Any]:
         text, answer = f"{asked.format(what)}?", told.format(what, rng.randrange(2, 900))
     else:
         (text, calls), answer = rng.choice(_KINDS)(rng), ""
-    row: dict[str, Any] = {"text": " ".join(part for part in (hello, text, bye) if part)}
+    aside = rng.choice(_ASIDES).format(_order(rng)) if rng.random() < 0.2 else ""
+    said = [text, aside] if rng.random() < 0.5 else [aside, text]
+    row: dict[str, Any] = {"text": " ".join(part for part in (hello, *said, bye) if part)}
     if not calls:
         return row | {"answer": answer}
     return row | {"calls": [{"name": name, "arguments": arguments} for name, arguments in calls]}

@@ -24,7 +24,7 @@ from gateway.stages.thoughts import Thoughts, hushed
 from gateway.storage.records import Attempt
 from gateway.structured.demand import asks_for_form
 from gateway.students.deferral import deferred
-from gateway.students.student import answer_of, ask_student
+from gateway.students.student import StudentReply, answer_of, ask_student, tell_confidence
 from gateway.upstreams.asking import Asker, UpstreamStream
 from optimizer.routing.attempts import (
     FALLBACK,
@@ -110,7 +110,8 @@ class Dispatch:
             sure, outcome = False, "invalid"
         if sure and self._deferred(exchange, rung.student, found.text):
             sure, outcome = False, "deferred"
-        took = _note(exchange, rung, began, outcome, 200, found.confidence)
+        tell_confidence(exchange, found)
+        took = _note(exchange, rung, began, outcome, 200, found)
         exchange.student_ms = took
         self._observe(rung.student, True, took)
         rate = exchange.runtime.config.engines.usd_per_hour(found.engine)
@@ -146,7 +147,8 @@ class Dispatch:
             _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
             raise _final([problem]) from None
         exchange.confidence, exchange.student_text = found.confidence, found.text
-        exchange.student_ms = _note(exchange, rung, began, "ok", 200, found.confidence)
+        tell_confidence(exchange, found)
+        exchange.student_ms = _note(exchange, rung, began, "ok", 200, found)
         rate = exchange.runtime.config.engines.usd_per_hour(found.engine)
         exchange.student_cost_usd = found.cpu_ms / 3_600_000 * rate
         exchange.response_headers["x-understudy-certified"] = "false"
@@ -356,14 +358,15 @@ def _note(
     began: float,
     outcome: str,
     status: int,
-    confidence: float | None = None,
+    found: StudentReply | None = None,
 ) -> float:
     """Writes the attempt on the exchange; its milliseconds are the return value."""
     took = time.monotonic() - began
     exchange.upstream_seconds += took
     exchange.attempts.append(Attempt(
         provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
-        status=status, latency_ms=took * 1000, confidence=confidence, variant=rung.candidate.variant,
+        status=status, latency_ms=took * 1000, confidence=found.confidence if found else None,
+        variant=rung.candidate.variant, fields=found.fields if found else {},
     ))  # fmt: skip
     return took * 1000
 

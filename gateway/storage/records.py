@@ -29,6 +29,8 @@ class Attempt(Struct, frozen=True):
     latency_ms: float
     confidence: float | None = None
     variant: str = ""
+    fields: dict[str, float] = {}
+    """How sure a student was of each field of its answer."""
 
 
 class CallText(Struct, frozen=True):

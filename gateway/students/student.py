@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +20,20 @@ from gateway.upstreams.asking import Asker
 from optimizer.routing.attempts import Failure
 from optimizer.routing.plan import Rung
 
+TELL = "x-understudy-tell"
+
 
 class StudentReply:
     """What a student said: text with the client's own values back in it, probability, milliseconds of ``engine``."""
 
-    __slots__ = ("confidence", "cpu_ms", "engine", "text")
+    __slots__ = ("confidence", "cpu_ms", "engine", "fields", "text")
 
-    def __init__(self, text: str, confidence: float, cpu_ms: float, engine: str) -> None:
+    def __init__(
+        self, text: str, confidence: float, cpu_ms: float, engine: str, fields: dict[str, float] | None = None
+    ) -> None:
         self.text, self.confidence, self.cpu_ms, self.engine = text, confidence, cpu_ms, engine
+        self.fields = fields or {}
+        """How sure it is of each field of its answer, where that has any."""
 
 
 async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining: float) -> StudentReply:
@@ -51,7 +58,23 @@ async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining
         cpu_ms = 0.0
     engine = headers.get(ENGINE_HEADER, "classifier")
     called = reads_calls(exchange.body, answer.text) is not None
-    return StudentReply(unmask(answer.text, masked.values, in_json=called), confidence, cpu_ms, engine)
+    said = unmask(answer.text, masked.values, in_json=called)
+    return StudentReply(said, confidence, cpu_ms, engine, _fields(answer.data.get("fields")))
+
+
+def _fields(told: Any) -> dict[str, float]:
+    if not isinstance(told, dict):
+        return {}
+    return {str(name): float(sure) for name, sure in told.items() if isinstance(sure, int | float)}
+
+
+def tell_confidence(exchange: Exchange, found: StudentReply) -> None:
+    """Says how sure the student was, of the whole and of each field, to a client that asked for it."""
+    if exchange.headers.get(TELL) != "confidence":
+        return
+    exchange.response_headers["x-understudy-confidence"] = f"{found.confidence:.6f}"
+    if found.fields:
+        exchange.response_headers["x-understudy-field-confidence"] = json.dumps(found.fields)
 
 
 def answer_of(exchange: Exchange, text: str) -> Answer:

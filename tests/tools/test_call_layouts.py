@@ -7,14 +7,16 @@ import random
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from desk_parts import message, written
 
 from gateway.protocol.called import ToolCall, calls_text, read_calls
 from trainer.artifacts.artifact import ArtifactRefused, load
-from trainer.artifacts.predictor import answer
+from trainer.artifacts.predictor import answer, say
 from trainer.artifacts.registry import as_trained, store
 from trainer.features.calls import OTHER, learn_calls
+from trainer.features.fields import fields_of, of_classes, of_spans
 from trainer.features.layout import NoLayout
 from trainer.recipes import SAME, CannotLearn, Example, Trained, train_first
 
@@ -157,3 +159,35 @@ def test_calls_without_open_arguments_are_a_closed_set() -> None:
     recipe, made = learnt(pairs)
     assert recipe == "classifier"
     assert set(made.answers) == {said for _, said in pairs}
+
+
+def test_each_field_says_how_sure_it_is(trained: Trained) -> None:
+    fresh = [(text, told) for text, told in pairs_of(150, 6) if read_calls(told)]
+    found = say(trained.parameters, (), [text for text, _ in fresh])
+    weakest: dict[bool, list[float]] = {True: [], False: []}
+    for one, (_, told) in zip(found, fresh, strict=True):
+        made = fields_of(one.top[0][0])
+        assert set(made) <= set(one.fields) | {"1.order_id"}  # a copy is as sure as what it copies
+        assert all(0 <= sure <= 1 for sure in one.fields.values())
+        if one.top[0][0]:
+            weakest[one.top[0][0] == told].append(min(one.fields.values()))
+    assert sum(weakest[True]) / len(weakest[True]) > 0.9
+    assert not weakest[False] or min(weakest[False]) < 0.9
+
+
+def test_a_closed_sets_fields_are_as_likely_as_all_answers_that_share_them() -> None:
+    answers = ['{"city":"Oslo","urgent":true}', '{"city":"Oslo","urgent":false}', '{"city":"Graz","urgent":true}']
+    found = of_classes(answers, np.array([0.5, 0.3, 0.2]), 0)
+    assert found == {"city": pytest.approx(0.8), "urgent": pytest.approx(0.7)}
+    assert of_classes(["billing", "access"], np.array([0.5, 0.5]), 0) == {}
+    calls = rows(("x", [("route", '{"queue":"a"}')]), ("y", [("route", '{"queue":"b"}')]), ("z", [("close", "{}")]))
+    found = of_classes([said for _, said in calls], np.array([0.5, 0.3, 0.2]), 0)
+    assert found == {"calls": pytest.approx(0.8), "0.queue": pytest.approx(0.5)}
+
+
+def test_a_span_that_is_not_there_is_as_sure_as_no_token_begins_one() -> None:
+    scores = np.log(np.array([[0.8, 0.15, 0.05], [0.1, 0.1, 0.8]]))
+    spans = [(0, 3), (4, 7)]
+    assert of_spans(spans, scores, [(0, 7, "city")], ["city"]) == {"city": pytest.approx(0.15 * 0.8)}
+    assert of_spans(spans, scores, [], ["city"]) == {"city": pytest.approx(0.85 * 0.9)}
+    assert of_spans([], np.zeros((0, 3)), [], ["city"]) == {"city": 1.0}

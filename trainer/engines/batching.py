@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import NotFound, Unavailable
 from trainer.artifacts.artifact import Artifact, ArtifactRefused, load, valid_student
-from trainer.artifacts.predictor import Ranked, answer
+from trainer.artifacts.predictor import Said, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Reply:
     cpu_ms: float
     digest: str
     engine: str = "classifier"
+    fields: Mapping[str, float] = field(default_factory=dict)
+    """How sure the student is of each field of the best, where it has fields."""
 
 
 @dataclass(slots=True)
@@ -129,7 +132,7 @@ class Students:
         loop = asyncio.get_running_loop()
         try:
             table, cpu_ms = await loop.run_in_executor(self._thread, _compute, artifact, texts)
-            replies = [Reply(top=top, cpu_ms=cpu_ms / len(batch), digest=artifact.digest) for top in table]
+            replies = [Reply(one.top, cpu_ms / len(batch), artifact.digest, fields=one.fields) for one in table]
         except Exception as problem:  # whatever fails, no question may wait for ever
             for question in batch:
                 if not question.reply.done():
@@ -144,8 +147,8 @@ def unknown(student: str) -> NotFound:
     return NotFound(f"The student {student[:96]!r} does not exist.", param="model", code="model_not_found")
 
 
-def _compute(artifact: Artifact, texts: list[str]) -> tuple[list[Ranked], float]:
+def _compute(artifact: Artifact, texts: list[str]) -> tuple[list[Said], float]:
     """The answers to each text, and the CPU milliseconds of this thread they took."""
     started = time.thread_time()
-    table = answer(artifact.parameters, artifact.manifest.answers, texts)
+    table = say(artifact.parameters, artifact.manifest.answers, texts)
     return table, (time.thread_time() - started) * 1000.0

@@ -17,7 +17,8 @@ _encode = msgspec.json.encode
 
 
 def completion(request: ChatRequest, reply: Reply, now: float) -> dict[str, Any]:
-    """The whole answer: the likeliest answer verbatim, its probability as one token's logprob."""
+    """The whole answer: the likeliest answer verbatim, its probability as one token's logprob, and how sure
+    it is of each field where it has any."""
     answer = reply.top[0][0]
     return {
         **_head(request, reply, now),
@@ -31,6 +32,7 @@ def completion(request: ChatRequest, reply: Reply, now: float) -> dict[str, Any]
             }
         ],
         "usage": usage_to_wire(_usage(request, answer)),
+        **({"fields": {name: round(sure, 6) for name, sure in reply.fields.items()}} if reply.fields else {}),
     }
 
 

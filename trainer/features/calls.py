@@ -131,6 +131,14 @@ class CallLayout(Struct, frozen=True, forbid_unknown_fields=True):
         number = self._number(labels)
         return number is not None and field.name.startswith(f"{number}.")
 
+    @property
+    def kind(self) -> str:
+        return CALLS
+
+    def told(self, name: str) -> str:
+        """What a field is called outside: ``calls``, or ``call.argument``."""
+        return name if name == CALLS else name.partition(".")[2]
+
     def wanted(self, labels: dict[str, str]) -> set[str]:
         """The tags of what is called."""
         number = self._number(labels)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.encoder import Encoder
 from trainer.features.calls import CallLayout
+from trainer.features.fields import of_spans
 from trainer.features.layout import Layout, Spot
 from trainer.features.tagging import columns_of, decode, limited, log_probabilities, token_terms, tokens
 from trainer.features.terms import Floats, Vocabulary, features
@@ -56,16 +57,19 @@ class Read(Struct, frozen=True):
     answer: str
     log_sure: float
     whole: bool
+    fields: dict[str, float] = {}
+    """How sure it is of each field (docs/students.md)."""
 
 
 def extract(model: Extraction, texts: Sequence[str]) -> list[tuple[str, float]]:
-    """(answer, confidence) of each text. Without a calibration the confidence is the product over fields and tokens:
-    it ranks answers, and is smaller than the chance of agreement. The threshold is chosen on this very scale. Where
+    """(answer, confidence) of each text, see :func:`confidence`."""
+    return [(one.answer, confidence(model, one)) for one in read(model, texts)]
+
+
+def confidence(model: Extraction, one: Read) -> float:
+    """How sure the student is of the whole answer. Without a calibration that is the product over fields and tokens: it
+    ranks answers, and is smaller than the chance of agreement. The threshold is chosen on this very scale. Where
     something is known to be missing nothing is sure."""
-    return [(one.answer, _confidence(model, one)) for one in read(model, texts)]
-
-
-def _confidence(model: Extraction, one: Read) -> float:
     if not one.whole:
         return 0.0
     return float(np.exp(one.log_sure)) if model.calibration is None else model.calibration(one.log_sure)
@@ -81,6 +85,7 @@ def read(model: Extraction, texts: Sequence[str]) -> list[Read]:
 
 def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: Seen | None) -> Read:
     labels: dict[str, str] = {}
+    fields: dict[str, float] = {}
     log_sure = 0.0
     closed = [field for field in model.layout.fields if field.kind == "label"]
     if closed:
@@ -94,17 +99,21 @@ def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: 
             shifted = np.exp((logits - logits.max()) / head.temperature)
             best = int(shifted.argmax())
             labels[field.name] = field.labels[best]
+            fields[model.layout.told(field.name)] = float(shifted[best] / shifted.sum())
             log_sure += float(np.log(shifted[best] / shifted.sum()))
     spots: list[Spot] = []
     if model.layout.tags and spans:
         rows = columns_of(token_terms(text, spans), model.terms)
         words = None if seen is None or model.tag_vectors is None else seen.words @ model.tag_vectors
         scores = log_probabilities(rows, model.tags, model.tag_bias, words)
-        scores = limited(scores, model.layout.tags, model.layout.wanted(labels))
-        spots, more = decode(spans, scores, model.layout.tags)
+        wanted = model.layout.wanted(labels)
+        spots, more = decode(spans, limited(scores, model.layout.tags, wanted), model.layout.tags)
+        if model.layout.kind != "list":
+            of = of_spans(spans, scores, spots, model.layout.tags)
+            fields |= {tag: sure for tag, sure in of.items() if tag in wanted}
         log_sure += more
     whole = (seen is None or seen.whole) and model.layout.valued(text, spots, labels)
-    return Read(model.layout.compose(text, spots, labels), log_sure, whole)
+    return Read(model.layout.compose(text, spots, labels), log_sure, whole, fields)
 
 
 # ---------------------------------------------------------------- on disk

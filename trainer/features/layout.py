@@ -146,6 +146,10 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         """Every field belongs to every answer."""
         return True
 
+    def told(self, name: str) -> str:
+        """What a field is called outside."""
+        return name
+
     def wanted(self, labels: dict[str, str]) -> set[str]:
         """The tags that may be found: all of them."""
         return set(self.tags)
