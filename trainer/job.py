@@ -35,6 +35,8 @@ from trainer import tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.certify import Issuer, levels
+from trainer.cluster import spread
+from trainer.cluster.joined import ClusterAway, cluster_of
 from trainer.datasets.curate import Chain
 from trainer.datasets.forms import form_of
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
@@ -67,6 +69,8 @@ class Lesson:
     issuer: Issuer
     say: Callable[..., None]
     now: Callable[[], float] = time.time
+    cluster: str | None = None
+    """The address of the Ray cluster that curates and trains language models."""
 
 
 def execute(lesson: Lesson) -> dict[str, Any]:
@@ -142,6 +146,7 @@ def _dataset(lesson: Lesson) -> Version:
         rules=lesson.learn.curation,
         valid=form_of(asked),
         tick=lambda done, step: lesson.say(0.03 + 0.07 * done, step),
+        spread=spread.where(lesson.cluster),
     )
     version = assemble(
         calls,
@@ -226,6 +231,7 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
                 lesson.learn.search,
                 parent,
                 lambda message, data: lesson.say(0.15, "searching", message, data),
+                lesson.cluster,
             ),
         )
     except CannotLearn as problem:
@@ -275,9 +281,10 @@ def _carry_out(run_id: str, home: Home, policies: Path) -> None:
         return
     have = {(one.project, one.task, one.fingerprint): one.trainable_calls for one in reader.task_versions()}
     calls = have.get((run.project, run.task, run.fingerprint), 0)
+    config = policy_files.load(policies, os.environ)
     try:
-        task, learn = learning_task(policy_files.load(policies, os.environ), run.task)
-        lesson = Lesson(run, task, learn, home, reader, writer, Issuer.of(home), _say)
+        task, learn = learning_task(config, run.task)
+        lesson = Lesson(run, task, learn, home, reader, writer, Issuer.of(home), _say, cluster=cluster_of(config))
         _out(Done(result=execute(lesson) | {"trainable_calls": calls} | _spent()))
     except Fruitless as problem:
         _out(Failed(error=str(problem), result={"trainable_calls": calls} | _spent()))
@@ -310,7 +317,7 @@ def main() -> None:
     _die_with(options.parent)
     try:
         _carry_out(options.run, Home(options.home.resolve()), options.policies)
-    except Refused as problem:
+    except (Refused, ClusterAway) as problem:
         _out(Failed(error=str(problem)))
         sys.exit(1)
     except Exception:

@@ -16,6 +16,8 @@ from gateway.policy import files as policy_files
 from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import TaskVersion
+from trainer.cluster import spread
+from trainer.cluster.joined import ClusterAway, cluster_of
 from trainer.datasets.card import readable
 from trainer.datasets.curate import Chain
 from trainer.datasets.forms import form_of
@@ -32,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         card, digest = _card(options.task, Home(options.home.resolve()), options.policies)
-    except Fruitless as problem:
+    except (Fruitless, ClusterAway) as problem:
         sys.exit(f"{problem}.")
     if options.json:
         sys.stdout.buffer.write(msgspec.json.encode(card | {"digest": digest}) + b"\n")
@@ -42,7 +44,8 @@ def main() -> None:
 
 def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str]:
     """(the card, the digest) of the task's version with the most calls. Raises Fruitless."""
-    task, learn = learning_task(policy_files.load(policies, os.environ), name)
+    config = policy_files.load(policies, os.environ)
+    task, learn = learning_task(config, name)
     reader = open_reader(home)
     known = [version for version in reader.task_versions() if version.task == name]
     if not known:
@@ -56,7 +59,10 @@ def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str
     version = assemble(
         calls, project=most.project, task=name, fingerprint=most.fingerprint, run="(none: a preview)",
         masked=task.capture.mask if task.capture else False, crossfit=learn.calibration == "crossfit",
-        chain=Chain(learn.curation, form, lambda done, what: _tell(f"{done:4.0%} {what}")),
+        chain=Chain(
+            learn.curation, form, lambda done, what: _tell(f"{done:4.0%} {what}"),
+            spread.where(cluster_of(config)),
+        ),
     )  # fmt: skip
     return version.card, version.digest
 

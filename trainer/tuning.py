@@ -41,6 +41,7 @@ from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.artifacts.predictor import answer
 from trainer.certify import write_whole
+from trainer.cluster.joined import cluster_of
 from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.recipes import CannotLearn, Example, Means, train_first
@@ -142,7 +143,7 @@ def _train(work: Workshop, name: str, material: Material) -> Artifact:
             material.examples,
             seed=order.seed,
             tick=telling(work.say, 0.1, 0.75),
-            means=Means(_tuned(plan, order), workspace),
+            means=Means(_tuned(plan, order), workspace, cluster=cluster_of(work.config)),
         )
         artifact = registry.store(home.artifacts / name, recipe, trained, material.digest, order.seed)
     except CannotLearn as problem:

@@ -11,6 +11,7 @@ from msgspec import field
 from gateway.config.learning import (
     CanaryRules,
     Capture,
+    Cluster,
     Discover,
     Distillation,
     Drift,
@@ -65,6 +66,7 @@ __all__ = [
     "CandidateRef",
     "Capture",
     "ClassifierEngine",
+    "Cluster",
     "Config",
     "Count",
     "Defaults",
@@ -139,6 +141,8 @@ class Config(Node, frozen=True):
     files: Files = field(default_factory=Files)
     batches: Batches = field(default_factory=Batches)
     webhooks: list[Webhook] = []
+    cluster: Cluster | None = None
+    """None: the trainer's machine does everything."""
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     surface: Surface = field(default_factory=Surface)
     prompts: dict[Name, Prompt] = {}

@@ -87,12 +87,21 @@ class Generative(Node, frozen=True):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpoint_gradients: bool = True
     processes: Annotated[int, Meta(ge=1, le=64)] = 1
-    """Processes that train one student together on this machine: as many as it has accelerators, or a few on CPUs."""
+    """Processes that train one student together, on this machine or on the cluster: as many as there are accelerators,
+    or a few on CPUs."""
     patience: Annotated[int, Meta(ge=1)] = 2
     """Epochs without a better validation loss before training stops."""
     max_hours: Positive = 24.0
     distillation: Distillation = field(default_factory=Distillation)
     preferences: Preferences = field(default_factory=Preferences)
+
+
+class Cluster(Node, frozen=True):
+    """A Ray cluster that curates, and trains language models, in the place of the trainer's machine, which must be one
+    of the cluster's."""
+
+    address: Annotated[str, Meta(pattern=r"^[^/\s]+:[0-9]{1,5}$")]
+    """``host:port`` of its head, as ``ray start`` tells it."""
 
 
 class FineTune(Node, frozen=True):

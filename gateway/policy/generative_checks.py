@@ -41,6 +41,13 @@ def generative(view: View) -> Iterator[Problem]:
             yield from _lessons(view, here, task.learn, named, logprobs)
 
 
+def clusters(view: View) -> Iterator[Problem]:
+    """A cluster is spoken to in its own language."""
+    if view.config.cluster is not None and find_spec("ray") is None:
+        hint = "pip install 'understudy[ray]', or leave 'cluster' out."
+        yield view.problem(("cluster", "address"), "a cluster needs the package ray, which is not installed.", hint)
+
+
 def ensembles(view: View) -> Iterator[Problem]:
     """Several teachers: who may be asked, and what their votes may be used for."""
     for path, task in view.clean("tasks"):
@@ -96,6 +103,9 @@ def _lessons(view: View, here: Path, learn: Learn, named: list[str], logprobs: i
         yield view.problem(
             (*here, "calibration"), "a language model is not cross-fitted.", "Use 'calibration: split'."
         )
+    if plan.adapt == "qlora" and find_spec("bitsandbytes") is None:
+        hint = "pip install 'understudy[qlora]', or use 'adapt: lora'."
+        yield view.problem((*here, "generative", "adapt"), "four bits need the package bitsandbytes.", hint)
     if "distill" in named and not plan.distillation.teacher and not logprobs:
         hint = "Set capture.logprobs (up to 20), or generative.distillation.teacher to a local model."
         yield view.problem((*here, "recipes"), "'distill' has no teacher whose tokens it could see.", hint)

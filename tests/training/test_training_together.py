@@ -16,7 +16,7 @@ from test_training import QUEUES, THINGS, plan, tickets
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.registry import store
 from trainer.recipes import CannotLearn, Means, train_first
-from trainer.training.together import _ORDER, Order
+from trainer.training.order import ORDER, Order
 
 
 def train(base: Path, workspace: Path, processes: int, heard: list[str] | None = None):
@@ -54,8 +54,8 @@ def test_no_process_outlives_its_job(torch, base, tmp_path) -> None:
         "means = Means(order.plan, pathlib.Path(sys.argv[2]))\n"
         "teach(order.recipe, order.examples, order.plan, means, order.seed, tick)\n"
     )
-    (tmp_path / _ORDER).write_bytes(msgspec.json.encode(order))
-    command = [sys.executable, "-c", code, str(tmp_path / _ORDER), str(work)]
+    (tmp_path / ORDER).write_bytes(msgspec.json.encode(order))
+    command = [sys.executable, "-c", code, str(tmp_path / ORDER), str(work)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as job:
         assert job.stdout is not None
         while not job.stdout.readline().startswith(b"step "):

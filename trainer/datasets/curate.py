@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, structs
@@ -21,6 +22,7 @@ from optimizer.languages import language
 from trainer.datasets.columns import Codes, Columns, Rows, Tick, columns_of, newest, sizes
 from trainer.datasets.near import clusters
 from trainer.datasets.quality import looks, rated
+from trainer.datasets.spread import Spread, Work, here
 
 USER_SHARE, KEY_SHARE = 0.02, 0.10
 """The most of a training set that one end user and one key may make up (poisoning needs little more)."""
@@ -51,11 +53,13 @@ def silent(_: float, __: str) -> None:
 
 
 class Chain(Struct, frozen=True):
-    """What the steps go by. ``valid``: None when the task asks for no form."""
+    """What the steps go by. ``valid``: None when the task asks for no form. ``spread``: where the work is done that
+    looks at one text after the other."""
 
     rules: Curation = Curation()
     valid: Valid | None = None
     tick: Tick = silent
+    spread: Spread = here
 
     def within(self, start: float, end: float) -> Chain:
         """The same, with its progress told as going from ``start`` to ``end``."""
@@ -91,25 +95,25 @@ def well_formed(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]
     at once, however often it was given. What was wrong is counted by kind."""
     if chain.valid is None:
         return rows, _step("schema", rows, rows, in_force=False)
-    faults = {code: chain.valid(columns.answers[code]) for code in np.unique(columns.answer[rows])}
-    found = [faults[code] for code in columns.answer[rows]]
-    kept = rows[np.fromiter((not fault for fault in found), dtype=bool, count=len(rows))]
-    return kept, _step("schema", rows, kept, noted=dict(Counter(filter(None, found))))
+    found = _judged(columns, rows, chain, Faults(chain.valid))[columns.answer[rows]]
+    kept = rows[found == ""]
+    return kept, _step("schema", rows, kept, noted=dict(Counter(found[found != ""].tolist())))
 
 
 def spoken(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]:
     """Inputs in a language the task names. One that cannot be told stays and is counted."""
     if not chain.rules.languages:
         return rows, _step("language", rows, rows, in_force=False)
-    wanted = {*chain.rules.languages, ""}
-    spoken = [language(columns.calls[row].text) for row in rows]
-    kept = rows[np.fromiter((one in wanted for one in spoken), dtype=bool, count=len(rows))]
-    return kept, _step("language", rows, kept, noted={"cannot be told": spoken.count("")})
+    wanted = ["", *chain.rules.languages]
+    texts = [columns.calls[row].text for row in rows]
+    spoken = chain.spread(languages_of, texts, lambda done: chain.tick(0.0, "telling languages"))
+    kept = rows[np.isin(spoken, wanted)]
+    return kept, _step("language", rows, kept, noted={"cannot be told": int((spoken == "").sum())})
 
 
 def good(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]:
     """Answers worth at least ``least_quality`` of ten. One that nobody rated stays and is counted."""
-    form = _judged(columns, rows, looks)[columns.answer[rows]]
+    form = _judged(columns, rows, chain, looks_of)[columns.answer[rows]]
     said = np.fromiter(
         (math.inf if (score := rated(columns.calls[row])) is None else score for row in rows), dtype=float
     )
@@ -149,7 +153,7 @@ def distinct(columns: Columns, rows: Rows, _: Chain) -> tuple[Rows, Step]:
 
 def clusters_capped(columns: Columns, rows: Rows, chain: Chain) -> tuple[Rows, Step]:
     """At most ``cluster_cap`` rows, the newest, of near-identical inputs, however many send them."""
-    found = clusters([columns.calls[row].text for row in rows], chain.tick)
+    found = clusters([columns.calls[row].text for row in rows], chain.tick, chain.spread)
     return _capped("near_duplicates", rows, found, chain.rules.cluster_cap)
 
 
@@ -193,12 +197,32 @@ def _capped(name: str, rows: Rows, codes: Codes, cap: int) -> tuple[Rows, Step]:
     return kept, _step(name, rows, kept, found=len(np.unique(codes[sizes(codes) > cap])))
 
 
-def _judged(columns: Columns, rows: Rows, judge: Callable[[str], float]) -> NDArray[np.float64]:
+def _judged(columns: Columns, rows: Rows, chain: Chain, judge: Work) -> NDArray[Any]:
     """``judge`` of each distinct answer that is left, by its code."""
-    said = np.zeros(len(columns.answers))
-    for code in np.unique(columns.answer[rows]):
-        said[code] = judge(columns.answers[code])
+    codes = np.unique(columns.answer[rows])
+    answers = [columns.answers[code] for code in codes]
+    told = chain.spread(judge, answers, lambda done: chain.tick(0.0, "looking at answers"))
+    said = np.zeros(len(columns.answers), dtype=told.dtype)
+    said[codes] = told
     return said
+
+
+# ---------------------------------------------------------------- what looks at one text after the other
+class Faults(Struct, frozen=True):
+    """What is wrong with the form of answers, in a word or two each; "" when nothing is."""
+
+    valid: Valid
+
+    def __call__(self, answers: Sequence[str]) -> NDArray[np.str_]:
+        return np.array([self.valid(answer) for answer in answers], dtype="U32")
+
+
+def looks_of(answers: Sequence[str]) -> NDArray[np.float64]:
+    return np.fromiter(map(looks, answers), dtype=float, count=len(answers))
+
+
+def languages_of(texts: Sequence[str]) -> NDArray[np.str_]:
+    return np.array([language(text) for text in texts], dtype="U2")
 
 
 def _starts(*codes: Codes) -> NDArray[np.bool_]:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from gateway.storage.values import TrainingCall
-from trainer.datasets.columns import Tick
-from trainer.datasets.curate import Step
+from trainer.datasets.curate import Chain, Step
 from trainer.datasets.near import clusters
 
 Foreign = Literal["", "import", "synthetic"]
@@ -24,13 +23,13 @@ def kind_of(call: TrainingCall) -> Foreign:
 
 
 def admit(
-    foreign: Sequence[TrainingCall], own: Sequence[TrainingCall], tick: Tick
+    foreign: Sequence[TrainingCall], own: Sequence[TrainingCall], chain: Chain
 ) -> tuple[list[TrainingCall], Step]:
     """The calls of elsewhere that are new beside the task's own, and what was left out."""
     if not foreign:
         return [], Step("from_elsewhere", 0, 0, in_force=False)
     groups = {call.group for call in own}
-    labels = clusters([call.text for call in (*own, *foreign)], tick)
+    labels = clusters([call.text for call in (*own, *foreign)], chain.tick, chain.spread)
     known = set(labels[: len(own)].tolist())
     kept = [
         call

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gateway.protocol.called import ToolCall, parameters_of, read_calls
 from gateway.schemas.compile import Validator, compiled
@@ -18,16 +20,33 @@ _PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,12}\]")
 _Tools = Mapping[str, Validator | None]
 
 
-def form_of(request: dict[str, Any] | None) -> Valid | None:
-    """Says what is wrong with an answer, "" when nothing is, by the ``response_format`` and the ``tools`` of a request;
-    None when it demands nothing. All requests of one fingerprint have the same. A schema that cannot be enforced here
-    demands JSON and no more."""
+class Form(Struct, frozen=True):
+    """Says what is wrong with an answer, "" when nothing is. ``asked``: what a request says of the form of its answers,
+    as JSON: a value that another process can be sent."""
+
+    asked: bytes
+
+    def __call__(self, answer: str) -> str:
+        return _judge(self.asked)(answer)
+
+
+def form_of(request: dict[str, Any] | None) -> Form | None:
+    """By the ``response_format`` and the ``tools`` of a request; None when it demands nothing. All requests of one
+    fingerprint have the same. A schema that cannot be enforced here demands JSON and no more."""
     request = request or {}
+    asked = {name: request[name] for name in ("response_format", "tools") if name in request}
+    if not parameters_of(asked) and _words_of(asked.get("response_format")) is None:
+        return None
+    return Form(msgspec.json.encode(asked))
+
+
+@lru_cache(maxsize=64)
+def _judge(asked: bytes) -> Valid:
+    request = msgspec.json.decode(asked)
     words = _words_of(request.get("response_format"))
-    offered = parameters_of(request)
-    if not offered:
-        return None if words is None else lambda answer: _words(answer, words)
-    tools = {name: _validator(schema) for name, schema in offered.items()}
+    tools = {name: _validator(schema) for name, schema in parameters_of(request).items()}
+    if not tools:
+        return lambda answer: "" if words is None else _words(answer, words)
     return lambda answer: _answer(answer, words, tools)
 
 

@@ -6,6 +6,7 @@ Numbers are no words, so an order number sets no two texts apart, and neither do
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,15 +16,15 @@ from scipy.sparse.csgraph import connected_components
 
 from optimizer.thin import ALIKE, words
 from trainer.datasets.columns import Codes, Tick
+from trainer.datasets.spread import AT_ONCE, Spread, here
 
 VALUES, BANDS = 64, 16
 """Of a signature. Two texts that share nine of ten words meet in a band with probability 1 - 3e-8."""
-_AT_ONCE = 16_384
 
 
-def clusters(texts: Sequence[str], tick: Tick) -> Codes:
+def clusters(texts: Sequence[str], tick: Tick, spread: Spread = here) -> Codes:
     """The cluster of each text: it is near-identical to the oldest text of a band, or to one that is."""
-    signatures = _signatures(texts, tick)
+    signatures = spread(signatures_of, texts, lambda done: tick(0.6 * done, "hashing inputs"))
     left: list[NDArray[np.int64]] = []
     right: list[NDArray[np.int64]] = []
     width = VALUES // BANDS
@@ -39,25 +40,25 @@ def clusters(texts: Sequence[str], tick: Tick) -> Codes:
     return labels
 
 
-def _signatures(texts: Sequence[str], tick: Tick) -> NDArray[np.uint32]:
+def signatures_of(texts: Sequence[str]) -> NDArray[np.uint32]:
     """One row of ``VALUES`` for each text: the smallest of its words' hashes, under as many hash functions."""
     factors, shifts = np.random.default_rng(0).integers(1, 2**61, size=(2, VALUES), dtype=np.uint64)
-    numbers: dict[str, int] = {}
     made = np.empty((len(texts), VALUES), dtype=np.uint32)
-    for start in range(0, len(texts), _AT_ONCE):
-        tick(0.6 * start / len(texts), "hashing inputs")
-        found = [words(text) for text in texts[start : start + _AT_ONCE]]
-        starts = np.cumsum([0, *(len(one) for one in found[:-1])])
-        flat = np.fromiter(
-            (numbers.setdefault(word, len(numbers)) for one in found for word in one), dtype=np.uint64
-        )
-        flat = _mixed(flat)
-        for value in range(VALUES):  # multiply-shift: the upper half of a product modulo 2^64
-            hashes = ((flat * (factors[value] | np.uint64(1)) + shifts[value]) >> np.uint64(32)).astype(
-                np.uint32
-            )
-            made[start : start + len(found), value] = np.minimum.reduceat(hashes, starts)
+    if not texts:
+        return made
+    found = [words(text) for text in texts]
+    known = {word: _number(word) for word in set().union(*found)}
+    starts = np.cumsum([0, *(len(one) for one in found[:-1])])
+    flat = np.fromiter((known[word] for one in found for word in one), dtype=np.uint64)
+    for value in range(VALUES):  # multiply-shift: the upper half of a product modulo 2^64
+        hashes = ((flat * (factors[value] | np.uint64(1)) + shifts[value]) >> np.uint64(32)).astype(np.uint32)
+        made[:, value] = np.minimum.reduceat(hashes, starts)
     return made
+
+
+def _number(word: str) -> int:
+    """The same for a word wherever and beside whatever others it is met."""
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -85,7 +86,7 @@ def _alike(
     signatures: NDArray[np.uint32], rows: NDArray[np.int64], others: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     alike = np.empty(len(rows), dtype=bool)
-    for start in range(0, len(rows), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, len(rows), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         alike[part] = (signatures[rows[part]] == signatures[others[part]]).mean(axis=1) >= ALIKE
     return alike

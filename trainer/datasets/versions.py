@@ -120,7 +120,7 @@ def assemble(
         if part == "train" or call.created_at >= fresh_since:
             parts[part].append(call)
     raw = parts["train"]
-    foreign, admitted = admit([call for call in calls if call.source], own, chain.within(0.0, 0.1).tick)
+    foreign, admitted = admit([call for call in calls if call.source], own, chain.within(0.0, 0.1))
     labels, voted = (raw, None) if crossfit else labelled(raw)
     parts["train"], steps = curate([*foreign, *labels], chain.within(0.1, 0.8))  # of equals the newest, own ones, stay
     chain.tick(0.8, "writing rows")

@@ -37,7 +37,7 @@ class _Distill:
             raise CannotLearn(
                 "no captured answer carries the teacher's top_logprobs: set capture.logprobs, or name a local teacher"
             )
-        if together.wanted(plan):
+        if together.wanted(plan, self._means):
             return together.teach("distill", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 

@@ -37,7 +37,7 @@ class _Dpo:
             raise CannotLearn(
                 "no student in shadow has answered differently from the teacher yet: nothing to prefer"
             )
-        if together.wanted(plan):
+        if together.wanted(plan, self._means):
             return together.teach("dpo", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 

@@ -28,7 +28,8 @@ class Means(Struct, frozen=True):
     """``plan``: the task's word on it, None when it names no base. ``workspace``: a folder for checkpoints and for the
     student's files; what lies there from an earlier attempt is gone on with. ``fine_tune``: how an encoder is trained,
     None when it is not. ``search``: what its settings may cost to find; ``note`` hears of each trial.
-    ``parent``: the student to begin with, where it has the same base."""
+    ``parent``: the student to begin with, where it has the same base. ``cluster``: the address of the Ray cluster that
+    trains language models, None for this machine."""
 
     plan: Generative | None = None
     workspace: Path = Path()
@@ -36,6 +37,7 @@ class Means(Struct, frozen=True):
     search: Search | None = None
     parent: Artifact | None = None
     note: Note = _nobody
+    cluster: str | None = None
 
     def space(self) -> list[Dimension]:
         """What a search may change of the plan. Raises CannotLearn when there is none, or no base."""

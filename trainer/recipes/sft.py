@@ -33,7 +33,7 @@ class _Sft:
 
     def train(self, examples: Sequence[Example], *, seed: int, tick: Tick) -> Trained:
         plan = self._means.ready(examples)
-        if together.wanted(plan):
+        if together.wanted(plan, self._means):
             return together.teach("sft", examples, plan, self._means, seed, tick)
         from trainer.training import lesson
 

@@ -63,7 +63,7 @@ def load(base: Base, precision: Precision = "fp32", *, quantised: bool = False) 
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    more: dict[str, Any] = {"quantization_config": _four_bits(device)} if quantised else {}
+    more: dict[str, Any] = {"quantization_config": _four_bits(half)} if quantised else {}
     with quiet():
         try:
             lm = AutoModelForCausalLM.from_pretrained(
@@ -82,7 +82,9 @@ def load(base: Base, precision: Precision = "fp32", *, quantised: bool = False) 
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     lm.config.use_cache = False
-    if not quantised:
+    if quantised:
+        _keep_learnable(lm)
+    else:
         lm = lm.to(device)
     return Speaker(lm, lm, tokenizer, base, _frame(tokenizer), device, half)
 
@@ -102,19 +104,28 @@ def _frame(tokenizer: Any) -> Frame:
     return Frame(before, after) if found and mark not in after else Frame()
 
 
-def _four_bits(device: Any) -> Any:
+def _four_bits(half: bool) -> Any:
+    """Four-bit NormalFloat with its constants quantised again (Dettmers et al., "QLoRA", 2023)."""
     import importlib.util
 
-    if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
-        raise CannotLoad("adapt: qlora needs a GPU and the package bitsandbytes; use adapt: lora")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise CannotLoad("adapt: qlora needs the package bitsandbytes: pip install 'understudy[qlora]'")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=torch.bfloat16 if half else torch.float32,
         bnb_4bit_use_double_quant=True,
     )
+
+
+def _keep_learnable(lm: Any) -> None:
+    """On some CPUs bitsandbytes packs a layer's weights for inference once it was asked outside of training, and no
+    gradient passes through it from then on; each epoch ends with such a look."""
+    for layer in lm.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def adapted(speaker: Speaker, adapt: Adapt, rank: int, seed: int) -> Speaker:

@@ -1,9 +1,10 @@
-"""One training by several processes on one machine (``generative.processes``), started by torchrun.
+"""One training by several processes: on this machine (``generative.processes``), started by torchrun, or on the cluster
+that the policies name.
 
     python -m torch.distributed.run --standalone --nproc-per-node N -m trainer.training.together WORKSPACE
 
 ``teach`` writes what is to be learnt into the workspace, starts the processes and hears the first of them; none
-outlives the job that asked. Checkpoints are written by the first alone and read by all.
+outlives the job that asked.
 """
 
 from __future__ import annotations
@@ -15,60 +16,34 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from gateway.config import Generative as Plan
+from trainer.cluster import train
 from trainer.recipes.example import CannotLearn, Example, Tick, Trained
 from trainer.recipes.generative import Means
-from trainer.training.generative import Generation, Generative
-
-_ORDER, _RESULT = "order.json", "result.json"
-_SEEN = "UNDERSTUDY_TRAINING_FOR"
-"""Set in the processes: the id of the job's process."""
+from trainer.training.order import SEEN, Heard, carry_out, give, silent, taken
 
 
-class Order(Struct, frozen=True):
-    recipe: str
-    plan: Plan
-    seed: int
-    examples: list[Example]
-    parent: str = ""
-    """The folder of the student to begin with."""
-
-
-class Result(Struct, frozen=True):
-    max_answer_tokens: int
-    plan: Generation
-    numbers: dict[str, float]
-    parent: str | None = None
-
-
-class Heard(Struct, frozen=True):
-    """A line of the first process: progress, or why nothing can be learnt."""
-
-    done: float = 0.0
-    step: str = ""
-    refused: str = ""
-
-
-def wanted(plan: Plan) -> bool:
-    """Whether a training must be handed to several processes: this is not one of them."""
-    return plan.processes > 1 and _SEEN not in os.environ
+def wanted(plan: Plan, means: Means) -> bool:
+    """Whether a training must be handed to other processes: this is not one of them."""
+    return (plan.processes > 1 or means.cluster is not None) and SEEN not in os.environ
 
 
 def teach(recipe: str, examples: Sequence[Example], plan: Plan, means: Means, seed: int, tick: Tick) -> Trained:
-    """What the recipe would return. Raises CannotLearn, OSError."""
-    workspace, parent = means.workspace, means.parent
-    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (workspace / _RESULT).unlink(missing_ok=True)
-    lies = str(parent.parameters.folder) if parent and isinstance(parent.parameters, Generative) else ""
-    order = Order(recipe, plan, seed, list(examples), lies)
-    (workspace / _ORDER).write_bytes(msgspec.json.encode(order))
-    arguments = ["--standalone", "--nproc-per-node", str(plan.processes), "-m", __name__, str(workspace)]
-    environment = os.environ | {_SEEN: str(os.getpid()), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    """What the recipe would return. Raises CannotLearn, ClusterAway, OSError."""
+    give(recipe, examples, plan, means, seed)
+    if means.cluster is not None:
+        train.by_cluster(means.cluster, means.workspace, plan.processes, tick)
+    else:
+        _by_torchrun(means.workspace, plan.processes, tick)
+    return taken(means.workspace)
+
+
+def _by_torchrun(workspace: Path, processes: int, tick: Tick) -> None:
+    arguments = ["--standalone", "--nproc-per-node", str(processes), "-m", __name__, str(workspace)]
+    environment = os.environ | {SEEN: str(os.getpid()), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment)
     try:
@@ -80,10 +55,7 @@ def teach(recipe: str, examples: Sequence[Example], plan: Plan, means: Means, se
     if refused:
         raise CannotLearn(refused)
     if code != 0:
-        raise CannotLearn(f"one of {plan.processes} training processes broke (exit code {code}); the log says why")
-    result = msgspec.json.decode((workspace / _RESULT).read_bytes(), type=Result)
-    model = Generative(workspace / "student", result.plan)
-    return Trained((), result.max_answer_tokens, model, result.numbers, parent=result.parent)
+        raise CannotLearn(f"one of {processes} training processes broke (exit code {code}); the log says why")
 
 
 def _heard(process: subprocess.Popen[bytes], tick: Tick) -> str:
@@ -103,41 +75,16 @@ def _heard(process: subprocess.Popen[bytes], tick: Tick) -> str:
 
 # ---------------------------------------------------------------- one of the processes
 def main() -> None:
-    _die_with(int(os.environ[_SEEN]))
+    _die_with(int(os.environ[SEEN]))
     from trainer.training import shared
 
-    workspace = Path(sys.argv[1])
-    order = msgspec.json.decode((workspace / _ORDER).read_bytes(), type=Order)
     shared.join()
-    say = _say if shared.rank() == 0 else _silent
-    try:
-        trained = _recipe(order, workspace).train(
-            order.examples, seed=order.seed, tick=lambda done, step: say(Heard(done, step))
-        )
-    except CannotLearn as problem:
-        say(Heard(refused=str(problem)))
-        return
-    assert isinstance(trained.parameters, Generative)
-    result = Result(trained.max_answer_tokens, trained.parameters.plan, trained.numbers, trained.parent)
-    (workspace / _RESULT).write_bytes(msgspec.json.encode(result))
-
-
-def _recipe(order: Order, workspace: Path) -> Any:
-    from trainer.artifacts.artifact import load
-    from trainer.recipes import LADDER, Means
-
-    kind = next(one for one in LADDER if one.__struct_config__.tag == order.recipe)
-    parent = load(Path(order.parent)) if order.parent else None
-    return kind(means=Means(order.plan, workspace, parent=parent)).build()
+    carry_out(Path(sys.argv[1]), _say if shared.rank() == 0 else silent)
 
 
 def _say(heard: Heard) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(heard) + b"\n")
     sys.stdout.buffer.flush()
-
-
-def _silent(_: Heard) -> None:
-    """Only the first is heard."""
 
 
 def _die_with(job: int) -> None:
