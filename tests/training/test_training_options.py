@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 
 import pytest
@@ -108,3 +109,66 @@ def test_four_bits_without_their_package_are_refused_with_what_to_install(torch,
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CannotLoad, match=r"understudy\[qlora\]"):
         speaker(quantised=True)
+
+
+class Dial:
+    """One weight that each step moves on by about the learning rate, so that it tells how far training went."""
+
+    def __init__(self, torch) -> None:
+        self.model = torch.nn.Module()
+        self.model.dial = torch.nn.Parameter(torch.zeros(1))
+
+    def autocast(self):
+        return contextlib.nullcontext()
+
+    def trainable(self):
+        return list(self.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs", "best"), [((3.0, 2.0, 1.0, 4.0, 5.0, 0.0), 5, 3), ((3.0, 4.0, 2.0, 1.0), 4, 4), ((), 4, 4)]
+)
+def test_training_stops_when_it_gets_no_better_and_goes_back_to_the_best(torch, tmp_path, losses, epochs, best) -> None:
+    from trainer.training.loop import Objective, Pace, fit
+
+    def train(epochs: int, checks: tuple[float, ...]):
+        dial, coming = Dial(torch), iter(checks)
+        objective = Objective(lambda _: [[1.0]], lambda line, _: (dial.model.dial.sum() * -line, 1.0), lambda: next(coming, None))
+        pace = Pace(seed=0, epochs=epochs, learning_rate=0.1, patience=2, identity=f"{epochs}{checks}")
+        seen: list[float] = []
+        progress = fit(dial, objective, pace, tmp_path / str(epochs), lambda *_: seen.append(float(dial.model.dial.detach())))
+        return progress, seen, float(dial.model.dial.detach())
+
+    progress, seen, left = train(len(losses) or 4, losses)
+    assert len(progress.checks) == epochs
+    assert len(seen) == epochs
+    assert left == seen[best - 1]
+
+
+def test_on_policy_the_student_is_scored_on_what_it_writes_itself(torch, speaker) -> None:
+    """What the teacher once wrote is not looked at; equal steps draw equal answers."""
+    from gateway.config import Distillation
+    from trainer.training.objectives import Distiller, Reader
+    from trainer.training.rows import TokenRow
+
+    student, teacher = speaker(), speaker()
+    with torch.no_grad():
+        for one in teacher.lm.parameters():
+            one.add_(0.05 * torch.randn(one.shape, generator=torch.Generator().manual_seed(1)))
+    prompt = tuple(student.prompt("my wifi is broken"))
+    written = [TokenRow(prompt, tuple(student.answer(text))) for text in ("network", "billing")]
+
+    def losses(on_policy: float) -> list[float]:
+        settings = Distillation(teacher="here", divergence="reverse_kl", on_policy=on_policy)
+        distiller = Distiller(settings, student, teacher, prompts={prompt: "my wifi is broken"}, longest_answer=6, seed=0)
+        found = []
+        for row in written:
+            torch.manual_seed(3)
+            loss, weight = distiller(Reader(student), [row], 0)
+            found.append(float(loss.detach()) / weight)
+        return found
+
+    off, on = losses(0.0), losses(1.0)
+    assert off[0] != pytest.approx(off[1], rel=1e-3)
+    assert on[0] == pytest.approx(on[1], rel=1e-6)
+    assert on[0] > 0
