@@ -14,6 +14,12 @@ from pathlib import Path
 
 _RAY = [sys.executable, "-W", "ignore", "-m", "ray.scripts.scripts"]
 _PATIENCE_S = 120.0
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_worker_register_timeout_seconds": "600",  # a machine that stands still is not a failure
+    "RAY_memory_monitor_refresh_ms": "0",  # neither is one whose memory others use
+}
 
 
 @contextmanager
@@ -23,7 +29,7 @@ def cluster() -> Iterator[tuple[str, Path]]:
         about = ["--head", "--block", "--port=0", "--num-cpus=2", f"--temp-dir={folder}", "--include-dashboard=false"]
         bounds = ["--disable-usage-stats", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0",
                   "--dashboard-agent-listen-port=0"]  # fmt: skip
-        environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+        environment = os.environ | _SETTINGS
         with (Path(folder) / "log").open("wb") as log:
             head = subprocess.Popen([*_RAY, "start", *about, *bounds], stdout=log, stderr=log, env=environment, start_new_session=True)
         try:

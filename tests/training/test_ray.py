@@ -51,7 +51,7 @@ def job(address: str, workspace: Path) -> subprocess.Popen[str]:
 
 def test_the_cluster_curates_to_the_same_dataset(ray, tmp_path) -> None:
     def curated(*more: str) -> dict[str, object]:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.curation", "--calls", "40000", *more]
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.curation", "--calls", "30000", *more]
         subprocess.run([*command, "--json", str(tmp_path / "found")], check=True, stdout=subprocess.DEVNULL)
         found = json.loads((tmp_path / "found").read_bytes())
         return {name: found[name] for name in ("rows", "steps", "digest")}
@@ -60,7 +60,7 @@ def test_the_cluster_curates_to_the_same_dataset(ray, tmp_path) -> None:
 
 
 def test_the_cluster_trains_what_one_process_trains_although_it_loses_one(torch, base, ray, tmp_path) -> None:
-    how = plan(base, processes=2, epochs=30, patience=30)
+    how = plan(base, processes=2, epochs=15, patience=15)
     alone = train("sft", tickets(), msgspec.structs.replace(how, processes=1), tmp_path / "one")
     give("sft", tickets(), how, Means(how, tmp_path / "two"), 1)
     steps: list[int] = []

@@ -23,6 +23,8 @@ from trainer.training.order import SEEN, Heard, carry_out, silent
 _REPLACED = 2
 """How often a group of processes is started anew before the training is given up."""
 _LISTEN_S = 0.5
+_AHEAD = 16
+"""Messages that may wait to be heard; the first process waits with the next one."""
 
 
 def by_cluster(address: str, workspace: Path, processes: int, tick: Tick) -> None:
@@ -30,7 +32,7 @@ def by_cluster(address: str, workspace: Path, processes: int, tick: Tick) -> Non
     join(address)
     from ray.util.queue import Queue
 
-    heard = Queue(actor_options={"num_cpus": 0})
+    heard = Queue(maxsize=_AHEAD, actor_options={"num_cpus": 0})
     told = Told(heard, tick)
     told.start()
     try:
