@@ -34,7 +34,7 @@ def form_of(request: dict[str, Any] | None) -> Form | None:
     """By the ``response_format`` and the ``tools`` of a request; None when it demands nothing. All requests of one
     fingerprint have the same. A schema that cannot be enforced here demands JSON and no more."""
     request = request or {}
-    asked = {name: request[name] for name in ("response_format", "tools") if name in request}
+    asked: dict[str, Any] = {name: request[name] for name in ("response_format", "tools") if name in request}
     if not parameters_of(asked) and _words_of(asked.get("response_format")) is None:
         return None
     return Form(msgspec.json.encode(asked))
