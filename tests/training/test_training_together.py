@@ -48,7 +48,7 @@ def test_no_process_outlives_its_job(torch, base, tmp_path) -> None:
     order = Order("sft", plan(base, processes=2, epochs=500, patience=500), 1, tickets())
     work = tmp_path / "work"
     code = (
-        "import sys, msgspec, pathlib; from trainer.training.together import Means, Order, teach\n"
+        "import sys, msgspec, pathlib; from trainer.training.together import Means, teach; from trainer.training.order import Order\n"
         "order = msgspec.json.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=Order)\n"
         "tick = lambda done, step: print(step, flush=True)\n"
         "means = Means(order.plan, pathlib.Path(sys.argv[2]))\n"
