@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ import uvicorn
 from gateway.access.admin_key import WeakKey
 from gateway.bootstrap import build
 from gateway.config import Config, Server
+from gateway.judges.process import GuardsCannotStart
 from gateway.policy.checks import bind_problem
 from gateway.policy.files import PolicyError, read
 from gateway.processes.workers import listening
@@ -71,6 +73,11 @@ def _refused(policies: Path, host: str) -> str:
     return " ".join(bind_problem(server, os.environ, host)).strip()
 
 
+def _explained(record: logging.LogRecord) -> bool:
+    """A start that failed for a reason that was told already needs no traceback, which Litestar sends as a text."""
+    return GuardsCannotStart.__name__ not in record.getMessage()
+
+
 def _settle_memory() -> None:
     """What exists by now stays: the collector need not look at it again and again, nor run every few calls."""
     gc.collect()
@@ -88,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared-port", action="store_true", help="one of several workers on this port")
     options = parser.parse_args(argv)
     setup_logging()
+    logging.getLogger("uvicorn.error").addFilter(_explained)
     if options.host is not None and (why := _refused(options.policies, options.host)):
         print(why, file=sys.stderr)
         return 1

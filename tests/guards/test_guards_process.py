@@ -123,6 +123,13 @@ async def test_a_gateway_says_why_it_does_not_start(tmp_path: Path, sorting: Pat
     try:
         with pytest.raises(GuardsCannotStart, match=r"evil\.py: only safetensors"):
             await guards.start()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "gateway.server", "--home", str(home.root), "--policies", str(folder), "--port", "0"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 3 and "evil.py: only safetensors" in done.stderr
+        assert "Traceback" not in done.stderr and "startup failed" in done.stderr
     finally:
         (sorting / "evil.py").unlink()
         await guards.stop()
