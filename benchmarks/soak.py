@@ -181,7 +181,7 @@ def _unexplained(got: Got) -> bool:
 
 
 async def _ready(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             try:
                 if (await client.get("/readyz")).status_code == 200:

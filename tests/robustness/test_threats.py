@@ -42,7 +42,7 @@ def test_every_threat_has_a_test_that_exists() -> None:
 def keys_that_would_be_sql() -> list[str]:
     parts = ["' OR '1'='1", "'; DROP TABLE api_keys;--", '" UNION SELECT digest FROM api_keys--', "\\' OR 1=1#", "%", "_", "x'--"]
     rng = random.Random(1)
-    return [*parts, *("sk-us-" + "".join(rng.choices("'\";-%_()=*/\\ aZ0", k=30)) for _ in range(300))]
+    return [*parts, *("sk-us-" + "".join(rng.choices("'\";-%_()=*/\\ aZ0", k=30)).strip() for _ in range(100))]
 
 
 async def test_row_1_keys_that_would_be_sql_are_wrong_keys(start: Start, first: Provider) -> None:
