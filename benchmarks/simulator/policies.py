@@ -26,7 +26,7 @@ def write_policies(folder: Path, script: Script, urls: Mapping[str, str]) -> Pat
         f"providers:\n{providers}prices:\n{prices}keys:\n{keys}"
         "timeouts: {connect: 0.4, first_byte: 0.3, chunk_gap: 0.25, total: 1.5}\n"
         "retries: {attempts: 3, base_s: 0.01, cap_s: 0.05}\n"
-        "server: {header_timeout_s: 1.0, body_timeout_s: 1.0, shutdown_s: 1.0}\n"
+        "server: {header_timeout_s: 30, body_timeout_s: 30, shutdown_s: 1.0}\n"
         "upstreams: {b: {max_concurrent: 4, max_queue: 6}}\n"
         f"limits: {{projects: {{poor: {{budget_usd_day: {BUDGET_USD}}}, red: {{concurrency: 6}}}}}}\n"
         "surface: {embeddings: a}\n"

@@ -40,7 +40,7 @@ from gateway.storage.values import Key
 from gateway.storage.writing.writer import SqlWriter
 
 ADMIN = "ak-us-simulator-0Jw9rXq7LmP2"
-QUIET_S = 20.0
+QUIET_S = 60.0
 """So long after the last answer everything must have been given back and written down."""
 
 
