@@ -217,7 +217,11 @@ class Spool:
                 sound += 1
             with self._lock:
                 if sound < len(segments):
-                    target = self._rewrite(segments[sound:])
+                    # Segments that were begun meanwhile are written anew, too: a reader that found them behind the
+                    # cut ones would take what is older for a second copy.
+                    newer = [*self._retired, *([self._segment] if self._segment is not None else [])]
+                    begun = [one for one in newer if all(one is not known for known in segments)]
+                    target = self._rewrite([*segments[sound:], *begun])
                     if target == self._synced:  # no luck yet: they stay in doubt, and in line
                         self._retired = [*retired[sound:], *self._retired]
                         retired = retired[:sound]
