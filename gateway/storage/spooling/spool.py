@@ -237,6 +237,10 @@ class Spool:
         if fresh is None or not all(fresh.write(data) for _, data in self._unsynced) or not fresh.sync():
             if fresh is not None:
                 fresh.discard()
+                if self._segment is not None and not self._segment.reserved:
+                    # A reader that saw the fresh one holds this one for finished: nothing more goes into it.
+                    self._retired.append(self._segment)
+                    self._segment = None
             self._degraded = True
             self._wake.set()
             return self._synced
