@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.storage.spooling.format import HEADER_SIZE, SpoolCipher, header
@@ -95,11 +96,12 @@ class SegmentFolder:
         self._number = 0
         self._reserve: Segment | None = None
 
-    def create(self) -> Segment:
-        """The next segment, empty and locked. Raises OSError."""
-        segment = self._make(f"{self.writer}-{self._number + 1:08d}{SUFFIX}", 0)
+    def create(self, frames: Iterable[bytes] = (), *, durable: bool = False) -> Segment:
+        """The next segment, locked, with ``frames`` in it; ``durable``: its bytes are on stable storage. It gets its
+        name last: a reader that sees it holds those before it for finished, so one that fails must never be seen.
+        Raises OSError."""
         self._number += 1
-        return segment
+        return self._make(f"{self.writer}-{self._number:08d}{SUFFIX}", 0, frames, durable=durable)
 
     def reserve(self, size: int) -> None:
         """Sets ``size`` bytes of disk aside for text-less records, when there is room for that now."""
@@ -129,7 +131,7 @@ class SegmentFolder:
             self._reserve.discard()
             self._reserve = None
 
-    def _make(self, name: str, size: int) -> Segment:
+    def _make(self, name: str, size: int, frames: Iterable[bytes] = (), *, durable: bool = False) -> Segment:
         path = self._folder / name
         draft = path.with_suffix(DRAFT_SUFFIX)
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -139,12 +141,17 @@ class SegmentFolder:
                 os.posix_fallocate(descriptor, 0, size)
             if os.pwrite(descriptor, self._header, 0) != len(self._header):
                 raise OSError(errno.ENOSPC, "No space left on device")
+            segment = Segment(path, descriptor, self._folder, reserved=bool(size))
+            if not all(segment.write(data) for data in frames):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            if durable:
+                os.fsync(descriptor)
             draft.rename(path)
         except OSError:
             draft.unlink(missing_ok=True)
             os.close(descriptor)
             raise
-        return Segment(path, descriptor, self._folder, reserved=bool(size))
+        return segment
 
 
 def sync_folder(folder: Path) -> None:

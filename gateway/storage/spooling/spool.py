@@ -16,6 +16,7 @@ import errno
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -150,11 +151,8 @@ class Spool:
                 return True
             if not segment.too_large:
                 return False
-        fresh = self._open_next()
+        fresh = self._open_next([data])
         if fresh is None:
-            return False
-        if not fresh.write(data):
-            fresh.discard()
             return False
         self._replace(fresh)
         self._account(data)
@@ -181,9 +179,9 @@ class Spool:
         while self._unsynced_bytes > _UNSYNCED_BYTES:
             self._unsynced_bytes -= len(self._unsynced.popleft()[1])
 
-    def _open_next(self) -> Segment | None:
+    def _open_next(self, frames: Iterable[bytes] = (), *, durable: bool = False) -> Segment | None:
         try:
-            return self._folder.create()
+            return self._folder.create(frames, durable=durable)
         except OSError:
             return None
 
@@ -233,20 +231,16 @@ class Spool:
     def _rewrite(self, failed: list[Segment]) -> int:
         """Writes everything unsynced into a new segment. → the seq that is now on stable storage."""
         complete = not self._unsynced or self._unsynced[0][0] == self._synced + 1
-        fresh = self._open_next()
-        if fresh is None or not all(fresh.write(data) for _, data in self._unsynced) or not fresh.sync():
-            if fresh is not None:
-                fresh.discard()
-                if self._segment is not None and not self._segment.reserved:
-                    # A reader that saw the fresh one holds this one for finished: nothing more goes into it.
-                    self._retired.append(self._segment)
-                    self._segment = None
+        fresh = self._open_next((data for _, data in self._unsynced), durable=True)
+        sound = fresh is not None and fresh.sync()
+        if fresh is not None:  # in doubt or not: a reader that saw it holds those before it for finished
+            self._replace(fresh)
+        if not sound:
             self._degraded = True
             self._wake.set()
             return self._synced
         for segment in reversed(failed if complete else []):  # newest first: a reader never meets a hole
             segment.cut_unsynced()
-        self._replace(fresh)
         return self._seq
 
     def _forget_until(self, seq: int) -> None:
