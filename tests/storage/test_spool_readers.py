@@ -120,10 +120,12 @@ async def test_segments_that_were_begun_while_an_fsync_failed_hide_nothing(
         spool.append(audit(count + 1))
         count += 2
     go_on.set()
-    await safe(spool)  # acknowledged: no reader may miss one of them
+    await safe(spool)  # acknowledged: no reader may miss one of them, whenever it looks
+    watcher = Watcher(home)
+    watcher.look()
+    assert (watcher.found, watcher.unreadable) == (list(range(count)), 0)
     spool.append(audit(count))
     spool.close()
-    watcher = Watcher(home)
     watcher.look()
     assert (watcher.found, watcher.unreadable) == (list(range(count + 1)), 0)
 

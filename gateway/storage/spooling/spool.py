@@ -218,7 +218,7 @@ class Spool:
                     # Segments that were begun meanwhile are written anew, too: a reader that found them behind the
                     # cut ones would take what is older for a second copy.
                     newer = [*self._retired, *([self._segment] if self._segment is not None else [])]
-                    begun = [one for one in newer if all(one is not known for known in segments)]
+                    begun = [one for one in newer if one not in segments]
                     target = self._rewrite([*segments[sound:], *begun])
                     if target == self._synced:  # no luck yet: they stay in doubt, and in line
                         self._retired = [*retired[sound:], *self._retired]
@@ -239,8 +239,11 @@ class Spool:
             self._degraded = True
             self._wake.set()
             return self._synced
-        for segment in reversed(failed if complete else []):  # newest first: a reader never meets a hole
-            segment.cut_unsynced()
+        if complete:
+            for segment in reversed(failed):  # newest first: a reader never meets a hole
+                segment.cut_unsynced()
+                segment.close()
+            self._retired = [one for one in self._retired if one not in failed]
         return self._seq
 
     def _forget_until(self, seq: int) -> None:
