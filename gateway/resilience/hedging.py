@@ -69,25 +69,37 @@ async def race(
     """The first answer of ``first`` and, when that has said nothing ``after`` seconds, ``second``.
 
     A failure counts only when both have failed; then it is ``first``'s. ``discard`` gets an answer that came too
-    late. Both are over when this returns or raises, cancellation included.
+    late, and one that nobody takes because this call was cancelled. Both are over when this returns or raises,
+    cancellation included.
     """
     tasks = [asyncio.ensure_future(first())]
+    winner: asyncio.Future[T] | None = None
     try:
         done, _ = await asyncio.wait(tasks, timeout=after)
         if not done and allowed():
             tasks.append(asyncio.ensure_future(second()))
-        pending = set(tasks)
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task in done and task.exception() is None:
-                    tasks.remove(task)
-                    return task.result()
-                if task in done and not isinstance(task.exception(), AttemptFailed):
-                    return task.result()
-        return tasks[0].result()
+        winner = await _decided(tasks)
     finally:
-        await _hang_up(tasks, discard)
+        losers = [task for task in tasks if task is not winner]
+        try:
+            if losers:
+                await _through(_hang_up(losers, discard))
+        except BaseException:
+            if winner is not None and not winner.cancelled() and winner.exception() is None:
+                await _through(discard(winner.result()))  # nobody is there any more to close it
+            raise
+    return winner.result()
+
+
+async def _decided(tasks: Sequence[asyncio.Future[T]]) -> asyncio.Future[T]:
+    """The task whose end counts: a good one, one that failed by no provider's fault, else the first."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done and (task.cancelled() or not isinstance(task.exception(), AttemptFailed)):
+                return task
+    return tasks[0]
 
 
 async def _hang_up(tasks: Sequence[asyncio.Future[T]], discard: Callable[[T], Awaitable[None]]) -> None:
@@ -96,3 +108,17 @@ async def _hang_up(tasks: Sequence[asyncio.Future[T]], discard: Callable[[T], Aw
     for found in await asyncio.gather(*tasks, return_exceptions=True):
         if not isinstance(found, BaseException):
             await discard(found)
+
+
+async def _through(work: Awaitable[None]) -> None:
+    """Does ``work`` to its end whoever cancels this meanwhile; the cancellation is raised afterwards."""
+    doing = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not doing.done():
+        try:
+            await asyncio.shield(doing)
+        except asyncio.CancelledError as problem:
+            cancelled = problem
+    if cancelled is not None:
+        raise cancelled
+    doing.result()
