@@ -86,7 +86,8 @@ def owner_of(runtime: Runtime, key_id: str, now: float) -> Principal | None:
     """The key a batch was made with, as it is now; None when it is no longer good for anything."""
     for key in runtime.snapshot.keys:
         if key.id == key_id:
-            over = any(at is not None and at <= now for at in (key.revoked_at, key.expires_at))
+            # Revoked is revoked, whatever the clock says now: it may have been set back.
+            over = key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
             return None if over else principal_of_key(key)
     for own in runtime.config.keys:
         if key_id == f"yaml:{own.name}":

@@ -7,6 +7,7 @@ import pytest
 from small_fakes import exchange_of, runtime_of, whole
 
 from gateway.access.keys import digest_of, hint_of, new_key, well_formed
+from gateway.client_data.batches import owner_of
 from gateway.config import Config, YamlKey
 from gateway.errors import Forbidden, GatewayError, NotFound, Unauthenticated, Unavailable
 from gateway.stages.authenticate import Authenticate, authenticate, yaml_keys_of
@@ -71,6 +72,18 @@ def test_refusals_say_why_and_never_echo_the_key() -> None:
     assert f"sk-us-****{key[-4:]}" in cases[0][0].message
     for headers in ({}, {"authorization": ""}, {"authorization": "Basic abc"}):
         assert "didn't provide an API key" in refusal(headers, []).message
+
+
+def test_a_revoked_key_stays_refused_when_the_clock_is_set_back() -> None:
+    """Also for the lines of a batch that was made with it. An end that was agreed is the clock's to tell."""
+    key = new_key("inference").text
+    revoked, ending = stored(key, revoked_at=NOW + 3600), stored(key, expires_at=NOW + 3600)
+    assert "revoked" in refusal({"authorization": f"Bearer {key}"}, [revoked]).message
+    assert owner_of(runtime_of(keys=[revoked]), revoked.id, NOW) is None
+    found = owner_of(runtime_of(keys=[ending]), ending.id, NOW)
+    assert found is not None and found.key_id == ending.id
+    assert owner_of(runtime_of(keys=[ending]), ending.id, NOW + 3600) is None
+    assert owner_of(runtime_of(keys=[ending]), "key_other", NOW) is None
 
 
 def test_admin_keys_and_missing_scopes_are_forbidden() -> None:
