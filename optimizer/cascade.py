@@ -139,6 +139,14 @@ def calibrate(
     return found if suggested.threshold is None else suggested
 
 
+def merit(found: Calibration) -> tuple[int, float, float]:
+    """What the candidates of one round are compared by, the most first: a certified threshold before a provisional one
+    before none, then the share of the calibration calls that it answers, then the share of those that agreed."""
+    if found.threshold is None:
+        return 0, 0.0, 0.0
+    return 1 if found.provisional else 2, found.answered / found.n, found.agreed / found.answered
+
+
 def _grid(negated: list[float], min_answered: int, fine: float = FINE) -> list[tuple[int, float]]:
     """(calls answered, share of delta) of each threshold, strict to loose; looks at confidences only.
 

@@ -20,7 +20,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from optimizer.cascade import COARSE, calibrate
+from optimizer.cascade import COARSE, Calibration, calibrate, merit
 from optimizer.gates import GateResult, GateSettings, Outcome, Terms
 from optimizer.rollout import NEXT, Decision, Promote, Reject, Stage, Student, advance, screen
 from optimizer.slices import Slice
@@ -37,6 +37,14 @@ _STAGE_OF: dict[Kind, Stage] = {
 }
 
 
+class Rival(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another candidate of the student's round, which was not picked: what it did on the calibration calls."""
+
+    name: str
+    artifact: str
+    calibration: tuple[tuple[float, bool], ...]
+
+
 class Screening(Struct, frozen=True, tag="screening", forbid_unknown_fields=True):
     """Evidence for candidate → shadow: (confidence, agreed) of each call, in the order of the split.
 
@@ -49,6 +57,8 @@ class Screening(Struct, frozen=True, tag="screening", forbid_unknown_fields=True
     min_answered: Annotated[int, Meta(ge=1)] = 100
     provisional: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     fine: Annotated[float, Meta(gt=1)] | UnsetType = UNSET
+    rivals: tuple[Rival, ...] | UnsetType = UNSET
+    """The round's other candidates; left out where it had none."""
 
 
 class Log(Struct, frozen=True, tag="log", forbid_unknown_fields=True):
@@ -169,18 +179,22 @@ def _decide(draft: Certificate) -> tuple[float | None, Decision]:
     if isinstance(draft.evidence, Log):
         log = draft.evidence
         return draft.threshold, advance(student, log.outcomes, draft.gates, draft.terms, log.slices or ())
-    calibration = calibrate(
-        draft.evidence.calibration,
-        target=draft.terms.target,
-        delta=draft.terms.delta,
-        min_answered=draft.evidence.min_answered,
-        provisional=draft.evidence.provisional or None,
-        fine=draft.evidence.fine or COARSE,
-    )
+    calibration = _calibrated(draft.evidence, draft.evidence.calibration, draft.terms)
     least = calibration.threshold
     holdout = draft.evidence.holdout
     answered = [agreed for confidence, agreed in holdout if least is not None and confidence >= least]
     return least, screen(student, calibration, sum(answered), len(answered), draft.terms)
+
+
+def _calibrated(by: Screening, calls: Sequence[tuple[float, bool]], terms: Terms) -> Calibration:
+    return calibrate(
+        calls,
+        target=terms.target,
+        delta=terms.delta,
+        min_answered=by.min_answered,
+        provisional=by.provisional or None,
+        fine=by.fine or COARSE,
+    )
 
 
 def _student(draft: Certificate) -> Student:
@@ -248,7 +262,7 @@ def recompute(certificate: Certificate) -> list[str]:
         return [f"format {certificate.format} is not known here (this program reads format {FORMAT})"]
     try:
         derived = conclude(certificate)
-        problems = _budget_problems(certificate)
+        problems = _budget_problems(certificate) + _rival_problems(certificate)
     except ValueError as error:
         return [f"nothing can be derived from it: {error}"]
     for name in ("from_stage", "to_stage", "inputs_sha256", "threshold", "verdict", "deferred"):
@@ -275,6 +289,9 @@ def chain_problems(certificate: Certificate, previous: Certificate) -> list[str]
         )
     if (certificate.deferred_before or ()) != (previous.deferred or ()):
         problems.append("it does not start with the slices that the one before it deferred")
+    mine, theirs = certificate.multiplicity, previous.multiplicity
+    if (mine.candidates, mine.picked) != (theirs.candidates, theirs.picked):
+        problems.append("its round has not the candidates that the one before it names")
     return problems + [
         f"{name} differs from the certificate before it"
         for name in ("student", "project", "task", "fingerprint", "version", "artifact", "threshold", "slices")
@@ -291,6 +308,7 @@ def _budget_problems(certificate: Certificate) -> list[str]:
         candidates=said.candidates,
         earlier_promotions=said.earlier_promotions,
         control=said.control,
+        picked=said.picked,
     )
     problems = [
         f"multiplicity.{name} says {getattr(said, name)}, but round {said.round} has {getattr(found, name)}"
@@ -302,6 +320,25 @@ def _budget_problems(certificate: Certificate) -> list[str]:
         f"terms.{name} says {getattr(terms, name)}, but the round's level is {getattr(found, name)}"
         for name in ("alpha", "delta")
         if not _same(getattr(terms, name), getattr(found, name))
+    ]
+
+
+def _rival_problems(certificate: Certificate) -> list[str]:
+    """A candidate that was picked must be the best of its round, and all of the round must be there to see."""
+    evidence, said = certificate.evidence, certificate.multiplicity
+    if not isinstance(evidence, Screening):
+        return []
+    rivals = evidence.rivals or ()
+    problems = []
+    if said.picked and said.candidates != 1 + len(rivals):
+        problems.append(f"its round had {said.candidates} candidates, but it shows {1 + len(rivals)}")
+    if rivals and not said.picked:
+        problems.append("it shows rivals, but does not say that it was picked among them")
+    own = merit(_calibrated(evidence, evidence.calibration, certificate.terms))
+    return problems + [
+        f"{rival.name} did better on the calibration calls, yet was not picked"
+        for rival in rivals
+        if merit(_calibrated(evidence, rival.calibration, certificate.terms)) > own
     ]
 
 

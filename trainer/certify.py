@@ -45,6 +45,8 @@ class Lineage(msgspec.Struct, frozen=True):
     seed: int
     code_version: str
     earlier_promotions: int
+    candidates: int = 1
+    """How many students its round trained; it was picked among them by their calibration calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,15 @@ class Issuer:
         return sum(any(self.folder.glob(f"{student.id}-canary-*.json")) for student in students)
 
 
-def levels(learn: Learn, round: int, earlier_promotions: int) -> tuple[Terms, Multiplicity]:
-    """What is demanded of the student of one round, and how the error budgets were divided."""
+def levels(
+    learn: Learn, round: int, earlier_promotions: int, candidates: int = 1
+) -> tuple[Terms, Multiplicity]:
+    """What is demanded of the student of one round, picked among its ``candidates``, and how the error budgets were
+    divided."""
     multiplicity = divide(
-        learn.alpha, learn.delta, round,
+        learn.alpha, learn.delta, round, candidates=candidates,
         earlier_promotions=earlier_promotions, control="discovery" if learn.errors == "discovery" else UNSET,
+        picked="calibration" if candidates > 1 else UNSET,
     )  # fmt: skip
     return terms_of(learn.target, learn.margin, multiplicity), multiplicity
 
@@ -126,7 +132,7 @@ def _draft(
     kind: Kind, student: Student, lineage: Lineage, learn: Learn, gates: tuple[GateSettings, ...],
     evidence: Screening | Log, now: float,
 ) -> Certificate:  # fmt: skip
-    terms, multiplicity = levels(learn, student.round, lineage.earlier_promotions)
+    terms, multiplicity = levels(learn, student.round, lineage.earlier_promotions, lineage.candidates)
     return Certificate(
         kind=kind,
         student=student.id,

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from optimizer.cascade import FINE, Calibration, calibrate
-from optimizer.certificate import Screening
+from optimizer.certificate import Rival, Screening
 from optimizer.gates import Terms
 from optimizer.scorers import Comparison, agrees
 from optimizer.stats.intervals import clopper_pearson
@@ -42,30 +42,24 @@ class _Mark(Struct, frozen=True):
 
 
 def examine(
-    trained: Trained, version: Version, *, terms: Terms, comparison: Comparison, provisional: bool = False
-) -> Exam:
+    trained: Trained, version: Version, *, terms: Terms, comparison: Comparison, provisional: bool = False,
+    rivals: Sequence[Rival] = (),
+) -> Exam:  # fmt: skip
     """Answers the raw calibration and holdout calls and compares with the teacher. A cross-fitted student's
     calibration calls are those of its training part, each answered by a model that never saw its fold.
-    ``provisional``: a threshold that cannot be certified yet is allowed."""
-    if trained.crossfit:
-        calibration = _crossfitted(trained, version.part("train"), comparison)
-    else:
-        calibration = _mark(trained, version.part("calibration"), comparison)
+    ``provisional``: a threshold that cannot be certified yet is allowed. ``rivals``: the round's other candidates, for
+    the certificate."""
+    calibration = calibration_calls(trained, version, comparison)
     holdout = _mark(trained, version.part("holdout"), comparison)
     evidence = Screening(
-        calibration=tuple((mark.confidence, mark.agree) for mark in calibration),
+        calibration=calibration,
         holdout=tuple((mark.confidence, mark.agree) for mark in holdout),
         min_answered=MIN_ANSWERED,
         provisional=PROVISIONAL_ANSWERED if provisional else UNSET,
         fine=FINE,
+        rivals=tuple(rivals) or UNSET,
     )
-    chosen = calibrate(
-        evidence.calibration,
-        target=terms.target,
-        delta=terms.delta,
-        min_answered=evidence.min_answered,
-        provisional=evidence.provisional or None,
-    )
+    chosen = chosen_threshold(calibration, terms, provisional)
     metrics = {
         "calibration": msgspec.to_builtins(chosen),
         "holdout": _holdout(holdout, chosen.threshold),
@@ -74,6 +68,25 @@ def examine(
         "training": trained.numbers,
     }
     return Exam(evidence=evidence, calibration=chosen, metrics=metrics)
+
+
+def calibration_calls(
+    trained: Trained, version: Version, comparison: Comparison
+) -> tuple[tuple[float, bool], ...]:
+    """(confidence, agreed) of each call that may choose the student's threshold."""
+    if trained.crossfit:
+        marks = _crossfitted(trained, version.part("train"), comparison)
+    else:
+        marks = _mark(trained, version.part("calibration"), comparison)
+    return tuple((mark.confidence, mark.agree) for mark in marks)
+
+
+def chosen_threshold(calls: Sequence[tuple[float, bool]], terms: Terms, provisional: bool) -> Calibration:
+    """As the certificate will derive it again."""
+    return calibrate(
+        calls, target=terms.target, delta=terms.delta, min_answered=MIN_ANSWERED,
+        provisional=PROVISIONAL_ANSWERED if provisional else None,
+    )  # fmt: skip
 
 
 def _crossfitted(

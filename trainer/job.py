@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import Config, Learn, Task
+from gateway.config import Candidates, Config, Learn, Task
 from gateway.policy import files as policy_files
 from gateway.protocol.fine_tuning import KIND, Order
 from gateway.storage.commands import AddDataset, Refused
@@ -31,12 +31,13 @@ from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Dataset, Run
 from gateway.storage.writing.writers import open_writer
 from optimizer.clusters import Cluster, find
-from trainer import tuning
+from trainer import contest, tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.certify import Issuer, levels
 from trainer.cluster import spread
 from trainer.cluster.joined import ClusterAway, cluster_of
+from trainer.contest import Contest, Picked
 from trainer.datasets.curate import Chain
 from trainer.datasets.forms import form_of
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
@@ -79,19 +80,25 @@ def execute(lesson: Lesson) -> dict[str, Any]:
     students = lesson.reader.students()
     where = registry.place(lesson.run, round, students, lesson.reader, lesson.issuer)
     version = _dataset(lesson)
-    artifact = _train(lesson, where, version)
+    picked = _train(lesson, where, version)
+    artifact = picked.artifact
     lesson.say(0.85, "examining", f"examining {where.student} on calls it never saw")
-    terms, _ = levels(lesson.learn, where.round, where.earlier_promotions)
+    terms, _ = levels(lesson.learn, where.round, where.earlier_promotions, picked.candidates)
     exam = examine(
         registry.as_trained(artifact), version, terms=terms,
-        comparison=lesson.learn.comparison, provisional=lesson.learn.provisional,
+        comparison=lesson.learn.comparison, provisional=lesson.learn.provisional, rivals=picked.rivals,
     )  # fmt: skip
+    if picked.told:
+        exam.metrics["candidates"] = list(picked.told)
     lesson.say(0.95, "registering", _summary(exam.metrics["holdout"]), {"holdout": exam.metrics["holdout"]})
     settled = registry.register(
         lesson.run, where, artifact, exam,
         learn=lesson.learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(),
         lessons=registry.taught_by(artifact.manifest, students, lesson.reader), clusters=_clusters(lesson, version),
+        candidates=picked.candidates,
     )  # fmt: skip
+    if lesson.learn.candidates is not None:
+        contest.clear(lesson.home.artifacts, where.student)
     result = {
         "student": where.student,
         "artifact": artifact.digest,
@@ -191,14 +198,8 @@ def _rejected(lesson: Lesson) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
-    """The student's artifact: the one an earlier attempt finished, else freshly trained."""
-    folder = lesson.home.artifacts / where.student
-    seed = lesson.learn.seed
-    before = registry.trained_before(folder, version.digest, seed)
-    if before is not None:
-        return before
-    examples = [
+def _examples(version: Version) -> list[Example]:
+    return [
         Example(
             text=row.text,
             answer=row.answer,
@@ -211,33 +212,61 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Artifact:
         )
         for row in version.part("train")
     ]
+
+
+def _means(lesson: Lesson, where: registry.Place) -> Means:
     parent = None
     if lesson.learn.incremental:
         students = registry.clean(lesson.reader.students(), lesson.reader)
         parent = registry.parent_of(lesson.run, students, lesson.home.artifacts)
-    lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")
+    return Means(
+        lesson.learn.generative,
+        lesson.home.artifacts / f".{where.student}.training",
+        lesson.learn.fine_tune,
+        lesson.learn.search,
+        parent,
+        lambda message, data: lesson.say(0.15, "searching", message, data),
+        lesson.cluster,
+    )
+
+
+def _contest(lesson: Lesson, where: registry.Place, rules: Candidates, means: Means) -> Contest:
+    ends = (lesson.run.started_at or lesson.now()) + rules.max_hours * 3600.0
+    folder = lesson.home.artifacts / where.student
+    return Contest(where, lesson.learn, rules, folder, means, lesson.say, lambda: lesson.now() > ends)
+
+
+def _train(lesson: Lesson, where: registry.Place, version: Version) -> Picked:
+    """The student's artifact: the one an earlier attempt finished, else freshly trained."""
+    means = _means(lesson, where)
     try:
-        recipe, trained = train_first(
-            lesson.learn.recipes,
-            examples,
-            seed=seed,
-            tick=telling(lesson.say, 0.15, 0.65),
-            encoder=lesson.learn.encoder,
-            features=lesson.learn.features,
-            means=Means(
-                lesson.learn.generative,
-                lesson.home.artifacts / f".{where.student}.training",
-                lesson.learn.fine_tune,
-                lesson.learn.search,
-                parent,
-                lambda message, data: lesson.say(0.15, "searching", message, data),
-                lesson.cluster,
-            ),
-        )
+        if lesson.learn.candidates is None:
+            return Picked(_train_first(lesson, where, version, means))
+        held = _contest(lesson, where, lesson.learn.candidates, means)
+        return held.hold(version, _examples(version), registry.settled_among(where, lesson.reader))
     except CannotLearn as problem:
         raise Fruitless(str(problem)) from None
+
+
+def _train_first(lesson: Lesson, where: registry.Place, version: Version, means: Means) -> Artifact:
+    folder = lesson.home.artifacts / where.student
+    seed = lesson.learn.seed
+    before = registry.trained_before(folder, version.digest, seed)
+    if before is not None:
+        return before
+    examples = _examples(version)
+    lesson.say(0.15, "training", f"training {where.student} on {len(examples)} calls, round {where.round}")
+    recipe, trained = train_first(
+        lesson.learn.recipes,
+        examples,
+        seed=seed,
+        tick=telling(lesson.say, 0.15, 0.65),
+        encoder=lesson.learn.encoder,
+        features=lesson.learn.features,
+        means=means,
+    )
     artifact = registry.store(folder, recipe, trained, version.digest, seed)
-    shutil.rmtree(lesson.home.artifacts / f".{where.student}.training", ignore_errors=True)
+    shutil.rmtree(means.workspace, ignore_errors=True)
     return artifact
 
 

@@ -103,7 +103,10 @@ def longest_s(config: Config, task: str, usual: float) -> float:
     learn = next((one.learn for one in config.tasks if one.name == task), None)
     plans = (learn.generative, learn.fine_tune) if learn is not None else ()
     once = max([usual, *(plan.max_hours * 3600.0 for plan in plans if plan is not None)])
-    return once if learn is None or learn.search is None else 2 * once + learn.search.max_minutes * 60.0
+    if learn is None:
+        return once
+    each = once if learn.search is None else 2 * once + learn.search.max_minutes * 60.0
+    return each * (learn.candidates.most if learn.candidates is not None else 1)
 
 
 def calls_at(run: Run) -> int:

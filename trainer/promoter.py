@@ -117,7 +117,7 @@ class Promoter:
         wishes: Sequence[Wish],
     ) -> Standing:  # fmt: skip
         evidence = self._gather(student, _settled_after(gates))
-        terms, _ = levels(learn, student.round, lineage.earlier_promotions)
+        terms, _ = levels(learn, student.round, lineage.earlier_promotions, lineage.candidates)
         if evidence.decision is None or evidence.judged != len(evidence.outcomes):
             evidence.decision = advance(
                 student, evidence.outcomes, gates, terms, evidence.slices if student.slices else ()

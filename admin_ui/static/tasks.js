@@ -94,6 +94,14 @@ function watchText(watch) {
   return `re-asked calls: ${numbers} · ${rest.join(" · ")}`;
 }
 
+// The candidates of its round, with what they would answer; nothing for a round of one.
+function roundText(candidates) {
+  if (!candidates || candidates.length === 0) return null;
+  return candidates.map((one) => `${one.name}${one.picked ? " (picked)" : ""}: ` + (one.answered
+    ? `would answer ${percent(one.answered / one.n)} of ${count(one.n)} calibration calls${one.certified ? "" : ", not certified"}`
+    : "no threshold")).join(" · ");
+}
+
 const fact = (name, value) => value && h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
 function studentView(task, student, worth) {
@@ -120,6 +128,7 @@ function studentView(task, student, worth) {
       fact("Drift", driftLine(worth.watched, student)),
       student.watch.canary_share && fact("Canary", `answers ${percent(student.watch.canary_share)} of the calls it may, by its evidence so far`),
       student.deferred.length > 0 && fact("Left to the teacher", `${student.deferred.join(", ")} (of the slices ${student.slices.join(", ")})`),
+      fact("Candidates of its round", roundText(student.metrics.candidates)),
       fact("Gates at its last move", gateList(evidence.gates)),
       fact("Answers at", `confidence ≥ ${number(student.threshold)}`),
       student.certificate && fact("Certificate", h("code", { title: student.certificate.digest }, student.certificate.path)),

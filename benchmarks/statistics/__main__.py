@@ -57,6 +57,7 @@ def main() -> None:
         ),
         ("Replay: 95 % intervals for a policy that was not in force", comparisons.replays),
         ("Multiplicity: 8 rounds of 3 candidates, looked at after each pair", guarantees.multiplicity),
+        ("Picked: the best of 3 candidates by calibration goes on, in each of 8 rounds", guarantees.picked),
         ("Rounds: 20 of them, half of the students bad, errors bounded either way", promotions.discovery),
         ("Slices: 6 of 800 pairs each, looked at after each pair", promotions.slices),
         ("Rare events: at most 0.5 % of answers, looked at after each answer", promotions.rare),

@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from benchmarks.statistics.rows import Bools, Floats, Row, mean, median, share
-from optimizer.cascade import choose_threshold
+from optimizer.cascade import choose_threshold, merit
 from optimizer.drift import observe, start
 from optimizer.stats.eprocess import BETS, log_wealth
 from optimizer.stats.intervals import clopper_pearson_lower, clustered_wilson
-from optimizer.stats.multiplicity import divide
+from optimizer.stats.multiplicity import divide, spend
 
 TARGET, MARGIN, ALPHA, DELTA = 0.95, 0.02, 0.05, 0.05
 NULL = TARGET - MARGIN
@@ -81,6 +81,42 @@ def multiplicity(rng: np.random.Generator, scale: int) -> Iterator[Row]:
         unspent[run] = (best >= NEEDED).any()
     yield share("any of 24 at the null ever promoted, alpha divided as the trainer does", spent, f"≤ {ALPHA:.0%}")
     yield share(f"the same, had each been judged at {ALPHA:.0%} by itself", unspent, "nothing")
+
+
+def picked(rng: np.random.Generator, scale: int) -> Iterator[Row]:
+    """Eight rounds of three candidates at the null. The one that did best on 1,000 calibration calls goes on and is
+    judged alone, on 1,500 fresh pairs, looked at after each; and what picking does to a threshold of one round."""
+    runs, rounds, candidates, pairs = 1000 // scale, 8, 3, 1_500
+    levels = [
+        divide(ALPHA, DELTA, number + 1, candidates=candidates, picked="calibration").alpha for number in range(rounds)
+    ]
+    fresh, reused = np.zeros(runs, bool), np.zeros(runs, bool)
+    for run in range(runs):
+        best = log_wealth(rng.random((rounds, candidates, pairs)) < NULL, NULL).max(axis=2)
+        first = rng.binomial(1000, NULL, size=(rounds, candidates)).argmax(axis=1)
+        needed = np.log(1 / np.array(levels))
+        fresh[run] = (best[np.arange(rounds), first] >= needed).any()
+        reused[run] = (best.max(axis=1) >= needed).any()
+    yield share("the best of three by calibration ever promoted, alpha undivided", fresh, f"≤ {ALPHA:.0%}")
+    yield share("the same, had the best been picked by the pairs that prove it", reused, "nothing")
+    yield from _picked_thresholds(rng, 2000 // scale, candidates)
+
+
+def _picked_thresholds(rng: np.random.Generator, runs: int, candidates: int) -> Iterator[Row]:
+    shared, alone = np.zeros(runs, bool), np.zeros(runs, bool)
+    delta = divide(ALPHA, DELTA, 1, candidates=candidates, picked="calibration").delta * DELTA / spend(DELTA, 1)
+    for run in range(runs):
+        sure = rng.random((candidates, 1000))
+        agree = rng.random((candidates, 1000)) < TARGET - 1e-4
+        for level, broken in ((delta, shared), (DELTA, alone)):
+            found = [
+                choose_threshold(one.tolist(), same.tolist(), target=TARGET, delta=level)
+                for one, same in zip(sure, agree, strict=True)
+            ]
+            broken[run] = max(found, key=merit).threshold is not None
+    name = "the best of three, each a hair too bad, has a threshold"
+    yield share(f"{name}, delta shared", shared, f"≤ {DELTA:.0%}")
+    yield share(f"{name}, delta {DELTA:.0%} for each", alone, "nothing")
 
 
 # ---------------------------------------------------------------- cascade

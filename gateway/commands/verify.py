@@ -89,6 +89,8 @@ def _describe(one: Certificate) -> None:
         f"  student    {one.student} (version {one.version}, recipe {one.recipe}) of {one.project}/{one.task}"
     )
     say(f"  transition {one.from_stage} -> {one.to_stage}, epoch {one.epoch}, round {one.multiplicity.round}")
+    if one.multiplicity.picked:
+        say(f"  picked     by calibration calls, the best of {one.multiplicity.candidates} candidates of its round")
     terms = one.terms
     say(
         f"  terms      target {terms.target:.1%}, margin {terms.margin:.1%}; error rates of this round: "

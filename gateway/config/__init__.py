@@ -10,6 +10,7 @@ from msgspec import field
 
 from gateway.config.learning import (
     CanaryRules,
+    Candidates,
     Capture,
     Cluster,
     Discover,
@@ -64,6 +65,7 @@ __all__ = [
     "Cache",
     "CanaryRules",
     "CandidateRef",
+    "Candidates",
     "Capture",
     "ClassifierEngine",
     "Cluster",

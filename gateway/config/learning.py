@@ -125,6 +125,15 @@ class Search(Node, frozen=True):
     """What an hour of the machine that trains costs."""
 
 
+class Candidates(Node, frozen=True):
+    """Several students trained in one round: each recipe that can do the task, then classifiers and extractors that
+    look at other features. The one that answers most of the calibration calls goes on (docs/statistics.md)."""
+
+    most: Annotated[int, Meta(ge=2, le=8)] = 3
+    max_hours: Positive = 24.0
+    """After so long no further one is begun; the first always is."""
+
+
 Language = Literal[
     "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh"
 ]  # fmt: skip
@@ -186,6 +195,8 @@ class Learn(Node, frozen=True):
 
     recipes: Literal["auto"] | list[Literal["classifier", "extractor", "sft", "distill", "dpo"]] = "auto"
     """``auto``: the cheapest that can do it; ``sft`` last, and only when ``generative`` names a base."""
+    candidates: Candidates | None = None
+    """None: one student a round, by the first recipe that can do the task."""
     generative: Generative | None = None
     curation: Curation = field(default_factory=Curation)
     calibration: Literal["split", "crossfit"] = "split"

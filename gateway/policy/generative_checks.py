@@ -32,6 +32,7 @@ def generative(view: View) -> Iterator[Problem]:
             hint = "Add 'encoder: /path/of/a/sentence/encoder', or leave 'fine_tune' out."
             yield view.problem((*here, "fine_tune"), "there is no encoder to train.", hint)
         yield from _search(view, here, task.learn)
+        yield from _candidates(view, here, task.learn)
         named = [one for one in _GENERATIVE if one in task.learn.recipes]
         if named and task.learn.generative is None:
             hint = "Add 'generative: {base: /path/of/a/model}'."
@@ -94,6 +95,15 @@ def _search(view: View, here: Path, learn: Learn) -> Iterator[Problem]:
     if find_spec("skopt") is None:
         hint = "pip install 'understudy[search]'"
         yield view.problem((*here, "search"), "a search needs the package scikit-optimize.", hint)
+
+
+def _candidates(view: View, here: Path, learn: Learn) -> Iterator[Problem]:
+    named: set[str] = set() if learn.recipes == "auto" else set(learn.recipes)
+    varied = learn.encoder is not None and learn.features == "auto" and not named <= set(_GENERATIVE)
+    if learn.candidates is not None and len(named) == 1 and not varied:
+        hint = "Name more recipes, or an encoder whose features can be left out, or leave 'candidates' out."
+        message = f"'{learn.recipes[0]}' alone makes one candidate a round."
+        yield view.problem((*here, "candidates"), message, hint)
 
 
 def _lessons(view: View, here: Path, learn: Learn, named: list[str], logprobs: int) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """Many looks, many candidates, many rounds: how an error budget is divided so that the whole stays within it.
 
-* within a round of several candidates: Bonferroni (a false promotion of any of them counts once);
+* within a round of several candidates: Bonferroni (a false promotion of any of them counts once), but for a gate
+  that judges only one of them, picked before the gate's evidence was there (``Picked``);
 * over rounds (retrains) of a task: ``spend``, a convergent series, so that the chance of *ever* promoting a
   bad student of the task stays below the budget (family-wise error);
 * over rounds, as a false discovery rate: e-LOND, which gives back error budget for promotions that were made.
@@ -19,12 +20,18 @@ from msgspec import UNSET, Struct, UnsetType
 Control = Literal["family", "discovery"]
 """What is kept over a task's rounds: the chance of ever promoting a bad student, or their share of the promoted."""
 
+Picked = Literal["calibration"]
+"""One candidate of the round was picked by its calibration calls, and the gates judge it alone on calls that came
+later. They have nothing to share ``alpha`` with: given the pick, the evidence is that of one student. The thresholds
+of all candidates were looked at to pick, so they share ``delta``."""
+
 
 class Multiplicity(Struct, frozen=True):
     """How a round's error levels were derived from the task's budgets; on every certificate.
 
     ``alpha`` and ``delta`` are the levels in force; ``e_lond`` is the false-discovery level of the same round, which
-    ``alpha`` equals where ``control`` is ``discovery`` (left out: ``family``).
+    ``alpha`` equals where ``control`` is ``discovery`` (left out: ``family``). ``picked`` says that only one of the
+    candidates was ever judged by gates (left out: all of them may be).
     """
 
     round: int
@@ -36,6 +43,7 @@ class Multiplicity(Struct, frozen=True):
     delta: float
     e_lond: float
     control: Control | UnsetType = UNSET
+    picked: Picked | UnsetType = UNSET
 
 
 def share_of_round(round: int) -> float:
@@ -85,18 +93,21 @@ def divide(
     candidates: int = 1,
     earlier_promotions: int = 0,
     control: Control | UnsetType = UNSET,
+    picked: Picked | UnsetType = UNSET,
 ) -> Multiplicity:
     """The error levels of one candidate of a round, from a task's budgets ``alpha`` and ``delta``."""
     discovery = e_lond(alpha, round, earlier_promotions)
     level = discovery if control == "discovery" else spend(alpha, round)
+    judged = 1 if picked == "calibration" else candidates
     return Multiplicity(
         round=round,
         candidates=candidates,
         earlier_promotions=earlier_promotions,
         alpha_budget=alpha,
         delta_budget=delta,
-        alpha=within_round(level, candidates),
+        alpha=within_round(level, judged),
         delta=within_round(spend(delta, round), candidates),
-        e_lond=within_round(discovery, candidates),
+        e_lond=within_round(discovery, judged),
         control=control,
+        picked=picked,
     )

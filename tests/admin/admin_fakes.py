@@ -79,7 +79,8 @@ class FakeReader:
         return list(self._state.students)
 
     def student_detail(self, student_id: str) -> dict[str, Any]:
-        return {"dataset": "d" * 64, "metrics": {"holdout_agreement": 0.96}, "created_at": NOW - 400}
+        metrics = {"holdout_agreement": 0.96, "candidates": self._state.candidates}
+        return {"dataset": "d" * 64, "metrics": metrics, "created_at": NOW - 400}
 
     def pairs(
         self,

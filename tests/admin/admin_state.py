@@ -38,6 +38,7 @@ class State:
     runs: list[Run] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)
     erased_rows: int = 0
+    candidates: list[dict[str, Any]] = field(default_factory=list)
     disagreements: list[dict[str, Any]] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
     versions: list[TaskVersion] = field(default_factory=list)

@@ -58,10 +58,16 @@ def test_the_page_shows_progress_a_curve_and_the_queue(browser: Any) -> None:
                        {"step": step, "steps": 40, "train_loss": 2 / step}) for step in (1, 10, 20)]  # fmt: skip
     state.events += losses
     state.erased_rows = 3
+    state.candidates = [
+        {"name": "classifier", "n": 400, "answered": 300, "agreed": 299, "certified": True, "picked": True},
+        {"name": "extractor", "n": 400, "answered": 0, "agreed": 0, "certified": False, "picked": False},
+    ]
     with visiting(browser, state) as visit:
         page = visit.page
         visit.login()
         expect(page.locator(".student.live")).to_contain_text("trained on erased data (3 rows)")
+        round = page.locator(".student.live .facts").get_by_text("classifier (picked): would answer 75")
+        expect(round).to_contain_text("of 400 calibration calls · extractor: no threshold")
         run = page.locator(".run.running")
         run.get_by_text("Events").click()
         expect(run.locator(".curve svg")).to_have_attribute("aria-label", re.compile("loss from 2 at step 1 to 0.1"))

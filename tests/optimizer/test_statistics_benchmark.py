@@ -12,7 +12,7 @@ from benchmarks.statistics import guarantees as benchmark
 from benchmarks.statistics.rows import Row, table
 
 
-@pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals", "multiplicity"])
+@pytest.mark.parametrize("section", ["gate", "sessions", "cascade", "intervals", "multiplicity", "picked"])
 def test_every_section_prints_its_rows(section: str, capsys: pytest.CaptureFixture[str]) -> None:
     table("title", getattr(benchmark, section)(np.random.default_rng(1), 50))
     printed = capsys.readouterr().out.splitlines()

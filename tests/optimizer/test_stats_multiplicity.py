@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimizer.stats.eprocess import log_wealth
+from optimizer.stats.intervals import clopper_pearson_lower
 from optimizer.stats.multiplicity import (
     divide,
     e_lond,
@@ -52,6 +54,27 @@ def test_discovery_puts_e_lond_in_force_and_leaves_delta_spent() -> None:
     assert levels.alpha == levels.e_lond == e_lond(0.05, 3, 2) > spend(0.05, 3)
     assert levels.delta == spend(0.1, 3)
     assert b"control" not in msgspec.json.encode(divide(0.05, 0.1, 3))
+
+
+def test_a_picked_candidate_has_the_whole_alpha_and_its_share_of_delta() -> None:
+    levels = divide(0.05, 0.1, 3, candidates=4, earlier_promotions=1, picked="calibration")
+    assert levels.alpha == spend(0.05, 3) and levels.e_lond == e_lond(0.05, 3, 1)
+    assert levels.delta == spend(0.1, 3) / 4
+    assert b"picked" not in msgspec.json.encode(divide(0.05, 0.1, 3, candidates=4))
+
+
+def test_picking_by_calibration_keeps_the_family_of_rounds_within_alpha() -> None:
+    """Six rounds of three students exactly at the null; what was picked is judged on pairs it was not picked by."""
+    rng = np.random.default_rng(20261129)
+    needed = np.log([1 / divide(0.05, 0.05, one, candidates=3, picked="calibration").alpha for one in range(1, 7)])
+    fresh, reused = 0, 0
+    for _ in range(300):
+        best = log_wealth(rng.random((6, 3, 1000)) < 0.93, 0.93).max(axis=2)
+        first = rng.binomial(500, 0.93, size=(6, 3)).argmax(axis=1)
+        fresh += bool((best[np.arange(6), first] >= needed).any())
+        reused += bool((best.max(axis=1) >= needed).any())
+    assert clopper_pearson_lower(fresh, 300, 0.99) <= 0.05
+    assert reused > fresh  # the same pairs may not both pick and prove
 
 
 def test_impossible_rounds_are_refused() -> None:

@@ -7,8 +7,10 @@ killed anywhere ends as it would have ended.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,24 @@ def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
     return artifact if same else None
 
 
+def settled_among(where: Place, reader: Reader) -> int | None:
+    """Among how many candidates an earlier attempt picked the run's student, if it came to move it; else None."""
+    student = next((one for one in reader.students() if one.id == where.student), None)
+    if student is None or student.stage == Stage.CANDIDATE:
+        return None
+    return lineage_of(reader.student_detail(student.id)).candidates
+
+
+def publish(source: Path, folder: Path) -> None:
+    """Makes a finished artifact a student's own, completely or not at all. Raises OSError."""
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(source, draft, copy_function=os.link)  # whoever wrote it made it durable
+    if folder.exists():  # an earlier attempt of the same run got this far
+        shutil.rmtree(folder)
+    draft.rename(folder)
+
+
 def parent_of(run: Run, students: Sequence[Student], artifacts: Path) -> Artifact | None:
     """The live student of a run's scope, whose weights a successor may begin with; None when it cannot be loaded."""
     live = [one for one in students if scope_of(one) == scope_of(run) and one.stage == Stage.LIVE]
@@ -170,11 +190,12 @@ def as_trained(artifact: Artifact) -> Trained:
 
 def register(
     run: Run, where: Place, artifact: Artifact, exam: Exam, *, learn: Learn, writer: Writer, issuer: Issuer,
-    now: float, lessons: Sequence[str] = (), clusters: Sequence[Cluster] = (),
+    now: float, lessons: Sequence[str] = (), clusters: Sequence[Cluster] = (), candidates: int = 1,
 ) -> Settled:  # fmt: skip
     """Adds the candidate, decides its screening, and moves it to shadow with its certificate, or retires it.
 
-    ``lessons``: as ``taught_by`` says. Raises Refused or WriterAway.
+    ``lessons``: as ``taught_by`` says. ``candidates``: how many the student was picked among. Raises Refused or
+    WriterAway.
     """
     manifest = artifact.manifest
     lineage = Lineage(
@@ -182,6 +203,7 @@ def register(
         seed=manifest.seed,
         code_version=manifest.code_version,
         earlier_promotions=where.earlier_promotions,
+        candidates=candidates,
     )
     threshold = exam.calibration.threshold
     candidate = Student(

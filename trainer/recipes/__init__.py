@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from trainer.recipes.classifier import ClassifierRecipe, FeatureKind
 from trainer.recipes.distill import DistillRecipe
@@ -39,8 +40,49 @@ __all__ = [
     "RecipeSettings",
     "Tick",
     "Trained",
+    "Way",
     "train_first",
+    "train_one",
+    "ways",
 ]
+
+
+class Way(Struct, frozen=True):
+    """One candidate of a round: a recipe, and what it looks at. ``name`` is also a folder's."""
+
+    name: str
+    recipe: str
+    features: FeatureKind
+
+
+def ways(
+    wanted: str | Sequence[str], *, features: FeatureKind = "auto", encoder: str | None = None,
+    base: bool = False, varied: bool = False,
+) -> list[Way]:  # fmt: skip
+    """The ladder's recipes among ``wanted`` (names, or "auto": the cheap ones, then ``sft`` where there is a ``base``),
+    in its order. ``varied``: behind them, those that look at sentence embeddings again, without them and with nothing
+    else, where nothing says what they look at."""
+    named = [str(kind.__struct_config__.tag) for kind in LADDER]
+    if wanted == "auto":
+        named = [one for one in named if one not in _BY_NAME_ALONE and (one != "sft" or base)]
+    else:
+        named = [one for one in named if one in wanted]
+    found = [Way(one, one, features) for one in named]
+    if varied and encoder and features == "auto":
+        looks: list[tuple[str, FeatureKind]] = [
+            ("classifier", "tfidf"), ("extractor", "tfidf"), ("classifier", "embedding")
+        ]  # fmt: skip
+        found += [Way(f"{recipe}-{look}", recipe, look) for recipe, look in looks if recipe in named]
+    return found
+
+
+def train_one(
+    way: Way, examples: Sequence[Example], *, seed: int, tick: Tick, encoder: str | None, means: Means
+) -> Trained:
+    """Raises CannotLearn when the recipe cannot do the task."""
+    kind = next(one for one in LADDER if one.__struct_config__.tag == way.recipe)
+    settings = _settings(kind, encoder, way.features, means)
+    return _train(settings, examples, seed=seed, tick=tick, means=means)
 
 
 def train_first(
@@ -53,17 +95,11 @@ def train_first(
     every recipe's reason."""
     means = means or Means()
     reasons: list[str] = []
-    for kind in LADDER:
-        settings = _settings(kind, encoder, features, means)
-        name = str(kind.__struct_config__.tag)
-        if wanted == "auto" and (name in _BY_NAME_ALONE or (name == "sft" and means.plan is None)):
-            continue
-        if wanted != "auto" and name not in wanted:
-            continue
+    for way in ways(wanted, features=features, base=means.plan is not None):
         try:
-            return name, _train(settings, examples, seed=seed, tick=tick, means=means)
+            return way.recipe, train_one(way, examples, seed=seed, tick=tick, encoder=encoder, means=means)
         except CannotLearn as problem:
-            reasons.append(f"{name}: {problem}")
+            reasons.append(f"{way.recipe}: {problem}")
     raise CannotLearn("; ".join(reasons) or "the task names no recipe that exists")
 
 
