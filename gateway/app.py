@@ -65,7 +65,9 @@ async def _name(message: Message, scope: Scope) -> None:
 
 
 def _respond(error: errors.GatewayError) -> Response[bytes]:
-    headers = {"x-request-id": "req_" + secrets.token_hex(16), **error.headers}
+    request_id = "req_" + secrets.token_hex(16)
+    errors.note_detail(error, request_id)
+    headers = {"x-request-id": request_id, **error.headers}
     return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
 
 

@@ -1,17 +1,21 @@
 """Every error a client may see, in OpenAI's shape. A leaf: it imports nothing of ours.
 
 An error is born with its status, code and the sentence that tells the client what to mend, so that nobody
-downstream composes messages from exception strings. ``detail`` is for our log only and never leaves.
+downstream composes messages from exception strings. ``detail`` is for our log only and never leaves: whoever answers
+with an error calls :func:`note_detail`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 _encode = msgspec.json.encode
+_log = logging.getLogger("understudy.errors")
+_LONGEST_DETAIL = 500
 
 
 class GatewayError(Exception):
@@ -45,6 +49,13 @@ class GatewayError(Exception):
 
     def body(self) -> bytes:
         return _encode(self.payload())
+
+
+def note_detail(error: GatewayError, request_id: str) -> None:
+    """Logs what the client is not told of an error that is its answer, for the operator who is given the id."""
+    if error.detail:
+        what = error.detail[:_LONGEST_DETAIL]
+        _log.warning("request %s: answered with %d %s: %s", request_id, error.status, error.code, what)
 
 
 class BadRequest(GatewayError):

@@ -125,6 +125,7 @@ class Backgrounds:
             drain.enter(here)
             await self._ask(run, pipeline, exchange, inner)
         except errors.GatewayError as error:
+            errors.note_detail(error, exchange.request_id)
             events = writer.failed(error)
         except asyncio.CancelledError:
             if not run.cancelled and not drain.over:

@@ -160,6 +160,7 @@ async def send_error(
     body: bytes | None = None,
 ) -> None:
     """An error; ``status`` and ``body`` are given where a dialect tells it in another shape than OpenAI's chat."""
+    errors.note_detail(error, request_id)
     told = error.body() if body is None else body
     await send_whole(send, told, request_id, {**headers, **error.headers}, status=status or error.status)
 

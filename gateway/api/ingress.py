@@ -197,6 +197,7 @@ class Ingress:
     async def _refuse(
         self, line: Line, error: errors.GatewayError, request_id: str, call: _Call | None
     ) -> None:
+        errors.note_detail(error, request_id)
         if call is not None and call.open:
             await call.fail(error)
             return

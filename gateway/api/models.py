@@ -14,7 +14,7 @@ from gateway.api.gemini.models import from_google, keyed, model_of, page_of, que
 from gateway.api.http import Authenticator, headers_of
 from gateway.api.ingress import encode
 from gateway.context import Principal
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, note_detail
 from gateway.live import Live
 from gateway.runtime import TUNED, Runtime, candidates_of
 from gateway.stages.assign import unknown_model
@@ -53,6 +53,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
             principal = authenticate(headers_of(keyed(request.scope)))
             body = encode(find([one["id"] for one in model_list(live.runtime(), principal)]))
         except GatewayError as error:
+            note_detail(error, request_id)
             status, body = told_error(error, request_id)
             headers |= error.headers
         return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -247,6 +247,7 @@ async def _send(door: Door, exchange: Exchange, stream: ChunkStream) -> None:
     except errors.GatewayError as error:
         if not begun:
             raise
+        errors.note_detail(error, exchange.request_id)
         if not exchange.response_headers["content-type"].startswith("text/event-stream"):
             raise ClientGone from error  # after the 200, a body without its end is the only sign there is
         await door.send({"type": "http.response.body", "body": frame(error.body()), "more_body": False})

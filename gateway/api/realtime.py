@@ -180,6 +180,7 @@ class Realtime:
             problem = down.exception() if down.done() and not down.cancelled() else None
             if isinstance(problem, errors.GatewayError):
                 code = 1011
+                errors.note_detail(problem, exchange.request_id)
                 with contextlib.suppress(Exception):
                     await send({"type": "websocket.send", "text": _event(problem)})
         finally:
@@ -238,6 +239,7 @@ async def _refuse(
     send: Send, error: errors.GatewayError, request_id: str, headers: Mapping[str, str]
 ) -> None:
     """Instead of a WebSocket, an ordinary answer in OpenAI's shape."""
+    errors.note_detail(error, request_id)
     lines = {"content-type": "application/json", "x-request-id": request_id, **headers, **error.headers}
     start = {
         "type": "websocket.http.response.start", "status": error.status,

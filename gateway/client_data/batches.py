@@ -299,6 +299,7 @@ class _Job:
             except GatewayError as error:
                 pause = pause_before(error, attempt)
                 if pause is None:
+                    errors.note_detail(error, request_id)
                     told = batch_lines.refused(line_id, line.custom_id, request_id, error)
                     self._outputs.add(line.custom_id, told, ok=False)
                     return
