@@ -23,7 +23,7 @@ class Server(Node, frozen=True):
     """Host names accepted besides loopback and ``host``; exact, without port."""
     behind_tls: bool = False
     """Acknowledges that TLS ends in front of a public bind; cookies then carry Secure and ``__Host-``."""
-    header_timeout_s: Positive = 15.0
+    header_timeout_s: Positive = 10.0
     write_idle_s: Positive = 60.0
     """A client that takes nothing of its answer for so long is disconnected."""
     ping_s: Positive = 15.0

@@ -24,7 +24,7 @@ _PROGRESS_BYTES = 1024
 class Bounds(Struct, frozen=True):
     """Seconds and counts; see ``gateway.config.Server``."""
 
-    header: float = 15.0
+    header: float = 10.0
     write_idle: float = 60.0
     total: int = 1000
     per_address: int = 100
