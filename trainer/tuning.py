@@ -42,6 +42,7 @@ from trainer.artifacts.artifact import Artifact
 from trainer.artifacts.predictor import answer
 from trainer.certify import write_whole
 from trainer.cluster.joined import cluster_of
+from trainer.datasets.apart import known
 from trainer.datasets.curate import Chain
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.recipes import CannotLearn, Example, Means, train_first
@@ -61,11 +62,13 @@ class CannotTune(Exception):
 
 
 class Material(Struct, frozen=True):
-    """What is learnt from, what it is judged on, and the SHA-256 that names the former."""
+    """What is learnt from, what it is judged on, and the SHA-256 that names the former. ``left_out``: how many rows
+    are not judged on because they were learnt."""
 
     digest: str
     examples: list[Example]
     judged: list[TuningRow]
+    left_out: int = 0
 
 
 class Workshop(Struct, frozen=True):
@@ -96,6 +99,12 @@ def execute(work: Workshop) -> dict[str, Any]:
     if artifact is None:
         artifact = _train(work, name, material)
     metrics = dict(artifact.manifest.training) | _judged(artifact, material.judged)
+    if material.left_out:
+        metrics["valid_left_out"] = float(material.left_out)
+        work.say(
+            0.9, "finishing",
+            f"{material.left_out} validation rows stand in the training material, too, and were not judged on.",
+        )  # fmt: skip
     judged = (
         f"on {len(material.judged)} validation rows"
         if material.judged
@@ -187,7 +196,7 @@ def _material(work: Workshop) -> Material:
         judged = _rows(work, order.validation_file, "validation_file")[0][:_MOST_JUDGED]
     if source is None:
         rows, digest = _rows(work, order.training_file, "training_file")
-        return Material(digest, [_example(row) for row in rows], judged or [])
+        return _apart(Material(digest, [_example(row) for row in rows], judged or []))
     version = _version(work, *source)
     examples = [
         Example(row.text, row.answer, row.tokens, row.weight, None, row.source)
@@ -195,7 +204,20 @@ def _material(work: Workshop) -> Material:
     ]
     if judged is None:
         judged = [TuningRow(row.text, row.answer) for row in version.part("holdout")[:_MOST_JUDGED]]
-    return Material(version.digest, [one for one in examples if one.weight > 0], judged)
+    return _apart(Material(version.digest, [one for one in examples if one.weight > 0], judged))
+
+
+def _apart(material: Material) -> Material:
+    """The same without judging what was learnt. Raises CannotTune when nothing is left to judge on."""
+    twins = known([row.text for row in material.judged], [one.text for one in material.examples])
+    judged = [row for row, twin in zip(material.judged, twins, strict=True) if not twin]
+    if material.judged and not judged:
+        raise CannotTune(
+            "Every row of the validation file stands in the training file, too, so it could not tell how good the "
+            "model is. Take rows that are in one of the files only.",
+            "invalid_validation_file", "validation_file",
+        )  # fmt: skip
+    return structs.replace(material, judged=judged, left_out=sum(twins))
 
 
 def _rows(work: Workshop, file_id: str, param: str) -> tuple[list[TuningRow], str]:
