@@ -15,6 +15,20 @@ class Vote(Struct, frozen=True):
     label: str
     share: float
     votes: int
+    groups: tuple[tuple[str, int], ...] = ()
+    """Each answer that somebody gave, the earliest first, and how many gave it."""
+
+    @property
+    def split(self) -> bool:
+        """Whether no answer has more than half of the votes."""
+        return 2 * self.share <= 1
+
+    def chosen(self, label: str) -> Vote:
+        """The same votes with another of their answers as the label. Raises ValueError when nobody gave it."""
+        count = dict(self.groups).get(label)
+        if count is None:
+            raise ValueError("nobody gave this answer")
+        return Vote(label, count / self.votes, self.votes, self.groups)
 
 
 def vote(answers: Sequence[str], comparison: Comparison) -> Vote:
@@ -31,4 +45,4 @@ def vote(answers: Sequence[str], comparison: Comparison) -> Vote:
         else:
             groups.append((answer, 1))
     label, count = max(groups, key=lambda group: group[1])
-    return Vote(label, count / len(answers), len(answers))
+    return Vote(label, count / len(answers), len(answers), tuple(groups))

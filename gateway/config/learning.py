@@ -166,6 +166,16 @@ class FineTuning(Node, frozen=True):
     open_per_project: Annotated[int, Meta(ge=1)] = 10
 
 
+class EnsembleJudge(Node, frozen=True):
+    """Who chooses among the answers of several teachers where none has more than half of the votes: two at a time,
+    each pair in both orders, without knowing whose they are. Paid for by the ensemble's budget."""
+
+    provider: Name
+    model: str
+    max_chars: Annotated[int, Meta(ge=200)] = 12_000
+    """Of the input and of each answer, what the judge is shown; longer calls keep the vote."""
+
+
 class Ensemble(Node, frozen=True):
     """Several teachers for one task: ``rate`` of what its teacher answered is asked of these as well, and the answer
     most of them agree on is what students learn, weighted by how many agreed."""
@@ -174,6 +184,8 @@ class Ensemble(Node, frozen=True):
     budget_usd_day: Positive
     """What a day (UTC) of asking may cost, over all gateways that share a database."""
     rate: OpenShare = 0.2
+    judge: EnsembleJudge | None = None
+    """None: the most votes decide, and the teacher's answer at a tie."""
 
 
 class Synthetic(Node, frozen=True):

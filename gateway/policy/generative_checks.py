@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from gateway.config import Config, Learn
+from gateway.config import Config, Ensemble, Learn, Task
 from gateway.money.pricing import price_of
 from gateway.policy.reading import Path, Problem
 
@@ -64,9 +64,24 @@ def ensembles(view: View) -> Iterator[Problem]:
                 )
             elif task.teacher is not None and (one.provider, one.model) == (task.teacher.provider, task.teacher.model):
                 yield view.problem((*here, "teachers", index), "it is the task's teacher, which votes anyway.")
+        yield from _ensemble_judge(view, (*here, "judge"), task, rules)
         if task.learn is not None and task.learn.calibration == "crossfit":
             hint = "Use 'calibration: split'."
             yield view.problem(here, "cross-fitted rows calibrate, so they must stay the teacher's answers.", hint)
+
+
+def _ensemble_judge(view: View, here: Path, task: Task, rules: Ensemble) -> Iterator[Problem]:
+    judge = rules.judge
+    if judge is None:
+        return
+    voters = [(one.provider, one.model) for one in rules.teachers]
+    if task.teacher is not None:
+        voters.append((task.teacher.provider, task.teacher.model))
+    if judge.provider not in view.config.providers:
+        hint = "Add it to 'providers:' in gateway.yaml."
+        yield view.problem((*here, "provider"), f"no provider is named '{judge.provider}'.", hint)
+    elif (judge.provider, judge.model) in voters:
+        yield view.problem(here, "it would judge its own answers.", "Name a model that is none of the teachers.")
 
 
 def synthetics(view: View) -> Iterator[Problem]:

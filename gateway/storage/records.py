@@ -153,6 +153,8 @@ class VoteRecord(Struct, frozen=True, tag="vote"):
     votes: int
     extra_cost_usd: float | None
     mask: bool = True
+    judged: bool = False
+    """Whether a judge chose the label, because no answer had more than half of the votes."""
 
 
 class MetadataRecord(Struct, frozen=True, tag="metadata"):

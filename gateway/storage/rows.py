@@ -132,6 +132,7 @@ def lessons() -> Callable[[Row], TrainingCall]:
             label=one(row["label"]),
             label_share=row["label_share"],
             votes=row["votes"],
+            judged=bool(row["judged"]),
         )
 
     return read

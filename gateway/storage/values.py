@@ -147,6 +147,8 @@ class TrainingCall(Struct, frozen=True):
     """What most of several teachers agreed on, and their share of ``votes``; "" when nobody else was asked."""
     label_share: float = 1.0
     votes: int = 0
+    judged: bool = False
+    """Whether a judge chose the label, because no answer had more than half of the votes."""
 
 
 class Pair(Struct, frozen=True):

@@ -21,5 +21,5 @@ def add_vote(connection: sa.Connection, record: VoteRecord) -> None:
         table.project == record.project,
         table.erased_at.is_(None),
     )
-    values = storable({"label": label, "label_share": record.share, "votes": record.votes})
+    values = storable({"label": label, "label_share": record.share, "votes": record.votes, "judged": record.judged})
     connection.execute(sa.update(CAPTURES).where(*mine).values(**values))

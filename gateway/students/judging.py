@@ -25,6 +25,7 @@ _TOKENS = 2000
 
 Asks = Callable[[Exchange, Candidate, dict[str, Any]], Awaitable[tuple[WholeAnswer, float | None]]]
 """One question to a candidate: its answer and what it cost. Raises AttemptFailed."""
+Charge = Callable[[float | None], None]
 
 
 class Judged(Struct, frozen=True):
@@ -59,31 +60,36 @@ class Judging:
         if spoken.student == spoken.teacher and judge in self._well:
             return Judged(0.5, 0.0)
         self._well.discard(judge)
-        found = await self._twice(exchange, judge, contest(*_masked(exchange, request, spoken)))
+        texts = contest(*masked_alike(exchange, request, spoken.student, spoken.teacher))
+        found = await in_both_orders(self._ask, exchange, judge, texts, self._charge(task))
         self._well.add(judge)
         return found
 
-    async def _twice(self, exchange: Exchange, judge: Candidate, texts: Contest) -> Judged:
-        first, paid = await self._word(exchange, judge, texts, student_first=True)
-        second, more = await self._word(exchange, judge, texts, student_first=False)
-        usd = None if paid is None or more is None else paid + more
-        return Judged(preference(texts, first, second), usd)
+    def _charge(self, task: str) -> Charge:
+        return lambda usd: self.budget.charge(("", task), usd or 0.0, 0.0)
 
-    async def _word(
-        self, exchange: Exchange, judge: Candidate, texts: Contest, *, student_first: bool
-    ) -> tuple[Word | None, float | None]:
+
+async def in_both_orders(
+    ask: Asks, exchange: Exchange, judge: Candidate, texts: Contest, charge: Charge
+) -> Judged:
+    """Two questions; ``charge`` hears of the price of each as soon as it is asked. Raises AttemptFailed."""
+    words: list[Word | None] = []
+    total: float | None = 0.0
+    for student_first in (True, False):
         body: dict[str, Any] = {
             "messages": render(texts, student_first=student_first),
             "max_completion_tokens": _TOKENS,
         }
-        answer, usd = await self._ask(exchange, judge, body)
-        self.budget.charge(("", exchange.task.name if exchange.task else ""), usd or 0.0, 0.0)
-        return parse(answer.text), usd
+        answer, usd = await ask(exchange, judge, body)
+        charge(usd)
+        total = None if total is None or usd is None else total + usd
+        words.append(parse(answer.text))
+    return Judged(preference(texts, words[0], words[1]), total)
 
 
-def _masked(exchange: Exchange, request: str, spoken: Spoken) -> tuple[str, str, str]:
+def masked_alike(exchange: Exchange, request: str, student: str, teacher: str) -> tuple[str, str, str]:
     """Request and answers as the task's captures may hold them: equal values behind equal placeholders."""
-    texts = (request, spoken.student, spoken.teacher)
+    texts = (request, student, teacher)
     if exchange.task is None or exchange.task.capture is None or not exchange.task.capture.mask:
         return texts
     masker = Masker()

@@ -2,7 +2,8 @@
 the answer most of them agree on becomes the label that students learn. What clients got stays what they got.
 
 The others are asked through the same gate as everything that learning asks: clients come first. A task's day has a
-budget in money; where a price is unknown nothing is asked, because nobody could say when it is spent.
+budget in money; where a price is unknown nothing is asked, because nobody could say when it is spent. Where no answer
+has more than half of the votes, a judge may choose among them, within the same budget.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import random
 import time
 from collections.abc import Callable
 
-from gateway.config import CandidateRef, Ensemble
+from gateway.config import CandidateRef, Ensemble, EnsembleJudge
 from gateway.context import Exchange
 from gateway.protocol.called import lesson_of
 from gateway.protocol.chat import last_user_text
 from gateway.providers.codec import AttemptFailed
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, VoteRecord
+from gateway.students.judging import in_both_orders, masked_alike
+from gateway.students.measuring import context_of
 from gateway.students.questions import DayBudget, Questions, teaches
-from optimizer.panel import vote
+from optimizer.panel import Vote, vote
 from optimizer.routing.plan import Candidate
+from optimizer.scorers.judge import contest
 
 _log = logging.getLogger("understudy.learning")
 _WORKERS, _QUEUE = 2, 500
@@ -87,11 +91,15 @@ class Panel:
                     answers.append(answer)
         if len(answers) < 2 and not total:
             return
-        found = vote(answers, task.learn.comparison)
+        found, judged = vote(answers, task.learn.comparison), False
+        if rules.judge is not None and found.split and len(found.groups) > 1:
+            found, judged, usd = await self._judge(exchange, rules, rules.judge, found)
+            known, total = known and usd is not None, total + (usd or 0.0)
         self._recorder.append(VoteRecord(
             call_id=exchange.call_id, project=principal.project, task=task.name, at=self._clock(),
             asked=last_user_text(exchange.request.messages), label=found.label, share=found.share,
             votes=found.votes, extra_cost_usd=total if known else None, mask=task.capture.mask,
+            judged=judged,
         ))  # fmt: skip
 
     async def _one(self, exchange: Exchange, ref: CandidateRef) -> tuple[str | None, float | None]:
@@ -99,3 +107,39 @@ class Panel:
         candidate = Candidate(provider=ref.provider, model=ref.model)
         answer, usd = await self._questions.ask(exchange, candidate, exchange.body)
         return lesson_of(answer, exchange.body), usd
+
+    async def _judge(
+        self, exchange: Exchange, rules: Ensemble, judge: EnsembleJudge, found: Vote
+    ) -> tuple[Vote, bool, float | None]:
+        """The vote with the answer that the judge chose, whether it chose at all, and what that cost. The answer with
+        the most votes stands until one is preferred to it in both orders. A judge that fails, or a day whose money is
+        spent, leaves the vote as it was."""
+        assert exchange.task is not None and exchange.principal is not None
+        scope = exchange.principal.project, exchange.task.name
+        request, stands, total = context_of(exchange), found.label, 0.0
+        who = Candidate(provider=judge.provider, model=judge.model)
+        if max(len(text) for text in (request, *(answer for answer, _ in found.groups))) > judge.max_chars:
+            return found, False, 0.0
+        known = True
+
+        def charge(usd: float | None) -> None:
+            nonlocal total, known
+            self.budget.charge(scope, usd, rules.budget_usd_day)
+            known, total = known and usd is not None, total + (usd or 0.0)
+
+        complete = True
+        for answer, _ in found.groups:
+            if answer == found.label:
+                continue
+            complete = self.budget.affords(scope, rules.budget_usd_day)
+            if not complete:
+                break
+            texts = contest(*masked_alike(exchange, request, answer, stands))
+            try:
+                word = await in_both_orders(self._questions.ask, exchange, who, texts, charge)
+            except AttemptFailed:
+                complete = False
+                break
+            stands = answer if word.preference == 1.0 else stands
+        usd = total if known else None
+        return (found.chosen(stands), True, usd) if complete else (found, False, usd)

@@ -21,4 +21,6 @@ def labelled(calls: Sequence[TrainingCall]) -> tuple[list[TrainingCall], Step]:
     changed = sum(new.answer != old.answer for new, old in zip(taught, calls, strict=True))
     unsure = sum(call.votes > 0 and call.label_share < 1 for call in calls)
     noted = {"voted on": voted, "not unanimous": unsure}
+    judged = sum(call.votes > 0 and call.judged for call in calls)
+    noted |= {"chosen by a judge": judged} if judged else {}
     return taught, Step("ensemble", len(calls), len(calls), found=changed, noted=noted)

@@ -19,7 +19,7 @@ _LESSON = [
         for name in (
             "call_id", "created_at", "group_id", "key_id", "end_user", "session", "last_user_text", "answer_text",
             "finish_reason", "completion_tokens", "metadata_json", "source", "rejected",
-            "label", "label_share", "votes",
+            "label", "label_share", "votes", "judged",
         )
     ),
     sa.case(

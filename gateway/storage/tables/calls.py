@@ -126,6 +126,7 @@ class CaptureRow(Table, table=True):
     label: str = Field(default="", sa_column=sa.Column(sa.Text(), nullable=False, server_default=""))
     label_share: float = Field(default=1.0, sa_column_kwargs={"server_default": "1"})
     votes: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    judged: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
 
 
 class CaptureMetadataRow(Table, table=True):

@@ -35,7 +35,7 @@ def erase(connection: sa.Connection, call_ids: Sequence[str], at: float) -> int:
             sa.update(CAPTURES).where(CAPTURES.c.call_id == row["call_id"]).values(
                 request=None, answer=None, last_user_text="", answer_text="", metadata_json="{}", end_user="",
                 group_id="", lesson=False, erased_at=at, tombstone=tombstone, rejected="",
-                label="", votes=0,
+                label="", votes=0, judged=False,
             )
         )  # fmt: skip
     connection.execute(sa.delete(CAPTURE_METADATA).where(CAPTURE_METADATA.c.call_id.in_(call_ids)))
