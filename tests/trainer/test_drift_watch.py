@@ -124,6 +124,22 @@ def test_changed_inputs_are_told_once_also_after_a_restart(house: House) -> None
     assert len(house.notes()) == 1
 
 
+def test_a_log_that_arrives_an_hour_late_is_read_all_the_same(house: House) -> None:
+    """What counts is when calls happened: late ones are neither missed nor read twice."""
+    watch, config = house.watch(), house.config()
+    store_records(house.home, calls(1_000, 50, OLD, at=MADE_AT))
+    for _ in range(3):
+        house.look(watch, config)
+    house.now += 3600.0
+    house.look(watch, config)
+    store_records(house.home, calls(1_050, 600, NEW, at=MADE_AT))
+    late = house.look(watch, config)
+    prompt = house.look(house.watch(), config)  # begins anew, with all of them there
+    assert found(late, "inputs") == found(prompt, "inputs") > 0.8
+    assert house.look(watch, config).games == late.games
+    assert house.notes() == [("triage-ffff-v1", "inputs")]
+
+
 def test_a_change_asks_for_a_successor_where_the_policies_say_so(house: House) -> None:
     store_records(house.home, calls(1_000, 600, NEW, at=MADE_AT))
     text = policies(house.folder)
