@@ -22,10 +22,13 @@ async def test_the_share_of_a_canary_grows_with_its_evidence(
 ) -> None:
     teacher.behave = engine.behave = saying(lambda text: "billing")
     async with ground(tmp_path, teacher, engine, promotion=PROMOTION, stage=Stage.CANARY) as place:
-        for number in range(260):
+        for number in range(1200):  # how fast it grows is up to the draws, and to how soon re-asks are answered
             await place.ask(f"invoice {number}")
-        calls = [one for one in place.gateway.records() if isinstance(one, CallRecord)]
-        shares = [one.propensity if one.arm == "canary" else 1 - one.propensity for one in calls]
+            if number % 20 == 19:
+                calls = [one for one in place.gateway.records() if isinstance(one, CallRecord)]
+                shares = [one.propensity if one.arm == "canary" else 1 - one.propensity for one in calls]
+                if number >= 199 and shares[-1] > 0.55:
+                    break
         assert abs(shares[0] - 0.2) < 1e-9
         assert shares[-1] > 0.5
         assert all(0.2 - 1e-9 <= one <= 0.8 + 1e-9 for one in shares)
