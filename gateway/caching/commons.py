@@ -7,7 +7,7 @@ of them open and close a task on the same evidence, and ``alpha`` is spent once 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,8 @@ from gateway.caching.entries import Entry, Purge
 from gateway.config import SemanticCache
 from optimizer.reuse.trust import Entry as Refined
 from optimizer.reuse.trust import Trust
+
+T = TypeVar("T")
 
 
 class Passed(Struct, frozen=True, array_like=True):
@@ -69,31 +71,28 @@ class Proven(Struct, frozen=True, array_like=True):
 
 Told = News | Lesson
 encode = msgspec.msgpack.Encoder().encode
-_told = msgspec.msgpack.Decoder(Told).decode
-_passed = msgspec.msgpack.Decoder(Passed).decode
-_proven = msgspec.msgpack.Decoder(Proven).decode
-_ODD = (msgspec.DecodeError, UnicodeDecodeError)
+_told = msgspec.msgpack.Decoder(Told)
+_passed = msgspec.msgpack.Decoder(Passed)
+_proven = msgspec.msgpack.Decoder(Proven)
 
 
 def told_in(raw: bytes) -> Told | None:
     """None for what another version of this gateway wrote, here and below."""
-    try:
-        return _told(raw)
-    except _ODD:
-        return None
+    return _read(_told, raw)
 
 
 def passed_in(raw: bytes) -> Passed | None:
-    try:
-        return _passed(raw)
-    except _ODD:
-        return None
+    return _read(_passed, raw)
 
 
 def proven_in(raw: bytes) -> Proven | None:
+    return _read(_proven, raw)
+
+
+def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T | None:
     try:
-        return _proven(raw)
-    except _ODD:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.context import Chunk, Exchange, Principal, WholeAnswer
+from gateway.guardrails import Guardrail
+from gateway.guardrails.guardrail import WHOLE
 from gateway.protocol.assemble import chunk_text, finish_reason
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest
@@ -86,3 +88,23 @@ def texts(*pieces: str) -> Stream:
 
 async def read(stream: Any) -> str:
     return "".join([one.text async for one in stream])
+
+
+class Asking(Guardrail, frozen=True, kw_only=True):
+    """A guardrail that asks others, of ``window`` characters at a time."""
+
+    window: int = WHOLE
+    outside: bool = False
+    breaks: bool = False
+
+    @property
+    def asks(self) -> bool:
+        return True
+
+    @property
+    def asks_outside(self) -> bool:
+        return self.outside
+
+    @property
+    def asked_reach(self) -> int:
+        return self.window

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from small_fakes import Stream, chunk, exchange_of, read, runtime_of, texts, whole
+from small_fakes import Asking, Stream, chunk, exchange_of, read, runtime_of, texts, whole
 
 from gateway.config import Config
 from gateway.errors import BadRequest, Unavailable
@@ -22,28 +22,13 @@ from gateway.stages.guard import Guard
 MAIL = "jane@example.org"
 
 
-class Oracle(Guardrail, frozen=True, kw_only=True):
+class Oracle(Asking, frozen=True, kw_only=True):
     """Finds ``word``, after a while; what it was asked is kept in ``heard``."""
 
     word: str = "bad"
     action: Literal["block", "flag", "rewrite"] = "block"
-    window: int = WHOLE
-    outside: bool = False
     slow: float = 0.0
-    breaks: bool = False
     heard: list[str] = msgspec.field(default_factory=list)
-
-    @property
-    def asks(self) -> bool:
-        return True
-
-    @property
-    def asks_outside(self) -> bool:
-        return self.outside
-
-    @property
-    def asked_reach(self) -> int:
-        return self.window
 
     async def ask(self, texts: Sequence[str], direction: Any, helpers: Any, scene: Scene) -> list[Verdict]:
         self.heard.extend(texts)

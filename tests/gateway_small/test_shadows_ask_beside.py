@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from small_fakes import exchange_of, read, runtime_of, texts, whole
+from small_fakes import Asking, exchange_of, read, runtime_of, texts, whole
 
 from gateway.config import Config
 from gateway.context import Exchange, Finding
 from gateway.guardrails import Guardrail, Pii, Scene
-from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.verdict import ALLOW, BLOCK, Verdict
 from gateway.judges import Beside, Judges
 from gateway.stages.guard import Guard
@@ -27,23 +26,8 @@ class Gate(msgspec.Struct):
     heard: list[str] = []
 
 
-class Slow(Guardrail, frozen=True, kw_only=True):
+class Slow(Asking, frozen=True, kw_only=True):
     gate: Any
-    outside: bool = False
-    breaks: bool = False
-    reach_out: int = WHOLE
-
-    @property
-    def asks(self) -> bool:
-        return True
-
-    @property
-    def asks_outside(self) -> bool:
-        return self.outside
-
-    @property
-    def asked_reach(self) -> int:
-        return self.reach_out
 
     async def ask(self, texts: Sequence[str], direction: Any, helpers: Any, scene: Scene) -> list[Verdict]:
         self.gate.heard.extend(texts)
@@ -96,7 +80,7 @@ async def test_beside_one_that_acts_a_shadow_hears_the_whole() -> None:
     gate, judges = Gate(asyncio.Event()), Judges()
     quick = Gate(asyncio.Event())
     quick.opened.set()
-    acting = Slow(gate=quick, reach_out=4)
+    acting = Slow(gate=quick, window=4)
     _, stream = await through(
         judges, texts("one ", "two ", "three"), "hello", acting=acting, watcher=shadow(gate)
     )
@@ -116,7 +100,7 @@ async def test_what_comes_late_follows_the_call() -> None:
 
 async def test_a_shadow_that_fails_is_noted_and_nothing_else() -> None:
     gate, judges = Gate(asyncio.Event()), Judges()
-    exchange, answer = await through(judges, watcher=shadow(gate, breaks=True, reach_out=0))
+    exchange, answer = await through(judges, watcher=shadow(gate, breaks=True, window=0))
     assert answer.text == "fine"
     await settled(gate)
     assert exchange.verdicts == ["watcher:error-allow:shadow"]
@@ -125,7 +109,7 @@ async def test_a_shadow_that_fails_is_noted_and_nothing_else() -> None:
 async def test_a_shadow_on_another_machine_sees_what_the_provider_sees() -> None:
     gate, judges = Gate(asyncio.Event()), Judges()
     await through(
-        judges, text=f"I am {MAIL}", privacy=Pii(), watcher=shadow(gate, outside=True, reach_out=0)
+        judges, text=f"I am {MAIL}", privacy=Pii(), watcher=shadow(gate, outside=True, window=0)
     )
     await settled(gate)
     assert gate.heard == ["I am [EMAIL_1]"]
@@ -135,7 +119,7 @@ async def test_more_than_fit_are_dropped_and_counted() -> None:
     gate, judges = Gate(asyncio.Event()), Judges()
     judges.beside = Beside(most=2)
     for _ in range(5):
-        await through(judges, watcher=shadow(gate, reach_out=0))
+        await through(judges, watcher=shadow(gate, window=0))
     assert judges.beside.dropped == {"watcher": 3}
     await settled(gate)
     assert gate.heard == ["a bad thing"] * 2
