@@ -10,14 +10,17 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
+from gateway.storage.protocols import Writer
 from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
 from gateway.storage.writing.ingest import ingest
 from gateway.storage.writing.writer import SqlWriter
 from gateway.storage.writing.writers import writer_lock
-from optimizer.rollout import Student
+from optimizer.rollout import Stage, Student
+from trainer.certify import Lineage
 
 FINGERPRINT = "f" * 16
 POLICIES = """
@@ -100,3 +103,21 @@ def children(pid: int) -> list[int]:
 
 
 Tickets = Callable[..., list[tuple[str, str]]]
+
+
+def in_shadow(writer: Writer) -> Student:
+    """A student of version 1, added at 1.0 and moved to shadow."""
+    made = Student(
+        id="triage-ffff-v1", project="p", task="triage", fingerprint=FINGERPRINT, version=1, recipe="classifier",
+        round=1, threshold=0.9, artifact="a" * 64,
+    )  # fmt: skip
+    lineage = Lineage(dataset="d" * 64, seed=0, code_version="0", earlier_promotions=0)
+    metrics = {"run": "r", "lineage": msgspec.to_builtins(lineage)}
+    added = writer.execute(AddStudent(made, dataset="d" * 64, metrics=metrics, at=1.0))
+    writer.execute(
+        MoveStudent(
+            student=made.id, to=Stage.SHADOW, paused=False, expected_epoch=added.epoch, actor="trainer", reason="",
+            at=1.0, certificate="c" * 64, detail={},
+        )
+    )  # fmt: skip
+    return made

@@ -11,10 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sa
-from lesson_home import FINGERPRINT, captured, pair, policies, store_records, with_calls
+from lesson_home import FINGERPRINT, captured, in_shadow, pair, policies, store_records, with_calls
 
 from gateway.policy import files as policy_files
-from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
@@ -27,7 +26,7 @@ from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import read_envelope, recompute
 from optimizer.gates.truth import HOURS, STUDENT, TEACHER
 from optimizer.rollout import Stage, Student
-from trainer.certify import Issuer, Lineage
+from trainer.certify import Issuer
 from trainer.promoter import Promoter
 
 TRUTH = "promotion: {shadow: {gates: [{type: truth, within_hours: 2}]}}\n"
@@ -61,19 +60,7 @@ class House(msgspec.Struct):
 def house(tmp_path: Path) -> Iterator[House]:
     home = with_calls(tmp_path / "home", [("hello", "a")], at=1.0)
     reader, writer = open_reader(home), open_writer(home)
-    made = Student(
-        id="triage-ffff-v1", project="p", task="triage", fingerprint=FINGERPRINT, version=1, recipe="classifier",
-        round=1, threshold=0.9, artifact="a" * 64,
-    )  # fmt: skip
-    lineage = Lineage(dataset="d" * 64, seed=0, code_version="0", earlier_promotions=0)
-    metrics = {"run": "r", "lineage": msgspec.to_builtins(lineage)}
-    added = writer.execute(AddStudent(made, dataset="d" * 64, metrics=metrics, at=1.0))
-    writer.execute(
-        MoveStudent(
-            student=made.id, to=Stage.SHADOW, paused=False, expected_epoch=added.epoch, actor="trainer", reason="",
-            at=1.0, certificate="c" * 64, detail={},
-        )
-    )  # fmt: skip
+    in_shadow(writer)
     yield House(home, tmp_path / "policies", reader, writer)
     reader.close()
     writer.close()
