@@ -158,15 +158,18 @@ def _care_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     compare.add_argument("--alpha", type=float, default=0.05, metavar="A", help="chance to be wrong (default: 0.05)")
     compare.add_argument("--min-calls", type=int, default=100, metavar="N", help="of each candidate (default: 100)")
     compare.add_argument("--json", action="store_true", help="everything, as JSON")
+    _verify_command(commands)
+
+
+def _verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = _add(
-        commands, "verify", "recompute a student's certificate and check its signature", ("verify", "verify"),
+        commands, "verify", "recompute a student's certificate, or check the journal", ("verify", "verify"),
         "understudy verify .understudy/certificates/CERTIFICATE.json",
-        "understudy verify CERTIFICATE.json --public-key BASE64",
+        "understudy verify CERTIFICATE.json --public-key BASE64", "understudy verify --journal",
     )  # fmt: skip
-    verify.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="the certificate's file")
-    verify.add_argument(
-        "--public-key", metavar="BASE64", help="who must have signed it (default: this installation)"
-    )
+    verify.add_argument("certificate", type=Path, nargs="?", metavar="CERTIFICATE", help="the certificate's file")
+    verify.add_argument("--public-key", metavar="BASE64", help="the signer (default: this installation)")
+    verify.add_argument("--journal", action="store_true", help="the record of this installation instead")
 
 
 def _key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

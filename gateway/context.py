@@ -12,7 +12,7 @@ from gateway.guardrails import Scene
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.chat import ChatRequest, Usage
 from gateway.runtime import Runtime
-from gateway.storage.records import Attempt
+from gateway.storage.records import Attempt, spelled
 from optimizer.routing.plan import Candidate, Plan, Rung
 
 __all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Landing", "Principal", "WholeAnswer"]
@@ -40,6 +40,11 @@ class Finding(Struct, frozen=True):
     place: str
     shadow: bool
     sample: str
+
+    @property
+    def spelled(self) -> str:
+        """As it stands on its call."""
+        return spelled(self.guardrail, self.action, self.shadow)
 
 
 class Landing(Protocol):

@@ -18,7 +18,7 @@ class Incidents:
 
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         for found in exchange.findings[:MOST]:
-            self._recorder.append(_incident(record, found, late=False))
+            self._recorder.append(_incident(record, found, late=found.spelled not in record.verdicts))
 
     def found_late(self, record: CallRecord, finding: Finding) -> None:
         self._recorder.append(_incident(record, finding, late=True))

@@ -204,7 +204,7 @@ class GuardTexts:
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         if exchange.runtime.config.guardrails:
-            with closed(exchange):
+            with closed(exchange, "input"):
                 await guard_texts(exchange, self._judges)
         return await inner(exchange)
 

@@ -20,14 +20,15 @@ const row = (one) => h("tr", {},
   h("td", { "data-label": "Guardrail" }, h("strong", {}, one.guardrail), " ", one.shadow ? `would ${one.action}` : one.action),
   h("td", { "data-label": "Where" }, one.direction, " ", h("span", { class: "subject" }, `${one.project} / ${one.model_asked}`)),
   h("td", { "data-label": "Sample", class: "why" }, one.sample),
-  h("td", { "data-label": "Call", class: "soft" }, one.call_id));
+  h("td", { "data-label": "Call", class: "soft" }, one.call_id),
+  h("td", { "data-label": "Sealed", class: "n soft" }, one.sealed || "soon"));
 
 export function showIncidents({ incidents, more }) {
   byId("incidents-more").hidden = !more || limit >= 1000;
-  render(byId("incidents-list"), incidents.map((one) => one.id), () => incidents.length
+  render(byId("incidents-list"), incidents.map((one) => [one.id, one.sealed]), () => incidents.length
     ? h("table", { class: "journal" },
       h("caption", { class: "unseen" }, "Incidents, newest first"),
-      h("thead", {}, h("tr", {}, ["Time", "Guardrail", "Where", "Sample", "Call"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["Time", "Guardrail", "Where", "Sample", "Call", "Sealed"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, incidents.map(row)))
     : h("p", { class: "empty" }, "No guardrail has found anything."));
 }

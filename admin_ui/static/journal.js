@@ -22,7 +22,9 @@ const row = (entry) => h("tr", {},
   h("td", { "data-label": "What" }, h("strong", {}, entry.action === "promoted" ? `promoted to ${entry.detail.to}` : entry.action), " ", h("span", { class: "subject" }, entry.subject)),
   h("td", { "data-label": "Why", class: "why" }, entry.reason));
 
-export function showJournal({ entries, broken_at: broken }) {
+export function showJournal({ entries, broken_at: broken, unsealed_at: unsealed }) {
+  render(byId("seals"), [unsealed], () => unsealed === null ? ""
+    : h("span", { class: "badge bad" }, `✗ not what no. ${unsealed} of the journal sealed: somebody changed the records`));
   const mark = byId("chain");
   render(mark, [broken, entries.length > 0], () => !entries.length ? ""
     : broken === null ? h("span", { class: "badge good" }, "✓ chain verified")

@@ -1,4 +1,5 @@
-"""``understudy verify``: anyone may recompute a certificate from its own evidence, without the network."""
+"""``understudy verify``: anyone may recompute a certificate from its own evidence, without the network.
+``--journal``: the installation's own record instead."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from gateway.commands.common import fail, say
+from gateway.commands.verify_journal import verify_journal
 from gateway.storage.home import Home
 from gateway.storage.signing import home_public_key
 from gateway.storage.signing import verify as genuine
@@ -27,6 +29,10 @@ _LARGEST = 256 * 1024 * 1024
 def verify(options: Namespace) -> int:
     """Exit status 0 when the signature is the expected one, everything follows from the evidence, and so do the
     student's earlier certificates where they lie beside this one."""
+    if options.journal:
+        return verify_journal()
+    if options.certificate is None:
+        return fail("name a certificate's file, or say --journal.")
     path: Path = options.certificate
     try:
         envelope = _read(path)

@@ -44,7 +44,7 @@ class Guard:
 
     async def _guarded(self, exchange: Exchange, inner: Handler) -> Answer:
         judges = self._judges
-        with closed(exchange):
+        with closed(exchange, "input"):
             guards = guards_for(exchange)
             await check_request(exchange, guards, judges)
         answer = await inner(exchange)
@@ -55,7 +55,7 @@ class Guard:
             if not exchange.placeholders and not any(guard.reach for guard in guards.values()):
                 return stream  # nobody else looks at it, and nothing has to be put back
             return GuardedStream(stream, exchange, guards, content_is_json=in_json)
-        with closed(exchange):
+        with closed(exchange, "output"):
             return await check_answer(exchange, guards, answer, judges, content_is_json=in_json)
 
 

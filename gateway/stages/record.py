@@ -230,7 +230,7 @@ def record_of(
         propensity=plan.propensity if plan else 1.0,
         reason=plan.reason if plan else "",
         config_digest=exchange.runtime.config.digest,
-        verdicts=exchange.verdicts,
+        verdicts=exchange.verdicts[:],  # what comes later comes by itself
         metadata=exchange.request.metadata or {},
         text=text,
         endpoint=exchange.endpoint,

@@ -282,6 +282,11 @@ class IncidentRecord(Struct, frozen=True, tag="incident"):
     """Found after the call had been recorded: the verdict is added to the call's."""
 
 
+def spelled(guardrail: str, action: str, shadow: bool) -> str:
+    """A verdict as it stands on its call."""
+    return f"{guardrail}:{action}" + (":shadow" if shadow else "")
+
+
 SpoolRecord = (
     CallRecord
     | PairRecord

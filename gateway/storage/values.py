@@ -188,7 +188,7 @@ class JournalEntry(Struct, frozen=True):
 
     epoch: int
     at: float
-    kind: Literal["rollout", "admin", "key"]
+    kind: Literal["rollout", "admin", "key", "watch", "verdicts"]
     actor: str
     subject: str
     action: str
@@ -297,7 +297,8 @@ class PastCall(Struct, frozen=True):
 
 class Incident(Struct, frozen=True):
     """What a guardrail found. ``direction``: where the text stood; ``shadow``: nothing was done about it;
-    ``sample``: the text's beginning, masked, "" once erased. ``at`` is unix seconds."""
+    ``sample``: the text's beginning, masked, "" once erased; ``sealed``: the journal's line that seals it, 0 until
+    then. ``at`` is unix seconds."""
 
     id: int
     call_id: str
@@ -311,3 +312,4 @@ class Incident(Struct, frozen=True):
     direction: str
     shadow: bool
     sample: str
+    sealed: int = 0

@@ -139,12 +139,16 @@ class FakeReader:
             if one.start >= since
         ]
 
-    def journal(self, *, limit: int = 100, kind: str | None = None) -> list[JournalEntry]:
+    def journal(self, *, limit: int = 100, kind: str | None = None, seals: bool = True) -> list[JournalEntry]:
         rows = [one for one in self._state.journal if kind is None or one.kind == kind]
+        rows = [one for one in rows if seals or one.kind != "verdicts"]
         return sorted(rows, key=lambda one: -one.epoch)[:limit]
 
     def verify_journal(self) -> int | None:
         return self._state.broken_at
+
+    def verify_verdicts(self, *, now: float, newest: int | None = None) -> int | None:
+        return self._state.unsealed_at
 
     def disagreements(self, *, task: str, limit: int, before_seq: int | None) -> list[dict[str, Any]]:
         rows = [one for one in self._state.disagreements if before_seq is None or one["seq"] < before_seq]

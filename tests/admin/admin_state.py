@@ -47,6 +47,7 @@ class State:
     standings: list[tuple[str, str]] = field(default_factory=list)
     prompts: list[PromptTokens] = field(default_factory=list)
     broken_at: int | None = None
+    unsealed_at: int | None = None
     students_off: bool = False
     generation: int = 1
     problem: str = ""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from admin_desk import Desk
 from admin_fakes import STATIC, ledger
+from admin_state import entry
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
@@ -174,6 +175,16 @@ def test_the_journal_says_when_its_chain_is_broken(inside: Desk) -> None:
     found = inside.get("journal?limit=2").json()
     assert found["broken_at"] == 3
     assert [one["epoch"] for one in found["entries"]] == [6, 5]
+
+
+def test_the_journal_says_when_sealed_verdicts_were_changed(inside: Desk) -> None:
+    inside.control.state.journal.append(entry(7, "guardrails", "verdicts sealed", "", kind="verdicts"))
+    found = inside.get("journal?limit=1").json()
+    assert (found["unsealed_at"], found["entries"][0]["epoch"]) == (None, 6)
+    inside.control.state.unsealed_at = 7
+    inside.clock.now += 61
+    found = inside.get("journal?limit=1&seals=1").json()
+    assert (found["unsealed_at"], found["entries"][0]["epoch"]) == (7, 7)
 
 
 def test_a_run_comes_with_its_events(inside: Desk) -> None:

@@ -92,7 +92,8 @@ class Room:
         self.engine = write_engine(home.database_url)
         self.writer = SqlWriter(self.engine)
         self.spool = Spool(home, SpoolSettings())
-        self.ingester = Ingester(home, self.writer, threading.Event())
+        self.stop = threading.Event()
+        self.ingester = Ingester(home, self.writer, self.stop)
         self.reader: Reader = open_reader(home)
 
     def add(self, *records: SpoolRecord) -> None:

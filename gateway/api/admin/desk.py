@@ -9,7 +9,8 @@ request with ``x-understudy-background: 1`` (the page's polling) does not keep t
 ``GET  /admin/api/tasks``                  → ``{"tasks": [admin_shapes.TaskView]}``
 ``GET  /admin/api/tasks/{task}/disagreements?before=&limit=`` → ``{"items": [...], "next_before"}``,
 items newest first: seq, call_id, kind, created_at, student, confidence, input, teacher_text, student_text
-``GET  /admin/api/journal?limit=``         → ``{"entries": [...], "broken_at": epoch | null}``, newest first
+``GET  /admin/api/journal?limit=&seals=1`` → ``{"entries": [...], "broken_at": epoch | null, "unsealed_at": epoch |
+                                             null}``, newest first; lines that seal verdicts only with ``seals``
 ``GET  /admin/api/runs/{id}``              → ``{"run": {...}, "events": [{seq, at, level, message, data}]}``
 ``POST /admin/api/students/{id}/{action}`` ``{"reason"}`` → :class:`admin_shapes.Done`; actions: promote,
 pause, resume, rollback, retrain. Pause and rollback act at once; the others ask the trainer (status 202)
@@ -53,6 +54,7 @@ T = TypeVar("T")
 Action = Literal["promote", "pause", "resume", "rollback", "retrain"]
 _MAX_BODY = 16 * 1024
 _VERIFY_EVERY_S = 10.0
+_SEALS_EVERY_S, _SEALS = 60.0, 50
 ACTOR = "admin"
 _FILES = {
     "style.css": "text/css",
@@ -96,6 +98,7 @@ class Desk:
     pages: dict[str, bytes]
     tallies: Tallies = field(default_factory=Tallies)
     verified: tuple[float, int | None] = (-math.inf, None)
+    seals: tuple[float, int | None] = (-math.inf, None)
 
     async def read(self, query: Callable[[], T]) -> T:
         """Runs a blocking query in a thread. Raises Unavailable while the database is away."""
@@ -210,17 +213,19 @@ async def disagreements(desk: DeskHere, request: Plain, task: FromPath[str]) -> 
 async def journal(desk: DeskHere, request: Plain) -> dict[str, Any]:
     limit = count_in(request, "limit", 100, most=1000) or 100
 
-    def query() -> tuple[list[JournalEntry], int | None]:
-        checked_at, broken = desk.verified
-        now = desk.clock()
-        if now - checked_at >= _VERIFY_EVERY_S:
-            broken = desk.control.reader.verify_journal()
-            desk.verified = (now, broken)
-        return desk.control.reader.journal(limit=limit), broken
+    seals = request.query_params.get("seals") == "1"
 
-    entries, broken = await desk.read(query)
+    def query() -> list[JournalEntry]:
+        now, reader = desk.clock(), desk.control.reader
+        if now - desk.verified[0] >= _VERIFY_EVERY_S:
+            desk.verified = (now, reader.verify_journal())
+        if now - desk.seals[0] >= _SEALS_EVERY_S:
+            desk.seals = (now, reader.verify_verdicts(now=now, newest=_SEALS))
+        return reader.journal(limit=limit, seals=seals)
+
+    entries = await desk.read(query)
     entries.sort(key=lambda entry: -entry.epoch)
-    return {"entries": entries, "broken_at": broken}
+    return {"entries": entries, "broken_at": desk.verified[1], "unsealed_at": desk.seals[1]}
 
 
 @get("/runs/{run_id:str}", include_in_schema=False)

@@ -1,6 +1,7 @@
 """GET /admin/api/incidents: what guardrails found, newest first. Behind the admin's session.
 
 ``?project=&guardrail=&before=ID&limit=1..1000`` → ``{"incidents": [storage.values.Incident], "more": bool}``.
+"sealed" is the line of the journal that vouches for the verdict, 0 within the first minutes.
 """
 
 from __future__ import annotations

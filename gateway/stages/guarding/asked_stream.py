@@ -15,7 +15,7 @@ from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
-from gateway.stages.guarding.request import Guards, guard_failed
+from gateway.stages.guarding.request import Guards, broke
 from gateway.stages.guarding.stream import Channel, delta_parts, map_delta, place_of
 
 
@@ -71,8 +71,7 @@ class AskedStream:
                 raise
             except Exception as problem:
                 self._ended = True
-                self._exchange.verdicts.append("error:block")
-                raise guard_failed(problem) from problem
+                raise broke(self._exchange, "output", problem) from problem
         return self._ready.popleft()
 
     async def aclose(self) -> None:

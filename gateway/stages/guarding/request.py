@@ -125,7 +125,7 @@ def _note(exchange: Exchange, finding: Finding) -> None:
     if exchange.late is not None:
         exchange.late(finding)
         return
-    exchange.verdicts.append(f"{finding.guardrail}:{finding.action}" + (":shadow" if finding.shadow else ""))
+    exchange.verdicts.append(finding.spelled)
 
 
 def _sample(text: str, verdict: Verdict) -> str:
@@ -150,13 +150,18 @@ def guard_failed(problem: Exception) -> Unavailable:
     )
 
 
+def broke(exchange: Exchange, place: Place, problem: Exception) -> Unavailable:
+    """Notes that what puts guardrails to work failed itself. → the refusal."""
+    _note(exchange, Finding("error", "block", place, shadow=False, sample=""))
+    return guard_failed(problem)
+
+
 @contextmanager
-def closed(exchange: Exchange) -> Iterator[None]:
+def closed(exchange: Exchange, place: Place) -> Iterator[None]:
     """What goes wrong inside and is no refusal of ours stops the call."""
     try:
         yield
     except GatewayError:
         raise
     except Exception as problem:
-        exchange.verdicts.append("error:block")
-        raise guard_failed(problem) from problem
+        raise broke(exchange, place, problem) from problem

@@ -16,7 +16,7 @@ from gateway.masking import Masker, Unmasker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.changes import Changer
-from gateway.stages.guarding.request import Guards, blocked, guard_failed, judged, note
+from gateway.stages.guarding.request import Guards, blocked, broke, judged, note
 
 Channel = tuple[int, str, int]  # choice, field, tool call
 _CONTENT: Channel = (0, "content", 0)
@@ -131,8 +131,7 @@ class GuardedStream:
             raise
         except Exception as problem:
             self._ended = True
-            self._exchange.verdicts.append("error:block")
-            raise guard_failed(problem) from problem
+            raise broke(self._exchange, "output", problem) from problem
 
     def _feed_all(self, chunks: list[Chunk]) -> None:
         """Chunks that add to one text and arrived together are judged together."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from gateway.storage.journal import first_break
 from gateway.storage.reading.learning import PAIR_COLUMNS
 from gateway.storage.rows import journal_of, pair_of
+from gateway.storage.seals import KIND
 from gateway.storage.tables import CAPTURES, JOURNAL, PAIRS
 from gateway.storage.values import JournalEntry, LedgerBucket
 from gateway.storage.writing.journal import journal_head
@@ -25,11 +26,13 @@ class PageQueries:
             rows = connection.execute(regrouped(since, bucket_s)).mappings()
             return [bucket_of(row) for row in rows]
 
-    def journal(self, *, limit: int = 100, kind: str | None = None) -> list[JournalEntry]:
-        """Newest first."""
+    def journal(self, *, limit: int = 100, kind: str | None = None, seals: bool = True) -> list[JournalEntry]:
+        """Newest first. ``seals`` False: without the lines that only seal verdicts."""
         query = sa.select(JOURNAL).order_by(JOURNAL.c.epoch.desc()).limit(limit)
         if kind is not None:
             query = query.where(JOURNAL.c.kind == kind)
+        if not seals:
+            query = query.where(JOURNAL.c.kind != KIND)
         with self._engine.connect() as connection:
             return [journal_of(row) for row in connection.execute(query).mappings()]
 

@@ -17,6 +17,7 @@ from gateway.storage.reading.replay import ReplayQueries
 from gateway.storage.reading.runs import RunQueries
 from gateway.storage.reading.watch import WatchQueries
 from gateway.storage.rows import key_of, student_of
+from gateway.storage.seals import SealQueries
 from gateway.storage.spending import SpendingQueries
 from gateway.storage.tables import API_KEYS, STUDENTS
 from gateway.storage.values import Key, Snapshot
@@ -36,6 +37,7 @@ class SqlReader(
     PageQueries,
     ReplayQueries,
     RunQueries,
+    SealQueries,
     SpendingQueries,
     WatchQueries,
 ):

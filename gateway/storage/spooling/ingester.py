@@ -25,6 +25,7 @@ from gateway.storage.engine import is_sqlite, sqlite_file, write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import SpoolRecord
+from gateway.storage.seals import AT_ONCE, EVERY_S, seal
 from gateway.storage.spooling.format import SpoolKeyError
 from gateway.storage.spooling.reader import Batch, SpoolReader
 from gateway.storage.writing.erase import erase_expired
@@ -62,15 +63,18 @@ class Ingester:
         self._reader = SpoolReader(home, cursors)
         with writer.transaction() as connection:
             prune(connection, self._reader.writers())
-        self._erase_at = 0.0
+        self._erase_at = self._seal_at = 0.0
 
     def run(self) -> None:
         while not self._stop.is_set():
             self._keep_retention()
+            self._keep_sealing()
             count = self.step()
             if count < 100:  # otherwise there is more to do at once
                 self._stop.wait(_BUSY_S if count else _IDLE_S)
         self.drain(_PARTING_S)
+        self._seal_at = 0.0
+        self._keep_sealing()
 
     def step(self) -> int:
         """Moves one batch. → how many records. Waits for the database while it is away and nobody says stop."""
@@ -139,6 +143,21 @@ class Ingester:
                         return
         except _AWAY:
             self._erase_at = time.monotonic() + _BACKOFF_S[1]
+
+    def _keep_sealing(self) -> None:
+        if time.monotonic() < self._seal_at:
+            return
+        self._seal_at = time.monotonic() + EVERY_S
+        try:
+            while self.seal() == AT_ONCE:
+                continue
+        except _AWAY:
+            self._seal_at = time.monotonic() + _BACKOFF_S[1]
+
+    def seal(self) -> int:
+        """Seals what guardrails said since the last time into the journal. → how many verdicts."""
+        with self._writer.transaction() as connection:
+            return seal(connection, time.time())
 
 
 def _note_refused(connection: sa.Connection, record: SpoolRecord, problem: Exception) -> None:

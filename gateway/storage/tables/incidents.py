@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import Field, Index
 
-from gateway.storage.tables.base import Table, counted, text
+from gateway.storage.tables.base import Table, counted, integer, text
 
 
 class IncidentRow(Table, table=True):
@@ -13,6 +13,7 @@ class IncidentRow(Table, table=True):
         Index("ix_incidents_project", "project", "id"),
         Index("ix_incidents_call", "call_id"),
         Index("ix_incidents_at", "at"),
+        Index("ix_incidents_sealed", "sealed", "id"),
     )
     id: int | None = Field(default=None, sa_column=counted())
     call_id: str
@@ -26,3 +27,4 @@ class IncidentRow(Table, table=True):
     direction: str
     shadow: bool
     sample: str = Field(sa_column=text())
+    sealed: int = Field(default=0, sa_column=integer(default=0))

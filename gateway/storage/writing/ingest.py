@@ -30,6 +30,7 @@ from gateway.storage.records import (
     SwitchRecord,
     VoteRecord,
     WishRecord,
+    spelled,
 )
 from gateway.storage.rows import storable, to_json
 from gateway.storage.spending import spend
@@ -194,7 +195,7 @@ def _add_verdict(connection: sa.Connection, record: IncidentRecord) -> None:
     of_call = CALLS.c.id == record.call_id
     known = connection.execute(sa.select(CALLS.c.verdicts).where(of_call)).scalar()
     if known is not None:
-        said = f"{record.guardrail}:{record.action}" + (":shadow" if record.shadow else "")
+        said = spelled(record.guardrail, record.action, record.shadow)
         verdicts = to_json([*msgspec.json.decode(known), said])
         connection.execute(sa.update(CALLS).where(of_call).values(verdicts=verdicts))
 

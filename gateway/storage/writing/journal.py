@@ -16,7 +16,7 @@ _GENERATION, _HEAD = "generation", "journal_head"
 
 def append_journal(
     connection: sa.Connection,
-    kind: Literal["rollout", "admin", "key", "watch"],
+    kind: Literal["rollout", "admin", "key", "watch", "verdicts"],
     *,
     at: float,
     actor: str,
