@@ -13,6 +13,7 @@ import pytest
 from storage_samples import call, text
 
 from gateway.config import Spool as SpoolSettings
+from gateway.errors import Unavailable
 from gateway.storage.home import Home
 from gateway.storage.records import AuditRecord, CallRecord
 from gateway.storage.spooling.reader import SpoolReader
@@ -225,3 +226,74 @@ def test_the_reserve_in_use_is_not_taken_for_finished_while_space_is_looked_for(
     spool.close()
     watcher.look()
     assert (watcher.found, watcher.unreadable) == (list(range(13)), 0)
+
+
+async def test_what_no_copy_was_kept_of_is_never_called_safe(
+    home: Home, watcher: Watcher, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails while more waits for it than is kept for being written once more."""
+    monkeypatch.setattr("gateway.storage.spooling.spool._UNSYNCED_BYTES", 2000)
+    spool = opened(home)
+    spool.append(audit(0))
+    await safe(spool)
+    broken: list[str] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def trouble(name: str, path: str) -> None:
+        if name == "fsync" and number_of(path) and not broken:
+            broken.append(path)
+            entered.set()
+            assert go_on.wait(60)
+            raise OSError(errno.EIO, "Input/output error")
+
+    disk.trouble = trouble
+    spool.append(audit(1, 500))
+    assert await asyncio.to_thread(entered.wait, 60)
+    for number in range(2, 10):
+        spool.append(audit(number, 500))
+    waiting = asyncio.ensure_future(spool.durable())
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(Unavailable, match="not known") as told:
+        await asyncio.wait_for(waiting, 60)
+    assert told.value.code == "record_in_doubt"
+    assert 0 < spool.stats()["in_doubt"] < 9
+    for number in range(10, 13):  # and it goes on as if nothing had been, in one segment
+        spool.append(audit(number))
+        await safe(spool)
+    assert len(list(home.spool.glob("*.seg"))) == 1 and spool.stats()["unsynced"] == 0
+    spool.close()
+    watcher.look()
+    assert (watcher.found, watcher.unreadable) == (list(range(13)), 0)
+
+
+async def test_what_was_written_anew_is_synced_once(home: Home, watcher: Watcher, disk: Disk) -> None:
+    spool = opened(home)
+    spool.append(audit(0))
+    await safe(spool)
+    synced: list[int] = []
+
+    def trouble(name: str, path: str) -> None:
+        if name == "fsync" and (number := number_of(path)):
+            synced.append(number)
+            if number == 1:
+                raise OSError(errno.EIO, "Input/output error")
+
+    disk.trouble = trouble
+    spool.append(audit(1))
+    await safe(spool)
+    assert synced == [1, 2]
+    spool.close()
+
+
+def test_the_reserve_waits_for_records_that_fit_it(home: Home, watcher: Watcher, disk: Disk) -> None:
+    spool = opened(home, reserve_bytes=4096)
+    spool.append(audit(0))
+    disk.full = True
+    spool.append(audit(1, 9000))
+    assert spool.stats()["lost"] == 1 and list(home.spool.glob("*.reserve"))
+    spool.append(audit(2))
+    assert spool.stats()["lost"] == 1 and not list(home.spool.glob("*.reserve"))
+    spool.close()
+    watcher.look()
+    assert (watcher.found, watcher.unreadable) == ([0, 2], 0)

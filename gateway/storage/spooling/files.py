@@ -25,7 +25,8 @@ class Segment:
 
     def __init__(self, path: Path, descriptor: int, folder: Path, *, reserved: bool) -> None:
         self.path = path
-        self.size = self.synced = HEADER_SIZE
+        self.size = HEADER_SIZE
+        self.synced = 0
         self.reserved = reserved
         self.too_large = False
         self._descriptor = descriptor
@@ -51,26 +52,31 @@ class Segment:
             os.ftruncate(self._descriptor, self.size)
         return False
 
+    def flush(self) -> None:
+        """Its bytes on stable storage, whatever its name is by then. Raises OSError."""
+        size = self.size
+        if self.synced < size:
+            os.fsync(self._descriptor)
+            self.synced = size
+
     def sync(self) -> bool:
         """False when the disk did not take it; the segment is then never trusted beyond ``synced`` again."""
         if self._doubtful:
             return False
-        size = self.size
         try:
-            os.fsync(self._descriptor)
+            self.flush()
             if self._folder is not None:
                 sync_folder(self._folder)
                 self._folder = None
         except OSError:
             self._doubtful = True
             return False
-        self.synced = size
         return True
 
     def cut_unsynced(self) -> None:
         """Drops the part that a failed fsync leaves in doubt, once it has been written elsewhere."""
         try:
-            os.ftruncate(self._descriptor, self.synced)
+            os.ftruncate(self._descriptor, max(HEADER_SIZE, self.synced))
         except OSError:  # the copies carry the same numbers, so a reader that meets both takes one
             return
 
@@ -111,11 +117,12 @@ class SegmentFolder:
             except OSError:
                 self._reserve = None
 
-    def take_reserve(self) -> Segment | None:
-        """The reserve as the newest segment (a rename needs no space); None when it is used up."""
-        reserve, self._reserve = self._reserve, None
-        if reserve is None:
+    def take_reserve(self, data: bytes, limit: int) -> Segment | None:
+        """The reserve as the newest segment (a rename needs no space); None when it is used up, or too small for
+        ``data``: it is kept for those that fit, then."""
+        if self._reserve is None or not self._reserve.fits(data, limit):
             return None
+        reserve, self._reserve = self._reserve, None
         path = self._folder / f"{self.writer}-{self._number + 1:08d}{SUFFIX}"
         try:
             reserve.path.rename(path)
@@ -145,7 +152,7 @@ class SegmentFolder:
             if not all(segment.write(data) for data in frames):
                 raise OSError(errno.ENOSPC, "No space left on device")
             if durable:
-                os.fsync(descriptor)
+                segment.flush()
             draft.rename(path)
         except OSError:
             draft.unlink(missing_ok=True)

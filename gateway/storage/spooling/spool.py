@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway import errors
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.home import Home
 from gateway.storage.records import (
@@ -34,9 +36,14 @@ from gateway.storage.records import (
 from gateway.storage.spooling.files import Segment, SegmentFolder
 from gateway.storage.spooling.format import frame, load_cipher
 
+_log = logging.getLogger("understudy.spool")
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 _PROBE_S = 0.5  # how often a degraded spool tries whether space has returned
 _UNSYNCED_BYTES = 64 * 1024 * 1024  # kept for rewriting after a failed fsync, at most
+_IN_DOUBT = (
+    "The disk that keeps the records of calls is failing, and whether it has this one is not known. "
+    "The operator finds more in the gateway's log and in understudy_recorder on /metrics."
+)
 
 
 class Spool:
@@ -50,7 +57,7 @@ class Spool:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._seq = self._synced = 0
-        self._written = self._text_dropped = self._lost = 0
+        self._written = self._text_dropped = self._lost = self._in_doubt = 0
         self._unsynced: deque[tuple[int, bytes]] = deque()
         self._unsynced_bytes = 0
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -76,7 +83,8 @@ class Spool:
             self._wake.set()
 
     async def durable(self) -> None:
-        """Returns when everything appended so far is on stable storage."""
+        """Returns when everything appended so far is on stable storage. Raises Unavailable when the disk failed and
+        too much was waiting for it to be written once more."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._synced >= self._seq:
@@ -89,7 +97,7 @@ class Spool:
     def stats(self) -> dict[str, float]:
         return {
             "written": self._written, "text_dropped": self._text_dropped, "lost": self._lost,
-            "degraded": float(self._degraded), "unsynced": self._seq - self._synced,
+            "in_doubt": self._in_doubt, "degraded": float(self._degraded), "unsynced": self._seq - self._synced,
         }  # fmt: skip
 
     def rotate(self) -> None:
@@ -161,7 +169,7 @@ class Spool:
     def _write_reserved(self, body: bytes) -> bool:
         data = frame(self._seq + 1, body)
         if self._segment is None or not self._segment.reserved:
-            reserve = self._folder.take_reserve()
+            reserve = self._folder.take_reserve(data, self._settings.reserve_bytes)
             if reserve is None:
                 return False
             self._replace(reserve)
@@ -229,8 +237,9 @@ class Spool:
             segment.close()
 
     def _rewrite(self, failed: list[Segment]) -> int:
-        """Writes everything unsynced into a new segment. → the seq that is now on stable storage."""
-        complete = not self._unsynced or self._unsynced[0][0] == self._synced + 1
+        """Writes everything unsynced into a new segment. → the seq that is now on stable storage, but for those older
+        ones of which no copy was kept: they are in doubt, and so told."""
+        first = self._unsynced[0][0] if self._unsynced else self._seq + 1
         fresh = self._open_next((data for _, data in self._unsynced), durable=True)
         sound = fresh is not None and fresh.sync()
         if fresh is not None:  # in doubt or not: a reader that saw it holds those before it for finished
@@ -239,12 +248,23 @@ class Spool:
             self._degraded = True
             self._wake.set()
             return self._synced
-        if complete:
-            for segment in reversed(failed):  # newest first: a reader never meets a hole
+        uncopied = first - self._synced - 1
+        if uncopied:  # what the failed segments hold is all there is of them
+            self._give_up_on(uncopied)
+        for segment in reversed(failed):  # newest first: a reader never meets a hole
+            if not uncopied:
                 segment.cut_unsynced()
-                segment.close()
-            self._retired = [one for one in self._retired if one not in failed]
+            segment.close()
+        self._retired = [one for one in self._retired if one not in failed]
         return self._seq
+
+    def _give_up_on(self, count: int) -> None:
+        """Tells those who wait that ``count`` records may or may not be on the disk."""
+        self._in_doubt += count
+        _log.error("%d records may be lost: the disk failed while more waited for it than is kept", count)
+        for _, loop, future in self._waiters:
+            _resolve(loop, future, errors.Unavailable(_IN_DOUBT, code="record_in_doubt"))
+        self._waiters = []
 
     def _forget_until(self, seq: int) -> None:
         self._synced = max(self._synced, seq)
@@ -261,10 +281,16 @@ class Spool:
         self._waiters = waiting
 
 
-def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+def _resolve(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], problem: Exception | None = None
+) -> None:
     def finish() -> None:
-        if not future.done():
+        if future.done():
+            return
+        if problem is None:
             future.set_result(None)
+        else:
+            future.set_exception(problem)
 
     if not loop.is_closed():
         loop.call_soon_threadsafe(finish)
