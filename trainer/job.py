@@ -301,7 +301,7 @@ def _die_with(parent: int) -> None:
 
 def _carry_out(run_id: str, home: Home, policies: Path) -> None:
     """Raises whatever goes wrong."""
-    reader, writer = open_reader(home), Patient(open_writer(home))
+    reader, writer = open_reader(home, bulk=True), Patient(open_writer(home))
     run = reader.run(run_id)
     if run is None:
         raise Fruitless(f"there is no run {run_id!r}")

@@ -46,7 +46,7 @@ def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str
     """(the card, the digest) of the task's version with the most calls. Raises Fruitless."""
     config = policy_files.load(policies, os.environ)
     task, learn = learning_task(config, name)
-    reader = open_reader(home)
+    reader = open_reader(home, bulk=True)
     known = [version for version in reader.task_versions() if version.task == name]
     if not known:
         raise Fruitless(f"nothing was captured for the task {name!r} yet")

@@ -265,7 +265,7 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
     watcher = policy_files.PolicyWatcher(
         policies, os.environ, policy_files.load(policies, os.environ), now=time.time()
     )
-    reader, writer = open_reader(home), open_writer(home)
+    reader, writer = open_reader(home, bulk=True), open_writer(home)
     promoter = Promoter(reader, writer, Issuer.of(home), home.root / "standings.json", time.time)
     worker = Worker(
         name=f"trainer-{os.getpid()}-{int(time.time())}",

@@ -23,7 +23,7 @@ _FEWEST = 2
 def label(options: Namespace) -> int:
     """Draws pairs for a person to judge, or takes in what a person said of them."""
     home = prepared_home()
-    reader = open_reader(home)
+    reader = open_reader(home, bulk=True)
     try:
         student = next((one for one in reader.students() if one.id == options.student), None)
         if student is None:

@@ -39,7 +39,7 @@ def replay(options: Namespace) -> int:
 
 def past_calls(task: str, days: float, limit: int) -> list[PastCall]:
     """The task's recorded calls of the last ``days``, oldest first. Raises SQLAlchemyError."""
-    reader = open_reader(prepared_home())
+    reader = open_reader(prepared_home(), bulk=True)
     try:
         return reader.past_calls(task, since=time.time() - days * _DAY_S, limit=limit)
     finally:

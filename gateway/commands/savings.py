@@ -22,7 +22,7 @@ def savings(options: Namespace) -> int:
     loaded = read_policies(policies_of(options))
     if loaded is None:
         return 1
-    reader = open_reader(prepared_home())
+    reader = open_reader(prepared_home(), bulk=True)
     try:
         found = paybacks(loaded.config, reader, days=options.days, now=time.time())
     except SQLAlchemyError as error:

@@ -17,7 +17,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool, StaticPool
 
 _WRITE_LOCK = 0x756E6465  # one number for every session-level and transaction-level advisory lock of ours
-_POSTGRES_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000"
+STATEMENT_S = 5
+"""The longest a statement of PostgreSQL may take where nothing else is said."""
+BULK_S = 60
+"""The same for what reads or erases much at a time, in the background or at a person's command."""
+_LOCK_MS = 4000
+_PSYCOPG = "postgresql+psycopg"
 
 
 def normal_url(url: str) -> sa.URL:
@@ -25,7 +30,7 @@ def normal_url(url: str) -> sa.URL:
     parsed = make_url(url)
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
+        return parsed.set(drivername=_PSYCOPG)
     if backend != "sqlite":
         raise ValueError(f"UNDERSTUDY_DATABASE_URL must be a sqlite or postgresql address, not {backend!r}.")
     return parsed
@@ -45,19 +50,31 @@ def write_engine(url: str) -> sa.Engine:
         return _sqlite_writer(sqlite_file(url))
     return sa.create_engine(
         normal_url(url), pool_size=2, max_overflow=2, pool_pre_ping=True, pool_timeout=5,
-        connect_args={"connect_timeout": 3, "options": _POSTGRES_OPTIONS},
+        connect_args={"connect_timeout": 3, "options": _options(STATEMENT_S)},
     )  # fmt: skip
 
 
-def read_engine(url: str) -> sa.Engine:
-    """A small pool of read-only connections; usable from several threads. Connects lazily."""
+def read_engine(url: str, *, bulk: bool = False) -> sa.Engine:
+    """A small pool of read-only connections; usable from several threads. Connects lazily. ``bulk``: for whom nobody
+    waits, whose statements may take :data:`BULK_S`."""
     if is_sqlite(url):
         return _sqlite_reader(sqlite_file(url))
-    options = f"{_POSTGRES_OPTIONS} -c default_transaction_read_only=on"
+    options = f"{_options(BULK_S if bulk else STATEMENT_S)} -c default_transaction_read_only=on"
     return sa.create_engine(
         normal_url(url), pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=5,
         connect_args={"connect_timeout": 3, "options": options},
     )  # fmt: skip
+
+
+def _options(statement_s: int) -> str:
+    return f"-c statement_timeout={statement_s * 1000} -c lock_timeout={_LOCK_MS}"
+
+
+def allow(connection: sa.Connection, *, statement_s: float, lock_s: float = _LOCK_MS / 1000) -> None:
+    """Lets what follows in this transaction take longer than usual: a migration, the erasure of a person."""
+    if connection.dialect.name == "postgresql":
+        for name, seconds in (("statement_timeout", statement_s), ("lock_timeout", lock_s)):
+            connection.execute(sa.select(sa.func.set_config(name, str(round(seconds * 1000)), True)))
 
 
 def serialise_writes(connection: sa.Connection) -> None:

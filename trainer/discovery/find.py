@@ -105,7 +105,7 @@ def snippet(group: Group) -> str:
 
 def run(home: Home, rules: Discover, now: float) -> Discovery:
     """Reads, finds and keeps. Raises SQLAlchemyError and OSError."""
-    reader = open_reader(home)
+    reader = open_reader(home, bulk=True)
     try:
         since = now - rules.retention_days * 86_400.0
         calls = reader.untagged_calls(since=since, limit=_MOST_READ)

@@ -77,6 +77,7 @@ class SqlReader(
         self._engine.dispose()
 
 
-def open_reader(home: Home) -> Reader:
-    """A Reader of this home's database. Connects when first asked, so the database may come later."""
-    return SqlReader(read_engine(home.database_url))
+def open_reader(home: Home, *, bulk: bool = False) -> Reader:
+    """A Reader of this home's database. Connects when first asked, so the database may come later. ``bulk``: its
+    questions may take a minute on PostgreSQL, where others are given up after five seconds."""
+    return SqlReader(read_engine(home.database_url, bulk=bulk))

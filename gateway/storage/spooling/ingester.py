@@ -21,7 +21,7 @@ from types import FrameType
 import sqlalchemy as sa
 
 from gateway.storage.commands import WriterAway
-from gateway.storage.engine import is_sqlite, sqlite_file, write_engine
+from gateway.storage.engine import BULK_S, allow, is_sqlite, sqlite_file, write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import SpoolRecord
@@ -139,6 +139,7 @@ class Ingester:
         try:
             while not self._stop.is_set():
                 with self._writer.transaction() as connection:
+                    allow(connection, statement_s=BULK_S)
                     if erase_expired(connection, time.time(), limit=500) < 500:
                         return
         except _AWAY:

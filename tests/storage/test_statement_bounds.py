@@ -1,0 +1,58 @@
+"""PostgreSQL gives up a statement after five seconds, but where something says that it may take longer."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.storage.engine import BULK_S, STATEMENT_S, allow, read_engine, write_engine
+from gateway.storage.home import Home
+from gateway.storage.migrations import migrate
+
+
+def timeout_of(connection: sa.Connection) -> str:
+    return str(connection.exec_driver_sql("SHOW statement_timeout").scalar())
+
+
+def test_a_statement_may_take_five_seconds(postgres: str) -> None:
+    assert (STATEMENT_S, BULK_S) == (5, 60)
+    for engine, expected in (
+        (write_engine(postgres), "5s"),
+        (read_engine(postgres), "5s"),
+        (read_engine(postgres, bulk=True), "1min"),
+    ):
+        with engine.connect() as connection:
+            assert timeout_of(connection) == expected
+        engine.dispose()
+
+
+def test_a_slow_statement_is_given_up(postgres: str) -> None:
+    engine = write_engine(postgres)
+    with engine.begin() as connection:
+        allow(connection, statement_s=0.05)
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            connection.exec_driver_sql("SELECT pg_sleep(30)")
+    engine.dispose()
+
+
+def test_longer_is_for_one_transaction(postgres: str) -> None:
+    engine = write_engine(postgres)
+    with engine.connect() as connection:
+        with connection.begin():
+            allow(connection, statement_s=3600, lock_s=10)
+            assert timeout_of(connection) == "1h"
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "10s"
+        assert timeout_of(connection) == "5s"
+    engine.dispose()
+
+
+def test_only_what_a_migration_changes_is_told(any_home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    migrate(any_home.database_url)
+    said = [one.getMessage() for one in caplog.records if one.name.startswith("alembic")]
+    assert said and all(line.startswith("Running upgrade") for line in said)
+    caplog.clear()
+    migrate(any_home.database_url)
+    assert not [one for one in caplog.records if one.name.startswith("alembic")]
