@@ -23,6 +23,7 @@ import msgspec
 
 from gateway.config import Candidates, Config, Learn, Task
 from gateway.policy import files as policy_files
+from gateway.policy.withheld import stood_in
 from gateway.protocol.fine_tuning import KIND, Order
 from gateway.storage.commands import AddDataset, Refused
 from gateway.storage.home import Home
@@ -31,7 +32,7 @@ from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Dataset, Run
 from gateway.storage.writing.writers import open_writer
 from optimizer.clusters import Cluster, find
-from trainer import contest, tuning
+from trainer import bounds, contest, tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.certify import Issuer, levels
@@ -305,12 +306,23 @@ def _carry_out(run_id: str, home: Home, policies: Path) -> None:
     run = reader.run(run_id)
     if run is None:
         raise Fruitless(f"there is no run {run_id!r}")
+    config = policy_files.load(policies, stood_in(os.environ))
+    bounds.hold(bounds.most(config.trainer))
+    try:
+        _work_on(run, home, config, reader, writer)
+    except Exception as problem:
+        if not bounds.too_little(problem):
+            raise
+        _log.error("run %s: memory was refused: %s", run_id, problem)
+        _out(Failed(error=bounds.refusal(bounds.most(config.trainer)), result=dict(_spent())))
+
+
+def _work_on(run: Run, home: Home, config: Config, reader: Reader, writer: Writer) -> None:
     if run.kind == KIND:
-        _tune(run, home, policy_files.load(policies, os.environ), reader, writer)
+        _tune(run, home, config, reader, writer)
         return
     have = {(one.project, one.task, one.fingerprint): one.trainable_calls for one in reader.task_versions()}
     calls = have.get((run.project, run.task, run.fingerprint), 0)
-    config = policy_files.load(policies, os.environ)
     try:
         task, learn = learning_task(config, run.task)
         lesson = Lesson(run, task, learn, home, reader, writer, Issuer.of(home), _say, cluster=cluster_of(config))

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.policy import files as policy_files
+from gateway.policy.withheld import stood_in
 from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import TaskVersion
@@ -44,7 +45,7 @@ def main() -> None:
 
 def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str]:
     """(the card, the digest) of the task's version with the most calls. Raises Fruitless."""
-    config = policy_files.load(policies, os.environ)
+    config = policy_files.load(policies, stood_in(os.environ))
     task, learn = learning_task(config, name)
     reader = open_reader(home, bulk=True)
     known = [version for version in reader.task_versions() if version.task == name]

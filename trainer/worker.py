@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Config
 from gateway.policy import files as policy_files
+from gateway.policy.withheld import stood_in
 from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
@@ -47,6 +48,8 @@ STALE_S = 10.0
 JOB_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 5
 _JOB_STARTS = 3
+_FOR_MEMORY = (signal.SIGABRT, signal.SIGKILL, signal.SIGSEGV)
+"""How native code, or the kernel, ends a process that gets no more memory."""
 _RUNS_READ = 10_000
 _log = logging.getLogger("understudy.trainer")
 
@@ -239,7 +242,9 @@ class Worker:
             if self._job is job:
                 job.child, job.starts = self._start(job.run), job.starts + 1
             return
-        how = f"ended by signal {-code}" if code < 0 else "broke"
+        how = f"was ended by signal {-code}" if code < 0 else "broke"
+        if -code in _FOR_MEMORY:
+            how += " (perhaps for want of memory: trainer.max_memory_bytes)"
         self._finish(job, Failed(f"the training process {how}; the trainer's log says more"))
 
 
@@ -263,7 +268,7 @@ class _Job:
 def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float) -> None:
     """Works until ``stopping`` is set. Raises PolicyError when the policies cannot be used at the start."""
     watcher = policy_files.PolicyWatcher(
-        policies, os.environ, policy_files.load(policies, os.environ), now=time.time()
+        policies, stood_in(os.environ), policy_files.load(policies, stood_in(os.environ)), now=time.time()
     )
     reader, writer = open_reader(home, bulk=True), open_writer(home)
     promoter = Promoter(reader, writer, Issuer.of(home), home.root / "standings.json", time.time)

@@ -9,6 +9,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.access import admin_key
@@ -16,7 +17,8 @@ from gateway.commands.common import fail, policies_of, prepared_home, read_polic
 from gateway.commands.engines import engine_parts
 from gateway.config import Config
 from gateway.policy.checks import bind_problem
-from gateway.policy.files import Loaded
+from gateway.policy.files import Loaded, PolicyError
+from gateway.policy.withheld import withheld, without
 from gateway.processes.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
 from gateway.processes.workers import problem as workers_problem
 from gateway.providers import ClassifierProvider
@@ -93,10 +95,12 @@ def tree(
     env: Mapping[str, str],
     workers: int = 1,
 ) -> tuple[Part, ...]:
-    """The parts in the order of their start: the ingester first, because it migrates the database."""
+    """The parts in the order of their start: the ingester first, because it migrates the database. None but the
+    gateway calls anybody, so no other has the keys of providers in its environment."""
     shared = {"UNDERSTUDY_HOME": str(home.root), "PYTHONUNBUFFERED": "1"}
     places = ("--home", str(home.root))
     rules = ("--policies", str(policies), *places)
+    theirs = withheld(policies, env, all_secrets=False)
     embedded = not env.get("UNDERSTUDY_DATABASE_URL", "").startswith("postgres")
     parts = [
         Part(
@@ -106,9 +110,10 @@ def tree(
             stop_order=4,
             nice=_LATER,
             env=shared,
-        )
+        ),
+        *engine_parts(config, home, shared),
     ]
-    parts += engine_parts(config, home, shared)
+    parts = [replace(part, withheld=theirs) for part in parts]
     gateway = Part(
         name="gateway",
         command=_gateway(workers, config, rules, host, port),
@@ -124,6 +129,7 @@ def tree(
         stop_order=2,
         nice=LOWEST_PRIORITY,
         env={**shared, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        withheld=withheld(policies, env),
     )
     return (*parts, gateway, trainer)
 
@@ -183,7 +189,12 @@ def ingest(_options: Namespace) -> int:
 
 
 def trainer(options: Namespace) -> int:
-    return _become("trainer.worker", "--policies", str(policies_of(options)), *_home())
+    policies = policies_of(options)
+    try:
+        env = without(os.environ, withheld(policies, os.environ))
+    except PolicyError as error:
+        return fail(str(error))
+    return _replace(_module("trainer.worker", "--policies", str(policies), *_home()), env)
 
 
 def engine(_options: Namespace) -> int:
@@ -206,11 +217,11 @@ def _become(module: str, *arguments: str) -> int:
     return _replace(_module(module, *arguments))
 
 
-def _replace(command: tuple[str, ...]) -> int:
+def _replace(command: tuple[str, ...], env: Mapping[str, str] = os.environ) -> int:
     """Replaces this process, so that signals and the exit status are the part's own."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
+    os.execve(sys.executable, command, env)  # noqa: S606 - our own module, no shell
 
 
 def _answers_readyz(host: str, port: int) -> Callable[[], bool]:

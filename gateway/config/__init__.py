@@ -30,6 +30,7 @@ from gateway.config.learning import (
     ShadowRules,
     Synthetic,
     Teacher,
+    Trainer,
     Watch,
 )
 from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
@@ -118,6 +119,7 @@ __all__ = [
     "Task",
     "Teacher",
     "Timeouts",
+    "Trainer",
     "TransformersEngine",
     "UpstreamRules",
     "VllmEngine",
@@ -147,6 +149,7 @@ class Config(Node, frozen=True):
     webhooks: list[Webhook] = []
     cluster: Cluster | None = None
     """None: the trainer's machine does everything."""
+    trainer: Trainer = field(default_factory=Trainer)
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     surface: Surface = field(default_factory=Surface)
     prompts: dict[Name, Prompt] = {}

@@ -263,6 +263,13 @@ class Learn(Node, frozen=True):
 Measured = Literal["inputs", "outputs", "confidence", "latency", "cost"]
 
 
+class Trainer(Node, frozen=True):
+    """``max_memory_bytes``: what a process that trains or looks for tasks may use; None: three quarters of what the
+    machine, or its container, has."""
+
+    max_memory_bytes: Annotated[int, Meta(ge=128 * 1024 * 1024)] | None = None
+
+
 class Drift(Node, frozen=True):
     """The watch over what agreement does not show (docs/statistics.md). Inputs, outputs and confidence: whether recent
     calls can be told from those before the student more often than half of the time + ``margin``, with a false alarm

@@ -24,7 +24,7 @@ from gateway.providers.credentials import keys_of
 _log = logging.getLogger("understudy.policies")
 _MAX_FILES = 100
 
-__all__ = ["Loaded", "PolicyError", "PolicyWatcher", "Problem", "load", "read"]
+__all__ = ["Loaded", "PolicyError", "PolicyWatcher", "Problem", "contents_of", "load", "read"]
 
 
 class PolicyError(Exception):
@@ -53,10 +53,10 @@ def load(folder: Path, env: Mapping[str, str]) -> Config:
 
 def read(folder: Path, env: Mapping[str, str]) -> Loaded:
     """The configuration in ``folder`` and its warnings. Raises PolicyError."""
-    return _parse(folder, _contents(folder), env)
+    return _parse(folder, contents_of(folder), env)
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
+def contents_of(folder: Path) -> dict[str, bytes]:
     """File names with their bytes, in name order. Raises PolicyError when there is nothing to read."""
     shown = _shown(folder)
     try:
@@ -191,7 +191,7 @@ class PolicyWatcher:
             return None
         self._judged = signature
         try:
-            contents = _contents(self._folder)
+            contents = contents_of(self._folder)
             if _digest(contents) == self._config.digest:
                 self._problem = ""
                 return None
@@ -209,7 +209,7 @@ class PolicyWatcher:
 
     def _digest_now(self) -> str:
         try:
-            return _digest(_contents(self._folder))
+            return _digest(contents_of(self._folder))
         except PolicyError:
             return ""
 

@@ -59,12 +59,14 @@ class Source:
     """The merged tree of all files, where each value stands, and what was found wrong while reading.
 
     ``unset`` lists the variables that were not in the environment, by the path of the value that names them;
-    such a value reads as "". ``left_out`` are entries that are passed over.
+    such a value reads as "". ``named`` are all variables, by the same paths. ``left_out`` are entries that are passed
+    over.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Path, tuple[str, int]] = field(default_factory=dict)
     unset: dict[Path, str] = field(default_factory=dict)
+    named: dict[Path, set[str]] = field(default_factory=dict)
     left_out: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
@@ -234,6 +236,7 @@ class _Walk:
                     "Write ${NAME} with letters, digits and _.",
                 )
                 return ""
+            self.source.named.setdefault(path, set()).add(name)
             if not self.env.get(name):
                 missing = missing or name
                 return ""

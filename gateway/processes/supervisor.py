@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from gateway.policy.withheld import without
 from gateway.processes import child as child_module
 from gateway.storage.home import Home
 
@@ -45,6 +46,7 @@ class Part:
     """One process of the tree. ``ready`` answers whether it can be used; it is polled after the start.
 
     ``stop_order``: the lower, the sooner it is stopped. ``grace_s``: seconds between SIGTERM and SIGKILL.
+    ``withheld``: the variables of our own environment that it does not get.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Part:
     stop_order: int = 0
     nice: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
 
 
 def restart_delay(deaths: int) -> float:
@@ -139,7 +142,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.part.env},
+                env={**without(os.environ, self.part.withheld), **self.part.env},
                 start_new_session=True,
             )
         self.log.chmod(0o600)

@@ -158,7 +158,7 @@ def test_the_database_is_private_durable_and_forgets(tmp_path: Path) -> None:
 
 def test_the_trainer_is_a_process_of_its_own_and_the_nicest(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
-    parts = {part.name: part for part in tree(Config(), home, tmp_path, "127.0.0.1", 8080, {}, 1)}
+    parts = {part.name: part for part in tree(Config(), home, ROOT / "policies", "127.0.0.1", 8080, {}, 1)}
     assert parts["trainer"].nice == LOWEST_PRIORITY == 19 and parts["gateway"].nice == 0
     assert "trainer.worker" in parts["trainer"].command
     assert os.fspath(home.root) in parts["trainer"].command

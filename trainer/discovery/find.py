@@ -18,9 +18,11 @@ from msgspec import Struct
 
 from gateway.config import Discover
 from gateway.policy import files as policy_files
+from gateway.policy.withheld import stood_in
 from gateway.storage.home import Home
 from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from gateway.storage.reading.reader import open_reader
+from trainer import bounds
 from trainer.discovery.forecast import Forecast, Interval, Probe, forecast, probe
 from trainer.discovery.templates import Group, groups_of
 
@@ -163,7 +165,9 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=0, help="how far to stand back for other processes")
     options = parser.parse_args()
     os.nice(options.nice)
-    rules = policy_files.load(options.policies, os.environ).discover
+    config = policy_files.load(options.policies, stood_in(os.environ))
+    bounds.hold(bounds.most(config.trainer))
+    rules = config.discover
     if rules is None:
         sys.exit("The policies do not say `discover: {rate: 0.1}`, so no call without a task is captured.")
     found = run(Home(options.home.resolve()), rules, time.time())
