@@ -44,6 +44,7 @@ from trainer.certify import write_whole
 from trainer.cluster.joined import cluster_of
 from trainer.datasets.apart import known
 from trainer.datasets.curate import Chain
+from trainer.datasets.forms import Form
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
 from trainer.recipes import CannotLearn, Example, Means, train_first
 from trainer.recipes.generative import usual_rate
@@ -229,7 +230,7 @@ def _rows(work: Workshop, file_id: str, param: str) -> tuple[list[TuningRow], st
     digest = hashlib.sha256()
     try:
         with path.open("rb") as lines:
-            rows = [_masked(row) for row in rows_of(_hashed(lines, digest), work.order.method)]
+            rows = [_masked(row) for row in rows_of(_hashed(lines, digest), work.order.method, _fault)]
     except BadRow as problem:
         raise CannotTune(
             f"The file {file_id} cannot be used: {problem}.", f"invalid_{param}", param
@@ -241,6 +242,15 @@ def _hashed(lines: io.BufferedReader, digest: Any) -> Any:
     for line in lines:
         digest.update(line)
         yield line
+
+
+def _fault(row: TuningRow) -> str:
+    """What is wrong with a row's tool calls as its tools' schemas see them; "" for nothing."""
+    if not row.tools:
+        return ""
+    form = Form(b'{"tools":' + row.tools + b"}")
+    said = next((one for answer in (row.answer, *row.rejected) if (one := form(answer))), "")
+    return f"its tool calls do not fit the schemas of its tools ({said})" if said else ""
 
 
 def _masked(row: TuningRow) -> TuningRow:

@@ -127,9 +127,13 @@ def _calls_of(answer: Mapping[str, Any]) -> list[ToolCall] | None:
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
-    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return calls_in(message.get("tool_calls") if isinstance(message, dict) else None)
+
+
+def calls_in(wired: Any) -> list[ToolCall] | None:
+    """A message's ``tool_calls``; None when one of them is no plain call of a function."""
     found: list[ToolCall] = []
-    for call in calls if isinstance(calls, list) else ():
+    for call in wired if isinstance(wired, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         name, arguments = (
             (function.get("name"), function.get("arguments")) if isinstance(function, dict) else (None, None)

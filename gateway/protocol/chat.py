@@ -6,7 +6,7 @@ Only the fields the gateway decides by are typed here. What is *forwarded* is th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -206,8 +206,8 @@ def text_length(messages: list[Message]) -> int:
     return found
 
 
-def last_user_text(messages: list[Message]) -> str:
-    """The text of the last user turn, which is what a single-turn student reads; "" when there is none."""
+def last_user_text(messages: Sequence[Message]) -> str:
+    """The text of the last user turn, "" when there is none."""
     for message in reversed(messages):
         if message.role == "user":
             return text_of(message)

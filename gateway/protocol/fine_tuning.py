@@ -6,11 +6,15 @@ A job is a run of the kind ``fine_tune`` whose parameters are an :class:`Order`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+
+from gateway.protocol.asked import asked_of
+from gateway.protocol.called import ToolCall, calls_in, calls_text, parameters_of, read_calls
+from gateway.protocol.chat import Message
 
 KIND = "fine_tune"
 FEWEST_ROWS, MOST_ROWS, LONGEST_LINE = 10, 200_000, 1 << 20
@@ -20,6 +24,7 @@ VALIDATING = "validating"
 _VERSION = re.compile(r"(?P<task>[^@]+)@(?P<version>[0-9]{1,9})")
 _UNNAMED = re.compile(r"[^A-Za-z0-9._-]+")
 _WORD = 40
+_AUTHORS = frozenset({"system", "developer"})
 _PREFERRED = ("preferred_output", "preferred_completion")
 _WORSE = ("non_preferred_output", "non_preferred_completion")
 
@@ -41,11 +46,13 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TuningRow(Struct, frozen=True):
-    """One line of a training file: what the user wrote, what to answer, and what was found worse."""
+    """One line of a training file: what a student reads (``asked.asked_of``), what to answer, in words or in calls
+    (``called``), what was found worse, and the tools that were offered as JSON, "" for none."""
 
     text: str
     answer: str
     rejected: tuple[str, ...] = ()
+    tools: bytes = b""
 
 
 class BadRow(Exception):
@@ -80,10 +87,13 @@ def captured(training_file: str) -> tuple[str, int | None] | None:
 
 
 # ---------------------------------------------------------------- rows
-def rows_of(lines: Iterable[bytes], method: Method) -> Iterator[TuningRow]:
+def rows_of(
+    lines: Iterable[bytes], method: Method, fault: Callable[[TuningRow], str] = lambda _: ""
+) -> Iterator[TuningRow]:
     """The rows of a JSONL file in OpenAI's shape, checked line by line; a row whose answer has weight 0 is left out.
-    Raises BadRow for the first line that cannot be learnt from, and for a file with too few or too many rows."""
-    seen, systems = 0, set()
+    ``fault`` says what else is wrong with a row. Raises BadRow for the first line that cannot be learnt from, and for a
+    file with too few or too many rows."""
+    seen, around = 0, set[tuple[str, bytes]]()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -91,23 +101,34 @@ def rows_of(lines: Iterable[bytes], method: Method) -> Iterator[TuningRow]:
         if seen > MOST_ROWS:
             raise BadRow(f"the file has more than {MOST_ROWS} rows")
         try:
-            system, row = _row(line, method)
+            system, row, weight = _row(line, method)
+            around.add((system, row.tools))
+            _alike(around)
+            if problem := fault(row):
+                raise BadRow(problem)
         except BadRow as problem:
             raise BadRow(f"line {number}: {problem}") from None
-        systems.add(system)
-        if len(systems) > 1:
-            raise BadRow(
-                f"line {number}: its system message is not the one of the lines before. A student sees the user's "
-                "text only, so all rows must share one system message, or have none"
-            )
-        if row is not None:
+        if weight:
             yield row
     if seen < FEWEST_ROWS:
         raise BadRow(f"the file has {seen} rows; at least {FEWEST_ROWS} are needed")
 
 
-def _row(line: bytes, method: Method) -> tuple[str, TuningRow | None]:
-    """(system text, row; None when it carries no weight)."""
+def _alike(around: set[tuple[str, bytes]]) -> None:
+    """Raises BadRow when rows differ in what their author wrote."""
+    for what, kinds in (
+        ("system message", {one for one, _ in around}),
+        ("list of tools", {one for _, one in around}),
+    ):
+        if len(kinds) > 1:
+            raise BadRow(
+                f"its {what} is not the one of the lines before. A student sees the user's text only, so all rows must "
+                f"share one {what}, or have none"
+            )
+
+
+def _row(line: bytes, method: Method) -> tuple[str, TuningRow, bool]:
+    """(system text, row, whether it carries weight)."""
     if len(line) > LONGEST_LINE:
         raise BadRow(f"it is longer than {LONGEST_LINE} bytes")
     try:
@@ -117,32 +138,31 @@ def _row(line: bytes, method: Method) -> tuple[str, TuningRow | None]:
     if not isinstance(value, dict):
         raise BadRow("it is not a JSON object")
     if method == "dpo":
-        return _preference(value)
+        return *_preference(value), True
     turns = _turns(value.get("messages"), "messages")
     if turns[-1]["role"] != "assistant":
         raise BadRow("its last message must be the assistant's")
-    system, text = _asked(turns[:-1], value)
-    row = TuningRow(text, _said(turns[-1]))
-    return system, None if turns[-1].get("weight") == 0 else row
+    system, text, tools = _asked(turns[:-1], value)
+    return system, TuningRow(text, _said(turns[-1], tools), (), tools), turns[-1].get("weight") != 0
 
 
 def _preference(value: dict[str, Any]) -> tuple[str, TuningRow]:
     asked = value.get("input")
     if not isinstance(asked, dict):
         raise BadRow("'input' with 'messages' is missing")
-    system, text = _asked(_turns(asked.get("messages"), "input.messages"), asked)
-    better, worse = _one_answer(value, _PREFERRED), _one_answer(value, _WORSE)
+    system, text, tools = _asked(_turns(asked.get("messages"), "input.messages"), asked)
+    better, worse = _one_answer(value, _PREFERRED, tools), _one_answer(value, _WORSE, tools)
     if better == worse:
         raise BadRow("the preferred and the other answer are the same")
-    return system, TuningRow(text, better, (worse,))
+    return system, TuningRow(text, better, (worse,), tools)
 
 
-def _one_answer(value: dict[str, Any], names: tuple[str, ...]) -> str:
+def _one_answer(value: dict[str, Any], names: tuple[str, ...], tools: bytes) -> str:
     name = next((one for one in names if one in value), names[0])
     turns = _turns(value.get(name), name)
     if len(turns) != 1 or turns[0]["role"] != "assistant":
         raise BadRow(f"'{name}' must hold exactly one assistant message")
-    return _said(turns[0])
+    return _said(turns[0], tools)
 
 
 def _turns(value: Any, name: str) -> list[dict[str, Any]]:
@@ -154,23 +174,66 @@ def _turns(value: Any, name: str) -> list[dict[str, Any]]:
     return value
 
 
-def _asked(turns: list[dict[str, Any]], around: dict[str, Any]) -> tuple[str, str]:
-    """(system text, user text) of a single-turn conversation."""
-    if around.get("tools") or around.get("functions"):
-        raise BadRow("tools are not learnt; leave 'tools' out")
-    *before, user = turns or [{"role": ""}]
-    authors = [turn for turn in before if turn["role"] in ("system", "developer")]
-    if user["role"] != "user" or len(authors) != len(before):
+def _asked(turns: list[dict[str, Any]], around: dict[str, Any]) -> tuple[str, str, bytes]:
+    """(system text, what a student reads, the tools): one user's turn, and calls with their results after it."""
+    start = next((at for at, turn in enumerate(turns) if turn["role"] not in _AUTHORS), len(turns))
+    authors, asked = turns[:start], turns[start:]
+    if not asked or asked[0]["role"] != "user" or not _is_followed(asked[1:]):
         raise BadRow(
-            "it must be one user message, after system messages if any: students answer single turns"
+            "it must be one user message, after system messages if any, and before tool calls with a result each if "
+            "any: students answer single turns"
         )
-    return "\n".join(_text(turn) for turn in authors), _text(user)
+    _text(asked[0])
+    try:
+        read = asked_of(msgspec.convert(asked, list[Message]))
+    except msgspec.ValidationError as problem:
+        raise BadRow(f"its messages are not OpenAI's: {problem}") from None
+    return "\n".join(_text(turn) for turn in authors), read, _tools(around)
 
 
-def _said(turn: dict[str, Any]) -> str:
-    if turn.get("tool_calls") or turn.get("function_call"):
-        raise BadRow("tool calls are not learnt")
-    return _text(turn)
+def _is_followed(turns: Sequence[dict[str, Any]]) -> bool:
+    """Whether they are calls, and as many results."""
+    calls = [call for turn in turns if turn["role"] == "assistant" for call in _calls(turn)]
+    results = sum(turn["role"] == "tool" for turn in turns)
+    spoken = sum(turn["role"] == "assistant" and bool(turn.get("tool_calls")) for turn in turns)
+    last = turns[-1]["role"] if turns else "tool"
+    return last == "tool" and results == len(calls) and results + spoken == len(turns)
+
+
+def _tools(around: dict[str, Any]) -> bytes:
+    """The functions a row offers as JSON in one spelling; b"" for none."""
+    if around.get("functions"):
+        raise BadRow("'functions' are not learnt; write them as 'tools'")
+    tools = around.get("tools")
+    if not tools:
+        return b""
+    if not isinstance(tools, list) or len(parameters_of(around)) != len(tools):
+        raise BadRow("'tools' must be a list of functions with a name each")
+    return msgspec.json.encode(tools, order="sorted")
+
+
+def _calls(turn: dict[str, Any]) -> list[ToolCall]:
+    calls = calls_in(turn.get("tool_calls"))
+    if calls is None or turn.get("function_call"):
+        raise BadRow("its tool calls must be calls of functions, each with a name and arguments as text")
+    return calls
+
+
+def _said(turn: dict[str, Any], tools: bytes) -> str:
+    """An assistant's words, or its calls as one text."""
+    calls = _calls(turn)
+    if not calls:
+        text = _text(turn)
+        if tools and read_calls(text) is not None:
+            raise BadRow("the assistant's text reads like tool calls; write them under 'tool_calls'")
+        return text
+    if turn.get("content"):
+        raise BadRow("words beside tool calls are not learnt")
+    offered = parameters_of({"tools": msgspec.json.decode(tools)}) if tools else {}
+    for call in calls:
+        if call.name not in offered:
+            raise BadRow(f"it calls '{call.name[:80]}', which is not among its tools")
+    return calls_text(calls)
 
 
 def _text(turn: dict[str, Any]) -> str:

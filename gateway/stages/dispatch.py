@@ -21,6 +21,7 @@ from gateway.stages import several
 from gateway.stages.assign import LIMITS
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
+from gateway.stages.tuned import check_answer, check_question
 from gateway.storage.records import Attempt
 from gateway.structured.demand import asks_for_form
 from gateway.students.deferral import deferred
@@ -34,7 +35,6 @@ from optimizer.routing.attempts import (
     Retry,
     after_failure,
 )
-from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung
 
 __all__ = ["Dispatch", "ask_student"]
@@ -129,13 +129,8 @@ class Dispatch:
 
     async def _tuned(self, exchange: Exchange, rung: Rung) -> Answer:
         """A fine-tuned model that the client named: it answers however sure it is, and nobody stands behind it. Raises
-        BadRequest for what no student can answer, and what the engine raises."""
-        reason = ineligible(exchange.body) or ("'tools' is set" if exchange.body.get("tools") else "")
-        if reason:
-            raise errors.BadRequest(
-                f"The model '{rung.candidate.model}' answers one text with one text: {reason}.",
-                code="unsupported_request",
-            )
+        BadRequest for what no student can answer, and GatewayError for what the engine or its answer lacks."""
+        check_question(exchange, rung)
         began, limit = time.monotonic(), _remaining(exchange)
         try:
             passage = await self._gate.enter(
@@ -143,6 +138,7 @@ class Dispatch:
             )
             with passage:
                 found = await ask_student(self._asker, exchange, rung, remaining=limit)
+            check_answer(exchange, rung, found.text, self._structure)
         except AttemptFailed as problem:
             _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
             raise _final([problem]) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.context import Exchange
-from gateway.protocol.chat import last_user_text
+from gateway.protocol.asked import asked_of
 from optimizer.rollout import Student
 from optimizer.slices import slice_of
 
@@ -15,7 +15,7 @@ def slice_name(exchange: Exchange, student: Student, answer: str | None) -> str 
     return slice_of(
         student.slices,
         metadata=exchange.request.metadata or {},
-        text=last_user_text(exchange.request.messages),
+        text=asked_of(exchange.request.messages),
         answer=answer,
     )
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from gateway.config import CandidateRef, Ensemble, EnsembleJudge
 from gateway.context import Exchange
+from gateway.protocol.asked import asked_of
 from gateway.protocol.called import lesson_of
-from gateway.protocol.chat import last_user_text
 from gateway.providers.codec import AttemptFailed
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, VoteRecord
@@ -97,7 +97,7 @@ class Panel:
             known, total = known and usd is not None, total + (usd or 0.0)
         self._recorder.append(VoteRecord(
             call_id=exchange.call_id, project=principal.project, task=task.name, at=self._clock(),
-            asked=last_user_text(exchange.request.messages), label=found.label, share=found.share,
+            asked=asked_of(exchange.request.messages), label=found.label, share=found.share,
             votes=found.votes, extra_cost_usd=total if known else None, mask=task.capture.mask,
             judged=judged,
         ))  # fmt: skip

@@ -11,9 +11,9 @@ from gateway import errors
 from gateway.context import Exchange
 from gateway.masking import mask, unmask
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
+from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import split
 from gateway.protocol.called import ToolCall, reads_calls
-from gateway.protocol.chat import last_user_text
 from gateway.providers.classifier import CPU_HEADER, ENGINE_HEADER, confidence_of
 from gateway.providers.codec import AttemptFailed
 from gateway.upstreams.asking import Asker
@@ -41,7 +41,7 @@ async def ask_student(asker: Asker, exchange: Exchange, rung: Rung, *, remaining
 
     Raises AttemptFailed, also when the answer carries no probability.
     """
-    masked = mask(last_user_text(exchange.request.messages))
+    masked = mask(asked_of(exchange.request.messages))
     body = {"messages": [{"role": "user", "content": masked.text}], "logprobs": True}
     headers: dict[str, str] = {}
     answer = await asker.whole(

@@ -1,13 +1,14 @@
 """Which requests a student may answer at all, whatever its confidence.
 
-A student was certified on single-turn text, answered in words or in calls of the functions that the request
-offers. A request that asks for something it does not know goes to the teacher; the reason is written on the call.
+A student was certified on one user's text, alone or with the functions that were called since and what they gave. It
+answers in words or in calls of the functions that the request offers. A request that asks for something it does not
+know goes to the teacher; the reason is written on the call.
 (Whether the request *looks like* the certified ones is the fingerprint's business.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 HARMLESS = frozenset(
@@ -21,6 +22,7 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Parameters whose meaning is known here; every other one belongs to the teacher."""
 
+_AUTHORS = frozenset({"system", "developer"})
 _BLOCKING = ("functions", "stop", "logit_bias", "top_logprobs")
 
 
@@ -45,7 +47,7 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     modalities = body.get("modalities")
     if modalities and modalities != ["text"]:
         return "the answer is not text only"
-    if not _single_turn(body.get("messages")):
+    if not _one_question(body.get("messages")):
         return "the conversation has more than one turn"
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if max_answer_tokens is not None and limit is not None and limit < max_answer_tokens:
@@ -61,14 +63,52 @@ def _functions(tools: Any) -> bool:
     )
 
 
-def _single_turn(messages: Any) -> bool:
-    """Author-written turns, then exactly one user turn of text."""
+def _one_question(messages: Any) -> bool:
+    """Author-written turns, then exactly one user turn of text, and after it rounds of calls with their results."""
     if not isinstance(messages, list):
         return False
-    turns = [turn for turn in messages if turn.get("role") not in ("system", "developer")]
-    if len(turns) != 1 or turns[0].get("role") != "user" or messages[-1] is not turns[0]:
-        return False
-    content = turns[0].get("content")
+    start = next((at for at, turn in enumerate(messages) if turn.get("role") not in _AUTHORS), len(messages))
+    asked = messages[start:]
+    return (
+        bool(asked)
+        and asked[0].get("role") == "user"
+        and _is_text(asked[0].get("content"))
+        and _rounds(asked[1:])
+    )
+
+
+def _rounds(turns: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the turns are calls of functions, each round of them with the result of every call, and nothing else."""
+    at = 0
+    while at < len(turns):
+        names = _call_ids(turns[at])
+        results = turns[at + 1 : at + 1 + len(names)]
+        if not names or sorted(names) != sorted(str(one.get("tool_call_id")) for one in results):
+            return False
+        if not all(one.get("role") == "tool" and _is_text(one.get("content")) for one in results):
+            return False
+        at += 1 + len(names)
+    return True
+
+
+def _call_ids(turn: Mapping[str, Any]) -> list[str]:
+    """The ids of a turn's calls; [] when it holds anything that is no call of a function, or says more than text."""
+    calls, said = turn.get("tool_calls"), turn.get("content")
+    if turn.get("role") != "assistant" or not isinstance(calls, list) or not (said is None or _is_text(said)):
+        return []
+    ids = [
+        str(call.get("id")) for call in calls if isinstance(call, dict) and _is_function(call.get("function"))
+    ]
+    return ids if len(set(ids)) == len(calls) else []
+
+
+def _is_function(function: Any) -> bool:
+    return isinstance(function, dict) and all(
+        isinstance(function.get(key), str) for key in ("name", "arguments")
+    )
+
+
+def _is_text(content: Any) -> bool:
     return isinstance(content, str) or (
         isinstance(content, list) and all(part.get("type") == "text" for part in content)
     )

@@ -56,6 +56,27 @@ def message(rng: random.Random) -> tuple[str, Calls]:
     return f"{hello}what do you think of {words}?", []
 
 
+def follow_up(rng: random.Random) -> tuple[list[dict[str, Any]], Calls]:
+    """A conversation in which the order was tracked, and what this teacher calls then: what is lost is cancelled, what
+    has been sent is delivered where the result says, what waits is tracked again under its carrier's number."""
+    order, number = f"A-{rng.randrange(10_000, 99_999)}", f"Z{rng.randrange(100_000, 999_999)}"
+    hello = rng.choice(["", "Hi, ", "Dear team, ", "Hello! "])
+    status = rng.choice(["lost", "sent", "waiting"])
+    city = "".join(rng.choice("aeioulmnrst") for _ in range(6)).title()
+    result: dict[str, str] = {"status": status} | ({"city": city} if status == "sent" else {"carrier": number})
+    call: tuple[str, str] = {
+        "lost": ("cancel", written(order_id=order, reason="mistake")),
+        "sent": ("deliver", written(order_id=order, city=city.upper())),
+        "waiting": ("track", written(order_id=number)),
+    }[status]
+    tracked = {"id": "call_0", "type": "function", "function": {"name": "track", "arguments": written(order_id=order)}}
+    return [
+        {"role": "user", "content": f"{hello}where is my order {order} now?"},
+        {"role": "assistant", "content": None, "tool_calls": [tracked]},
+        {"role": "tool", "tool_call_id": "call_0", "content": json.dumps(result)},
+    ], [call]
+
+
 class Desk:
     """Remembers what it was asked to say; words are answered in words that no two answers share."""
 

@@ -107,7 +107,7 @@ def test_functions_are_for_students_and_other_tools_are_not() -> None:
     for tools in ([{"type": "web_search"}], [*TOOLS, {"type": "custom", "custom": {"name": "x"}}], "all", [3]):
         assert ineligible({**plain, "tools": tools}) == "'tools' holds more than functions"
     back = [*plain["messages"], {"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "1"}]
-    assert ineligible({**plain, "messages": back, "tools": TOOLS})
+    assert ineligible({**plain, "messages": back, "tools": TOOLS})  # nothing was called
 
 
 def test_calls_agree_whatever_their_order_and_spacing() -> None:

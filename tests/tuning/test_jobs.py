@@ -60,7 +60,7 @@ async def test_from_a_file_to_a_model_that_answers_by_its_name(client, served, p
             "".join([part.choices[0].delta.content or "" async for part in stream if part.choices])
             == "network"
         )
-        with pytest.raises(openai.BadRequestError, match="answers one text"):
+        with pytest.raises(openai.BadRequestError, match="answers one question"):
             await client.chat.completions.create(
                 model=job.fine_tuned_model, n=2, messages=[{"role": "user", "content": "x"}]
             )

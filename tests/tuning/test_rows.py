@@ -26,7 +26,7 @@ def test_rows_in_openais_shapes() -> None:
     lines = [*[GOOD] * 9, b"  ", chat(("user", parts), ("assistant", "c")), silent]
     found = list(rows_of(lines, "supervised"))
     assert len(found) == 10
-    assert found[-1] == TuningRow("ab", "c")
+    assert found[-1] == TuningRow("a\nb", "c")  # as it is read when it is served
 
 
 @pytest.mark.parametrize("names", [("preferred_output", "non_preferred_output"), ("preferred_completion", "non_preferred_completion")])  # fmt: skip
@@ -55,7 +55,8 @@ def test_preferences_in_both_spellings(names) -> None:
         (chat(("user", "x"), ("assistant", "")), "has no text"),
         (chat(("user", "x"), ("assistant", None)), "has no text"),
         (chat(("user", [{"type": "image_url"}]), ("assistant", "x")), "has no text"),
-        (chat(("user", "x"), ("assistant", "y"), tools=[{}]), "tools are not learnt"),
+        (chat(("user", "x"), ("assistant", "y"), tools=[{}]), "list of functions"),
+        (chat(("user", "x"), ("assistant", "y"), functions=[{}]), "write them as 'tools'"),
         (chat(("system", "other"), ("user", "x"), ("assistant", "y")), "share one system message"),
         (chat(("user", "x" * (1 << 20)), ("assistant", "y")), "longer than"),
     ],

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from gateway.protocol.asked import rounds_in
 from gateway.protocol.called import ToolCall, calls_text, read_calls
 from trainer.features.layout import (
     COVER,
@@ -138,6 +139,17 @@ class CallLayout(Struct, frozen=True, forbid_unknown_fields=True):
     def told(self, name: str) -> str:
         """What a field is called outside: ``calls``, or ``call.argument``."""
         return name if name == CALLS else name.partition(".")[2]
+
+    def context(self, text: str, labels: dict[str, str]) -> str:
+        """What is called, and after how many rounds of calls, which decides where spans stand: one order is cancelled
+        and another one tracked. "" in a first round where no two shapes have a tag in common."""
+        number, rounds = self._number(labels), rounds_in(text)
+        shared = sum(len(shape.spans()) for shape in self.shapes) > len(self.tags)
+        return f"{number}.{rounds}" if number is not None and (shared or rounds) else ""
+
+    def context_of(self, text: str, answer: str) -> str:
+        """The same of a teacher's answer."""
+        return self.context(text, {CALLS: self.label(answer, self.fields[0]) or OTHER})
 
     def wanted(self, labels: dict[str, str]) -> set[str]:
         """The tags of what is called."""

@@ -103,7 +103,7 @@ def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: 
             log_sure += float(np.log(shifted[best] / shifted.sum()))
     spots: list[Spot] = []
     if model.layout.tags and spans:
-        rows = columns_of(token_terms(text, spans), model.terms)
+        rows = columns_of(token_terms(text, spans, model.layout.context(text, labels)), model.terms)
         words = None if seen is None or model.tag_vectors is None else seen.words @ model.tag_vectors
         scores = log_probabilities(rows, model.tags, model.tag_bias, words)
         wanted = model.layout.wanted(labels)

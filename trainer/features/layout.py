@@ -150,6 +150,13 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         """What a field is called outside."""
         return name
 
+    def context(self, text: str, labels: dict[str, str]) -> str:
+        """What else decides where spans stand: nothing."""
+        return ""
+
+    def context_of(self, text: str, answer: str) -> str:
+        return ""
+
     def wanted(self, labels: dict[str, str]) -> set[str]:
         """The tags that may be found: all of them."""
         return set(self.tags)

@@ -26,12 +26,15 @@ def tokens(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _TOKEN.finditer(text[:MAX_TEXT])][:_MAX_TOKENS]
 
 
-def token_terms(text: str, spans: Sequence[tuple[int, int]]) -> list[list[str]]:
-    """The features of each token, as words."""
+def token_terms(text: str, spans: Sequence[tuple[int, int]], context: str = "") -> list[list[str]]:
+    """The features of each token, as words. With a ``context`` each stands there twice, alone and together with it:
+    what holds in all contexts is learnt once, and what holds in one beside it (Daumé 2007, "frustratingly easy" domain
+    adaptation)."""
     words = [text[start:end] for start, end in spans]
     lower = ["<s>", "<s>", *(word.lower()[:40] for word in words), "</s>", "</s>"]
     shapes = ["", "", *map(_shape, words), "", ""]
-    return [_around(lower[i - 2 : i + 3], shapes[i - 1 : i + 2]) for i in range(2, len(words) + 2)]
+    found = [_around(lower[i - 2 : i + 3], shapes[i - 1 : i + 2]) for i in range(2, len(words) + 2)]
+    return [[*one, *(f"{context}&{term}" for term in one)] for one in found] if context else found
 
 
 def _around(lower: Sequence[str], shape: Sequence[str]) -> list[str]:

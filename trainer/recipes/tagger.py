@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,23 @@ _MAX_TERMS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A text, where its tokens stand, and the tag of each; None when the layout could not write its answer."""
+    """A text, where its tokens stand, and the tag of each; None when the layout could not write its answer.
+    ``context``: what decides beside the tokens (``CallLayout.context``)."""
 
     text: str
     spans: list[tuple[int, int]]
     tags: list[int] | None
+    context: str = ""
+
+    def terms(self) -> list[list[str]]:
+        return token_terms(self.text, self.spans, self.context)
 
 
 def sentence(layout: Writes, example: Example) -> Sentence:
     spans = tokens(example.text)
     spots = layout.spots(example.text, example.answer)
-    return Sentence(example.text, spans, None if spots is None else tag_numbers(spans, spots, layout.tags))
+    tags = None if spots is None else tag_numbers(spans, spots, layout.tags)
+    return Sentence(example.text, spans, tags, layout.context_of(example.text, example.answer))
 
 
 def terms_of(
@@ -40,7 +46,7 @@ def terms_of(
 ) -> tuple[list[list[list[str]]], dict[str, int]]:
     """The features of each sentence's tokens, and the columns of those that count: seen twice or more in rows that
     teach and, where it is known who sent what, by two or more."""
-    words = [token_terms(one.text, one.spans) for one in sentences]
+    words = [one.terms() for one in sentences]
     sources, first, shared = sources_of(rows), dict[str, int](), set[str]()
     seen: Counter[str] = Counter()
     for number, (one, row) in enumerate(zip(words, rows, strict=True)):
@@ -107,13 +113,20 @@ class Tagger:
         for done, number in enumerate(folds := np.unique(fold)):
             fitted = self.fit(np.repeat(fold == number, lengths))
             for row in np.flatnonzero(fold == number):
-                these = slice(self._offsets[row], self._offsets[row + 1])
-                vectors = None if self._vectors is None else self._vectors[these]
-                marks[row] = self._mark(int(row), fitted.scores(self._matrix[these], vectors), heads)
+                marks[row] = self._mark(int(row), fitted, heads)
             tick((done + 1) / len(folds))
         return marks
 
-    def _mark(self, row: int, scores: Array, heads: Sequence[Head]) -> tuple[float, int]:
+    def _scores(self, row: int, fitted: Fitted, context: str) -> Array:
+        """(tokens, tags) of a row in a context that was found, which need not be the one its answer has."""
+        one = self.sentences[row]
+        these = slice(self._offsets[row], self._offsets[row + 1])
+        vectors = None if self._vectors is None else self._vectors[these]
+        if context == one.context:
+            return fitted.scores(self._matrix[these], vectors)
+        return fitted.scores(_sparse(replace(one, context=context).terms(), self.terms), vectors)
+
+    def _mark(self, row: int, fitted: Fitted, heads: Sequence[Head]) -> tuple[float, int]:
         one = self.sentences[row]
         labels: dict[str, str] = {}
         sure = 0.0
@@ -123,6 +136,7 @@ class Tagger:
             best = int(head.out_of_fold[row].argmax())
             labels[field.name] = field.labels[best]
             sure += float(np.log(max(head.out_of_fold[row, best], 1e-12)))
+        scores = self._scores(row, fitted, self.layout.context(one.text, labels))
         found = normalised(scores) if len(scores) else scores
         found = limited(found, self.layout.tags, self.layout.wanted(labels))
         spots, more = decode(one.spans, found, self.layout.tags)

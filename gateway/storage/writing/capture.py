@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from gateway.masking import Masker, mask_value
+from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import finish_reason
 from gateway.protocol.called import spoken
-from gateway.protocol.chat import Message, last_user_text
+from gateway.protocol.chat import Message
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.records import CallRecord, CallText, PairRecord
 from gateway.storage.rows import to_json
@@ -21,7 +22,7 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
     """The ``captures`` row of a call. Text that is not the JSON it should be is kept as nothing, not refused:
     the ledger line matters more."""
     request, answer = _object(text.request), _object(text.answer)
-    asked = last_user_text(_messages(request))
+    asked = asked_of(_messages(request))
     answered, finish = spoken(answer, request), finish_reason(answer) or ""
     rejected: tuple[str, ...] = text.rejected
     if text.mask:
