@@ -85,6 +85,7 @@ from gateway.students.learning import Learner
 from gateway.students.panel import Panel
 from gateway.students.questions import Questions, Spending
 from gateway.surface import Surface
+from gateway.telemetry.backup_gauges import BackupGauges
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.guard_gauges import BesideGauges
 from gateway.telemetry.in_use import InUse
@@ -133,6 +134,7 @@ class _Parts:
     guard_models: GuardModels
     refresher: Refresher
     cache: Cache
+    backups: BackupGauges
 
 
 def build(
@@ -150,6 +152,7 @@ def build(
     config = share_of(config, sharing.workers)
     parts = _parts(home, policies, env, config, admin_digest, sharing)
     who_asks = Authenticate(database_away=lambda: parts.live.database_away)
+    parts.live.who = who_asks.who
     before: list[Stage] = [who_asks, parts.meter.stage]
     pipeline = _pipeline(parts, before)
     within = [PlainCache(parts.cache.exact)]
@@ -187,6 +190,7 @@ def _parts(
     meter, observations = Meter(env, live), Observations(bus=bus, canary=live.watcher.canary_share)
     metrics.follow(live)
     metrics.add(KeyGauges(keys, live))
+    metrics.add(backups := BackupGauges(home, time.time))
 
     def observe_pair(pair: PairRecord) -> None:
         live.observe_pair(pair)
@@ -214,7 +218,7 @@ def _parts(
         observations=observations, gate=gate, learner=learner, panel=panel, inventing=inventing, record=record, rng=rng,
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
-        cache=Cache(sharing.answers, semantic=semantic, refresher=refresher),
+        cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
     )  # fmt: skip
 
 
@@ -240,7 +244,7 @@ def _routes(
         *stored_routes(live, parts.recent, who, shared.bus),
         feedback_route(parts.recorder, parts.recent, _authenticator(live, "data")),
         *model_routes(live, who),
-        *health_routes(live, who, parts.admin_digest, metrics.render),
+        *health_routes(live, who, parts.admin_digest, metrics.render, parts.backups.wrong),
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from gateway.commands.backup_options import backup_commands
 from gateway.commands.cache_options import cache_commands
 
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(commands)
     _guard_commands(commands)
     cache_commands(commands, _add)
+    backup_commands(commands, _add)
     return parser
 
 
@@ -73,9 +75,7 @@ def _process_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "understudy serve --workers 4",
     )
     _address(serve)
-    _add(
-        commands, "ingest", "the ingester alone: spool to database", ("start", "ingest"), "understudy ingest"
-    )
+    _add(commands, "ingest", "the ingester alone: spool to database", ("start", "ingest"), "understudy ingest")
     _add(
         commands,
         "trainer",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from msgspec import structs
@@ -17,7 +17,7 @@ from msgspec import structs
 from gateway import errors
 from gateway.caching.repeats import Repeats
 from gateway.config import Config
-from gateway.context import Exchange
+from gateway.context import Exchange, Principal
 from gateway.policy.files import PolicyWatcher
 from gateway.resilience.drain import Drain
 from gateway.runtime import Runtime, build_runtime
@@ -37,6 +37,10 @@ from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")
 NOTHING = Snapshot(generation=-1, keys=(), students=(), students_off=False)
+
+
+def nobody_yet(headers: Mapping[str, str], runtime: Runtime) -> Principal:
+    raise errors.Unavailable("The gateway is starting. Try again shortly.", headers={"retry-after": "1"})
 
 
 class Live:
@@ -60,6 +64,8 @@ class Live:
         self.drain = Drain()
         self.repeats: Repeats | None = None
         """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
+        self.who: Callable[[Mapping[str, str], Runtime], Principal] = nobody_yet
+        """Whoever may ask a model with these headers, before anything of the body is read; set once it is known."""
         self.watcher = Watcher(self._alarmed)
         self._runtime = build_runtime(policies.config, NOTHING, engine_socket)
         self._bus = bus

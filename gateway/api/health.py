@@ -14,7 +14,7 @@ from gateway.errors import Unauthenticated
 from gateway.live import Live
 
 
-def readiness(live: Live) -> tuple[int, dict[str, Any]]:
+def readiness(live: Live, backup_wrong: bool = False) -> tuple[int, dict[str, Any]]:
     """503 until keys and students were read once; afterwards 200, with what is degraded by name."""
     degraded = []
     if live.database_away:
@@ -23,6 +23,8 @@ def readiness(live: Live) -> tuple[int, dict[str, Any]]:
         degraded.append("spool")
     if live.config_status()["problem"]:
         degraded.append("policies")
+    if backup_wrong:
+        degraded.append("backup")
     if live.drain.begun:
         return 503, {"status": "stopping", "degraded": degraded}
     if not live.loaded:
@@ -31,15 +33,16 @@ def readiness(live: Live) -> tuple[int, dict[str, Any]]:
 
 
 def health_routes(
-    live: Live, authenticate: Authenticator, admin_digest: str, render: Callable[[], Awaitable[bytes]]
-) -> list[Any]:
+    live: Live, authenticate: Authenticator, admin_digest: str, render: Callable[[], Awaitable[bytes]],
+    backup_wrong: Callable[[], bool] = lambda: False,
+) -> list[Any]:  # fmt: skip
     @get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @get("/readyz")
     async def readyz() -> Response[dict[str, Any]]:
-        status, body = readiness(live)
+        status, body = readiness(live, backup_wrong())
         return Response(body, status_code=status)
 
     @get("/metrics")

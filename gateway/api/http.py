@@ -18,6 +18,8 @@ from gateway.protocol.body import decode_object
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
+_HEARD_BYTES = 64 * 1024
+"""Of a body that nobody will look at: after a longer one the connection is closed."""
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _SLOWEST = 4096.0
 """Bytes per second that a body must keep up over ``idle`` seconds' grace: trickling is no progress."""
@@ -117,6 +119,36 @@ async def heard(receive: Receive) -> AsyncIterator[Arriving]:
         with contextlib.suppress(ClientGone):
             await _discard(arriving, not arriving.over)
         raise
+
+
+class Read(Protocol):
+    """Reads a request's body, as :func:`read_body` does."""
+
+    async def __call__(self, *, limit: int, idle: float) -> bytes: ...
+
+
+async def read_from(live: Live, headers: Mapping[str, str], read: Read) -> tuple[Principal, bytes]:
+    """Who asks a model, and the request's body: nothing of it is kept of a stranger's. Raises what ``live.who`` and
+    :func:`read_body` do."""
+    runtime = live.runtime()
+    try:
+        principal = live.who(headers, runtime)
+    except errors.GatewayError as error:
+        await _heard_out(read, error)
+        raise
+    server = runtime.config.server
+    body = await read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+    if live.runtime() is not runtime:  # a key may be revoked while a slow body comes
+        principal = live.who(headers, live.runtime())
+    return principal, body
+
+
+async def _heard_out(read: Read, error: errors.GatewayError) -> None:
+    """Reads what a refused client still sends, within bounds, so that it sees the refusal and no reset."""
+    try:
+        await read(limit=_HEARD_BYTES, idle=_LINGER_S)
+    except errors.GatewayError:
+        error.headers["connection"] = "close"
 
 
 async def _piece(receive: Receive, idle: float) -> tuple[bytes, bool]:

@@ -15,7 +15,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import EVENT_STREAM, ClientGone, client_patience
+from gateway.api.http import EVENT_STREAM, ClientGone, client_patience, read_from
 from gateway.api.line import AsgiLine, Line
 from gateway.api.pulse import COMMENT, Pulse
 from gateway.api.repeated import Remembering, first_or_repeated
@@ -126,8 +126,7 @@ class Ingress:
         assert here is not None
         try:
             drain.enter(here)
-            server = self._live.runtime().config.server
-            body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+            principal, body = await read_from(self._live, line.headers, line.read)
             if HEADER in line.headers:
                 line.watch(here)
                 found = await first_or_repeated(self._live, line, self._path, body)
@@ -137,6 +136,7 @@ class Ingress:
             data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
             rendering = await self._dialect.read(line.headers, data)
             exchange = self._exchange(line.headers, rendering, request_id, started, own_id)
+            exchange.principal = exchange.principal or principal
             call = _Call(exchange, line, rendering, self._dialect)
             line.watch(here)
             await call.answer(await rendering.ask(self._pipeline, exchange))

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway import errors
 from gateway.api.embeddings import model_in
-from gateway.api.http import Authenticator, ClientGone, headers_of, heard, read_body
+from gateway.api.http import Authenticator, ClientGone, headers_of, heard, read_body, read_from
 from gateway.api.ingress import refuse_steering, told
 from gateway.api.multipart import read_form
 from gateway.api.surface import Door, new_exchange
@@ -121,10 +122,8 @@ class PassThrough:
             if headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 await self._form(door, headers)
             else:
-                server = self._live.runtime().config.server
-                limit, idle = server.max_body_bytes, server.body_timeout_s
-                data = decode_object(await read_body(scope, receive, limit=limit, idle=idle))
-                await self._answer(door, headers, data, None, [])
+                _, body = await read_from(self._live, headers, partial(read_body, scope, receive))
+                await self._answer(door, headers, decode_object(body), None, [])
 
         await Door(receive, send).through(work)
 

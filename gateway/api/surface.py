@@ -12,7 +12,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
-from gateway.api.http import ClientGone, client_patience, send_error
+from gateway.api.http import ClientGone, client_patience, read_from, send_error
 from gateway.api.ingress import refuse_steering, told
 from gateway.api.line import AsgiLine, Line, Watch
 from gateway.api.repeated import Remembering, first_or_repeated
@@ -147,17 +147,17 @@ class JsonEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work(door: Door) -> None:
-            server, line = self._live.runtime().config.server, AsgiLine(scope, receive, send)
-            body = await line.read(limit=server.max_body_bytes, idle=server.body_timeout_s)
+            line = AsgiLine(scope, receive, send)
+            principal, body = await read_from(self._live, line.headers, line.read)
             if HEADER not in line.headers:
-                await self._write(door, line, body)
+                await self._write(door, line, body, principal)
                 return
             door.watch()
             first = await first_or_repeated(self._live, line, scope["path"], body)
             if first is None:
                 return
             try:
-                await self._write(door, first, body)
+                await self._write(door, first, body, principal)
                 if isinstance(first, Remembering):
                     first.keep()
             finally:
@@ -165,11 +165,11 @@ class JsonEndpoint:
 
         await Door(receive, send, self._tell).through(work)
 
-    async def _write(self, door: Door, line: Line, body: bytes) -> None:
+    async def _write(self, door: Door, line: Line, body: bytes, principal: Principal) -> None:
         wanted = self._read(decode_object(body))
         door.exchange = exchange = new_exchange(
             self._live, line.headers, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text,
-            body=wanted.body, request_id=door.request_id, started=door.started, form=wanted.form,
+            body=wanted.body, request_id=door.request_id, started=door.started, form=wanted.form, principal=principal,
         )  # fmt: skip
         door.watch()
         answer = await self._answer(exchange, wanted)

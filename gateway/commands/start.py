@@ -15,9 +15,9 @@ from pathlib import Path
 from gateway.access import admin_key
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
 from gateway.commands.engines import engine_parts
-from gateway.config import Config
+from gateway.config import Backup, Config
 from gateway.policy.checks import bind_problem
-from gateway.policy.files import Loaded, PolicyError
+from gateway.policy.files import Loaded, PolicyError, read
 from gateway.policy.withheld import withheld, without
 from gateway.processes.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one
 from gateway.processes.workers import problem as workers_problem
@@ -105,7 +105,7 @@ def tree(
     parts = [
         Part(
             name="ingester",
-            command=_module("gateway.storage.spooling.ingester", *places),
+            command=_ingester(config.backup, places),
             ready=(lambda: answers_on(home.writer_socket)) if embedded else None,
             stop_order=4,
             nice=_LATER,
@@ -184,8 +184,17 @@ def _show_fresh_admin_key() -> None:
         say(f"Admin key (shown this once, only its hash is kept): {fresh}")
 
 
-def ingest(_options: Namespace) -> int:
-    return _become("gateway.storage.spooling.ingester", *_home())
+def ingest(options: Namespace) -> int:
+    try:
+        backup = read(policies_of(options), os.environ).config.backup
+    except PolicyError:
+        backup = Backup()  # the spool is emptied whatever the policies say
+    return _replace(_ingester(backup, _home()))
+
+
+def _ingester(backup: Backup, places: tuple[str, str]) -> tuple[str, ...]:
+    copies = ("--backup-every-h", f"{backup.every_h:g}", "--backup-keep", str(backup.keep))
+    return _module("gateway.storage.spooling.ingester", *places, *copies)
 
 
 def trainer(options: Namespace) -> int:

@@ -37,6 +37,7 @@ from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, 
 from gateway.config.models import CandidateRef, Defaults, Model, Price, Surface
 from gateway.config.prompts import Prompt, PromptTurn, PromptVersion
 from gateway.config.serving import (
+    Backup,
     Batches,
     Cache,
     ClassifierEngine,
@@ -63,6 +64,7 @@ from gateway.providers import ProviderSettings
 
 __all__ = [
     "Alerts",
+    "Backup",
     "Batches",
     "Cache",
     "CanaryRules",
@@ -142,6 +144,7 @@ class Config(Node, frozen=True):
     limits: LimitRules = field(default_factory=LimitRules)
     engines: Engines = field(default_factory=Engines)
     spool: Spool = field(default_factory=Spool)
+    backup: Backup = field(default_factory=Backup)
     cache: Cache = field(default_factory=Cache)
     idempotency: Idempotency = field(default_factory=Idempotency)
     files: Files = field(default_factory=Files)

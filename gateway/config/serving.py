@@ -138,6 +138,13 @@ class Spool(Node, frozen=True):
     reserve_bytes: Annotated[int, Meta(ge=4096)] = 1024 * 1024
 
 
+class Backup(Node, frozen=True):
+    """Checked copies of the SQLite database: every ``every_h`` hours (0: none), of which the ``keep`` newest stay."""
+
+    every_h: Annotated[float, Meta(ge=0, le=720)] = 24.0
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 3
+
+
 class Cache(Node, frozen=True):
     """The exact cache; off until a task or this section turns it on. Answers older than ``ttl_s`` are served for
     ``stale_s`` more seconds while a fresh one is asked for."""
@@ -184,7 +191,7 @@ WebhookEvent = Literal[
     "eval.run.succeeded", "eval.run.failed", "eval.run.canceled",
     "response.completed", "response.failed", "response.cancelled", "response.incomplete",
     "understudy.student.promoted", "understudy.student.waiting", "understudy.student.taken_back",
-    "understudy.drift.detected", "understudy.teacher.retiring",
+    "understudy.drift.detected", "understudy.teacher.retiring", "understudy.backup.failed",
 ]  # fmt: skip
 
 

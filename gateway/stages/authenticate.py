@@ -99,15 +99,16 @@ class Authenticate:
 
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if exchange.principal is None:
-            runtime = exchange.runtime
-            exchange.principal = authenticate(
-                exchange.headers, runtime, self._keys_of(runtime.config), self._now(), "inference",
-                database_away=self._away(),
-            )  # fmt: skip
+            exchange.principal = self.who(exchange.headers, exchange.runtime)
         allowed = exchange.principal.models
         if allowed and exchange.request.model not in allowed:
             raise model_not_found(exchange.request.model)
         return inner(exchange)
+
+    def who(self, headers: Mapping[str, str], runtime: Runtime) -> Principal:
+        """Whoever may ask a model with these headers. Raises what :func:`authenticate` does."""
+        yaml_keys = self._keys_of(runtime.config)
+        return authenticate(headers, runtime, yaml_keys, self._now(), "inference", database_away=self._away())
 
     def _keys_of(self, config: Config) -> dict[str, Principal]:
         """Hashed once per configuration, not per request."""

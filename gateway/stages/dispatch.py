@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -21,6 +20,7 @@ from gateway.stages import several
 from gateway.stages.assign import LIMITS
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
+from gateway.stages.tries import Together, Tries
 from gateway.stages.tuned import check_answer, check_question
 from gateway.storage.records import Attempt
 from gateway.structured.demand import asks_for_form
@@ -32,8 +32,6 @@ from optimizer.routing.attempts import (
     Failure,
     GiveUp,
     NextCandidate,
-    Retry,
-    after_failure,
 )
 from optimizer.routing.plan import Candidate, Rung
 
@@ -153,39 +151,31 @@ class Dispatch:
 
     # ------------------------------------------------------------------ everybody else
     async def _walk(self, exchange: Exchange, planned: list[Rung]) -> Answer:
-        retries = exchange.runtime.config.retries
         chosen, hedge = _rules(exchange)
         rungs = self._breakers.usable(planned)
-        tries = 0
+        tries = Tries(exchange, self._gate, self._rng, chosen)
+        most = max(exchange.runtime.config.retries.attempts, len(rungs))
         problems: list[AttemptFailed] = []
         for position, rung in enumerate(rungs):
             more = position + 1 < len(rungs)
             attempt = 0
-            while tries < max(retries.attempts, len(rungs)):
-                tries, attempt = tries + 1, attempt + 1
+            while tries.used < most or not attempt:
+                tries.used, attempt = tries.used + 1, attempt + 1
                 try:
-                    return await self._serve(exchange, rungs, position, chosen, hedge)
+                    return await self._serve(exchange, rungs, position, chosen, hedge, tries)
                 except AttemptFailed as problem:
                     problems.append(problem)
                 failure = problems[-1].failure
-                tries -= failure.kind == "unsupported"  # nobody was asked
-                step = after_failure(
-                    failure, attempt=attempt, attempts_left=retries.attempts - tries, more_candidates=more,
-                    may_retry=self._gate.may_retry(retries.budget_share), remaining=_remaining(exchange),
-                    base=retries.base_s, cap=retries.cap_s, draw=self._rng.random(), fallback_on=chosen,
-                )  # fmt: skip
+                tries.used -= failure.kind == "unsupported"  # nobody was asked
+                step = tries.after(failure, attempt=attempt, more=more)
                 if isinstance(step, GiveUp):
                     raise _final(problems)
                 if isinstance(step, NextCandidate):
                     break
-                await self._sleep(step)
+                await tries.rest(step)
                 if not self._breakers.usable([rung]):
                     break  # it opened while this call slept
         raise _final(problems) if problems else providers_failing(self._breakers.wait(planned))
-
-    async def _sleep(self, step: Retry) -> None:
-        self._gate.retried()
-        await asyncio.sleep(step.delay)
 
     async def _serve(
         self,
@@ -194,6 +184,7 @@ class Dispatch:
         position: int,
         chosen: Collection[str],
         hedge: Hedge | None,
+        tries: Tries,
     ) -> Answer:
         """One attempt, or two side by side when the policy hedges; the exchange learns who answered."""
         rung = rungs[position]
@@ -201,10 +192,10 @@ class Dispatch:
         spill = more and "busy" in chosen
         answer: Answer
         if hedge is None:
-            answer = await self._choices(exchange, rung, spill=spill)
+            answer = await self._choices(exchange, rung, tries, spill=spill)
         else:
             other = rungs[position + 1] if more else rung
-            rung, answer = await self._hedge(exchange, rung, other, hedge)
+            rung, answer = await self._hedge(exchange, rung, other, hedge, tries)
         if asks_for_form(exchange.body):
             again = partial(self._again, exchange, rung)
             answer = await self._structure.settled(exchange, rung, answer, again)
@@ -217,12 +208,14 @@ class Dispatch:
         exchange.answered_by = rung
         return answer
 
-    async def _hedge(self, exchange: Exchange, rung: Rung, other: Rung, rule: Hedge) -> tuple[Rung, _Asked]:
+    async def _hedge(
+        self, exchange: Exchange, rung: Rung, other: Rung, rule: Hedge, tries: Tries
+    ) -> tuple[Rung, _Asked]:
         hedging, began = self._hedging, time.monotonic()
         hedging.called()
 
         async def ask(one: Rung) -> tuple[Rung, _Asked]:
-            return one, await self._choices(exchange, one, spill=False)
+            return one, await self._choices(exchange, one, tries, spill=False)
 
         async def discard(found: tuple[Rung, _Asked]) -> None:
             if not isinstance(found[1], WholeAnswer):
@@ -245,16 +238,18 @@ class Dispatch:
         assert isinstance(answer, WholeAnswer)
         return answer
 
-    def _choices(self, exchange: Exchange, rung: Rung, *, spill: bool) -> Awaitable[_Asked]:
+    def _choices(self, exchange: Exchange, rung: Rung, tries: Tries, *, spill: bool) -> Awaitable[_Asked]:
         """All the choices that were asked for: by one attempt, or by several where a provider gives fewer at a time."""
         count, whole = asks_for(exchange.runtime, rung.candidate, exchange.request.n), not exchange.request.streamed
         if count == 1:
             return self._try(exchange, rung, exchange.body, spill=spill, whole=whole)
-        return self._several(exchange, rung, count, spill=spill, whole=whole)
+        return self._several(exchange, rung, count, Together(tries, count), spill=spill, whole=whole)
 
-    async def _several(self, exchange: Exchange, rung: Rung, count: int, *, spill: bool, whole: bool) -> _Asked:
-        asks = [  # only the first may give way to another provider: the others would to their own fellows
-            partial(self._try, exchange, rung, body, spill=spill and not at, whole=whole)
+    async def _several(
+        self, exchange: Exchange, rung: Rung, count: int, together: Together, *, spill: bool, whole: bool
+    ) -> _Asked:
+        asks: list[several.Ask] = [  # only the first may give way to another provider, or all would to their fellows
+            partial(together.insist, partial(self._try, exchange, rung, body, spill=spill and not at, whole=whole))
             for at, body in enumerate(several.bodies(exchange.body, count))
         ]
         began, before = time.monotonic(), exchange.upstream_seconds

@@ -1,8 +1,8 @@
 """Several choices of a model whose provider gives fewer at a time: asks side by side, put together as one answer.
 
 Every ask is an attempt of its own, with its own place in the provider's lane; what they used is added up, so cost and
-limits see what was really asked. When one of them fails, the whole fails: the others are hung up on, and those that
-had answered are counted as discarded.
+limits see what was really asked. One that fails is tried again alone (``gateway.stages.tries``); when it fails for
+good the whole does: the others are hung up on, and those that had answered are counted as discarded.
 """
 
 from __future__ import annotations

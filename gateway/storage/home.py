@@ -50,6 +50,11 @@ class Home:
         return not os.environ.get("UNDERSTUDY_DATABASE_URL")
 
     @property
+    def backups(self) -> Path:
+        """Copies of the SQLite database; made when there is a first."""
+        return self.root / "backups"
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 

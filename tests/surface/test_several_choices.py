@@ -112,7 +112,7 @@ async def test_the_helper_of_the_sdk_reads_it(client: openai.AsyncOpenAI, upstre
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_one_that_fails_sends_the_whole_to_the_next(
+async def test_one_that_fails_for_good_sends_the_whole_to_the_next(
     client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, spare: Provider, streamed: bool
 ) -> None:
     """What had been answered is paid for and counted, and the next provider, which gives several, is asked once."""
@@ -137,13 +137,74 @@ async def test_one_that_fails_sends_the_whole_to_the_next(
         pieces[1]["choices"][0]["index"] = 1
         await line.stream(sse([*pieces, {**chunk({}), "choices": [], "usage": USAGE}]))
 
-    upstream.script, spare.behave = [first, fails], several
+    upstream.script, spare.behave = [first, fails, fails, fails, usual], several
     made = await client.chat.completions.create(model="triage", messages=ASK, n=2, stream=streamed)
     found = [one async for one in made] if streamed else [made]
     assert {choice.index for one in found for choice in one.choices} == {0, 1}
     assert [seen.body["n"] for seen in spare.seen] == [2]
+    assert len(upstream.seen) == 4  # three tries in all, the one that was answered is not asked again
     (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
     assert call.cost_usd == pytest.approx(2 * ONE) and call.provider == "second"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_one_that_fails_is_tried_again_alone(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, spare: Provider, streamed: bool
+) -> None:
+    """The other's answer is kept: it is not asked, nor paid for, a second time, and nobody else is asked."""
+    usual = counted()
+
+    async def fails(line: Line) -> None:
+        await line.answer(500, {"error": {"message": "broken"}})
+
+    upstream.script, upstream.behave = [usual, fails], usual
+    made = await client.chat.completions.create(model="triage", messages=ASK, n=2, stream=streamed)
+    found = [one async for one in made] if streamed else [made]
+    assert {choice.index for one in found for choice in one.choices} == {0, 1}
+    assert len(upstream.seen) == 3 and not spare.seen
+    (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
+    assert call.cost_usd == pytest.approx(2 * ONE) and call.status == "ok"
+    assert sorted(one.outcome for one in call.attempts) == ["failed", "ok", "ok"]
+
+
+async def test_when_all_fail_the_candidate_does(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, spare: Provider
+) -> None:
+    """Nobody waits for a retry then: the next candidate is asked at once, as after any failure."""
+
+    async def fails(line: Line) -> None:
+        await line.answer(503, {"error": {"message": "down"}})
+
+    async def several(line: Line) -> None:
+        base = completion({"content": "hi"})
+        base["choices"] = [{**base["choices"][0], "index": at} for at in range(line.seen.body["n"])]
+        await line.answer(200, base)
+
+    upstream.behave, spare.behave = fails, several
+    answer = await client.chat.completions.create(model="triage", messages=ASK, n=2)
+    assert len(answer.choices) == 2 and len(upstream.seen) == 2 and len(spare.seen) == 1
+
+
+async def test_one_that_fails_for_good_is_an_error_and_what_was_answered_is_paid(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider
+) -> None:
+    usual, answered = counted(), asyncio.Event()
+
+    async def first(line: Line) -> None:
+        await usual(line)
+        answered.set()
+
+    async def fails(line: Line) -> None:
+        await answered.wait()
+        await line.answer(500, {"error": {"message": "broken"}})
+
+    upstream.script, upstream.behave = [first], fails
+    with pytest.raises(openai.APIStatusError) as told:
+        await client.with_options(max_retries=0).chat.completions.create(model="first/m", messages=ASK, n=2)
+    assert told.value.status_code >= 500 and told.value.response.headers["x-should-retry"] == "false"
+    assert len(upstream.seen) == 4
+    (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
+    assert call.cost_usd == pytest.approx(ONE) and call.status == "error"
 
 
 async def test_a_cut_in_one_stream_ends_all_in_an_error(

@@ -28,6 +28,7 @@ from gateway.storage.records import SpoolRecord
 from gateway.storage.seals import AT_ONCE, EVERY_S, seal
 from gateway.storage.spooling.format import SpoolKeyError
 from gateway.storage.spooling.reader import Batch, SpoolReader
+from gateway.storage.writing.backing_up import DAILY, BackingUp, BackupRules
 from gateway.storage.writing.erase import erase_expired
 from gateway.storage.writing.ingest import ingest, load_cursors, prune
 from gateway.storage.writing.journal import append_journal
@@ -179,7 +180,7 @@ def _note_unreadable(connection: sa.Connection, count: int) -> None:
 
 
 # ---------------------------------------------------------------- the process
-def run(home: Home, stop: threading.Event) -> None:
+def run(home: Home, stop: threading.Event, backups: BackupRules = DAILY) -> None:
     """Ingests until ``stop`` is set. Raises WriterAway when another writer runs, Damaged, SpoolKeyError."""
     home.prepare()
     url = home.database_url
@@ -195,6 +196,8 @@ def run(home: Home, stop: threading.Event) -> None:
             ingester = Ingester(home, writer, stop)
             if is_sqlite(url):
                 stack.callback(WriterServer(home.writer_socket, writer).close)
+                copying = BackingUp(home, sqlite_file(url), writer, backups)
+                threading.Thread(target=copying.run, args=(stop,), name="backups", daemon=True).start()
             _log.info("ready")
             ingester.run()
         marker.unlink(missing_ok=True)
@@ -238,6 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 stopped, 3 cannot work (another writer, damaged database, wrong spool key)."""
     parser = argparse.ArgumentParser(prog="python -m gateway.storage.spooling.ingester", description=__doc__)
     parser.add_argument("--home", type=Path, help="data directory (default: UNDERSTUDY_HOME or .understudy)")
+    parser.add_argument("--backup-every-h", type=float, default=DAILY.every_s / 3600, metavar="N")
+    parser.add_argument("--backup-keep", type=int, default=DAILY.keep, metavar="N")
     options = parser.parse_args(arguments)
     home = Home(options.home.resolve()) if options.home else Home.from_env()
     logging.basicConfig(
@@ -251,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, finish)
     signal.signal(signal.SIGINT, finish)
     try:
-        run(home, stop)
+        run(home, stop, BackupRules(options.backup_every_h * 3600, options.backup_keep))
     except (WriterAway, Damaged, SpoolKeyError, PermissionError) as problem:
         _log.error("%s", problem)
         return 3
