@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +21,7 @@ from gateway.config import Config, Server
 from gateway.judges.process import GuardsCannotStart
 from gateway.policy.checks import bind_problem
 from gateway.policy.files import PolicyError, read
+from gateway.processes.memory import settle
 from gateway.processes.workers import listening
 from gateway.resilience.connections import Bounds, PatientProtocol, protocol, websocket_protocol
 from gateway.resilience.drain import Drain
@@ -31,18 +31,23 @@ from gateway.telemetry.logs import setup_logging
 
 __all__ = ["DrainingServer", "PatientProtocol", "bounds_of", "main"]
 
-_GC_THRESHOLDS = (20_000, 10, 20)
 _RESERVED_FILES = 64
 """File descriptors kept for the spool, the database and the process itself."""
 
 
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it says at once that it is not ready, lets the calls in flight end, for ``seconds`` at most, and
-    only then closes its doors."""
+    only then closes its doors. ``loaded`` is called when everything has started, before the first call."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Drain, seconds: float, loaded: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self._drain, self._seconds = drain, seconds
+        self._drain, self._seconds, self._loaded = drain, seconds, loaded
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loaded()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._drain.begin()
@@ -76,14 +81,6 @@ def _refused(policies: Path, host: str) -> str:
 def _explained(record: logging.LogRecord) -> bool:
     """A start that failed for a reason that was told already needs no traceback, which Litestar sends as a text."""
     return GuardsCannotStart.__name__ not in record.getMessage()
-
-
-def _settle_memory() -> None:
-    """What exists by now stays: the collector need not look at it again and again, nor run every few calls."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    gc.enable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,8 +137,7 @@ def run(
     )
     # uvicorn raises the signal again once it has shut down; being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    _settle_memory()
-    running = DrainingServer(settings, app.state.drain, server.shutdown_s)
+    running = DrainingServer(settings, app.state.drain, server.shutdown_s, settle)
     signal.signal(signal.SIGHUP, lambda *_: app.state.get("reload", int)())
     try:
         running.run([listening(host, port)] if shared_port else None)

@@ -13,12 +13,15 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.errors import Unavailable
+from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle
 from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
 WEBSOCKET_PATH = b"/v1/realtime"
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
+_TRIES = 8
+"""After so many heads in a row that were not those before them a connection is not looked at any more."""
 
 
 class Bounds(Struct, frozen=True):
@@ -83,6 +86,8 @@ class PatientProtocol(StrictProtocol):
     _running: Any = None
     _idle_since = 0.0
     _defaults: tuple[Any, str] = (None, "")
+    _known: tuple[KnownHead, Lane] | None = None
+    _tries = _TRIES
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         address = str((transport.get_extra_info("peername") or ("",))[0])
@@ -100,13 +105,44 @@ class PatientProtocol(StrictProtocol):
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
             return
+        between = self._between()
+        if between and self._known is not None and self._as_before(data, *self._known):
+            return
         super().data_received(data)
         if self._unstarted is not None:
             (cycle, lane), self._unstarted = self._unstarted, None
             if not self.refused and not self.transport.is_closing():
+                if between and self._tries and not cycle.more_body and cycle.keep_alive:
+                    self._remember(data, cycle, lane)
                 self._start_asgi_task(cycle, lane)
         if self._in_headers and self._headers_due is None:
             self._await_headers()
+
+    def _between(self) -> bool:
+        """Whether the next byte begins a request: everything before it was read and answered."""
+        cycle = self.cycle
+        done = cycle is None or (cycle.response_complete and not cycle.more_body)
+        return done and not self._in_headers and not self.refused
+
+    def _remember(self, data: bytes, cycle: LaneCycle, lane: Lane) -> None:
+        """The head of ``data``, if the next request may look the same."""
+        self._tries -= 1
+        head = learn(data, cycle.headers) if not self.expect_100_continue else None
+        self._known = (head, lane) if head is not None else None
+
+    def _as_before(self, data: bytes, head: KnownHead, lane: Lane) -> bool:
+        """Begins the call when ``data`` is one more request with the last one's head; else nothing has happened."""
+        found = head.again(data)
+        if found is None or self.transport.is_closing():
+            return False
+        cycle = LaneCycle(
+            self.transport, self.flow, found[0], self._default_lines(), self.on_response_complete,
+            keep_alive=True, expects_continue=False,
+        )  # fmt: skip
+        cycle.body, cycle.more_body, self._tries = found[1], False, _TRIES
+        self.cycle = cycle  # type: ignore[assignment]
+        self._start_asgi_task(cycle, lane)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -134,8 +170,9 @@ class PatientProtocol(StrictProtocol):
             super().accepted()
             return
         before = self.cycle
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
         cycle = LaneCycle(
-            self.transport, self.flow, self.headers, self._default_lines(), self.on_response_complete,
+            self.transport, self.flow, headers, self._default_lines(), self.on_response_complete,
             keep_alive=self.parser.should_keep_alive(), expects_continue=self.expect_100_continue,
         )  # fmt: skip
         self.cycle = cycle  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -22,13 +22,14 @@ _STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in HTTPSt
 
 
 class LaneCycle:
-    """``defaults`` are complete header lines for every answer; ``done`` is called when one has been written."""
+    """``headers`` have lower-case names; ``defaults`` are complete header lines for every answer; ``done`` is called
+    when one has been written."""
 
     def __init__(
         self,
         transport: asyncio.Transport,
         flow: FlowControl,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: dict[str, str],
         defaults: str,
         done: Callable[[], None],
         *,
@@ -36,10 +37,10 @@ class LaneCycle:
         expects_continue: bool,
     ) -> None:
         self._transport, self._flow, self._defaults, self._done = transport, flow, defaults, done
-        self._pairs = headers
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        self.headers = headers
         self.keep_alive = keep_alive
-        self.body, self.more_body = bytearray(), True
+        self.body: bytearray | bytes = bytearray()
+        self.more_body = True
         self.disconnected = self.response_complete = self.gone = False
         self.message_event = self  # the protocol only ever calls its set()
         self._expects_continue = expects_continue
@@ -79,7 +80,9 @@ class LaneCycle:
             body, self.body = bytes(self.body), bytearray()
             self._flow.resume_reading()  # also to hear that the client leaves
             return body
-        return await read_body({"headers": self._pairs}, self._receive, limit=limit, idle=idle)
+        announced = self.headers.get("content-length", "").encode("latin-1")
+        scope = {"headers": [(b"content-length", announced)]}
+        return await read_body(scope, self._receive, limit=limit, idle=idle)
 
     async def _receive(self) -> Any:
         """The next piece of the body, as an ASGI message."""

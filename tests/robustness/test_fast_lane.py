@@ -13,6 +13,8 @@ from rough import BODY, Start
 from scripted import Line, Provider, chunk
 from stopwatch import Stopwatch
 
+from gateway.resilience.known_head import learn
+
 PATH = "/v1/chat/completions"
 
 
@@ -189,3 +191,91 @@ async def test_a_slow_reader_of_a_long_stream_gets_all_of_it(start: Start, first
         await asyncio.sleep(0.3)
         _, _, body = await line.answer()
     assert body.count(b"y" * 1000) == 3000 and body.endswith(b"data: [DONE]\n\n")
+
+
+# ---------------------------------------------------------------------- a head that is known from the call before
+def asking(text: str) -> bytes:
+    return json.dumps({**BODY, "messages": [{"role": "user", "content": text}]}).encode()
+
+
+async def test_calls_with_the_same_head_have_bodies_and_keys_of_their_own(start: Start, first: Provider) -> None:
+    async with start({"first": first.url}) as (served, _), wire(served.url) as line:
+        stranger = request(asking("three")).replace(KEY.encode(), KEY.encode()[::-1])
+        told = [request(asking("one")), request(asking("twenty-two")), stranger, request(asking("four"))]
+        answers = []
+        for raw in told:
+            line.writer.write(raw)
+            answers.append(await line.answer())
+    assert [status for status, _, _ in answers] == [200, 200, 401, 200]
+    assert [one.body["messages"][0]["content"] for one in first.seen] == ["one", "twenty-two", "four"]
+    assert len({headers["x-request-id"] for _, headers, _ in answers}) == 4
+
+
+@pytest.mark.parametrize("cut", [1, 40, -1, -len(RAW), -len(RAW) - 2])
+async def test_a_known_head_that_comes_in_pieces(start: Start, first: Provider, cut: int) -> None:
+    raw = request(RAW)
+    async with start({"first": first.url}) as (served, _), wire(served.url) as line:
+        for _ in range(2):
+            line.writer.write(raw)
+            assert (await line.answer())[0] == 200
+        line.writer.write(raw[:cut])
+        await line.writer.drain()
+        await asyncio.sleep(0.05)
+        line.writer.write(raw[cut:] + request(asking("behind it")))
+        assert [(await line.answer())[0] for _ in range(2)] == [200, 200]
+    assert [one.body["messages"][0]["content"] for one in first.seen][3:] == ["behind it"]
+
+
+@pytest.mark.parametrize("length", ["+5", "0x5", "5 5", "", "99999999999"])
+async def test_a_known_head_with_a_strange_length_is_refused(start: Start, first: Provider, length: str) -> None:
+    async with start({"first": first.url}) as (served, _), wire(served.url) as line:
+        line.writer.write(request(RAW))
+        assert (await line.answer())[0] == 200
+        line.writer.write(request(RAW, framing=f"content-length: {length}"))
+        assert (await line.answer())[0] == (413 if length.isdigit() else 400)
+
+
+async def test_junk_behind_a_known_head_is_refused_as_behind_any(start: Start, first: Provider) -> None:
+    async with start({"first": first.url}) as (served, _), wire(served.url) as line:
+        line.writer.write(request(RAW))
+        assert (await line.answer())[0] == 200
+        line.writer.write(request(RAW) + b"junk\r\n\r\n")
+        assert (await line.answer())[0] == 400
+
+
+async def test_the_last_answer_of_a_known_head_ends_the_connection_that_asked_for_it(
+    start: Start, first: Provider
+) -> None:
+    async with start({"first": first.url}) as (served, _), wire(served.url) as line:
+        for extra in ("", "", "Connection: close\r\n"):
+            line.writer.write(request(RAW, extra=extra))
+            assert (await line.answer())[0] == 200
+        async with asyncio.timeout(60):
+            assert await line.reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request(chunked(b"{}", 1), framing="transfer-encoding: chunked"),
+        request(b"{}") + request(b"{}"),
+        request(b"{}")[:-1],
+        request(b"{}", extra="x-note: " + "y" * 9000 + "\r\n"),
+        b"POST / HTTP/1.1\r\nx-note: content-length: 2\r\n\r\n{}",
+    ],
+    ids=["chunks", "two", "a part", "too long", "a length in a value"],
+)
+def test_heads_that_are_not_remembered(raw: bytes) -> None:
+    assert learn(raw, {}) is None
+
+
+def test_a_head_is_known_by_all_its_bytes_and_one_whole_body() -> None:
+    raw = request(b'{"a": 1}')
+    known = learn(raw, {"host": "x", "content-length": "8"})
+    assert known is not None and known.again(raw) == ({"host": "x", "content-length": "8"}, b'{"a": 1}')
+    assert known.again(request(b"")) == ({"host": "x", "content-length": "0"}, b"")
+    for at in range(len(raw)):
+        assert known.again(raw[:at]) is None and known.again(raw[:at] + b"\0" + raw[at + 1 :]) in (
+            None, ({"host": "x", "content-length": "8"}, raw[-8:at - len(raw)] + b"\0" + raw[at + 1 :])
+        )  # fmt: skip
+    assert known.again(raw + b"x") is None
