@@ -15,9 +15,10 @@ from gateway.protocol.called import ToolCall, calls_text, read_calls
 from trainer.artifacts.artifact import ArtifactRefused, load
 from trainer.artifacts.predictor import answer, say
 from trainer.artifacts.registry import as_trained, store
-from trainer.features.calls import OTHER, learn_calls
+from trainer.features.calls import OTHER
 from trainer.features.fields import fields_of, of_classes, of_spans
-from trainer.features.layout import NoLayout
+from trainer.features.teaching import learn_calls
+from trainer.features.values import NoLayout
 from trainer.recipes import SAME, CannotLearn, Example, Trained, train_first
 
 Pairs = list[tuple[str, str]]
@@ -133,12 +134,12 @@ def test_lists_numbers_and_optional_spans() -> None:
 
 def test_what_has_no_layout_is_left_to_the_teacher() -> None:
     plain = [(f"look for order B{number}x", [("look", written(order=f"B{number}x"))]) for number in range(40)]
-    nested = [(f"tell {number}", [("tell", written(a={"b": number}))]) for number in range(60)]
+    nested = [(f"tell {number}", [("tell", written(a=[[number]]))]) for number in range(60)]
     rare = [("do the rare thing", [("rare", "{}")])]
     layout = learn_calls(rows(*plain, *nested, *rare))
     assert [shape.tools for shape in layout.shapes] == [["look"]]
     assert layout.label(rows(*nested)[0][1], layout.fields[0]) == OTHER
-    with pytest.raises(NoLayout, match="nested"):
+    with pytest.raises(NoLayout, match="neither in the input"):
         learn_calls(rows(*nested))
     turned = [
         (f"x C{number}y D{number}z", [("t", written(**dict([("a", f"C{number}y"), ("b", f"D{number}z")][:: 1 - 2 * (number % 2)])))])
@@ -146,7 +147,7 @@ def test_what_has_no_layout_is_left_to_the_teacher() -> None:
     ]  # fmt: skip
     with pytest.raises(NoLayout, match="one order"):
         learn_calls(rows(*turned))
-    with pytest.raises(CannotLearn, match="nested"):
+    with pytest.raises(CannotLearn, match="neither in the input"):
         learnt(rows(*nested), ["extractor"])
 
 

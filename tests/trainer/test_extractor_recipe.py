@@ -10,7 +10,8 @@ import pytest
 from trainer.artifacts.artifact import ArtifactRefused, load
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.registry import as_trained, store
-from trainer.features.layout import NoLayout, learn_layout
+from trainer.features.layout import learn_layout
+from trainer.features.values import NoLayout
 from trainer.recipes import CannotLearn, Example, train_first
 
 NAMES = ["Anna Berg", "Jonas Ito", "Mei Khan", "Luca Rossi", "Olga Novak"]
@@ -122,7 +123,7 @@ def test_it_says_which_answers_it_cannot_write(answers, reason) -> None:
 
 def test_a_task_without_json_is_refused_by_the_whole_ladder() -> None:
     with pytest.raises(CannotLearn, match=r"classifier: .*extractor: "):
-        learn([(f"question {n}", f"free words {n}") for n in range(80)])
+        learn([(f"question {n}", f"free words {7 * n + 300}") for n in range(80)])
 
 
 def test_a_layout_that_was_tampered_with_is_refused(trained, tmp_path) -> None:

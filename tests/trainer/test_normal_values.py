@@ -9,8 +9,9 @@ import pytest
 
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.registry import as_trained, store
-from trainer.features.layout import NoLayout, learn_layout
+from trainer.features.layout import learn_layout
 from trainer.features.normal import TRANSFORMS, locate
+from trainer.features.values import NoLayout
 from trainer.recipes import Example, train_first
 
 

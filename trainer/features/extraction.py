@@ -11,9 +11,10 @@ from msgspec import Struct
 from gateway.encoder import Encoder
 from trainer.features.calls import CallLayout
 from trainer.features.fields import of_spans
-from trainer.features.layout import Layout, Spot
+from trainer.features.layout import Layout
 from trainer.features.tagging import columns_of, decode, limited, log_probabilities, token_terms, tokens
 from trainer.features.terms import Floats, Vocabulary, features
+from trainer.features.values import Spot
 from trainer.features.vectors import Seen, look
 from trainer.training.generative import Isotonic
 
@@ -110,7 +111,9 @@ def _read(model: Extraction, text: str, spans: Sequence[tuple[int, int]], seen: 
         spots, more = decode(spans, limited(scores, model.layout.tags, wanted), model.layout.tags)
         if model.layout.kind != "list":
             of = of_spans(spans, scores, spots, model.layout.tags)
-            fields |= {tag: sure for tag, sure in of.items() if tag in wanted}
+            for tag in sorted(wanted):
+                name = model.layout.tag_told(tag)
+                fields[name] = fields.get(name, 1.0) * of[tag]
         log_sure += more
     whole = (seen is None or seen.whole) and model.layout.valued(text, spots, labels)
     return Read(model.layout.compose(text, spots, labels), log_sure, whole, fields)

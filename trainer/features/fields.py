@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.protocol.called import read_calls
-from trainer.features.layout import Spot, parsed
+from trainer.features.values import Spot, parsed
 
 _LEFT_OUT = ""
 
@@ -20,14 +20,21 @@ def of_classes(answers: Sequence[str], row: npt.NDArray[np.float64], best: int) 
     """By field of the answer ``best``, the probability of its value: that of all answers which have the same. {} for
     answers that have no fields. ``row``: the probability of each answer."""
     tables = _tables(tuple(answers))
-    return {
-        name: float(min(1.0, row[[table[name] == value for table in tables]].sum()))
-        for name, value in tables[best].items()
-    } if tables else {}
+    return (
+        {
+            name: float(min(1.0, row[[table[name] == value for table in tables]].sum()))
+            for name, value in tables[best].items()
+        }
+        if tables
+        else {}
+    )
 
 
 def of_spans(
-    spans: Sequence[tuple[int, int]], scores: npt.NDArray[np.float64], spots: Sequence[Spot], tags: Sequence[str]
+    spans: Sequence[tuple[int, int]],
+    scores: npt.NDArray[np.float64],
+    spots: Sequence[Spot],
+    tags: Sequence[str],
 ) -> dict[str, float]:
     """By tag, the probability of its spans, the product over their tokens; where there are none, of there being none.
     ``scores``: log-probabilities (tokens, tags), tags as ``trainer.features.tagging.tag_names``."""

@@ -10,44 +10,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from trainer.features.normal import TRANSFORMS, Transform, locate
-
-MAX_LABELS = 60
-COVER, _LOCATED = 0.99, 0.9
-"""The share of answers that a rule must hold for, and of values that a transform must give."""
-Spot = tuple[int, int, str]
-"""(start, end, tag): characters of the input that an answer took over."""
-
-
-class NoLayout(Exception):
-    """The answers have no layout that is known here; the text says why, for a person."""
-
-
-class Style(Struct, frozen=True, forbid_unknown_fields=True):
-    item: Literal[", ", ","] = ", "
-    key: Literal[": ", ":"] = ": "
-    ascii_only: bool = True
-
-    def write(self, value: Any) -> str:
-        return json.dumps(value, separators=(self.item, self.key), ensure_ascii=self.ascii_only)
-
-
-class Field(Struct, frozen=True, forbid_unknown_fields=True):
-    """``labels``: JSON texts of the closed set. ``absent``: JSON text when a span is not there. Of a tool's arguments
-    "" leaves the argument out; a ``copy`` is what the call at ``source`` has under the same name, and a ``required``
-    span is always there."""
-
-    name: str
-    kind: Literal["label", "span", "spans", "copy"]
-    labels: Annotated[list[str], Meta(max_length=MAX_LABELS)] = []
-    absent: str = "null"
-    transform: Transform = "as_is"
-    source: Annotated[int, Meta(ge=0)] = 0
-    required: bool = False
+from trainer.features.values import (
+    COVER,
+    MAX_LABELS,
+    Field,
+    NoLayout,
+    Spot,
+    Style,
+    counted,
+    parsed,
+    style_of,
+    transform_of,
+)
 
 
 class Layout(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +129,10 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         """What a field is called outside."""
         return name
 
+    def tag_told(self, tag: str) -> str:
+        """What a tag is called outside."""
+        return tag
+
     def context(self, text: str, labels: dict[str, str]) -> str:
         """What else decides where spans stand: nothing."""
         return ""
@@ -165,7 +148,8 @@ class Layout(Struct, frozen=True, forbid_unknown_fields=True):
         """Whether every span that was found has a value: where one has none the answer misses something."""
         kinds = {one.name: one.transform for one in self.fields}
         return all(
-            TRANSFORMS[kinds.get(tag, self.transform)](text[start:end]) is not None for start, end, tag in spots
+            TRANSFORMS[kinds.get(tag, self.transform)](text[start:end]) is not None
+            for start, end, tag in spots
         )
 
     def _item(self, said: Any, tag: str) -> Any:
@@ -190,29 +174,8 @@ def learn_layout(pairs: Sequence[tuple[str, str]]) -> Layout:
     raise NoLayout("the answers are objects one time and lists another")
 
 
-def parsed(answer: str) -> Any:
-    try:
-        return json.loads(answer)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
     return sum(map(holds, values)) / max(1, len(values))
-
-
-def style_of(answers: Sequence[str], values: Sequence[Any]) -> Style:
-    styles = [
-        Style(item, key, ascii) for item in (", ", ",") for key in (": ", ":") for ascii in (True, False)
-    ]
-    scores = [
-        sum(style.write(value) == answer for answer, value in zip(answers, values, strict=True))
-        for style in styles
-    ]
-    best = max(range(len(styles)), key=lambda number: scores[number])
-    if scores[best] < COVER * len(answers):
-        raise NoLayout("the teacher does not write its JSON in one style")
-    return styles[best]
 
 
 def _object(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
@@ -242,15 +205,6 @@ def _field(style: Style, name: str, rows: Sequence[tuple[str, Any]]) -> Field:
     return Field(name, "span", absent=absent, transform=transform)
 
 
-def counted(rows: Sequence[tuple[str, Any]]) -> bool:
-    """Whether the values are numbers that stand in the inputs: a span then, however few different ones there are."""
-    if not rows or not all(isinstance(value, int | float) for _, value in rows):
-        return False
-    kinds: tuple[Transform, ...] = ("number", "number_comma")
-    found = max(sum(locate(text, value, kind) is not None for text, value in rows) for kind in kinds)
-    return found >= COVER * len(rows)
-
-
 def _list(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
     items = [(text, one) for text, value in zip(texts, values, strict=True) for one in value or ()]
     if items and not any(isinstance(one, dict | list) for _, one in items):
@@ -268,15 +222,3 @@ def _list(style: Style, texts: Sequence[str], values: Sequence[Any]) -> Layout:
         raise NoLayout(f"the values of {type_key!r} are no closed set")
     transform = transform_of(value_key, [(text, one[value_key]) for text, one in rows])
     return Layout("list", style, [], type_key, value_key, type_first, tags, transform)
-
-
-def transform_of(name: str, rows: Sequence[tuple[str, Any]]) -> Transform:
-    scores: dict[Transform, int] = {
-        kind: sum(locate(text, value, kind) is not None for text, value in rows) for kind in TRANSFORMS
-    }
-    best = max(TRANSFORMS, key=lambda kind: scores[kind])
-    if scores[best] < _LOCATED * len(rows):
-        raise NoLayout(
-            f"{len(rows) - scores[best]} of {len(rows)} values of {name!r} are neither in the input nor of a closed set"
-        )
-    return best

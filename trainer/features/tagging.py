@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainer.features.layout import Spot
 from trainer.features.terms import MAX_TEXT, Floats
+from trainer.features.values import Spot
 
 Array = npt.NDArray[np.float64]
 _TOKEN = re.compile(r"\w+|[^\w\s]")

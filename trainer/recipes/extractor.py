@@ -10,11 +10,12 @@ import numpy as np
 from msgspec import Meta, Struct, field
 
 from gateway.encoder import Encoder, EncoderRefused, load
-from trainer.features.calls import learn_calls, mostly_words
 from trainer.features.extraction import Closed, Extraction, Writes, extract, read
-from trainer.features.layout import Field, NoLayout, learn_layout
+from trainer.features.layout import learn_layout
 from trainer.features.tagging import columns_of, tag_names
+from trainer.features.teaching import learn_calls, learn_freely, mostly_words
 from trainer.features.terms import Floats, Vocabulary, in_common, learn_vocabulary, words_of_one
+from trainer.features.values import Field, NoLayout
 from trainer.features.vectors import Seen, look
 from trainer.recipes.classifier import sparse_rows
 from trainer.recipes.example import (
@@ -226,8 +227,14 @@ def _layout(known: Sequence[Example]) -> Writes:
     if len(known) < _LEAST_ROWS:
         raise CannotLearn(f"only {len(known)} usable examples; an extractor needs {_LEAST_ROWS}")
     pairs = [(example.text, example.answer) for example in known]
+    calls = not mostly_words([answer for _, answer in pairs])
     try:
-        return learn_layout(pairs) if mostly_words([answer for _, answer in pairs]) else learn_calls(pairs)
+        return learn_calls(pairs) if calls else learn_layout(pairs)
+    except NoLayout as problem:
+        if calls:
+            raise CannotLearn(str(problem)) from None
+    try:
+        return learn_freely(pairs)
     except NoLayout as problem:
         raise CannotLearn(str(problem)) from None
 
