@@ -3,6 +3,7 @@
     python -m benchmarks.guards DIR                       # starts a gateway of its own, in front of an echo
     python -m benchmarks.guards DIR --model FITTED        # the same, with a model of `understudy guards train`
     python -m benchmarks.guards DIR --presidio            # the same, with Presidio beside the gateway's own patterns
+    python -m benchmarks.guards DIR --as-data             # attacks and benign texts come out of a tool
     python -m benchmarks.guards DIR --latency             # what each guardrail adds to a call, p50 and p95
     python -m benchmarks.guards DIR --base-url http://127.0.0.1:8080/v1 --api-key KEY --task TASK
 
@@ -35,9 +36,11 @@ from benchmarks.guarded.toxic import Ranked, moderated
 from benchmarks.walk.processes import WalkFailed
 
 
-def ask(client: httpx.Client, task: str, text: str) -> tuple[bool, float]:
-    """Whether a guardrail stopped it, and milliseconds. Raises RuntimeError when the gateway refuses it otherwise."""
-    body = {"model": task, "messages": [{"role": "user", "content": text}], "max_tokens": 1}
+def ask(client: httpx.Client, task: str, text: str, *, as_data: bool = False) -> tuple[bool, float]:
+    """Whether a guardrail stopped it, and milliseconds. ``as_data``: sent as what a tool returned. Raises RuntimeError
+    when the gateway refuses it otherwise."""
+    turns = returned(text) if as_data else [{"role": "user", "content": text}]
+    body = {"model": task, "messages": turns, "max_tokens": 1}
     started = time.perf_counter()
     reply = client.post("chat/completions", json=body)
     took = (time.perf_counter() - started) * 1000
@@ -47,8 +50,18 @@ def ask(client: httpx.Client, task: str, text: str) -> tuple[bool, float]:
     return bool(code), took
 
 
+def returned(text: str) -> list[dict[str, Any]]:
+    """A conversation in which a tool returned ``text``."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    return [
+        {"role": "user", "content": "What does it say?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": text},
+    ]
+
+
 def measured(
-    client: httpx.Client, task: str, rows: list[dict[str, Any]], own: House | None
+    client: httpx.Client, task: str, rows: list[dict[str, Any]], own: House | None, *, as_data: bool = False
 ) -> list[dict[str, Any]]:
     """The table's lines. ``own``: the benchmark's gateway, whose provider can be asked what it was sent."""
     outcomes: list[Outcome] = []
@@ -56,7 +69,7 @@ def measured(
     ranked = Ranked()
     for row in rows:
         if has_attack(row):
-            stopped, took = ask(client, task, row["text"])
+            stopped, took = ask(client, task, row["text"], as_data=as_data)
             outcomes.append(
                 (str(row.get("source", "")), str(row.get("family", "")), row["attack"] == 1, stopped, took)
             )
@@ -87,6 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--latency", action="store_true", help="what each guardrail adds to a call, and no rates"
+    )
+    parser.add_argument(
+        "--as-data", action="store_true", help="texts with 'attack' are sent as what a tool returned"
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -126,7 +142,7 @@ def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[s
         )
         if options.latency:
             return added(client, list(guards), rows)
-        return measured(client, options.task, rows, own)
+        return measured(client, options.task, rows, own, as_data=options.as_data)
 
 
 def _shown(line: dict[str, Any]) -> str:

@@ -45,6 +45,10 @@ class Rating(Struct, frozen=True):
     hit: bool
 
 
+DATA = frozenset[Place]({"tool_results", "context"})
+"""Where nobody who may give orders speaks."""
+
+
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):
     """A guardrail's own test, run by ``understudy check``: what it has to say to ``text`` in ``direction``.
     ``becomes``: the text that passes on after mask or rewrite."""
@@ -110,6 +114,10 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What it says about a text by itself, at once: no waiting, time linear in the text. ``final``: nothing more
         will be streamed after it."""
         return ALLOW
+
+    def check_data(self, text: str) -> Verdict:
+        """What it says about what a tool returned, or a document: whoever wrote it has no orders to give."""
+        return self.check(text, "in")
 
     def check_in(self, scene: Scene, text: str, direction: Direction, *, final: bool = True) -> Verdict:
         """What it says about a text in the light of its request."""

@@ -12,6 +12,7 @@ from gateway.guardrails.asking import Helpers
 from gateway.guardrails.guardrail import Guardrail, Scene
 from gateway.guardrails.injection_rules import matches, structure
 from gateway.guardrails.model_folder import check_label, sorter_spec
+from gateway.guardrails.order_rules import ORDERS, is_data
 from gateway.guardrails.plain import hidden, plain, variants
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Scope, Verdict
 
@@ -58,12 +59,19 @@ class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
 
     def check(self, text: str, direction: Direction, *, final: bool = True) -> Verdict:
         """Reads requests only: answers pass."""
-        if direction == "out" or not self._is_attack(text):
+        return ALLOW if direction == "out" else self._said(self._is_attack(text, data=False))
+
+    def check_data(self, text: str) -> Verdict:
+        """Reads orders too, which nobody who wrote a document has to give."""
+        return self._said(self._is_attack(text, data=True))
+
+    def _said(self, attack: bool) -> Verdict:
+        if not attack:
             return ALLOW
         return BLOCK if self.action == "block" else FLAG
 
-    def _is_attack(self, text: str) -> bool:
-        if score(text) >= self.threshold:
+    def _is_attack(self, text: str, *, data: bool) -> bool:
+        if score(text, data=data) >= self.threshold:
             return True
         return self.model is not None and _fitted(self.model).attacks(text)
 
@@ -108,19 +116,21 @@ def _fitted(path: str) -> Fitted:
     return load(path)
 
 
-def score(text: str) -> float:
-    """The highest sum of weights that any reading of ``text`` reaches. Pure; earlier turns come from a cache."""
-    return _remembered(text) if len(text) <= _REMEMBERED else _score(text)
+def score(text: str, *, data: bool = False) -> float:
+    """The highest sum of weights that any reading of ``text`` reaches. ``data``: it is what a tool returned or a
+    document. Pure; earlier turns come from a cache."""
+    return _remembered(text, data) if len(text) <= _REMEMBERED else _score(text, data)
 
 
-def _score(text: str) -> float:
+def _score(text: str, data: bool) -> float:
+    more = ORDERS if data or is_data(text) else ()
     extra = sum(weight for _, weight in structure(text))
     folded = plain(text)
-    highest = extra + sum(weight for _, weight in matches(folded))
+    highest = extra + sum(weight for _, weight in matches(folded, more))
     for reading in variants(folded):
-        highest = max(highest, extra + sum(weight for _, weight in matches(reading)))
+        highest = max(highest, extra + sum(weight for _, weight in matches(reading, more)))
     for reading in hidden(text):
-        highest = max(highest, _HIDDEN * sum(weight for _, weight in matches(reading)))
+        highest = max(highest, _HIDDEN * sum(weight for _, weight in matches(reading, more)))
     return highest
 
 

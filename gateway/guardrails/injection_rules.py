@@ -23,7 +23,8 @@ class Rule(Struct, frozen=True):
     pattern: re.Pattern[str]
 
 
-def _rule(name: str, weight: float, words: str, pattern: str) -> Rule:
+def rule(name: str, weight: float, words: str, pattern: str) -> Rule:
+    """``words``: one of them has to stand in a text; ``GAP``: any character within a sentence."""
     return Rule(name, weight, frozenset(words.split()), re.compile(pattern.replace("GAP", _GAP)))
 
 
@@ -36,31 +37,31 @@ _KEYS = (
     r"|api keys?|credentials|security (?:key|code)s?)\b(?! (?:polic|manager|hash|field|reset|strength))"
 )
 RULES = (
-    _rule(
+    rule(
         "override", 1.0, "ignore ignoring disregard forget override neglect bypass dismiss",
         r"\b(?:ignor(?:e|ing)|disregard|forget|override|neglect|bypass|dismiss)\bGAP{0,30}?"
         r"\b(?:all|any|every|your|these|those|previous|prior|above|earlier|preceding|past|pre|before)\b"
         r"GAP{0,40}?\b" + _LAWS
         + r"|\b(?:ignore|disregard|forget)\b (?:about )?the (?:\w{1,20} )?" + _LAWS + r" (?:above|before|earlier|(?:that )?(?:you|i|we)\b|given)",
     ),
-    _rule(
+    rule(
         "override-all", 1.0, "ignore disregard forget",
         r"(?<!you )(?<!i )\b(?:ignore|disregard|forget)\b (?:about )?(?:(?:every ?thing|everthing|all|anything|what(?:ever)?)"
         r" (?:\w+ )?(?:you|i|we|above|before|prior|said|was|were)\b|(?:the )?(?:above|foregoing)\b)",
     ),
-    _rule(
+    rule(
         "override-translated", 1.0,
         "ignora ignore ignorez ignorar ignoriere ignorieren vergiss olvida oublie oubliez dimentica esqueça esque",
         r"\b(?:ignor\w{0,6}|vergiss|olvida|oublie[zs]?|dimentica|esque\w{0,4})\bGAP{0,40}?"
         r"\b(?:instruc\w{4,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes|regeln|reglas|règles|regole)\b",
     ),
-    _rule(
+    rule(
         "mode", 0.8, "anything developer debugging debug mode jailbreak jailbroken day dan devmode",
         r"\bdo anything now\b|\b(?:developer|debug(?:ging)?|god|dan|jailbreak|unrestricted|evil|chaos) mode\b"
         r"|\bopposite (?:day|mode)\b|\bdan\bGAP{0,20}(?:stands for|mode|do )|\bstay a dan\b|\bas (?:a )?dan\b"
         r"|\b(?:are|r) dan\b|\b(?:you are|you're|been) jailbroken\b|\b\w{3,20} mode enabled\b",
     ),
-    _rule(
+    rule(
         "freed", 0.6,
         "no without free freed not bound broken bypass ignores devoid lacks zero beyond regardless any all cares",
         r"\b(?:no|without(?: any)?|freed?|not bound|unbound|broken free|bypass\w{0,3}|ignores?|devoid|lacks?|zero"
@@ -68,98 +69,98 @@ RULES = (
         r"\b(?:restrictions?|filters?|limit(?:s|ation)s?|limitations?|moral\w{0,6}|ethic\w{0,6}|censor\w{0,4}"
         r"|prohibitions|confines|boundaries|openai|(?:safety )?guidelines?|rules or|legality|content polic\w{1,3}|laws)\b",
     ),
-    _rule("unfiltered", 0.4, "unfiltered unfiltred uncensored unrestricted unhinged unlimited nsfw",
+    rule("unfiltered", 0.4, "unfiltered unfiltred uncensored unrestricted unhinged unlimited nsfw",
           r"\bun(?:filtere?d|filtred|censored|restricted|hinged)\b|\bnsfw\b"),
-    _rule("amoral", 0.3, "amoral immoral nonmoral unethical illegal inhumane harmful racist offensive evil",
+    rule("amoral", 0.3, "amoral immoral nonmoral unethical illegal inhumane harmful racist offensive evil",
           r"\b(?:amoral|immoral|nonmoral|unethical|illegal|inhumane|harmful|racist|offensive|evil)\b"),
-    _rule("amoral-twice", 0.3, "amoral immoral nonmoral unethical illegal inhumane",
+    rule("amoral-twice", 0.3, "amoral immoral nonmoral unethical illegal inhumane",
           r"\b(amoral|immoral|nonmoral|unethical|illegal|inhumane)\b(?:, (?:and |or )?|/| (?:and|or) )"
           r"(?:\w+,? (?:and |or )?)?\b(?:amoral|immoral|unethical|illegal|harmful|inhumane|unmoral|dangerous)\b"),
-    _rule(
+    rule(
         "never-refuse", 0.6, "refuse refuses deny denies decline reject apologize warnings warning warn disclaimers"
         " disclaimer desclaimer moralizing censor refusing sorry explanations",
         r"\b(?:never|not|won't|can't|cannot|don't|doesn't|without|no|delete|any)\bGAP{0,36}?"
         r"\b(?:refus\w{0,3}|den(?:y|ies)|decline|reject|apologi[sz]\w{0,3}|warn\w{0,5}|d[ei]s?cl?ai?mers?"
         r"|disclamers?|moraliz\w{0,3}|censor)\b|\bnoGAP{0,12}i am sorry\b",
     ),
-    _rule(
+    rule(
         "role", 0.4, "act acting pretend role roleplay roleplaying embody immerse impersonate impersonating personify"
         " simulate character persona named called playing",
         r"\b(?:act(?:ing)?|pretend|answer|respond|behave) (?:to be|as|like)\b|\brole[ -]?play\w{0,3}\b|\brole of\b"
         r"|\b(?:embody|immerse yourself|impersonat\w{1,3}|personify|persona|simulate)\b"
         r"|\b(?:ai|bot|model|chatbot|character|assistant)\bGAP{0,24}\b(?:named|called|known as)\b|\bplaying a character\b",
     ),
-    _rule(
+    rule(
         "from-now-on", 0.35, "now rest remainder henceforth moment subsequent next",
         r"\b(?:from|as of|starting) (?:now|this moment)\b|\byou(?: are|'re) (?:now|about to)\b"
         r"|\bfor the (?:rest|remainder) of (?:this|the|our)\b|\bhenceforth\b|\b(?:all|every) subsequent\b"
         r"|\bnow (?:on|take)\b|\bmy next instruction\b",
     ),
-    _rule("in-character", 0.5, "character char persona",
+    rule("in-character", 0.5, "character char persona",
           r"\b(?:stay|staying|remain|keep|break|breaking|out of|fall out of|be)(?: \w+)? (?:in |of )?(?:char(?:acter)?|persona)\b"),
-    _rule(
+    rule(
         "answers-all", 0.5, "any every all anything always whatever everything nothing",
         r"\b(?:answers?|respond\w{0,2}|repl(?:y|ies)|fulfil\w{0,3}|generates?|says?|returns?|produces?|creation of|capable of|do|create)"
         r" (?:to |of |literally |and \w+ )?(?:any|every|all|anything|everything|whatever)\b"
         r"|\balways (?:answers?|respon[ds]{1,2}|compl(?:y|ies)|obeys?|fulfil\w{0,3}|sends?)\b",
     ),
-    _rule("addresses-model", 0.35, "chatgpt openai gpt clyde ai chatbot bard llm dan",
+    rule("addresses-model", 0.35, "chatgpt openai gpt clyde ai chatbot bard llm dan",
           r"\b(?:chat ?gpt|\w{0,12}gpt|openai|clyde|open ai|large language model|ai language model|language model|my ai|chatbot|ai model|ai bot|an? ai)\b"),
-    _rule(
+    rule(
         "placeholder", 0.4, "insert enter prompt question query here targetlanguage",
         r"[\[{<(](?:insert|enter|your|paste|user)?[ _]?(?:your|my|the)?[ _]?(?:\w+[ _])?(?:prompt|question|query|request|command)"
         r"(?:[ _.…]{0,4}(?:here)?[ .…]{0,4})[\]}>)]|\bfirst (?:prompt|question|query|request|command)\b(?: is|:|-| -)",
     ),
-    _rule(
+    rule(
         "dictates-answer", 0.45, "start begin starting beginning preface say saying respond reply format prefix structure",
         r"\b(?:start|begin|preface|prefix)\w{0,4}\bGAP{0,24}\b(?:response|answer|reply|replies|output|sentence|message)s?\b"
         r"GAP{0,24}\b(?:with|using|by|following)\b|\b(?:only|always) (?:respond|reply|answer|say)\b"
         r"|\b(?:respond|reply|answer|output)s?\bGAP{0,8}\bonly (?:as|with|like)\b|\bsaying:? \"|\bexact structure\b"
         r"|\bmust (?:respond|answer|reply)\b|\bin (?:two|2) (?:ways|different)\b|\b(?:two|2) (?:ways|different (?:ways|personalities|responses))\b",
     ),
-    _rule("affirms", 0.5, "sure", r"\bsure,? (?:here (?:is|are)|here's|sure)\b|\| ?sure\b"),
-    _rule("questionable", 0.5, "questionable disregard hypothetical hypothetically fictional purely theoretical",
+    rule("affirms", 0.5, "sure", r"\bsure,? (?:here (?:is|are)|here's|sure)\b|\| ?sure\b"),
+    rule("questionable", 0.5, "questionable disregard hypothetical hypothetically fictional purely theoretical",
           r"\bbit questionable\b|\bdisregard any possible\b|\bpurely (?:hypothetical|fictional|theoretical|for (?:fiction|research|educat))"
           r"|\bwithin this (?:fictional|hypothetical)|\bhypothetical(?:ly)? (?:story|scenario|and purely|world)\b"),
-    _rule("not-in-reality", 0.5, "practice life manner purposes reference implementing malicious",
+    rule("not-in-reality", 0.5, "practice life manner purposes reference implementing malicious",
           r"\b(?:never|not) (?:be |to be )?(?:put|used|applied|implement\w{0,3}|intended)\bGAP{0,24}\b(?:practice|real life|malicious|reality)\b"
           r"|\bnot (?:\w+ )?(?:interest|intent)\w{0,4} in implementing\b"),
-    _rule(
+    rule(
         "fake-system", 0.7, "system instruction instructions inst im user assistant admin message override endoftext",
         r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?(?:inst|sys|system)\]|<</?sys>>"
         r"|(?:^|\n|\*|\[|<|#)\s?(?:end of |begin )?(?:system|admin|developer) (?:instructions?|message|prompt|override|note|alert|update)\b"
         r"|\bend of system\b|\bsystem instructions? begins?\b|\buser (?:left|has left) the chat\b|\buser message terminat"
         r"|\bsystem override\b|\bnew (?:instructions|programming|directives?)\b|\brules? ?= ?[{\[]|<rule>",
     ),
-    _rule(
+    rule(
         "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt",
         r"\b(?:reveal|show|print|repeat|output|tell|give|display|share|leak|copy|recite|summari[sz]e|what (?:is|was|are|were|did))\b"
         r"GAP{0,40}?\b(?:system prompt|(?:initial|original|hidden|secret|system|full|exact) (?:instructions?|prompt)"
         r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above|developer message)\b",
     ),
-    _rule(
+    rule(
         "asks-for-secret", 1.0, "password passwords passcode passphrase secret secrets key code credentials pass keys",
         r"\b(?:tell|give|share|reveal|what(?:'s| is| was| are)?|confirm|say|spell|disclose|send|show|provide|repeat|know|recall"
         r"|remind|need|write|print|have|get)\bGAP{0,40}?\b(?:your|our|the (?:system|admin|secret|root|user)(?:'s)?|user's|my own)"
         r" (?:\w+ )?" + _KEYS + r"|\bwhat(?:'s| is) the " + _KEYS
         + r"|\b(?:write|print|spell|say|tell me|give me|reveal|encode) the password\b|\bask\w{0,3} (?:you )?for your " + _KEYS,
     ),
-    _rule(
+    rule(
         "asks-for-data", 1.0, "database databases records memory logs",
         r"\b(?:print|dump|leak|output|send me)\bGAP{0,16}\byour (?:\w+ )?(?:database|records|memory|logs)\b",
     ),
-    _rule(
+    rule(
         "split-payload", 1.0, "part parts strings string combine concatenate concatenation",
         r"\bparts?\b[^\"']{0,60}\bpart (?:1|one|a) (?:is|=|:) ?[\"'][^\"']{0,200}[\"'][^\"']{0,20}\bpart (?:2|two|b) (?:is|=|:) ?[\"']"
         r"|\bstrings\b[^\"']{0,40}\b[a-z] ?= ?[\"'][^\"']{0,200}[\"'][^\"'=]{0,20}\b[a-z] ?= ?[\"']",
     ),
-    _rule(
+    rule(
         "asks-for-secret-translated", 1.0, "passwort contrase password mot parola senha passe wachtwoord kennwort",
         r"\b(?:cuál es|dime|dame|sag\w?|geben|gib|nenn\w{0,2}|verrat\w{0,2}|quel est|dis-moi|donne[zs]?|qual é|diga|dimmi|"
         r"wat is|was ist|wie lautet)\bGAP{0,40}?\b(?:contraseña|passwort|kennwort|mot de passe|senha|parola|wachtwoord)\b"
         r"|\b(?:ihr|dein|euer|su|tu|votre|ton|sua|la tua|uw|je) (?:contraseña|passwort|kennwort|mot de passe|senha|password)\b",
     ),
-    _rule(
+    rule(
         "asks-for-person", 1.0, "user users user's",
         r"\b(?:tell|give|share|reveal|what|where|confirm|disclose)\bGAP{0,40}?\bthe user(?:'s|s)? "
         r"(?:\w+ )?(?:lives?|birth\w{0,4}|address|phone|home|city|location|age|salary|name)\b",
@@ -177,12 +178,16 @@ _FOREIGN = re.compile(
 )
 
 
-def matches(folded: str) -> Iterator[tuple[str, float]]:
-    """Names and weights of the rules that fit a text, each once. ``folded``: see ``plain``."""
-    told = _TELLING.intersection(_WORD.findall(folded))
-    for rule in RULES if told else ():
-        if not told.isdisjoint(rule.words) and rule.pattern.search(folded) is not None:
-            yield rule.name, rule.weight
+def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, float]]:
+    """Names and weights of the rules that fit a text, each once. ``folded``: see ``plain``; ``more``: further rules."""
+    words = _WORD.findall(folded)
+    told = _TELLING.intersection(words)
+    for one in RULES if told else ():
+        if not told.isdisjoint(one.words) and one.pattern.search(folded) is not None:
+            yield one.name, one.weight
+    for one in more:
+        if not one.words.isdisjoint(words) and one.pattern.search(folded) is not None:
+            yield one.name, one.weight
     if not folded.isascii() and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
 

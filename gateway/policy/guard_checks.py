@@ -8,7 +8,8 @@ from typing import Protocol
 
 from gateway.config import Config
 from gateway.guardrails import GuardrailSettings, Trial, Webhook
-from gateway.guardrails.verdict import changed, spelled_out
+from gateway.guardrails.guardrail import DATA
+from gateway.guardrails.verdict import Direction, changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem, Source
@@ -106,7 +107,10 @@ def outcome(guard: GuardrailSettings, trial: Trial) -> tuple[str, str]:
     """(action, the text that passes on), as in a call that is not in shadow."""
     if not guard.reads(trial.direction):
         return "allow", trial.text
-    verdict = spelled_out(guard.check(trial.text, "out" if trial.direction in _ANSWERS else "in"), trial.text)
+    text = trial.text
+    direction: Direction = "out" if trial.direction in _ANSWERS else "in"
+    said = guard.check_data(text) if trial.direction in DATA else guard.check(text, direction)
+    verdict = spelled_out(said, text)
     masker = Masker()
     masker.reserve(trial.text)
     return verdict.action, changed(trial.text, [verdict], masker)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.context import Exchange
 from gateway.guardrails import Scene
+from gateway.guardrails.guardrail import DATA
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
@@ -69,7 +70,7 @@ def _at_once(
     seen: dict[str, set[str]] = {}
     for name, guard in guards.items():
         verdicts = [
-            (place, text, judged(exchange, name, guard, text, "in"))
+            (place, text, judged(exchange, name, guard, text, "in", data=place in DATA))
             for place, text in said
             if guard.reads(place)
         ]

@@ -92,11 +92,14 @@ def judged(
     direction: Direction,
     *,
     final: bool = True,
+    data: bool = False,
 ) -> Verdict:
-    """What a guardrail says. One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
+    """What a guardrail says; ``data``: a tool or a document said it. One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
     try:
         if guard.needs_scene and exchange.scene is not None:
             return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
+        if data:
+            return spelled_out(guard.check_data(text), text)
         return spelled_out(guard.check(text, direction, final=final), text)
     except Exception as problem:
         failed(exchange, name, guard, direction, problem)
