@@ -48,7 +48,7 @@ class ChatRendering(Rendering):
 
     def chunk(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         data["id"], data["model"] = exchange.call_id, exchange.request.model
-        if data.get("choices") == []:
+        if data.get("choices") == [] and "moderation" not in data:
             self._last = data
             return b""
         if exchange.request.wants_usage:

@@ -83,6 +83,7 @@ class ResponseWriter:
 
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
         """The response that a chat completion is."""
+        self._rated(completion)
         for chunk in as_chunks(completion):
             self.chunk(chunk)
         self.finish(usage)
@@ -100,6 +101,7 @@ class ResponseWriter:
 
     def chunk(self, data: dict[str, Any]) -> list[Event]:
         events = self._begin()
+        self._rated(data)
         return events + [event for step in self._blocks.feed(data) for event in self._events(step)]
 
     def finish(self, usage: Usage) -> list[Event]:
@@ -133,6 +135,11 @@ class ResponseWriter:
     @property
     def response(self) -> dict[str, Any]:
         return self._response
+
+    def _rated(self, data: dict[str, Any]) -> None:
+        """What moderation found: chat tells a list of results for input and for output, a response one each."""
+        if isinstance(found := data.get("moderation"), dict):
+            self._response["moderation"] = {name: _one_result(side) for name, side in found.items()}
 
     # ------------------------------------------------------------------ events
     def _begin(self) -> list[Event]:
@@ -321,6 +328,11 @@ def _part_of(kind: str, text: str) -> dict[str, Any]:
     if kind == "refusal":
         return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _one_result(side: Any) -> Any:
+    results = side.get("results") if isinstance(side, dict) else None
+    return results[0] if isinstance(results, list) and results else side
 
 
 def _note(note: dict[str, Any]) -> dict[str, Any]:

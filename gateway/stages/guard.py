@@ -22,6 +22,7 @@ from gateway.protocol.chat import ChatRequest
 from gateway.stages.guarding.asked_stream import AskedStream
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
+from gateway.stages.guarding.inband import answered, wanted_of
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for, judged, settle
 from gateway.stages.guarding.stream import Channel, GuardedStream, is_json, map_delta
@@ -40,6 +41,8 @@ class Guard:
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if not exchange.runtime.config.guardrails:
             return inner(exchange)
+        if exchange.body.get("moderation") is not None and (wanted := wanted_of(exchange)) is not None:
+            return answered(exchange, wanted, self._judges, lambda one: self._guarded(one, inner))
         return self._guarded(exchange, inner)
 
     async def _guarded(self, exchange: Exchange, inner: Handler) -> Answer:

@@ -94,7 +94,8 @@ def judged(
     final: bool = True,
     data: bool = False,
 ) -> Verdict:
-    """What a guardrail says; ``data``: a tool or a document said it. One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
+    """What a guardrail says; ``data``: a tool or a document said it. One that fails blocks, unless its settings let the
+    text pass. Raises Unavailable."""
     try:
         if guard.needs_scene and exchange.scene is not None:
             return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
@@ -111,17 +112,18 @@ def failed(exchange: Exchange, name: str, guard: Guardrail, direction: Direction
     place: Place = "input" if direction == "in" else "output"
     failed_open = guard.on_error == "allow" or guard.shadow
     action = "error-allow" if failed_open else "error-block"
-    _note(exchange, Finding(name, action, place, shadow=guard.shadow, sample=""))
+    note_finding(exchange, Finding(name, action, place, shadow=guard.shadow, sample=""))
     if not failed_open:
         raise guard_failed(problem) from problem
 
 
 def note(exchange: Exchange, name: str, guard: Guardrail, verdict: Verdict, place: Place, text: str) -> None:
     """Puts a verdict on the call: for the ledger without text, for incidents with a masked sample."""
-    _note(exchange, Finding(name, verdict.action, place, guard.shadow, _sample(text, verdict)))
+    note_finding(exchange, Finding(name, verdict.action, place, guard.shadow, _sample(text, verdict)))
 
 
-def _note(exchange: Exchange, finding: Finding) -> None:
+def note_finding(exchange: Exchange, finding: Finding) -> None:
+    """Puts a finding on the call, once."""
     if finding in exchange.findings:
         return  # a window of a stream is judged many times
     exchange.findings.append(finding)
@@ -155,7 +157,7 @@ def guard_failed(problem: Exception) -> Unavailable:
 
 def broke(exchange: Exchange, place: Place, problem: Exception) -> Unavailable:
     """Notes that what puts guardrails to work failed itself. → the refusal."""
-    _note(exchange, Finding("error", "block", place, shadow=False, sample=""))
+    note_finding(exchange, Finding("error", "block", place, shadow=False, sample=""))
     return guard_failed(problem)
 
 
