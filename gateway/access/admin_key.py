@@ -1,6 +1,8 @@
 """The operator's key: taken from ``UNDERSTUDY_ADMIN_KEY``, else made on the first start and shown once.
 
-Only its SHA-256 is kept. It opens the admin page; it is no inference key and calls no model.
+Of one that was made here (256 random bits) the SHA-256 is kept. One that a person chose may be guessed by whoever has
+its hash and time, however slow the hash: nothing of it is ever written down, so a stolen data directory has nothing to
+guess at. It opens the admin page; it is no inference key and calls no model.
 """
 
 from __future__ import annotations
@@ -56,8 +58,8 @@ def ensure(home: Home, env: Mapping[str, str]) -> tuple[str, str | None]:
     """``(digest, text)`` of the admin key in force; ``text`` only when it was made just now, to be shown
     once.
 
-    The environment wins over the stored digest and replaces it. Raises WeakKey for a guessable key and
-    OSError when the data directory cannot be written.
+    The environment wins over the stored digest, which goes: what opened the page before shall not do so again when
+    the variable is gone. Raises WeakKey for a guessable key and OSError when the data directory cannot be written.
     """
     path = home.secrets / "admin.sha256"
     given = env.get(VARIABLE, "")
@@ -68,7 +70,7 @@ def ensure(home: Home, env: Mapping[str, str]) -> tuple[str, str | None]:
                 f"{VARIABLE} is too weak: {why}. Make one with: "
                 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
-        _store(path, digest_of(given))
+        path.unlink(missing_ok=True)
         return digest_of(given), None
     if path.exists():
         stored = path.read_text(encoding="ascii").strip()

@@ -34,7 +34,17 @@ def test_the_environments_key_wins(tmp_path: Path) -> None:
     digest, text = ensure(home, {"UNDERSTUDY_ADMIN_KEY": STRONG})
     assert text is None
     assert matches(STRONG, digest)
-    assert ensure(home, {}) == (digest, None)
+
+
+def test_nothing_of_a_key_that_a_person_chose_is_written_down(tmp_path: Path) -> None:
+    """Whoever steals the data directory has nothing to guess at; and what opened the page before does not again."""
+    home = Home(tmp_path).prepare()
+    before, _ = ensure(home, {})
+    digest, _ = ensure(home, {"UNDERSTUDY_ADMIN_KEY": STRONG})
+    left = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert digest.encode() not in left and before.encode() not in left and STRONG.encode() not in left
+    after, shown = ensure(home, {})
+    assert shown is not None and after not in (before, digest)
 
 
 def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:

@@ -164,3 +164,18 @@ async def test_an_admin_key_calls_nothing_and_a_clients_key_does_not_open_the_pa
         answer = await client.get("/metrics", headers={"authorization": f"Bearer {text}"} if text else {})
         assert (answer.status_code == 200) is opens
         assert KEY not in answer.text and made["inference"][0] not in answer.text
+
+
+async def test_guesses_of_the_admin_key_are_braked_at_the_metrics_too(
+    doors: tuple[Gateway, httpx.AsyncClient], made: dict[str, tuple[str, tuple[str, ...]]]
+) -> None:
+    _, client = doors
+
+    async def asks(text: str) -> int:
+        return (await client.get("/metrics", headers={"authorization": f"Bearer {text}"})).status_code
+
+    assert [await asks(ADMIN) for _ in range(8)] == [200] * 8, "the right one is no guess"
+    assert [await asks(f"{ADMIN[:-1]}{n}") for n in range(7)] == [401] * 5 + [429] * 2
+    assert await asks(ADMIN) == 429, "not even the right one tells a guesser that it is"
+    assert await asks(made["inference"][0]) == 200 and await asks(KEY) == 200
+    assert [await asks(made["nothing"][0]) for _ in range(7)] == [403] * 7
