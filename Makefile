@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench clean
+.PHONY: help setup run demo test check bench lock wheel sbom clean
 
 BIN := .venv/bin
 EXTRAS ?= dev
@@ -33,6 +33,20 @@ check: $(WITH_EXTRAS) ## Lint, strict typing, and the rules of the house
 
 bench: $(INSTALLED) ## Measure what the gateway adds to a call
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+lock: ## Resolve and hash what a container installs (needs uv: pip install uv)
+	@mkdir -p build && for one in runtime build; do \
+	  if [ $$one = runtime ]; then what="pyproject.toml --extra postgres"; else what=deploy/locks/build.in; fi; \
+	  rm -f build/$$one.txt; uv pip compile --quiet --universal --python-version 3.11 --exclude-newer "7 days" --generate-hashes --no-emit-index-url --no-header \
+	    --no-annotate $$what --output-file build/$$one.txt && \
+	  { sed -n '/^#/p' deploy/locks/$$one.txt; cat build/$$one.txt; } > build/$$one.new && mv build/$$one.new deploy/locks/$$one.txt; \
+	done
+
+wheel: $(WITH_EXTRAS) ## Build the wheel into dist/, with the same bytes everywhere
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
+sbom: ## List the components of a release as CycloneDX, into dist/
+	@mkdir -p dist && python3 deploy/sbom.py deploy/locks/runtime.txt > dist/understudy.cdx.json && echo dist/understudy.cdx.json
 
 clean: ## Remove .venv and caches; your data in .understudy stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
