@@ -12,6 +12,9 @@ from typing import Any
 _ENVELOPE = ("id", "created", "model", "service_tier", "system_fingerprint")
 _LOGPROBS = ("content", "refusal")
 _MESSAGE = frozenset({"role", "content", "refusal", "tool_calls", "function_call"})
+REASONING = ("reasoning_content", "reasoning")
+"""What vendors call the text of thoughts."""
+_THOUGHTS = frozenset({*REASONING, "thinking_blocks"})
 
 
 def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -54,6 +57,8 @@ def split(completion: dict[str, Any]) -> list[dict[str, Any]]:
             "delta": {},
             "finish_reason": choice.get("finish_reason") or "stop",
         }
+        if choice.get("stop_reason") is not None:
+            last["stop_reason"] = choice["stop_reason"]
         chunks.append({**envelope, "choices": [last]})
     return chunks
 
@@ -88,7 +93,7 @@ def finish_reason(data: dict[str, Any]) -> str | None:
 class _Choice:
     """One choice while its deltas arrive; texts are kept in lists so that a long stream stays linear."""
 
-    __slots__ = ("calls", "extra", "finish", "function", "logprobs", "role", "texts")
+    __slots__ = ("calls", "extra", "finish", "function", "logprobs", "role", "stop", "texts")
 
     def __init__(self) -> None:
         self.role = "assistant"
@@ -98,8 +103,11 @@ class _Choice:
         self.function: _ToolCall | None = None
         self.logprobs: dict[str, list[Any]] = {}
         self.finish: str | None = None
+        self.stop: str | None = None
 
     def feed(self, part: dict[str, Any]) -> None:
+        if isinstance(part.get("stop_reason"), str):
+            self.stop = part["stop_reason"]
         if isinstance(part.get("finish_reason"), str):
             self.finish = part["finish_reason"]
         if isinstance(part.get("logprobs"), dict):
@@ -139,7 +147,8 @@ class _Choice:
         if not message["content"] and (self.calls or self.function is not None or message["refusal"]):
             message["content"] = None
         logprobs = {name: self.logprobs.get(name) for name in _LOGPROBS} if self.logprobs else None
-        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish}
+        made = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish}
+        return made | ({"stop_reason": self.stop} if self.stop is not None else {})
 
 
 class _ToolCall:
@@ -178,18 +187,34 @@ def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     content, refusal = message.get("content"), message.get("refusal")
     opening = None if calls or function or (refusal and not content) else ""
     first = {"role": message.get("role") or "assistant", "content": opening, "refusal": None}
-    deltas: list[dict[str, Any]] = [first]
+    deltas: list[dict[str, Any]] = [first, *thoughts_of(message)]
     if isinstance(content, str) and content:
         deltas.append({"content": content})
     if isinstance(refusal, str) and refusal:
         deltas.append({"refusal": refusal})
-    extra = {name: value for name, value in message.items() if name not in _MESSAGE and value}
+    own = _MESSAGE | _THOUGHTS
+    extra = {name: value for name, value in message.items() if name not in own and value}
     if extra:
         deltas.append(extra)
     if calls:
         deltas.append({"tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]})
     if isinstance(function, dict):
         deltas.append({"function_call": function})
+    return deltas
+
+
+def thoughts_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message's thoughts as deltas, which come before what was said: of signed ones each text, then all that were
+    signed so far, as a provider streams them."""
+    signed = _dicts(message.get("thinking_blocks"))
+    if not signed:
+        plain = {name: message[name] for name in REASONING if message.get(name)}
+        return [plain] if plain else []
+    deltas: list[dict[str, Any]] = []
+    for at, block in enumerate(signed, 1):
+        if isinstance(block.get("thinking"), str):
+            deltas.append({"reasoning_content": block["thinking"]})
+        deltas.append({"thinking_blocks": signed[:at]})
     return deltas
 
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.protocol.assemble import REASONING, thoughts_of
+from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
 
 Kind = Literal["reasoning", "redacted", "text", "refusal", "call"]
-_REASONING = ("reasoning_content", "reasoning")
 
 
 class Block(Struct, frozen=True):
@@ -34,13 +35,15 @@ class Open(Struct, frozen=True):
 
 
 class More(Struct, frozen=True):
-    """Text (a call's arguments) that a block grows by. ``signature`` ends signed thoughts."""
+    """Text (a call's arguments) that a block grows by. ``signature`` ends signed thoughts; ``citations`` are Claude's
+    own and end the text that rests on them."""
 
     block: Block
     text: str
     logprobs: list[Any] = []
     annotations: list[Any] = []
     signature: str = ""
+    citations: list[Any] = []
 
 
 class Close(Struct, frozen=True):
@@ -51,6 +54,7 @@ class Close(Struct, frozen=True):
     logprobs: list[Any] = []
     annotations: list[Any] = []
     signature: str = ""
+    citations: list[Any] = []
 
 
 Step = Open | More | Close
@@ -64,20 +68,22 @@ class _Piece(Struct, frozen=True):
     signature: str = ""
     logprobs: list[Any] = []
     annotations: list[Any] = []
+    citations: list[Any] = []
     seals: bool = False
-    """Whether this is a thought's signature, which ends it."""
+    """Whether this is what stands at the end of a block: a thought's signature, or the citations of a text."""
 
 
 class _Growing:
     """The block that is open."""
 
-    __slots__ = ("annotations", "block", "key", "logprobs", "signature", "texts")
+    __slots__ = ("annotations", "block", "citations", "key", "logprobs", "signature", "texts")
 
     def __init__(self, key: tuple[Kind, int], block: Block) -> None:
         self.key, self.block = key, block
         self.texts: list[str] = []
         self.logprobs: list[Any] = []
         self.annotations: list[Any] = []
+        self.citations: list[Any] = []
         self.signature = ""
 
     @property
@@ -107,6 +113,7 @@ class Blocks:
         self._call_count = 0
         self._closed: set[tuple[Kind, int]] = set()
         self._sealed = 0
+        self._cited = 0
 
     def feed(self, chunk: dict[str, Any]) -> list[Step]:
         steps: list[Step] = []
@@ -153,14 +160,15 @@ class Blocks:
         steps: list[Step] = []
         current = self._open
         if current is None or current.key != piece.key:
-            if piece.key in self._closed:
-                return []  # a call that was complete: only space can follow
+            if piece.key in self._closed or (piece.seals and piece.key[0] == "text" and not piece.citations):
+                return []  # a call that was complete: only space can follow; the end of a text that is over
             steps = self._close()
             current = self._open = _Growing(piece.key, self._block(piece))
             steps.append(Open(current.block))
         if piece.seals:
-            current.signature = piece.signature
-            return [*steps, More(current.block, "", signature=piece.signature), *self._close()]
+            current.signature, current.citations = piece.signature, piece.citations
+            last = More(current.block, "", signature=piece.signature, citations=piece.citations)
+            return [*steps, last, *self._close()]
         if piece.text or piece.annotations:
             current.texts.append(piece.text)
             current.logprobs.extend(piece.logprobs)
@@ -180,7 +188,7 @@ class Blocks:
         if current.block.kind == "call":
             self._closed.add(current.key)
         text, signature = "".join(current.texts), current.signature
-        return [Close(current.block, text, current.logprobs, current.annotations, signature)]
+        return [Close(current.block, text, current.logprobs, current.annotations, signature, current.citations)]
 
     # ------------------------------------------------------------------ reading
     def _pieces(self, chunk: dict[str, Any]) -> Iterator[_Piece]:
@@ -194,7 +202,7 @@ class Blocks:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return
-        reasoning = next((delta[name] for name in _REASONING if isinstance(delta.get(name), str)), "")
+        reasoning = next((delta[name] for name in REASONING if isinstance(delta.get(name), str)), "")
         if reasoning:
             yield _Piece(("reasoning", 0), reasoning)
         yield from self._seals(dicts(delta.get("thinking_blocks")))
@@ -205,10 +213,17 @@ class Blocks:
             yield _Piece(
                 ("text", 0), content if isinstance(content, str) else "", logprobs=logprobs, annotations=notes
             )
+        if "citations" in delta:
+            told = dicts(delta["citations"])
+            yield _Piece(("text", 0), "", citations=told[self._cited :], seals=True)
+            self._cited = max(self._cited, len(told))
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield _Piece(("refusal", 0), delta["refusal"])
         for at, call in enumerate(dicts(delta.get("tool_calls"))):
-            yield self._call(call, at)
+            piece = self._call(call, at)
+            if piece.signature:  # has a block of its own, before the call: a call has no place for it
+                yield _Piece(("redacted", -1 - piece.key[1]), "", signature=of_call(piece.id, piece.signature))
+            yield piece
 
     def _seals(self, blocks: list[dict[str, Any]]) -> Iterator[_Piece]:
         """The ends of thoughts that were signed since; a delta tells all of them so far."""
@@ -247,23 +262,31 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     """One choice of a whole completion as the chunks a provider would have streamed, reasoning first."""
     choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
-    signed = dicts(message.get("thinking_blocks"))
-    thoughts = list(_thoughts(signed)) or [{name: message[name] for name in _REASONING if message.get(name)}]
     calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
-    spoken = {"content": message.get("content"), "annotations": message.get("annotations")}
     others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
-    for delta in (*thoughts, spoken, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
+    told = (*thoughts_of(message), *_spoken(message))
+    for delta in (*told, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
         yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}
     last = {name: choice.get(name) for name in ("finish_reason", "stop_reason")}
     yield {"choices": [{"index": index, "delta": {}, **last}]}
 
 
-def _thoughts(signed: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Signed thoughts as a provider streams them: each one's text, then all that were signed so far."""
-    for at, block in enumerate(signed, 1):
-        if isinstance(block.get("thinking"), str):
-            yield {"reasoning_content": block["thinking"]}
-        yield {"thinking_blocks": signed[:at]}
+def _spoken(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The text, in the parts that Claude's citations make of it: what rests on sources ends with them."""
+    content, cited = message.get("content"), dicts(message.get("citations"))
+    text = content if isinstance(content, str) else ""
+    at = 0
+    for number, one in enumerate(cited, 1):
+        start, end = (min(len(text), int(one.get(name) or 0)) for name in ("start_index", "end_index"))
+        if at < start:
+            yield {"content": text[at:start]}
+            yield {"citations": cited[: number - 1]}
+        if at < end:
+            yield {"content": text[max(at, start) : end]}
+        at = max(at, end)
+        if number == len(cited) or int(cited[number].get("end_index") or 0) > end:
+            yield {"citations": cited[:number]}
+    yield {"content": text[at:] if cited else content, "annotations": message.get("annotations")}
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:

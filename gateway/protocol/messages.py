@@ -88,14 +88,30 @@ def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
 def _hints(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     """What Claude is told as its client wrote it."""
     effort = (request.output_config or {}).get("effort")
-    found = {"thinking": request.thinking, "effort": effort, "cache_control": data.get("cache_control")}
+    found = {"thinking": request.thinking, "effort": effort, "cache_control": data.get("cache_control"),
+             "citations": _wants_citations(request.messages)}  # fmt: skip
     return {name: value for name, value in found.items() if value}
+
+
+def _wants_citations(messages: list[dict[str, Any]]) -> bool:
+    """Whether the answer has to say on which places of a document it rests."""
+    return any(
+        isinstance(block, dict)
+        and block.get("type") == "document"
+        and isinstance(block.get("citations"), dict)
+        and block["citations"].get("enabled") is True
+        for message in messages
+        for block in (message["content"] if isinstance(message.get("content"), list) else ())
+    )
 
 
 def _thinking(request: MessagesRequest) -> dict[str, Any]:
     """Effort and output format; a thinking budget in tokens becomes the nearest effort."""
     wishes: dict[str, Any] = {}
     config = request.output_config or {}
+    for name, value in config.items():
+        if name not in ("effort", "format") and value is not None:
+            raise _unsupported(f"output_config.{name}", f"'output_config.{name}' is not supported by this gateway.")
     if config.get("effort") is not None:
         effort = str(config["effort"])
         wishes["reasoning_effort"] = "high" if effort in ("max", "xhigh") else effort
@@ -199,10 +215,18 @@ def _assistant(blocks: list[dict[str, Any]], where: str) -> list[dict[str, Any]]
         said = texts
     turn: dict[str, Any] = {"role": "assistant", "content": said or None}
     if thoughts:
-        turn["thinking_blocks"] = thoughts
+        turn |= _thoughts(thoughts)
     if calls:
         turn["tool_calls"] = calls
     return [turn] if texts or calls else []
+
+
+def _thoughts(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Signed thoughts are their author's alone; some vendors want those back that nobody signs."""
+    signed = [block for block in blocks if block.get("signature") or block.get("data")]
+    plain = "".join(str(block.get("thinking") or "") for block in blocks if block not in signed)
+    found = {"thinking_blocks": signed, "reasoning_content": plain}
+    return {name: value for name, value in found.items() if value}
 
 
 def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]]]:
@@ -234,19 +258,30 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
         if source.get("type") == "base64":
             return {"type": "image_url", "image_url": {"url": _data_url(source, where)}} | _cached(block)
     if kind == "document" and isinstance(source, dict):
-        if source.get("type") == "text":
-            return {"type": "text", "text": _text(source, "data", f"{where}.source")} | _cached(block)
-        if source.get("type") == "base64":
-            name = block.get("title")
-            file = {
-                "filename": name if isinstance(name, str) else "document.pdf",
-                "file_data": _data_url(source, where),
-            }
-            return {"type": "file", "file": file} | _cached(block)
+        return _document(block, source, where) | _cached(block)
+    raise _unknown(kind, source, where)
+
+
+def _document(block: dict[str, Any], source: dict[str, Any], where: str) -> dict[str, Any]:
+    """A document as a part; what Claude alone reads of it stands beside it."""
+    names = ("title", "context", "citations")
+    own = {"document": {name: block[name] for name in names if block.get(name) is not None}}
+    name = block["title"] if isinstance(block.get("title"), str) else "document.pdf"
+    kind = source.get("type")
+    if kind == "text":
+        return {"type": "text", "text": _text(source, "data", f"{where}.source")} | own
+    if kind == "base64":
+        return {"type": "file", "file": {"filename": name, "file_data": _data_url(source, where)}} | own
+    if kind == "url":
+        return {"type": "file", "file": {"filename": name, "file_url": _text(source, "url", f"{where}.source")}} | own
+    raise _unknown("document", source, where)
+
+
+def _unknown(kind: Any, source: Any, where: str) -> BadRequest:
     shown = str(kind)[:40] + (
         f" with source '{str(source.get('type'))[:40]}'" if isinstance(source, dict) else ""
     )
-    raise _unsupported(where, f"{where}: a block of type '{shown}' is not supported here.")
+    return _unsupported(where, f"{where}: a block of type '{shown}' is not supported here.")
 
 
 def _cached(block: dict[str, Any]) -> dict[str, Any]:
@@ -275,7 +310,7 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
             f"tools.{at}: '{str(tool['type'])[:60]}' runs at Anthropic. Only tools that the client runs work here.",
         )
     function = {"name": _text(tool, "name", f"tools.{at}"), "parameters": tool.get("input_schema") or {}}
-    for name in ("description", "strict"):
+    for name in ("description", "strict", "input_examples"):
         if tool.get(name) is not None:
             function[name] = tool[name]
     return {"type": "function", "function": function | _cached(tool)}

@@ -40,13 +40,14 @@ class MessageWriter:
         self._refused = False
         self._called = False
         self._begun = False
+        self._text = ""
 
     # ------------------------------------------------------------------ whole
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
         """The message that a chat completion is."""
         steps = [step for chunk in as_chunks(completion) for step in self._blocks.feed(chunk)]
         closed = [step for step in [*steps, *self._blocks.finish()] if isinstance(step, Close)]
-        content = [_closed(step) for step in closed if self._shown(step.block)]
+        content = [self._closed(step) for step in closed if self._shown(step.block)]
         return self._message(content, usage) | self._end()
 
     # ------------------------------------------------------------------ streamed
@@ -77,9 +78,25 @@ class MessageWriter:
                 if step.signature:
                     signed = {"type": "signature_delta", "signature": step.signature}
                     return _event("content_block_delta", index=index, delta=signed)
-                return _event("content_block_delta", index=index, delta=_grown(step)) if step.text else b""
+                return b"".join(
+                    _event("content_block_delta", index=index, delta=one) for one in self._grown(step)
+                )
             case Close():
                 return _event("content_block_stop", index=index)
+
+    def _grown(self, step: More) -> list[dict[str, Any]]:
+        deltas = [_grown(step)] if step.text else []
+        if step.block.kind == "text":
+            self._text += step.text
+            deltas += [{"type": "citations_delta", "citation": one} for one in _cited(step, self._text)]
+        return deltas
+
+    def _closed(self, step: Close) -> dict[str, Any]:
+        if step.block.kind != "text":
+            return _closed(step)
+        self._text += step.text
+        cited = _cited(step, self._text)
+        return _closed(step) | ({"citations": cited} if cited else {})
 
     def _shown(self, block: Block) -> bool:
         self._refused = self._refused or block.kind == "refusal"
@@ -158,6 +175,21 @@ def _closed(step: Close) -> dict[str, Any]:
     if step.block.kind == "reasoning":
         return whole | {"thinking": step.text, "signature": step.signature}
     return whole if step.block.kind == "redacted" else whole | {"text": step.text}
+
+
+def _cited(step: More | Close, text: str) -> list[dict[str, Any]]:
+    """Claude's citations as it wrote them; pages as its web search tells them. ``text`` is all that was said."""
+    found = [one["citation"] for one in step.citations if isinstance(one.get("citation"), dict)]
+    for note in step.annotations:
+        page = note.get("url_citation")
+        if isinstance(page, dict) and isinstance(page.get("url"), str):
+            start, end = page.get("start_index"), page.get("end_index")
+            told = text[start:end] if isinstance(start, int) and isinstance(end, int) else ""
+            found.append({
+                "type": "web_search_result_location", "cited_text": told, "encrypted_index": "",
+                "title": page.get("title"), "url": page["url"],
+            })  # fmt: skip
+    return found
 
 
 def _arguments(text: str) -> dict[str, Any]:

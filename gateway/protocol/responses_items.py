@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.foreign_thoughts import GOOGLE
 
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
+_THOUGHTS = ("thinking_blocks", "reasoning_content")
 REDACTED = "redacted:"
 """Begins the encrypted content of thoughts that came without a text."""
 _TEXTS = frozenset({"input_text", "output_text", "text"})
@@ -42,7 +44,8 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: s
     if kind == "message":
         turn = _message(item, where)
         if turns and _only_thought(turns[-1]) and turn["role"] == "assistant":
-            turn["thinking_blocks"] = turns.pop()["thinking_blocks"]
+            thought = turns.pop()
+            turn |= {name: thought[name] for name in _THOUGHTS if name in thought}
         turns.append(turn)
     elif kind == "function_call":
         call_id = _text(item, "call_id", where)
@@ -67,24 +70,28 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: s
 
 
 def _only_thought(turn: dict[str, Any]) -> bool:
-    return "thinking_blocks" in turn and turn.get("content") is None and not turn.get("tool_calls")
+    thinks = any(name in turn for name in _THOUGHTS)
+    return thinks and turn.get("content") is None and not turn.get("tool_calls")
 
 
 def _remember(turns: list[dict[str, Any]], item: dict[str, Any]) -> None:
-    """A thought goes back to who signed it, with what was said or called after it."""
+    """A thought goes back to who signed it, with what was said or called after it; unsigned to vendors that want it."""
     secret = item.get("encrypted_content")
+    parts = item.get("summary") if isinstance(item.get("summary"), list) else []
+    text = "".join(str(part.get("text") or "") for part in parts or [] if isinstance(part, dict))
     if not isinstance(secret, str) or not secret:
-        return
-    if secret.startswith(REDACTED):
-        block = {"type": "redacted_thinking", "data": secret.removeprefix(REDACTED)}
+        thought: dict[str, Any] = {"reasoning_content": text} if text else {}
+    elif secret.startswith(REDACTED):
+        thought = {"thinking_blocks": [{"type": "redacted_thinking", "data": secret.removeprefix(REDACTED)}]}
     else:
-        parts = item.get("summary") if isinstance(item.get("summary"), list) else []
-        text = "".join(str(part.get("text") or "") for part in parts or [] if isinstance(part, dict))
-        block = {"type": "thinking", "thinking": text, "signature": secret}
-    if turns and _only_thought(turns[-1]):
-        turns[-1]["thinking_blocks"].append(block)
-    else:
-        turns.append({"role": "assistant", "content": None, "thinking_blocks": [block]})
+        thought = {"thinking_blocks": [{"type": "thinking", "thinking": text, "signature": secret}]}
+    last = turns[-1] if turns else {}
+    beside = isinstance(secret, str) and secret.startswith(REDACTED + GOOGLE) and last.get("role") == "assistant"
+    if not beside and not _only_thought(last):
+        last = {"role": "assistant", "content": None}
+        turns.extend([last] if thought else [])
+    for name, value in thought.items():
+        last[name] = last[name] + value if name in last else value
 
 
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
@@ -165,11 +172,9 @@ def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _file(part: dict[str, Any], where: str) -> dict[str, Any]:
-    if part.get("file_url") is not None:
-        raise _unsupported(f"{where}.file_url", "Files by 'file_url' are not supported. Send 'file_data'.")
-    names = ("filename", "file_data", "file_id")
+    names = ("filename", "file_data", "file_id", "file_url")
     file = {name: part[name] for name in names if isinstance(part.get(name), str)}
-    if "file_data" not in file and "file_id" not in file:
+    if file.keys() <= {"filename"}:
         raise BadRequest(f"Missing required parameter: '{where}.file_data'.", param=f"{where}.file_data",
                          code="missing_required_parameter")  # fmt: skip
     return {"type": "file", "file": file}

@@ -88,7 +88,7 @@ class AnthropicCodec:
         usage = data["usage"] if isinstance(data.get("usage"), dict) else None
         made = choice(
             0, "".join(blocks.texts), reason, calls=blocks.calls, refusal=_refused(data), extra=blocks.extra(),
-            annotations=blocks.annotations,
+            annotations=blocks.annotations, stop=text_field(data, "stop_sequence"),
         )  # fmt: skip
         return whole(
             [made], usage_of(usage), id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
@@ -122,6 +122,7 @@ class _Blocks:
         self.length = 0
         self.calls: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
+        self.citations: list[dict[str, Any]] = []
         self.thinking: list[dict[str, Any]] = []
 
     def whole(self, block: dict[str, Any]) -> None:
@@ -142,15 +143,18 @@ class _Blocks:
         self.length += len(text)
 
     def cite(self, citation: dict[str, Any], start: int) -> None:
-        """Only sources with an address have a place in OpenAI's shape."""
+        """Only sources with an address have a place in OpenAI's shape; others keep Claude's, with the characters of
+        the answer that rest on them."""
         url = citation.get("url")
         if isinstance(url, str) and url:
             title = str(citation.get("title") or url)
             self.annotations.append(url_citation(start, self.length, url, title))
+        else:
+            self.citations.append({"start_index": start, "end_index": self.length, "citation": citation})
 
     def extra(self) -> dict[str, Any]:
         reasoning = "".join(str(block.get("thinking") or "") for block in self.thinking)
-        return {"reasoning_content": reasoning, "thinking_blocks": self.thinking}
+        return {"reasoning_content": reasoning, "thinking_blocks": self.thinking, "citations": self.citations}
 
 
 class AnthropicStream(EventStream):
@@ -195,7 +199,10 @@ class AnthropicStream(EventStream):
         kind = block.get("type")
         if kind == "text":
             block["start"] = self._blocks.length
-            return self._text(str(block.get("text") or ""))
+            # Claude begins another text where sources begin or end: Messages clients are shown the same.
+            so_far = {"citations": list(self._blocks.citations) or None}
+            parted = self._writer.delta(so_far) if block["start"] else []
+            return parted + self._text(str(block.get("text") or ""))
         if kind == "tool_use":
             block["at"], block["said"] = len(self._blocks.calls), False
             call = tool_call(str(block.get("id")), str(block.get("name")), "")
@@ -225,8 +232,11 @@ class AnthropicStream(EventStream):
         return []
 
     def _end(self, block: dict[str, Any]) -> list[Chunk]:
+        known = len(self._blocks.citations)
         for citation in block.get("cited", ()):
             self._blocks.cite(citation, block.get("start", 0))
+        if len(self._blocks.citations) > known:
+            return self._writer.delta({"citations": list(self._blocks.citations)})
         if block.get("type") in ("thinking", "redacted_thinking"):
             return self._writer.delta({"thinking_blocks": list(self._blocks.thinking)})
         if "at" in block and not block["said"]:
@@ -259,7 +269,8 @@ class AnthropicStream(EventStream):
         if refused:
             late["refusal"] = refused
         chunks = self._writer.delta(late) if late else []
-        return chunks + self._writer.finish(_FINISH.get(str(reason), "stop"))
+        stop = text_field(delta, "stop_sequence")
+        return chunks + self._writer.finish(_FINISH.get(str(reason), "stop"), stop=stop)
 
     def _stop(self) -> list[Chunk]:
         if not self._writer.complete:

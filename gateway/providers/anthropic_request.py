@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.foreign_thoughts import of_claude
 from gateway.protocol.hints import ANTHROPIC
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
@@ -171,6 +173,8 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
             tool["strict"] = True
         elif function.get("strict"):
             reader.cannot(f"{at}.function.strict", "this model does not enforce a tool's schema.")
+        if isinstance(function.get("input_examples"), list):
+            tool["input_examples"] = function["input_examples"]
         tools.append(_cached(function, tool))
     # Anthropic's own tools (web search, code execution, …) are the provider's to understand.
     tools += [
@@ -224,14 +228,28 @@ def _blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
 def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
     kind = part.get("type")
     if kind in ("text", "refusal"):
-        block: dict[str, Any] = {"type": "text", "text": str(part.get(str(kind)))}
+        block = _written(part, str(part.get(str(kind))))
     elif kind == "image_url":
         block = {"type": "image", "source": _image(reader, at, url_of(part))}
     elif kind == "file":
-        block = _document(reader, at, part.get("file"))
+        block = _document(reader, at, part.get("file")) | _own(part)
     else:
         raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
     return _cached(part, block)
+
+
+def _written(part: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A text, or the document that a client of Anthropic's handed over as one."""
+    if "document" not in part:
+        return {"type": "text", "text": text}
+    source = {"type": "text", "media_type": "text/plain", "data": text}
+    return {"type": "document", "source": source, **_own(part)}
+
+
+def _own(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What the client said of a document in Anthropic's own words."""
+    own = part.get("document")
+    return dict(own) if isinstance(own, dict) else {}
 
 
 def _cached(said: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
@@ -255,33 +273,35 @@ def _image(reader: Reader, at: str, url: str) -> dict[str, Any]:
 
 def _document(reader: Reader, at: str, file: Any) -> dict[str, Any]:
     file = file if isinstance(file, dict) else {}
-    found = data_url(str(file.get("file_data") or ""))
-    if found is None or found[0] != "application/pdf":
-        raise reader.refused(f"{at}.file", "A file must be a PDF in 'file_data', as a data: address.")
-    document = {"type": "document", "source": {"type": "base64", "media_type": found[0], "data": found[1]}}
+    found, url = data_url(str(file.get("file_data") or "")), str(file.get("file_url") or "")
+    if found is not None and found[0] == "text/plain":
+        source = {"type": "text", "media_type": found[0], "data": _decoded(reader, at, found[1])}
+    elif found is not None and found[0] == "application/pdf":
+        source = {"type": "base64", "media_type": found[0], "data": found[1]}
+    elif is_web_url(url):
+        source = {"type": "url", "url": url}
+    else:
+        raise reader.refused(f"{at}.file", "A file must be a PDF or plain text in 'file_data', as a data: address.")
+    document: dict[str, Any] = {"type": "document", "source": source}
     if isinstance(file.get("filename"), str):
         document["title"] = file["filename"]
     return document
 
 
+def _decoded(reader: Reader, at: str, data: str) -> str:
+    try:
+        return base64.b64decode(data).decode()
+    except ValueError:
+        raise reader.refused(f"{at}.file", "A text file must be UTF-8.", code="invalid_value") from None
+
+
 def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     """Thinking first, with its signatures as they came; then text; then calls."""
-    kept = turn.message.get("thinking_blocks")
-    blocks = [
-        block
-        for block in kept or []
-        if isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking") and _own(block)
-    ]
-    blocks += _blocks(reader, turn)
+    blocks = of_claude(turn.message) + _blocks(reader, turn)
     for call, id_, name, arguments in reader.calls(turn):
         used = {"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments}
         blocks.append(_cached(call, used))
     return blocks
-
-
-def _own(block: Mapping[str, Any]) -> bool:
-    """Whether a thought is Claude's: another model's signature would be refused."""
-    return not str(block.get("signature") or "").startswith("openai:")
 
 
 def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:

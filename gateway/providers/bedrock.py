@@ -123,6 +123,7 @@ class BedrockCodec:
         said = "".join(str(one.get("thinking") or "") for one in thoughts)
         made = choice(
             0, "".join(texts), reason, calls=calls, extra={"reasoning_content": said, "thinking_blocks": thoughts},
+            stop=_met(data),
         )  # fmt: skip
         id_ = str(headers.get("x-amzn-requestid") or secrets.token_hex(12))
         return whole([made], usage_of(data.get("usage")), id_=id_, model="", now=now)
@@ -230,7 +231,7 @@ class BedrockStream(Steps):
     def _stop(self, event: dict[str, Any]) -> list[Chunk]:
         reason = _reason(self._provider, event.get("stopReason"))
         chunks = [] if self._told == len(self._thoughts) else self._told_thoughts()
-        return chunks + self._writer.finish(reason)
+        return chunks + self._writer.finish(reason, stop=_met(event))
 
     def _told_thoughts(self) -> list[Chunk]:
         """All thoughts so far, with their signatures; each time one has ended."""
@@ -267,6 +268,11 @@ def _thought(reasoning: dict[str, Any]) -> dict[str, Any]:
         "thinking": text_field(reasoning, "reasoningText", "text"),
         "signature": text_field(reasoning, "reasoningText", "signature"),
     }
+
+
+def _met(holder: Mapping[str, Any]) -> str:
+    """The stop sequence that Claude met; the request asks for it."""
+    return text_field(holder, "additionalModelResponseFields", "stop_sequence")
 
 
 def _reason(provider: str, reason: Any) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.foreign_thoughts import of_claude
 from gateway.providers.anthropic_request import thinking
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, merge, said, url_of
@@ -36,11 +37,14 @@ _CACHES = re.compile(r"claude-(?:3-5-haiku|3-5-sonnet-20241022|3-7|[a-z]+-[4-9])
 def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
     reader.without(_NOTHING_ASKED)
+    reader.cites_nothing()
     wire = _turns(reader)
     if not _CACHES.search(model):
         _forget_points(wire)
     asked = reader.token_limit()
     limits: dict[str, Any] = {"maxTokens": asked, "stopSequences": reader.stops() or None}
+    if limits["stopSequences"] and "anthropic." in model:
+        wire["additionalModelResponseFieldPaths"] = ["/stop_sequence"]  # which of them was met
     forced = _tools(reader, ability, wire)
     if "additionalModelRequestFields" not in reader.body:
         _thinking(reader, ability, wire, limits, forced=forced)
@@ -96,7 +100,7 @@ def _lost_thinking(reader: Reader) -> bool:
     """Whether the last turns are a round of tools whose thinking the client did not keep."""
     for turn in reversed(list(reader.turns())):
         if turn.role == "assistant":
-            return bool(turn.message.get("tool_calls")) and not turn.message.get("thinking_blocks")
+            return bool(turn.message.get("tool_calls")) and not of_claude(turn.message)
         if turn.role != "tool":
             return False
     return False
@@ -207,12 +211,12 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    for kept in turn.message.get("thinking_blocks") or []:
-        if isinstance(kept, dict) and kept.get("type") == "thinking":
-            text = {"text": str(kept.get("thinking") or ""), "signature": str(kept.get("signature") or "")}
+    for kept in of_claude(turn.message):
+        if kept["type"] == "thinking":
+            text = {"text": str(kept.get("thinking") or ""), "signature": kept["signature"]}
             blocks.append({"reasoningContent": {"reasoningText": text}})
-        elif isinstance(kept, dict) and kept.get("type") == "redacted_thinking":
-            blocks.append({"reasoningContent": {"redactedContent": str(kept.get("data") or "")}})
+        else:
+            blocks.append({"reasoningContent": {"redactedContent": kept["data"]}})
     blocks += _blocks(reader, turn)
     for _, id_, name, arguments in reader.calls(turn):
         blocks.append({"toolUse": {"toolUseId": _safe(id_), "name": name, "input": arguments}})

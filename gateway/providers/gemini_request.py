@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.protocol.foreign_thoughts import call_signatures
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import GOOGLE
 from gateway.providers.capabilities import Ability
@@ -38,6 +39,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures"""
 def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Gemini cannot take."""
     reader.without(_NOTHING_ASKED)
+    reader.cites_nothing()
     wire: dict[str, Any] = {"contents": _contents(reader, ability)}
     system = [{"text": text} for text in reader.system()]
     if system and not wire["contents"]:
@@ -177,7 +179,8 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "file":
         file = part.get("file")
         file = file if isinstance(file, dict) else {}
-        return _media(reader, f"{at}.file", str(file.get("file_data") or file.get("file_id") or ""))
+        address = next((file[name] for name in ("file_data", "file_url", "file_id") if file.get(name)), "")
+        return _media(reader, f"{at}.file", str(address))
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
 
 
@@ -198,14 +201,14 @@ def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -
     signature = signature_of(turn.message)
     if signature and parts:
         parts[-1]["thoughtSignature"] = signature
-    first = True
+    first, travelled = True, call_signatures(turn.message)
     for call, id_, name, arguments in reader.calls(turn):
         names[id_] = name
         one: dict[str, Any] = {"name": name, "args": arguments}
         if id_ and not id_.startswith(_OUR_CALL):
             one["id"] = id_
         part: dict[str, Any] = {"functionCall": one}
-        known = signature_of(call)
+        known = signature_of(call) or travelled.get(id_, "")
         if known or (signed and first):
             part["thoughtSignature"] = known or NO_SIGNATURE
         parts.append(part)

@@ -10,13 +10,14 @@ import msgspec
 from gateway.catalog import Profile
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.protocol.hints import HINTS
+from gateway.protocol.hints import ANTHROPIC, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
+from gateway.providers.translate_request import Reader
 from gateway.providers.vendor_answers import CallIndexes, Sources, mend
 from gateway.providers.vendors import Fitting
 
@@ -46,6 +47,8 @@ class OpenAICodec:
         wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model
         self._fit(wire)
+        if ANTHROPIC in body:
+            Reader(self._name, body, drop=self._fit.drop).cites_nothing()
         if stream:
             wire["stream"] = True
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not

@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.foreign_thoughts import OPENAI
+from gateway.protocol.hints import ON_PARTS
 from gateway.providers.translate_request import Reader, Turn, url_of
 
-SIGNED = "openai:"
+SIGNED = OPENAI
 """Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow."""
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
@@ -28,6 +30,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
     gateway holds the conversation, and thoughts travel encrypted."""
     reader.without(_NOTHING_ASKED)
+    reader.cites_nothing()
     body = reader.body
     wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
@@ -80,7 +83,7 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     inner = tool.get(kind)
     if not isinstance(inner, dict):
         return dict(tool)  # one of OpenAI's own, such as web_search
-    flat = {name: value for name, value in inner.items() if name != "cache_control"}
+    flat = {name: value for name, value in inner.items() if name not in ON_PARTS}
     if kind == "function":
         return {"type": kind, "parameters": {"type": "object", "properties": {}}, "strict": False, **flat}
     return {"type": kind, **flat}
@@ -174,7 +177,8 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto"}
     if kind == "file":
         file = part.get("file")
-        known = ("filename", "file_data", "file_id")
+        named = isinstance(file, dict) and bool(file.get("file_url"))  # which has its name with it
+        known = ("file_url",) if named else ("filename", "file_data", "file_id")
         found = {name: file[name] for name in known if file.get(name)} if isinstance(file, dict) else {}
         return {"type": "input_file", **found}
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")

@@ -42,15 +42,18 @@ def choice(
     annotations: list[dict[str, Any]] | None = None,
     logprobs: Any = None,
     extra: Mapping[str, Any] | None = None,
+    stop: str = "",
 ) -> dict[str, Any]:
-    """One choice of a whole answer. ``extra`` are further fields of the message, empty ones left out."""
+    """One choice of a whole answer. ``extra`` are further fields of the message, empty ones left out; ``stop`` is the
+    stop sequence that was met, where the provider says which."""
     silent = not text and bool(calls or refusal)
     message: dict[str, Any] = {"role": "assistant", "content": None if silent else text, "refusal": refusal}
     message["annotations"] = annotations or []
     message.update((name, value) for name, value in (extra or {}).items() if value)
     if calls:
         message["tool_calls"] = calls
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
+    made = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
+    return {**made, "stop_reason": stop} if stop else made
 
 
 def whole(
@@ -130,13 +133,16 @@ class Writer:
             self._alike = alike
         return plain_chunk(pattern, text, (msgspec.json.encode(text),))
 
-    def finish(self, reason: str, index: int = 0) -> list[Chunk]:
-        """The empty last delta, the first time only."""
+    def finish(self, reason: str, index: int = 0, *, stop: str = "") -> list[Chunk]:
+        """The empty last delta, the first time only; ``stop`` is the stop sequence that was met, where it is known."""
         if index in self._finished:
             return []
         chunks = self.open(index)
         self._finished.add(index)
-        chunks.append(self._chunk(index, {}, reason))
+        last = self._chunk(index, {}, reason)
+        if stop:
+            last.data["choices"][0]["stop_reason"] = stop
+        chunks.append(last)
         return chunks
 
     def usage(self, usage: Usage) -> Chunk:

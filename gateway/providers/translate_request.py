@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.hints import HINTS
+from gateway.protocol.hints import HINTS, wants_citations
 from gateway.providers.codec import AttemptFailed, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
@@ -64,6 +64,11 @@ class Reader:
             value = self.body.get(name)
             if value is not None and value not in idle:
                 self.cannot(name, "this provider has no such setting.")
+
+    def cites_nothing(self) -> None:
+        """Refuses citations of a client's own documents."""
+        if wants_citations(self.body):
+            self.cannot("citations", "this provider does not tell on which places of a document its answer rests.")
 
     def extras(self) -> dict[str, Any]:
         """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``)."""

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from gateway.catalog import Profile, vendor
+from gateway.protocol.hints import ON_PARTS
 from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
@@ -75,11 +76,21 @@ class Fitting:
         if not self._foreign.isdisjoint(message):
             message = self._without_foreign(message)
         content, calls = message.get("content"), message.get("tool_calls")
-        if type(content) is list and "cache_control" in self._foreign:
-            message = {**message, "content": _uncached_parts(content)}
+        if type(content) is list:
+            self._no_addresses(content)
+            if "cache_control" in self._foreign:
+                message = {**message, "content": _uncached_parts(content)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
             message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
         return self._fitted(message) if self._picky else message
+
+    def _no_addresses(self, parts: list[Any]) -> None:
+        """Chat has no place for a file by its address. Raises AttemptFailed."""
+        for part in parts:
+            file = part.get("file") if isinstance(part, dict) else None
+            if isinstance(file, dict) and file.get("file_url"):
+                reader = Reader(self._provider, {}, drop=self.drop)
+                raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
 
     def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in message.items() if name not in self._foreign}
@@ -126,15 +137,15 @@ def _shortened(call: Any) -> Any:
 
 def _uncached_parts(parts: list[Any]) -> Any:
     """One text that was a part because of its mark alone is a text again: every chat template reads that."""
-    if not any(isinstance(part, dict) and "cache_control" in part for part in parts):
+    if not any(isinstance(part, dict) and not ON_PARTS.isdisjoint(part) for part in parts):
         return parts
     plain = [_uncached(part) for part in parts]
     return plain[0]["text"] if len(plain) == 1 and plain[0].get("type") == "text" else plain
 
 
 def _uncached(part: Any) -> Any:
-    if isinstance(part, dict) and "cache_control" in part:
-        return {name: value for name, value in part.items() if name != "cache_control"}
+    if isinstance(part, dict) and not ON_PARTS.isdisjoint(part):
+        return {name: value for name, value in part.items() if name not in ON_PARTS}
     return part
 
 

@@ -273,6 +273,9 @@ MESSAGE = {
     ],
     "stop_reason": "tool_use", "stop_sequence": None, "usage": USAGE,
 }  # fmt: skip
+BY_PLACE = [{"start_index": 7, "end_index": 11,
+          "citation": {"type": "char_location", "cited_text": "x", "document_index": 0}}]  # fmt: skip
+"""What has no address keeps Claude's form."""
 EXPECTED_MESSAGE = {
     "role": "assistant", "content": "Grüße, Bonn", "refusal": None,
     "annotations": [{"type": "url_citation", "url_citation": {"start_index": 7, "end_index": 11, "url": "https://b.de", "title": "B"}}],
@@ -292,7 +295,7 @@ def counted(usage: Any) -> tuple[int, int, int, int]:
 def test_a_whole_answer() -> None:
     answer = codec().decode(200, {}, json.dumps(MESSAGE).encode(), now=12.5)
     assert answer.data["choices"] == [
-        {"index": 0, "message": EXPECTED_MESSAGE, "logprobs": None, "finish_reason": "tool_calls"}
+        {"index": 0, "message": {**EXPECTED_MESSAGE, "citations": BY_PLACE}, "logprobs": None, "finish_reason": "tool_calls"}
     ]
     assert (answer.data["object"], answer.data["created"], answer.data["model"]) == (
         "chat.completion",

@@ -13,6 +13,7 @@ import msgspec
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Step, as_chunks, choice_at, dicts
 from gateway.protocol.chat import Usage
+from gateway.protocol.foreign_thoughts import GOOGLE, to_gemini
 from gateway.protocol.gemini.request import PARAMS
 from gateway.protocol.gemini.shapes import signature_of
 
@@ -90,10 +91,10 @@ class _Candidate:
         kind = step.block.kind
         if kind == "call":
             return [_call(step.block, step.text)] if isinstance(step, Close) else []
-        if not isinstance(step, More) or step.signature:
+        if kind in ("reasoning", "redacted"):
+            return _thought(step) if self._thinks else []
+        if not isinstance(step, More):
             return []
-        if kind == "reasoning":
-            return [{"text": step.text, "thought": True}] if self._thinks else []
         self._refused = self._refused or kind == "refusal"
         self._texts.append(step.text)
         self._sources.extend(step.annotations)
@@ -158,6 +159,17 @@ def error_payload(error: GatewayError) -> dict[str, Any]:
 def _indexes(data: dict[str, Any]) -> list[int]:
     found = dicts(data.get("choices"))
     return sorted({one["index"] if isinstance(one.get("index"), int) else 0 for one in found})
+
+
+def _thought(step: Step) -> list[dict[str, Any]]:
+    """A thought as it grows; its signature stands on an empty one after it. Gemini's own stands on its call."""
+    block = step.block
+    if isinstance(step, More):
+        signed = {"thoughtSignature": to_gemini(step.signature, redacted=False)} if step.signature else {}
+        return [{"text": step.text, "thought": True, **signed}]
+    if isinstance(step, Close) or block.kind != "redacted" or block.signature.startswith(GOOGLE):
+        return []
+    return [{"text": "", "thought": True, "thoughtSignature": to_gemini(block.signature, redacted=True)}]
 
 
 def _call(block: Block, arguments: str) -> dict[str, Any]:

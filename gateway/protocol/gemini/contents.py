@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.foreign_thoughts import from_gemini
 from gateway.protocol.gemini.shapes import fields, listed, signed, text, unsupported
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
@@ -44,6 +45,25 @@ def parts_of(content: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """A content's parts as chat has them. Raises BadRequest."""
     parts = listed(content.get("parts") or [], f"{where}.parts")
     return [_part(part, f"{where}.parts[{at}]") for at, part in enumerate(parts)]
+
+
+class _Thoughts:
+    """The thoughts of a turn: those that somebody other than Gemini signed, and the text of those nobody signed."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._blocks: list[dict[str, Any]] = []
+
+    def take(self, part: dict[str, Any]) -> None:
+        self._text += str(part.get("text") or "")
+        block = from_gemini(str(part.get("thoughtSignature") or ""), self._text)
+        if block is not None:
+            self._blocks.append(block)
+            self._text = self._text if "data" in block else ""
+
+    def told(self) -> dict[str, Any]:
+        found = {"thinking_blocks": self._blocks, "reasoning_content": self._text}
+        return {name: value for name, value in found.items() if value}
 
 
 class _Conversation:
@@ -80,13 +100,14 @@ class _Conversation:
     def _model(self, parts: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
+        thoughts = _Thoughts()
         signature = ""
         for part, where in parts:
             kind = _kind(part, where)
             if kind == "functionCall":
                 calls.append(self._call(part, where))
             elif part.get("thought") is True:
-                continue  # what it thought is not part of what it said
+                thoughts.take(part)  # what it thought is not part of what it said
             elif kind in ("text", ""):
                 texts.append(str(part.get("text") or ""))
                 signature = str(part.get("thoughtSignature") or "") or signature
@@ -97,6 +118,7 @@ class _Conversation:
         if not (any(texts) or calls):
             return []
         turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None, **signed(signature)}
+        turn |= thoughts.told()
         if calls:
             turn["tool_calls"] = calls
         return [turn]
