@@ -1,4 +1,5 @@
-"""A JSON Schema (draft 2020-12, without what needs a second document) as one function.
+"""A JSON Schema (draft 2020-12, without what needs a second document) as one function. Older drafts' lists of
+items and ``dependencies`` are read as well (``older``).
 
 Every bound is checked while it is compiled, so that a schema which is made to hurt costs as little as its size.
 ``format``, ``content*`` and ``default`` are annotations, as the draft says; unknown keywords are ignored.
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from gateway.schemas.keywords import SIMPLE, compiled_pattern, whole
+from gateway.schemas.older import current
 from gateway.schemas.parts import anything, condition, items, joined, matches, nothing, properties
 from gateway.schemas.patterns import Pattern
 from gateway.schemas.problems import Fault, SchemaRefused, place, step
@@ -24,16 +26,7 @@ MAX_PATHS = 2_000_000
 """Characters of the paths to all schemas together: long names around many schemas would cost memory."""
 MAX_STATES = 20_000
 """Of all patterns of a schema together."""
-_UNSUPPORTED = frozenset(
-    {
-        "unevaluatedProperties",
-        "unevaluatedItems",
-        "$dynamicRef",
-        "$recursiveRef",
-        "dependencies",
-        "additionalItems",
-    }
-)
+_UNSUPPORTED = frozenset({"unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "$recursiveRef"})
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,5})\Z")
 _BESIDE = frozenset({"$defs", "definitions"})
 _BASE_WORK, _WORK_PER_CHARACTER = 50_000, 20
@@ -107,6 +100,7 @@ class _Compiler:
             return anything if schema else nothing(path)
         if not isinstance(schema, dict):
             raise SchemaRefused("invalid", path, "must be an object or a boolean")
+        schema = current(schema, path)
         self._beside.setdefault(path, set())
         checks = [
             check for name, value in schema.items() for check in self._keyword(name, value, path, depth)
@@ -280,10 +274,6 @@ class _Compiler:
         if not schema.keys().isdisjoint(("properties", "patternProperties", "additionalProperties")):
             found.append(self._object_check(schema, path, depth))
         if "items" in schema:
-            if isinstance(schema["items"], list):
-                raise SchemaRefused(
-                    "unsupported", step(path, "items"), "write 'prefixItems' for a list of schemas"
-                )
             prefix = schema.get("prefixItems")
             skip = len(prefix) if isinstance(prefix, list) else 0
             found.append(items(self._schema(schema["items"], step(path, "items"), depth + 1), skip))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.schemas.compile import compiled
+from gateway.schemas.problems import SchemaRefused
 
 jsonschema = pytest.importorskip("jsonschema", reason="pip install 'understudy[dev]'")
 NAMES = st.sampled_from(["a", "b", "c", "x/y", "~"])
@@ -75,3 +76,39 @@ def test_it_says_what_the_reference_says(schema: Any, values: list[Any]) -> None
         faults = ours.faults(value, 100)
         assert (not faults) is reference.is_valid(value), (whole, value)
         assert all(fault.rule.startswith("#") for fault in faults)
+
+
+def older(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    rules = st.one_of(st.lists(NAMES, max_size=2, unique=True), inner)
+    return some({
+        **{name: LEAF[name] for name in ("type", "const", "minimum", "maxLength", "required")},
+        # the reference cannot read "additionalItems" beside a boolean
+        "items": st.one_of(inner.filter(lambda one: isinstance(one, dict)), st.lists(inner, max_size=3)),
+        "additionalItems": inner,
+        "dependencies": st.dictionaries(NAMES, rules, max_size=3), "allOf": st.lists(inner, min_size=1, max_size=2),
+        "properties": st.dictionaries(NAMES, inner, max_size=2),
+    })  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.recursive(st.one_of(st.booleans(), some({"type": TYPE, "minimum": st.integers(-2, 4)})), older, max_leaves=6),
+    st.lists(VALUES, min_size=3, max_size=6),
+)
+def test_older_spellings_say_what_their_draft_says(schema: Any, values: list[Any]) -> None:
+    ours, reference = compiled(schema), jsonschema.Draft7Validator(schema)
+    for value in values:
+        assert (not ours.faults(value, 100)) is reference.is_valid(value), (schema, value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"items": [True], "prefixItems": [True]},
+        {"dependencies": {"a": ["b"]}, "dependentRequired": {"a": ["c"]}},
+        {"dependencies": ["a"]},
+    ],
+)
+def test_two_spellings_of_one_thing_are_refused(schema: Any) -> None:
+    with pytest.raises(SchemaRefused):
+        compiled(schema)
