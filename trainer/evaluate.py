@@ -96,7 +96,8 @@ def _crossfitted(
         _Mark(
             row=row,
             confidence=confidence,
-            agree=column == SAME if column < 0 else agrees(comparison, trained.answers[column], row.answer),
+            agree=not row.disputed
+            and (column == SAME if column < 0 else agrees(comparison, trained.answers[column], row.answer)),
         )
         for row, (confidence, column) in zip(rows, trained.crossfit, strict=True)
         if row.calibrates and column != TAUGHT
@@ -108,7 +109,7 @@ def _mark(trained: Trained, rows: Sequence[Row], comparison: Comparison) -> list
         return []
     ranked = answer(trained.parameters, trained.answers, [row.text for row in rows])
     return [
-        _Mark(row=row, confidence=min(1.0, sure), agree=agrees(comparison, said, row.answer))
+        _Mark(row=row, confidence=min(1.0, sure), agree=not row.disputed and agrees(comparison, said, row.answer))
         for row, ((said, sure), *_) in zip(rows, ranked, strict=True)
     ]
 

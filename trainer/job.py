@@ -168,6 +168,9 @@ def _dataset(lesson: Lesson) -> Version:
         thoughts="distill" in lesson.learn.recipes,
         chain=chain,
         rejected=_rejected(lesson) if "dpo" in lesson.learn.recipes else {},
+        corrections=lesson.reader.corrections(run.project, run.task, run.fingerprint)
+        if lesson.learn.corrections
+        else None,
     )
     write(version, home.datasets)
     lesson.writer.execute(

@@ -60,6 +60,7 @@ def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str
     version = assemble(
         calls, project=most.project, task=name, fingerprint=most.fingerprint, run="(none: a preview)",
         masked=task.capture.mask if task.capture else False, crossfit=learn.calibration == "crossfit",
+        corrections=reader.corrections(*scope) if learn.corrections else None,
         chain=Chain(
             learn.curation, form, lambda done, what: _tell(f"{done:4.0%} {what}"),
             spread.where(cluster_of(config)),

@@ -299,6 +299,9 @@ def _assembled(work: Workshop, scope: TaskVersion) -> Version:
         calls, project=run.project, task=scope.task, fingerprint=scope.fingerprint, run=run.id,
         masked=task.capture.mask if task is not None and task.capture is not None else False,
         chain=chain,
+        corrections=work.reader.corrections(run.project, scope.task, scope.fingerprint)
+        if learn is not None and learn.corrections
+        else None,
     )  # fmt: skip
     write(version, home.datasets)
     work.writer.execute(AddDataset(Dataset(

@@ -248,6 +248,9 @@ class Learn(Node, frozen=True):
     comparison: Comparison = "exact"
     ensemble: Ensemble | None = None
     synthetic: Synthetic | None = None
+    corrections: bool = False
+    """Whether a client's correction takes the place of the teacher's answer in training, calibration and screening
+    (docs/datasets.md). A student that learnt them is to be judged by the gate ``truth``."""
     grounded: bool = False
     """Every answer is to be drawn from what stands in its request: then it can be held against it."""
     slices: list[Slice] = []

@@ -112,6 +112,9 @@ class Reader(Protocol):
 
     def untagged_totals(self, *, since: float) -> list[UntaggedTotal]: ...
     def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None: ...
+    def corrections(self, project: str, task: str, fingerprint: str) -> dict[str, str]:
+        """By trainable call, the first correction by the key that made it."""
+
 
     def students(self, *, include_retired: bool = True) -> list[Student]: ...
     def student_detail(self, student_id: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway.schemas.problems import SchemaRefused
 from gateway.schemas.running import TooCostly
 from trainer.datasets.curate import Valid
 
-_PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,12}\]")
+PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_[A-Z]+)*_[0-9]{1,12}\]")
 _Tools = Mapping[str, Validator | None]
 
 
@@ -94,7 +94,7 @@ def _fits(answer: str, validator: Validator | None) -> bool:
     try:
         value = msgspec.json.decode(answer)
         return (
-            validator is None or bool(_PLACEHOLDER.search(answer)) or not validator.faults(value, len(answer))
+            validator is None or bool(PLACEHOLDER.search(answer)) or not validator.faults(value, len(answer))
         )
     except (msgspec.DecodeError, RecursionError, TooCostly):
         return False

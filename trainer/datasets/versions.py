@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.storage.values import TokenThought, TrainingCall
 from trainer.datasets.card import card_of, readable
+from trainer.datasets.corrections import corrected
 from trainer.datasets.curate import KEY_SHARE, Chain, curate, enough
 from trainer.datasets.foreign import Foreign, admit, kind_of
 from trainer.datasets.labels import labelled
@@ -50,6 +51,10 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     logprobs: tuple[TokenThought, ...] = ()
     rejected: tuple[str, ...] = ()
     """Answers to the same input that lost against ``answer``."""
+    teacher: str = ""
+    """What the teacher said, where ``answer`` is a client's correction."""
+    disputed: bool = False
+    """Whether a client said that ``answer`` is wrong, and its word is no label: no student is right here."""
     foreign: Foreign = ""
     """Whether it is imported or synthetic: such a row teaches, and neither calibrates nor examines."""
     erased: Erased | None = None
@@ -100,6 +105,7 @@ def assemble(
     crossfit: bool = False,
     thoughts: bool = False,
     rejected: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    corrections: Mapping[str, str] | None = None,
     chain: Chain | None = None,
 ) -> Version:
     """Splits, curates the training part and describes the result. Pure.
@@ -109,28 +115,26 @@ def assemble(
     stay with less weight. ``crossfit``: no calibration part; the training part calibrates itself, and holds the
     fresh calls that curation took out with weight 0, so that the threshold is chosen on raw traffic. ``thoughts``:
     training rows keep the teacher's log-probabilities; ``rejected``: and the answers that lost, by call id.
-    Calls from elsewhere join the training part, as far as they are new (``foreign``).
+    Calls from elsewhere join the training part, as far as they are new (``foreign``). ``corrections``: by call id, what
+    clients say that the answer is (``corrections.corrected``); None: nobody asks them.
     """
     chain = chain or Chain()
     chain.tick(0.0, "splitting")
-    parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
-    own = [call for call in calls if not call.source]
-    for call in own:
-        part = part_of(project, task, call.group, crossfit=crossfit)
-        if part == "train" or call.created_at >= fresh_since:
-            parts[part].append(call)
+    fixed = corrected(calls, corrections or {})
+    own = [call for call in fixed.calls if not call.source]
+    parts = _apart(own, project, task, crossfit=crossfit, fresh_since=fresh_since)
     raw = parts["train"]
     foreign, admitted = admit([call for call in calls if call.source], own, chain.within(0.0, 0.1))
     labels, voted = (raw, None) if crossfit else labelled(raw)
     parts["train"], steps = curate([*foreign, *labels], chain.within(0.1, 0.8))  # of equals the newest, own ones, stay
     chain.tick(0.8, "writing rows")
-    keys = {key: number for number, key in enumerate(sorted({call.key_id for call in own}))}
-    known = enough(len(keys), KEY_SHARE)
+    keys, known = _keys(own)
 
     def row(call: TrainingCall, part: Part, *, taught: bool = True) -> Row:
         teaches = part == "train" and taught
         age = 1.0 if call.created_at >= fresh_since else STALE_WEIGHT
-        lost = {*rejected.get(call.call_id, ()), *call.rejected} - {call.answer} if teaches else ()
+        teacher = fixed.teacher.get(call.call_id, "")
+        lost = {*rejected.get(call.call_id, ()), *call.rejected, teacher} - {call.answer, ""} if teaches else ()
         return Row(
             call=hashlib.sha256(call.call_id.encode()).hexdigest(),
             part=part,
@@ -143,21 +147,48 @@ def assemble(
             logprobs=call.logprobs if thoughts and teaches else (),
             rejected=tuple(sorted(lost)),
             foreign=kind_of(call),
+            teacher=teacher,
+            disputed=call.call_id in fixed.disputed,
         )
 
     rows = [row(call, part) for part in PARTS for call in parts[part]]
     if crossfit:  # behind the others: what curation left out
-        taught = {call.call_id for call in parts["train"]}
-        fresh = (call for call in raw if call.created_at >= fresh_since and call.call_id not in taught)
-        rows += [row(call, "train", taught=False) for call in fresh]
+        rows += [row(call, "train", taught=False) for call in _left_out(raw, parts["train"], fresh_since)]
+    first = [*([fixed.step] if corrections is not None else []), admitted, *([voted] if voted else [])]
     card = card_of(
-        parts, [admitted, *([voted] if voted else []), *steps], project=project, task=task,
+        parts, [*first, *steps], project=project, task=task,
         fingerprint=fingerprint, masked=masked, calls_read=len(calls), raw_training_calls=len(raw),
         calibration="crossfit" if crossfit else "split",
         rules=msgspec.to_builtins(chain.rules), words_of_one_key=known, fresh_since=fresh_since or None,
         lineage={"run": run, "calls": "sha256 of each call's id, in rows.jsonl"},
     )  # fmt: skip
     return Version(digest=_digest(rows), rows=tuple(rows), card=card)
+
+
+def _apart(
+    own: Sequence[TrainingCall], project: str, task: str, *, crossfit: bool, fresh_since: float
+) -> dict[Part, list[TrainingCall]]:
+    """The calls of each part; of those that do not train, the ones since ``fresh_since``."""
+    parts: dict[Part, list[TrainingCall]] = {part: [] for part in PARTS}
+    for call in own:
+        part = part_of(project, task, call.group, crossfit=crossfit)
+        if part == "train" or call.created_at >= fresh_since:
+            parts[part].append(call)
+    return parts
+
+
+def _left_out(
+    raw: Sequence[TrainingCall], taught: Sequence[TrainingCall], fresh_since: float
+) -> list[TrainingCall]:
+    """The fresh calls that curation took out of the lesson."""
+    kept = {call.call_id for call in taught}
+    return [call for call in raw if call.created_at >= fresh_since and call.call_id not in kept]
+
+
+def _keys(own: Sequence[TrainingCall]) -> tuple[dict[str, int], bool]:
+    """The number of each key, and whether there are enough of them to tell what one of them says alone."""
+    keys = {key: number for number, key in enumerate(sorted({call.key_id for call in own}))}
+    return keys, enough(len(keys), KEY_SHARE)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -9,8 +9,9 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.storage.rows import completion_of, lessons
-from gateway.storage.tables import CAPTURE_METADATA, CAPTURES
+from gateway.storage.tables import CAPTURE_METADATA, CAPTURES, FEEDBACK_LOG
 from gateway.storage.values import StoredCompletion, TrainingCall
+from gateway.storage.writing.truths import CORRECTION
 
 CHUNK = 20_000
 _LESSON = [
@@ -95,6 +96,21 @@ class CaptureQueries:
                     tick(len(calls))
         calls.reverse()
         return calls
+
+    def corrections(self, project: str, task: str, fingerprint: str) -> dict[str, str]:
+        """By trainable call, the first correction by the key that made it."""
+        log, lessons = FEEDBACK_LOG.c, CAPTURES.c
+        query = (
+            sa.select(log.call_id, log.value)
+            .join(CAPTURES, sa.and_(lessons.call_id == log.call_id, lessons.key_id == log.actor))
+            .where(
+                log.name == CORRECTION, lessons.project == project, lessons.task == task,
+                lessons.fingerprint == fingerprint, lessons.lesson.is_(True), lessons.erased_at.is_(None),
+            )
+            .order_by(log.id.desc())  # of several the first stays
+        )  # fmt: skip
+        with self._engine.connect() as connection:
+            return {row.call_id: row.value for row in connection.execute(query)}
 
     def training_request(self, project: str, task: str, fingerprint: str) -> dict[str, Any] | None:
         """The newest request that ``training_calls`` reads from; None when there is none."""
