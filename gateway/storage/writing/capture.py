@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.masking import Masker, mask_value
+from gateway.masking import Found, Masker, mask_value
 from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import finish_reason
 from gateway.protocol.called import spoken
@@ -27,11 +27,12 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
     rejected: tuple[str, ...] = text.rejected
     if text.mask:
         plain = asked, answered
-        asked, answered, *worse = mask_together(asked, answered, *rejected)
+        found: dict[str, Found] = {}  # the same texts come again below, under another numbering
+        asked, answered, *worse = mask_together(asked, answered, *rejected, found=found)
         rejected = tuple(worse)
         if plain != (asked, answered):
             answer = _without_logprobs(answer)  # their tokens hold in pieces what was masked as a whole
-        document = mask_value({"request": request, "answer": answer}, Masker())
+        document = mask_value({"request": request, "answer": answer}, Masker(found))
         request, answer = document["request"], document["answer"]
     lesson = text.trainable and record.status == "ok" and not record.student
     return {
@@ -57,10 +58,10 @@ def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "choices": silent}
 
 
-def mask_together(*texts: str) -> tuple[str, ...]:
+def mask_together(*texts: str, found: dict[str, Found] | None = None) -> tuple[str, ...]:
     """Question and answers under one numbering, the question's values first, which is how a student is served:
     it reads the masked question, and the question's values are put back into its answer."""
-    masker = Masker()
+    masker = Masker(found)
     for text in texts:
         masker.reserve(text)
     return tuple(masker.mask(text) for text in texts)
