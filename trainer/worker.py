@@ -39,6 +39,7 @@ from trainer.forgotten_files import attempt as attempt_files
 from trainer.messages import Done, Failed, Report
 from trainer.planner import claimable, due, longest_s, waiting_for
 from trainer.promoter import Promoter
+from trainer.provable import Provable
 from trainer.watch.drift import DriftWatch
 from trainer.watch.retiring import RetiringWatch, retiring
 
@@ -73,6 +74,7 @@ class Worker:
         self._limit: Callable[[Run], float] = lambda run: JOB_TIMEOUT_S
         self._job: _Job | None = None
         self._parked: dict[str, tuple[Run, float]] = {}
+        self._provable = Provable(reader)
 
     def tick(self, config: Config) -> None:
         """One look at the world. Raises nothing that a later look may not mend."""
@@ -121,6 +123,8 @@ class Worker:
             hurried={one.task for one in retiring(config, self._now())},
         )  # fmt: skip
         for command in wanted:
+            if self._provable.never((command.project, command.task, command.fingerprint)):
+                continue
             run: Run = self._writer.execute(command)
             _log.info("%s: training is queued: %s", command.task, run.params.get("reason", ""))
 

@@ -55,6 +55,19 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     return ""
 
 
+def unanswerable(body: Mapping[str, Any]) -> str:
+    """Why no student may ever answer a request that *looks* like ``body``, whatever its parameters; "" when one may.
+
+    Only what is part of the fingerprint is looked at (turns, modality, tools), so what is said of one request of a task
+    version is true of all of them.
+    """
+    if not _single_turn(body.get("messages")):
+        return "the conversation has more than one turn, or holds more than text"
+    if body.get("functions"):
+        return "'functions' is set"
+    return "" if _functions(body.get("tools")) else "'tools' holds more than functions"
+
+
 def _functions(tools: Any) -> bool:
     """Whether ``tools`` is nothing, or plain functions: other kinds act where their provider runs."""
     return not tools or (

@@ -129,6 +129,18 @@ def test_what_cannot_be_forecast_says_why(found: Discovery) -> None:
     assert "classify-support-tickets" in told(found) and "unknown" in told(found)
 
 
+def test_conversations_of_several_turns_are_no_proposal() -> None:
+    turns = [{"role": "user", "content": "help"}, {"role": "assistant", "content": "With what?"}]
+    calls = []
+    for number in range(80):
+        one = call(number, SORT, "my card was charged", "billing")
+        request = {**one.request, "messages": [one.request["messages"][0], *turns, one.request["messages"][-1]]}
+        calls.append(msgspec.structs.replace(one, request=request))
+    (found,) = found_in(calls).tasks
+    assert found.probe.served is None and "more than one turn" in found.probe.why
+    assert found.forecast.saved_usd is None
+
+
 def test_an_unknown_price_stays_unknown() -> None:
     calls = [msgspec.structs.replace(one, cost_usd=None) for kind, one in stream(300, 6) if kind == "sort"]
     (sort,) = found_in(calls).tasks

@@ -178,6 +178,28 @@ def test_a_slower_and_dearer_teacher_is_told(house: House) -> None:
     assert seen.levels["triage"]["teacher/big"]["latency"] > 1_000.0
 
 
+def test_a_rise_in_several_steps_is_one_alarm_until_it_is_over(house: House) -> None:
+    """A machine that becomes slower and slower says so once, again when it is far worse, and anew after a recovery."""
+    watch, config = house.watch(), house.config()
+    house.look(watch, config)
+    number = 2_000
+
+    def take(*levels: float) -> int:
+        nonlocal number
+        for level in levels:
+            store_records(house.home, calls(number, 300, OLD, at=MADE_AT, model="large", latency_ms=level))
+            number += 300
+        house.look(watch, config)
+        return sum(measure == "latency" for _, measure in house.notes())
+
+    assert take(500.0, 500.0) == 0
+    assert take(700.0, 900.0, 1_100.0, 1_300.0, 1_500.0) == 1  # five steps, seen at one look
+    assert take(1_700.0) == take(1_400.0) == take(1_800.0) == 1  # up and down within the episode
+    assert take(6_000.0) == 2  # far worse than what was told
+    assert take(500.0, 500.0) == 2  # over
+    assert take(1_500.0, 1_500.0) == 3
+
+
 RETIRING = "models: {teacher: {big: {shutdown_date: 2026-03-01}}}\n"
 GONE = 1_772_323_200.0  # 2026-03-01T00:00:00Z
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gateway.protocol.called import ENDED
 from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
+from optimizer.routing.eligibility import unanswerable
 from optimizer.stats.intervals import wilson
 from trainer.datasets.split import fold_of
 from trainer.discovery.templates import Group, Shaped
@@ -77,6 +78,8 @@ def probe(group: Group, *, seed: int) -> Probe:
 
     if group.tools:
         return unknown("requests with tools stay with the teacher")
+    if why := unanswerable(next(one for one in group.calls if one.fingerprint == shape).call.request):
+        return unknown(f"such requests stay with the teacher: {why}")
     if len(sample) < LEAST_CALLS:
         few = f"{len(sample)} captured calls of one exact shape, {LEAST_CALLS} are needed"
         advice = "its system text varies from call to call: what varies belongs into the user's text"

@@ -25,7 +25,7 @@ from optimizer.stats.intervals import wilson
 from trainer.certify import write_whole
 from trainer.planner import Scope, scope_of
 from trainer.watch.games import Game, Games
-from trainer.watch.rises import Rise, Rises
+from trainer.watch.rises import Rise, Rises, together
 
 EVERY_S = 5.0
 LAG_S = 15.0
@@ -105,9 +105,9 @@ class DriftWatch:
             for call in self._calls(scope, place, until, newest=True):
                 list(place.rises.see(call, task.watch.drift))  # what was before this start is told by nobody
             return
-        for call in self._calls(scope, place, until):
-            for rise in place.rises.see(call, task.watch.drift):
-                self._writer.execute(_risen(scope, rise, self._now()))
+        calls = self._calls(scope, place, until)
+        for rise in together(rise for call in calls for rise in place.rises.see(call, task.watch.drift)):
+            self._writer.execute(_risen(scope, rise, self._now()))
 
     def _calls(
         self, scope: Scope, place: _Place, until: float, *, newest: bool = False
