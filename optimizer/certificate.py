@@ -290,7 +290,7 @@ def chain_problems(certificate: Certificate, previous: Certificate) -> list[str]
     if (certificate.deferred_before or ()) != (previous.deferred or ()):
         problems.append("it does not start with the slices that the one before it deferred")
     mine, theirs = certificate.multiplicity, previous.multiplicity
-    if (mine.candidates, mine.picked) != (theirs.candidates, theirs.picked):
+    if (mine.candidates, mine.picked, mine.together) != (theirs.candidates, theirs.picked, theirs.together):
         problems.append("its round has not the candidates that the one before it names")
     return problems + [
         f"{name} differs from the certificate before it"
@@ -309,6 +309,7 @@ def _budget_problems(certificate: Certificate) -> list[str]:
         earlier_promotions=said.earlier_promotions,
         control=said.control,
         picked=said.picked,
+        together=said.together,
     )
     problems = [
         f"multiplicity.{name} says {getattr(said, name)}, but round {said.round} has {getattr(found, name)}"
@@ -324,7 +325,8 @@ def _budget_problems(certificate: Certificate) -> list[str]:
 
 
 def _rival_problems(certificate: Certificate) -> list[str]:
-    """A candidate that was picked must be the best of its round, and all of the round must be there to see."""
+    """A candidate that was picked must be among the best of its round, as many as stand side by side, and all of the
+    round must be there to see."""
     evidence, said = certificate.evidence, certificate.multiplicity
     if not isinstance(evidence, Screening):
         return []
@@ -334,12 +336,18 @@ def _rival_problems(certificate: Certificate) -> list[str]:
         problems.append(f"its round had {said.candidates} candidates, but it shows {1 + len(rivals)}")
     if rivals and not said.picked:
         problems.append("it shows rivals, but does not say that it was picked among them")
+    together = said.together or 1
+    if together > said.candidates:
+        problems.append(f"{together} stand side by side, but its round had {said.candidates} candidates")
     own = merit(_calibrated(evidence, evidence.calibration, certificate.terms))
-    return problems + [
-        f"{rival.name} did better on the calibration calls, yet was not picked"
+    better = [
+        rival.name
         for rival in rivals
         if merit(_calibrated(evidence, rival.calibration, certificate.terms)) > own
     ]
+    if len(better) < together:
+        return problems
+    return problems + [f"{name} did better on the calibration calls, yet was not picked" for name in better]
 
 
 def _result_problems(said: Sequence[GateResult], found: Sequence[GateResult]) -> list[str]:

@@ -47,6 +47,14 @@ class Lineage(msgspec.Struct, frozen=True):
     earlier_promotions: int
     candidates: int = 1
     """How many students its round trained; it was picked among them by their calibration calls."""
+    together: int = 1
+    """How many of them were picked, to be proven side by side."""
+    run: str = ""
+    """Whose candidates they are."""
+
+    def levels(self, learn: Learn, round: int) -> tuple[Terms, Multiplicity]:
+        """As the function of that name says of this student."""
+        return levels(learn, round, self.earlier_promotions, self.candidates, self.together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +109,14 @@ class Issuer:
 
 
 def levels(
-    learn: Learn, round: int, earlier_promotions: int, candidates: int = 1
+    learn: Learn, round: int, earlier_promotions: int, candidates: int = 1, together: int = 1
 ) -> tuple[Terms, Multiplicity]:
-    """What is demanded of the student of one round, picked among its ``candidates``, and how the error budgets were
-    divided."""
+    """What is demanded of a student of one round, one of ``together`` that were picked among its ``candidates``, and
+    how the error budgets were divided."""
     multiplicity = divide(
         learn.alpha, learn.delta, round, candidates=candidates,
         earlier_promotions=earlier_promotions, control="discovery" if learn.errors == "discovery" else UNSET,
-        picked="calibration" if candidates > 1 else UNSET,
+        picked="calibration" if candidates > 1 else UNSET, together=together if together > 1 else UNSET,
     )  # fmt: skip
     return terms_of(learn.target, learn.margin, multiplicity), multiplicity
 
@@ -132,7 +140,7 @@ def _draft(
     kind: Kind, student: Student, lineage: Lineage, learn: Learn, gates: tuple[GateSettings, ...],
     evidence: Screening | Log, now: float,
 ) -> Certificate:  # fmt: skip
-    terms, multiplicity = levels(learn, student.round, lineage.earlier_promotions, lineage.candidates)
+    terms, multiplicity = lineage.levels(learn, student.round)
     return Certificate(
         kind=kind,
         student=student.id,

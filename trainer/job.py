@@ -38,7 +38,7 @@ from trainer.artifacts.artifact import Artifact
 from trainer.certify import Issuer, levels
 from trainer.cluster import spread
 from trainer.cluster.joined import ClusterAway, cluster_of
-from trainer.contest import Contest, Picked
+from trainer.contest import Chosen, Contest, Picked
 from trainer.datasets.curate import Chain
 from trainer.datasets.forms import form_of
 from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
@@ -78,39 +78,49 @@ class Lesson:
 def execute(lesson: Lesson) -> dict[str, Any]:
     """Carries the run out. → its result. Raises Fruitless, Refused, WriterAway."""
     round = round_of(lesson.run, lesson.reader.runs(task=lesson.run.task, limit=_RUNS_READ))
-    students = lesson.reader.students()
-    where = registry.place(lesson.run, round, students, lesson.reader, lesson.issuer)
+    where = registry.place(lesson.run, round, lesson.reader.students(), lesson.reader, lesson.issuer)
     version = _dataset(lesson)
     picked = _train(lesson, where, version)
-    artifact = picked.artifact
+    clusters = _clusters(lesson, version)
+    ends = [(one, _examined(lesson, version, picked, one, clusters)) for one in picked.chosen]
+    if lesson.learn.candidates is not None:
+        contest.clear(lesson.home.artifacts, where.student)
+    on = [(one, settled) for one, settled in ends if settled.accepted]
+    if not on:
+        said = "; ".join(f"{settled.student.id} was not good enough to go on: {settled.reason}" for _, settled in ends)
+        raise Fruitless(said)
+    best, settled = on[0]
+    result = {
+        "student": settled.student.id,
+        "artifact": best.artifact.digest,
+        "dataset": version.digest,
+        "round": where.round,
+        "certificate": settled.certificate,
+        "recipe": best.artifact.manifest.recipe,
+    }
+    return result if len(ends) == 1 else result | {"students": [settled.student.id for _, settled in on]}
+
+
+def _examined(
+    lesson: Lesson, version: Version, picked: Picked, one: Chosen, clusters: list[Cluster]
+) -> registry.Settled:
+    """Lets a picked candidate go on to shadow, or not."""
+    learn, where, artifact, together = lesson.learn, one.where, one.artifact, len(picked.chosen)
     lesson.say(0.85, "examining", f"examining {where.student} on calls it never saw")
-    terms, _ = levels(lesson.learn, where.round, where.earlier_promotions, picked.candidates)
+    terms, _ = levels(learn, where.round, where.earlier_promotions, picked.candidates, together)
     exam = examine(
         registry.as_trained(artifact), version, terms=terms,
-        comparison=lesson.learn.comparison, provisional=lesson.learn.provisional, rivals=picked.rivals,
+        comparison=learn.comparison, provisional=learn.provisional, rivals=one.rivals,
     )  # fmt: skip
     if picked.told:
         exam.metrics["candidates"] = list(picked.told)
     lesson.say(0.95, "registering", _summary(exam.metrics["holdout"]), {"holdout": exam.metrics["holdout"]})
-    settled = registry.register(
+    lessons = registry.taught_by(artifact.manifest, lesson.reader.students(), lesson.reader)
+    return registry.register(
         lesson.run, where, artifact, exam,
-        learn=lesson.learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(),
-        lessons=registry.taught_by(artifact.manifest, students, lesson.reader), clusters=_clusters(lesson, version),
-        candidates=picked.candidates,
+        learn=learn, writer=lesson.writer, issuer=lesson.issuer, now=lesson.now(), lessons=lessons,
+        clusters=clusters, candidates=picked.candidates, together=together,
     )  # fmt: skip
-    if lesson.learn.candidates is not None:
-        contest.clear(lesson.home.artifacts, where.student)
-    result = {
-        "student": where.student,
-        "artifact": artifact.digest,
-        "dataset": version.digest,
-        "round": where.round,
-        "certificate": settled.certificate,
-        "recipe": artifact.manifest.recipe,
-    }
-    if not settled.accepted:
-        raise Fruitless(f"{where.student} was not good enough to go on: {settled.reason}")
-    return result
 
 
 def _clusters(lesson: Lesson, version: Version) -> list[Cluster]:
@@ -236,8 +246,8 @@ def _means(lesson: Lesson, where: registry.Place) -> Means:
 
 def _contest(lesson: Lesson, where: registry.Place, rules: Candidates, means: Means) -> Contest:
     ends = (lesson.run.started_at or lesson.now()) + rules.max_hours * 3600.0
-    folder = lesson.home.artifacts / where.student
-    return Contest(where, lesson.learn, rules, folder, means, lesson.say, lambda: lesson.now() > ends)
+    artifacts = lesson.home.artifacts
+    return Contest(where, lesson.learn, rules, artifacts, means, lesson.say, lambda: lesson.now() > ends)
 
 
 def _train(lesson: Lesson, where: registry.Place, version: Version) -> Picked:
@@ -245,9 +255,10 @@ def _train(lesson: Lesson, where: registry.Place, version: Version) -> Picked:
     means = _means(lesson, where)
     try:
         if lesson.learn.candidates is None:
-            return Picked(_train_first(lesson, where, version, means))
+            return Picked((Chosen(where, _train_first(lesson, where, version, means)),))
         held = _contest(lesson, where, lesson.learn.candidates, means)
-        return held.hold(version, _examples(version), registry.settled_among(where, lesson.reader))
+        settled = registry.settled_before(lesson.run, where, lesson.reader)
+        return held.hold(version, _examples(version), settled)
     except CannotLearn as problem:
         raise Fruitless(str(problem)) from None
 

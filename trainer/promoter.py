@@ -7,7 +7,7 @@ gateway made in between always wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.config import Config, Learn
+from gateway.config import Config, Learn, Task
 from gateway.storage import labels
 from gateway.storage.commands import HandleWish, MoveStudent, Refused
 from gateway.storage.data_values import AddEvent
@@ -28,7 +28,7 @@ from optimizer.slices import REST
 from optimizer.stats.principals import Admission
 from trainer.applicable import gates_for
 from trainer.artifacts.registry import lineage_of
-from trainer.certify import Issuer, Lineage, levels, write_whole
+from trainer.certify import Issuer, Lineage, write_whole
 from trainer.planner import scope_of, wished
 
 _log = logging.getLogger("understudy.trainer")
@@ -60,6 +60,11 @@ class _Evidence:
     judged: int = -1
     decision: Decision | None = None
 
+    @property
+    def served(self) -> float:
+        """The share of its calls that the student would answer."""
+        return sum(one.answered for one in self.outcomes) / max(1, len(self.outcomes))
+
     def add_labels(self, said: Mapping[str, float]) -> bool:
         """Puts what people said on the outcomes that a judge looked at; whether anything was new."""
         new = False
@@ -69,6 +74,22 @@ class _Evidence:
                 self.outcomes[at] = msgspec.structs.replace(one, scores=one.scores | {"human": human})
                 new = True
         return new
+
+
+class _Judged(Struct, frozen=True):
+    """A student under proof, what it is judged by, and what follows."""
+
+    student: Student
+    lineage: Lineage
+    learn: Learn
+    gates: Sequence[GateSettings]
+    evidence: _Evidence
+    decision: Decision
+
+    @property
+    def stands_beside_others(self) -> bool:
+        """Whether it is one of several candidates of a round that are in shadow side by side."""
+        return self.student.stage is Stage.SHADOW and self.lineage.together > 1
 
 
 class Promoter:
@@ -93,17 +114,12 @@ class Promoter:
         learning = {task.name: task for task in config.tasks if task.learn is not None}
         students = {student.id: student for student in self._reader.students()}
         wishes = self._reader.open_wishes()
-        standings: list[Standing] = []
-        for student in students.values():
-            task = learning.get(student.task)
-            if task is None or task.learn is None or student.stage not in _PROVING or student.paused:
-                continue
-            try:
-                lineage = lineage_of(self._reader.student_detail(student.id))
-            except msgspec.ValidationError:
-                _log.error("%s has no lineage: nothing can be certified about it", student.id)
-                continue
-            standings.append(self._prove(student, lineage, task.learn, gates_for(config, task, student), wishes))
+        proven = list(self._judged(config, learning, students.values()))
+        won = self._rounds_won(students.values(), proven)
+        # of candidates that pass at the same look the one that saves most goes on
+        best_first = sorted(proven, key=lambda one: -one.evidence.served)
+        found = {one.student.id: self._act(one, won, wishes) for one in best_first}
+        standings = [standing for one in proven if (standing := found[one.student.id]) is not None]
         for wish in wishes:
             outcome = self._answer(wish, students.get(wish.student))
             if outcome:
@@ -112,28 +128,53 @@ class Promoter:
         self._show(standings)
 
     # ------------------------------------------------------------ proof
-    def _prove(
-        self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
-        wishes: Sequence[Wish],
-    ) -> Standing:  # fmt: skip
-        evidence = self._gather(student, _settled_after(gates))
-        terms, _ = levels(learn, student.round, lineage.earlier_promotions, lineage.candidates)
-        if evidence.decision is None or evidence.judged != len(evidence.outcomes):
-            evidence.decision = advance(
-                student, evidence.outcomes, gates, terms, evidence.slices if student.slices else ()
-            )
-            evidence.judged = len(evidence.outcomes)
-        decision = evidence.decision
-        waits = False
+    def _judged(
+        self, config: Config, learning: Mapping[str, Task], students: Iterable[Student]
+    ) -> Iterator[_Judged]:
+        """Every student under proof, with what the gates say of it by now."""
+        for student in students:
+            task = learning.get(student.task)
+            if task is None or task.learn is None or student.stage not in _PROVING or student.paused:
+                continue
+            try:
+                lineage = lineage_of(self._reader.student_detail(student.id))
+            except msgspec.ValidationError:
+                _log.error("%s has no lineage: nothing can be certified about it", student.id)
+                continue
+            gates = gates_for(config, task, student)
+            evidence = self._gather(student, _settled_after(gates))
+            if evidence.decision is None or evidence.judged != len(evidence.outcomes):
+                terms, _ = lineage.levels(task.learn, student.round)
+                slices = evidence.slices if student.slices else ()
+                evidence.decision = advance(student, evidence.outcomes, gates, terms, slices)
+                evidence.judged = len(evidence.outcomes)
+            yield _Judged(student, lineage, task.learn, gates, evidence, evidence.decision)
+
+    def _rounds_won(self, students: Iterable[Student], proven: Sequence[_Judged]) -> set[str]:
+        """Runs of candidates in shadow of which one serves by now."""
+        open_ = {one.lineage.run for one in proven if one.stands_beside_others}
+        serving = [one for one in students if one.stage in (Stage.CANARY, Stage.LIVE)] if open_ else []
+        runs = {self._reader.student_detail(one.id).get("metrics", {}).get("run") for one in serving}
+        return open_ & runs
+
+    def _act(self, one: _Judged, won: set[str], wishes: Sequence[Wish]) -> Standing | None:
+        """Does what was decided; None where the student's round is over. ``won`` grows by the round of a candidate that
+        is promoted: its alpha was divided among all of them, so one of them goes on and no more."""
+        student, decision, waits = one.student, one.decision, False
+        if one.stands_beside_others and one.lineage.run in won:
+            self._move(student, Stage.RETIRED, None, "another candidate of its round was proven first", ())
+            return None
         if isinstance(decision, Reject):
             self._move(student, Stage.RETIRED, None, decision.reason, decision.results)
         elif isinstance(decision, Promote):
             asked = next((w for w in wishes if w.student == student.id and w.action == "promote"), None)
-            waits = learn.approval == "manual" and asked is None
+            waits = one.learn.approval == "manual" and asked is None
             if not waits:
-                self._promote(student, lineage, learn, gates, evidence, asked)
+                if self._promote(student, one.lineage, one.learn, one.gates, one.evidence, asked):
+                    won.add(one.lineage.run)
             elif (student.id, student.epoch) not in self._told:
                 self._tell_of_waiting(student)
+        evidence = one.evidence
         left_out = evidence.admission.left_out
         return Standing(student.id, student.stage.value, len(evidence.outcomes), decision, waits, left_out)
 
@@ -165,8 +206,9 @@ class Promoter:
     def _promote(
         self, student: Student, lineage: Lineage, learn: Learn, gates: Sequence[GateSettings],
         evidence: _Evidence, asked: Wish | None,
-    ) -> None:  # fmt: skip
-        """Issues the certificate, then moves. A crash between the two leaves a certificate nobody uses."""
+    ) -> bool:  # fmt: skip
+        """Issues the certificate, then moves, if nobody moved the student first. A crash between the two leaves a
+        certificate nobody uses."""
         certificate = self._issuer.proof(
             student, lineage, learn, gates, evidence.outcomes, self._now(), slices=evidence.slices,
             left_out=evidence.admission.left_out,
@@ -185,6 +227,7 @@ class Promoter:
         if moved and asked:
             outcome = f"promoted to {certificate.to_stage} with certificate {path.name}"
             self._writer.execute(HandleWish(asked.id, outcome, self._now()))
+        return moved
 
     def _move(
         self, student: Student, to: Stage, certificate: str | None, reason: str,

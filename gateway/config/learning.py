@@ -127,9 +127,11 @@ class Search(Node, frozen=True):
 
 class Candidates(Node, frozen=True):
     """Several students trained in one round: each recipe that can do the task, then classifiers and extractors that
-    look at other features. The one that answers most of the calibration calls goes on (docs/statistics.md)."""
+    look at other features. Those that answer most of the calibration calls go on (docs/statistics.md)."""
 
     most: Annotated[int, Meta(ge=2, le=8)] = 3
+    together: Annotated[int, Meta(ge=1, le=8)] = 1
+    """How many of them go into shadow side by side, and share ``alpha``; the first that passes the gates stays."""
     max_hours: Positive = 24.0
     """After so long no further one is begun; the first always is."""
 

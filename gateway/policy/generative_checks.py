@@ -119,6 +119,9 @@ def _candidates(view: View, here: Path, learn: Learn) -> Iterator[Problem]:
         hint = "Name more recipes, or an encoder whose features can be left out, or leave 'candidates' out."
         message = f"'{learn.recipes[0]}' alone makes one candidate a round."
         yield view.problem((*here, "candidates"), message, hint)
+    if learn.candidates is not None and learn.candidates.together > learn.candidates.most:
+        message = f"{learn.candidates.together} of {learn.candidates.most} candidates cannot be proven side by side."
+        yield view.problem((*here, "candidates", "together"), message, "Raise 'most', or lower 'together'.")
 
 
 def _lessons(view: View, here: Path, learn: Learn, named: list[str], logprobs: int) -> Iterator[Problem]:

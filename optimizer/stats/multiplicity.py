@@ -1,7 +1,7 @@
 """Many looks, many candidates, many rounds: how an error budget is divided so that the whole stays within it.
 
-* within a round of several candidates: Bonferroni (a false promotion of any of them counts once), but for a gate
-  that judges only one of them, picked before the gate's evidence was there (``Picked``);
+* within a round of several candidates: Bonferroni (a false promotion of any of them counts once) over those that
+  gates judge, which were picked before the gates' evidence was there (``Picked``): one, or several side by side;
 * over rounds (retrains) of a task: ``spend``, a convergent series, so that the chance of *ever* promoting a
   bad student of the task stays below the budget (family-wise error);
 * over rounds, as a false discovery rate: e-LOND, which gives back error budget for promotions that were made.
@@ -21,17 +21,17 @@ Control = Literal["family", "discovery"]
 """What is kept over a task's rounds: the chance of ever promoting a bad student, or their share of the promoted."""
 
 Picked = Literal["calibration"]
-"""One candidate of the round was picked by its calibration calls, and the gates judge it alone on calls that came
-later. They have nothing to share ``alpha`` with: given the pick, the evidence is that of one student. The thresholds
-of all candidates were looked at to pick, so they share ``delta``."""
+"""The candidates that gates judge, on calls that came later, were picked by their calibration calls. Only the picked
+ones share ``alpha``: given the pick, the evidence is theirs alone. The thresholds of all candidates were looked at to
+pick, so they share ``delta``."""
 
 
 class Multiplicity(Struct, frozen=True):
     """How a round's error levels were derived from the task's budgets; on every certificate.
 
     ``alpha`` and ``delta`` are the levels in force; ``e_lond`` is the false-discovery level of the same round, which
-    ``alpha`` equals where ``control`` is ``discovery`` (left out: ``family``). ``picked`` says that only one of the
-    candidates was ever judged by gates (left out: all of them may be).
+    ``alpha`` equals where ``control`` is ``discovery`` (left out: ``family``). ``picked`` says that only ``together``
+    of the candidates were ever judged by gates (left out: one; without ``picked`` all of them may be).
     """
 
     round: int
@@ -44,6 +44,7 @@ class Multiplicity(Struct, frozen=True):
     e_lond: float
     control: Control | UnsetType = UNSET
     picked: Picked | UnsetType = UNSET
+    together: int | UnsetType = UNSET
 
 
 def share_of_round(round: int) -> float:
@@ -94,11 +95,12 @@ def divide(
     earlier_promotions: int = 0,
     control: Control | UnsetType = UNSET,
     picked: Picked | UnsetType = UNSET,
+    together: int | UnsetType = UNSET,
 ) -> Multiplicity:
     """The error levels of one candidate of a round, from a task's budgets ``alpha`` and ``delta``."""
     discovery = e_lond(alpha, round, earlier_promotions)
     level = discovery if control == "discovery" else spend(alpha, round)
-    judged = 1 if picked == "calibration" else candidates
+    judged = (together or 1) if picked == "calibration" else candidates
     return Multiplicity(
         round=round,
         candidates=candidates,
@@ -110,4 +112,5 @@ def divide(
         e_lond=within_round(discovery, judged),
         control=control,
         picked=picked,
+        together=together,
     )

@@ -17,6 +17,7 @@ from gateway.policy.files import PolicyError, load
 from gateway.storage.commands import EnqueueRun
 from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
+from gateway.storage.records import WishRecord
 from gateway.storage.writing.writers import open_writer
 from optimizer.cascade import Calibration, merit
 from optimizer.certificate import Certificate, Screening, chain_problems, conclude, read_envelope, recompute
@@ -232,3 +233,92 @@ def test_a_single_way_to_train_is_an_error(tmp_path) -> None:
 def test_a_round_may_take_as_long_as_its_candidates(tmp_path) -> None:
     config = load(policies(tmp_path / "policies", learn=TWO), {})
     assert longest_s(config, "triage", 600.0) == 1200.0
+
+
+# ---------------------------------------------------------------- several of them in shadow side by side
+BESIDE = ", candidates: {most: 2, together: 2}"
+
+
+@pytest.fixture(scope="module")
+def beside(begun, tmp_path_factory) -> tuple[Path, dict[str, Any], Said]:
+    folder = tmp_path_factory.mktemp("beside")
+    root, said = Path(shutil.copytree(begun, folder / "home")), Said()
+    result = attempt(root, folder / "policies", BESIDE, said)
+    assert result is not None
+    return root, result, said
+
+
+def proofs_of(root: Path, stage: str) -> dict[str, Certificate]:
+    found = [read_envelope(path.read_bytes()).certificate for path in (root / "certificates").glob(f"*-{stage}-*.json")]
+    return {one.student: one for one in found}
+
+
+def test_several_candidates_stand_in_shadow_side_by_side_and_share_alpha(beside) -> None:
+    root, result, _ = beside
+    reader = open_reader(Home(root))
+    students = reader.students()
+    reader.close()
+    assert [(one.stage, one.version, one.round) for one in students] == [(Stage.SHADOW, 1, 1), (Stage.SHADOW, 2, 1)]
+    assert sorted(result["students"]) == [one.id for one in students] and result["student"] == result["students"][0]
+    assert {path.name for path in (root / "artifacts").iterdir()} == {one.id for one in students}
+    screenings = proofs_of(root, "shadow")
+    assert len(screenings) == 2
+    for certificate in screenings.values():
+        assert recompute(certificate) == []
+        levels = certificate.multiplicity
+        assert (levels.candidates, levels.picked, levels.together) == (2, "calibration", 2)
+        assert levels.alpha == levels.delta == levels.e_lond == spend(0.05, 1) / 2
+        alone = msgspec.structs.replace(certificate, multiplicity=msgspec.structs.replace(levels, together=UNSET))
+        assert any("alpha" in one for one in recompute(conclude(alone)))  # nobody takes the whole of it
+
+
+def test_a_side_by_side_round_that_dies_half_registered_ends_the_same(begun, beside, tmp_path) -> None:
+    whole, expected, said = beside
+    root = Path(shutil.copytree(begun, tmp_path / "home"))
+    assert attempt(root, tmp_path / "policies", BESIDE, Said(said.count)) is None  # the first is registered, no more
+    found = attempt(root, tmp_path / "policies", BESIDE, Said())
+    again = attempt(root, tmp_path / "policies", BESIDE, Said())  # its end was not heard of
+    for one in (found, again):
+        assert one is not None and {**one, "certificate": ""} == {**expected, "certificate": ""}
+    mine, theirs = proofs_of(root, "shadow"), proofs_of(whole, "shadow")
+    assert {name: one.evidence for name, one in mine.items()} == {name: one.evidence for name, one in theirs.items()}
+
+
+@pytest.mark.parametrize("approval", ["automatic", "manual"])
+def test_the_first_that_is_proven_goes_on_and_its_round_is_over(beside, tmp_path, approval) -> None:
+    """Both pass at one look; the one that answers more goes on, unless a person chose."""
+    root = Path(shutil.copytree(beside[0], tmp_path / "home"))
+    home = Home(root)
+    folder = policies(tmp_path / "policies", learn=BESIDE, approval=approval)
+    (folder / "gates.yaml").write_text("promotion: {shadow: {gates: [{type: agreement}]}}\n")
+    config = load(folder, {})
+    reader, writer = open_reader(home), open_writer(home)
+    first, second = reader.students()
+    told = []
+    for student, every in ((first, 2), (second, 1)):  # the first answers every other call
+        for number in range(800):
+            one = pair(student, number, "shadow", agree=True)
+            told.append(msgspec.structs.replace(one, confidence=1.0, answered=number % every == 0))
+    store_records(home, told)
+    promoter = Promoter(reader, writer, Issuer.of(home), root / "standings.json", lambda: 3000.0)
+    winner = second
+    if approval == "manual":
+        promoter.tick(config)
+        standings = msgspec.json.decode((root / "standings.json").read_bytes())
+        assert [one["waits_for_approval"] for one in standings] == [True, True]
+        store_records(home, [WishRecord(student=first.id, action="promote", actor="ann", reason="ok", at=3000.0)])
+        winner = first
+    for _ in range(2):
+        promoter.tick(config)
+    stages = {one.id: one.stage for one in reader.students()}
+    writer.close()
+    reader.close()
+    assert stages == {first.id: Stage.RETIRED, second.id: Stage.RETIRED, winner.id: Stage.CANARY}
+    (proof,) = proofs_of(root, "canary").values()
+    assert recompute(proof) == [] and chain_problems(proof, proofs_of(root, "shadow")[winner.id]) == []
+    assert proof.terms.alpha == spend(0.05, 1) / 2
+
+
+def test_more_side_by_side_than_are_trained_is_an_error(tmp_path) -> None:
+    with pytest.raises(PolicyError, match="3 of 2 candidates"):
+        load(policies(tmp_path / "policies", learn=", candidates: {most: 2, together: 3}"), {})

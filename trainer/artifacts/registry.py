@@ -20,7 +20,7 @@ import numpy as np
 from msgspec import Struct
 
 from gateway.config import Learn
-from gateway.storage.commands import AddStudent, MoveStudent
+from gateway.storage.commands import AddStudent, MoveStudent, Refused
 from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.values import Run
@@ -56,6 +56,13 @@ class Place(Struct, frozen=True):
     version: int
     round: int
     earlier_promotions: int
+    number: int = 0
+    """Which of the round's candidates it is for, where several are proven side by side."""
+
+    def nth(self, number: int) -> Place:
+        """Where the round's candidate of that number goes; 0 is this place."""
+        name = self.student.removesuffix(str(self.version)) + str(self.version + number)
+        return msgspec.structs.replace(self, student=name, version=self.version + number, number=number)
 
 
 class Settled(Struct, frozen=True):
@@ -74,8 +81,9 @@ def place(run: Run, round: int, students: Sequence[Student], reader: Reader, iss
     scope = [student for student in students if scope_of(student) == scope_of(run)]
     version = 1 + max((one.version for one in students if one.id.startswith(prefix)), default=0)
     for student in scope:
-        if reader.student_detail(student.id).get("metrics", {}).get("run") == run.id:
-            version, round = student.version, student.round
+        metrics = reader.student_detail(student.id).get("metrics", {})
+        if metrics.get("run") == run.id:
+            version, round = student.version - int(metrics.get("number", 0)), student.round
     earlier = [student for student in scope if student.version < version]
     return Place(
         student=f"{prefix}{version}",
@@ -96,12 +104,15 @@ def trained_before(folder: Path, dataset: str, seed: int) -> Artifact | None:
     return artifact if same else None
 
 
-def settled_among(where: Place, reader: Reader) -> int | None:
-    """Among how many candidates an earlier attempt picked the run's student, if it came to move it; else None."""
-    student = next((one for one in reader.students() if one.id == where.student), None)
-    if student is None or student.stage == Stage.CANDIDATE:
-        return None
-    return lineage_of(reader.student_detail(student.id)).candidates
+def settled_before(run: Run, where: Place, reader: Reader) -> list[tuple[int, Lineage]]:
+    """The run's students by their number, if an earlier attempt came to move all of them; else none."""
+    found: list[tuple[int, Lineage]] = []
+    for student in reader.students():
+        detail = reader.student_detail(student.id) if scope_of(student) == scope_of(run) else {}
+        if detail.get("metrics", {}).get("run") == run.id and student.stage != Stage.CANDIDATE:
+            found.append((student.version - where.version, lineage_of(detail)))
+    whole = bool(found) and len(found) == found[0][1].together
+    return found if whole else []
 
 
 def publish(source: Path, folder: Path) -> None:
@@ -191,11 +202,12 @@ def as_trained(artifact: Artifact) -> Trained:
 def register(
     run: Run, where: Place, artifact: Artifact, exam: Exam, *, learn: Learn, writer: Writer, issuer: Issuer,
     now: float, lessons: Sequence[str] = (), clusters: Sequence[Cluster] = (), candidates: int = 1,
+    together: int = 1,
 ) -> Settled:  # fmt: skip
     """Adds the candidate, decides its screening, and moves it to shadow with its certificate, or retires it.
 
-    ``lessons``: as ``taught_by`` says. ``candidates``: how many the student was picked among. Raises Refused or
-    WriterAway.
+    ``lessons``: as ``taught_by`` says. ``candidates``: how many the student was picked among, as one of ``together``.
+    Raises Refused or WriterAway.
     """
     manifest = artifact.manifest
     lineage = Lineage(
@@ -204,6 +216,8 @@ def register(
         code_version=manifest.code_version,
         earlier_promotions=where.earlier_promotions,
         candidates=candidates,
+        together=together,
+        run=run.id,
     )
     threshold = exam.calibration.threshold
     candidate = Student(
@@ -220,11 +234,14 @@ def register(
         slices=(*learn.slices, *slices_of(clusters)),
     )
     metrics: dict[str, Any] = exam.metrics | {"run": run.id, "lineage": msgspec.to_builtins(lineage)}
+    metrics |= {"number": where.number} if where.number else {}
     metrics |= {"taught_by": list(lessons)} if lessons else {}
     if clusters:
         named = zip(slices_of(clusters), clusters, strict=True)
         metrics["clusters"] = {name.name: {"words": list(one.words), "share": one.share} for name, one in named}
     student: Student = writer.execute(AddStudent(candidate, dataset=lineage.dataset, metrics=metrics, at=now))
+    if student.artifact != candidate.artifact:
+        raise Refused(f"{student.id} is another run's student by now")
     if student.stage != Stage.CANDIDATE:  # an earlier attempt got this far
         return Settled(student, student.stage != Stage.RETIRED, "settled before", student.certificate)
     certificate = issuer.screening(student, lineage, learn, exam.evidence, now)
