@@ -278,7 +278,7 @@ def _lifespan(
         checks = HealthChecks(parts.upstream, parts.gate.breakers, lambda: live.runtime().config.upstreams)
         guards = GuardProcess(parts.home, lambda: live.runtime().config)
         await _start_guards(guards)
-        spending = Spending(live.reader, {"ensemble": parts.panel.budget, "judge": parts.learner.judge_budget})
+        spending = Spending(live.reader, parts.learner.budgets | {"ensemble": parts.panel.budget})
         background = _background(
             _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run(),
             spending.run(),

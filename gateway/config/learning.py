@@ -331,9 +331,12 @@ USUAL_GATES: tuple[GateSettings, ...] = (
 
 
 class ShadowRules(Node, frozen=True):
-    """``sample``: share of the teacher's answers that are copied to the student."""
+    """``sample``: share of the answered calls that are copied to the students in shadow: to all of them or to none."""
 
     sample: Share = 1.0
+    usd_per_day: Positive | None = None
+    """What a day (UTC) of copies may cost a task, over all its students in shadow and all gateways that share a
+    database: their own time, and the teacher where it is asked again for a live student's call. None: any amount."""
     gates: list[GateSettings] = field(default_factory=lambda: list(USUAL_GATES))
 
 

@@ -12,7 +12,7 @@ from gateway.storage.rows import storable
 from gateway.storage.tables.spending import DAY_SPENDING
 
 DAY_S = 86_400
-Purpose = Literal["ensemble", "judge"]
+Purpose = Literal["ensemble", "judge", "shadow"]
 
 
 class Spent(Struct, frozen=True):

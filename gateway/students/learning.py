@@ -9,7 +9,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
@@ -23,12 +24,15 @@ from gateway.storage.records import CallRecord, PairKind, PairRecord
 from gateway.students.deferral import slice_name
 from gateway.students.judging import Judged, Judging
 from gateway.students.measuring import Measuring, Spoken
-from gateway.students.questions import Questions
+from gateway.students.questions import DayBudget, Questions
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate, Rung
 from optimizer.scorers import agrees
+
+if TYPE_CHECKING:
+    from gateway.storage.spending import Purpose
 
 _log = logging.getLogger("understudy.learning")
 _WORKERS = 8
@@ -69,15 +73,38 @@ def jobs_for(
 
 
 def shadows_for(exchange: Exchange, students: tuple[Student, ...], rng: random.Random) -> list[Job]:
-    """The shadow students that are asked as well. What a live student answered is sampled at the same rate as
-    what the teacher answered, else its successor would be judged by the calls it passed on: the hard ones."""
+    """The shadow students that are asked as well: all of them at one draw, so that those of one round are compared on
+    the same calls. What a live student answered is sampled at the same rate as what the teacher answered, else its
+    successor would be judged by the calls it passed on: the hard ones."""
     sample = exchange.runtime.config.promotion.shadow.sample
+    shadows = [one for one in students if one.stage is Stage.SHADOW and not one.paused]
+    if not shadows or rng.random() >= sample:
+        return []
     return [
         Job("shadow", student, sample)
-        for student in students
-        if student.stage is Stage.SHADOW and not student.paused and rng.random() < sample
-        and not ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
+        for student in shadows
+        if not ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
     ]  # fmt: skip
+
+
+class Again:
+    """The teacher's own answer to a call that a student answered, or its second one: asked for once, however many
+    comparisons need it."""
+
+    def __init__(self, ask: Callable[[], Awaitable[tuple[str | None, float | None]]]) -> None:
+        self._ask = ask
+        self._asking = asyncio.Lock()
+        self._known: tuple[str | None, float | None] | None = None
+
+    async def said(self) -> tuple[str | None, float | None, float | None]:
+        """The text, what it cost, and what it cost on top of what was asked before: nothing the second time. Raises
+        AttemptFailed; then the next comparison asks again."""
+        async with self._asking:
+            first = self._known is None
+            if self._known is None:
+                self._known = await self._ask()
+            text, usd = self._known
+            return text, usd, usd if first else 0.0
 
 
 class Learner:
@@ -94,10 +121,12 @@ class Learner:
     ) -> None:
         self._measuring = measuring if measuring is not None else Measuring()
         self._judging = Judging(questions.ask, rng, time.time)
-        self.judge_budget = self._judging.budget
+        self._copies = DayBudget()
+        self.budgets: dict[Purpose, DayBudget] = {"judge": self._judging.budget, "shadow": self._copies}
+        """Of what is asked for evidence, by purpose."""
         self._asker, self._questions, self._recorder = asker, questions, recorder
         self._rng, self._observe = rng, observe
-        self._queue: asyncio.Queue[tuple[Exchange, Job, str]] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[tuple[Exchange, Job, str, Again]] = asyncio.Queue(_QUEUE)
         self._self_asked: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
@@ -118,18 +147,19 @@ class Learner:
             return
         scope = (record.project, record.task, record.fingerprint)
         students = exchange.runtime.students.get(scope, ())
+        again = Again(lambda: self._teacher(exchange))
         for job in jobs_for(exchange, students, self._rng, self._self_asked[record.task]):
             self._self_asked[record.task] += job.kind == "self"
             try:
-                self._queue.put_nowait((exchange, job, text))
+                self._queue.put_nowait((exchange, job, text, again))
             except asyncio.QueueFull:
                 self.dropped += 1
 
     async def _work(self) -> None:
         while True:
-            exchange, job, text = await self._queue.get()
+            exchange, job, text, again = await self._queue.get()
             try:
-                pair = await self._ask(exchange, job, text)
+                pair = await self._ask(exchange, job, text, again)
                 if pair is not None:
                     self._recorder.append(pair)
                     self._observe(pair)
@@ -141,23 +171,30 @@ class Learner:
             finally:
                 self._queue.task_done()
 
-    async def _ask(self, exchange: Exchange, job: Job, text: str) -> PairRecord | None:
+    async def _ask(self, exchange: Exchange, job: Job, text: str, asked: Again) -> PairRecord | None:
         by_student = exchange.answered_by is not None and exchange.answered_by.role == "student"
+        if job.kind == "shadow" and not self._affords(exchange):
+            return None
         if job.kind == "shadow" and not by_student:
             return await self._shadow(exchange, job, text, 0.0, exchange.teacher_cost_usd)
-        again, extra = await self._teacher(exchange)
+        again, usd, extra = await asked.said()
         if again is None:
             return None
         if job.kind == "shadow":
-            return await self._shadow(exchange, job, again, extra, extra)
+            return await self._shadow(exchange, job, again, extra, usd)
         if job.kind == "self":
             spoken = Spoken(student=again, teacher=text)
             return _pair(exchange, job, spoken, {}, confidence=1.0, answered=True, extra=extra)
         assert exchange.confidence is not None
-        spoken = Spoken(exchange.student_text, again, exchange.student_cost_usd, extra)
+        spoken = Spoken(exchange.student_text, again, exchange.student_cost_usd, usd)
         return await self._compared(
             exchange, job, spoken, confidence=exchange.confidence, answered=True, extra=extra
         )
+
+    def _affords(self, exchange: Exchange) -> bool:
+        """Whether the day has money left for the task's copies: what was spent says nothing of what this one shows."""
+        budget = exchange.runtime.config.promotion.shadow.usd_per_day
+        return budget is None or exchange.task is None or self._copies.affords(("", exchange.task.name), budget)
 
     async def _shadow(
         self, exchange: Exchange, job: Job, text: str, extra: float | None, teacher_usd: float | None
@@ -174,8 +211,11 @@ class Learner:
         with passage:
             reply = await ask_student(self._asker, exchange, rung, remaining=5.0)
         took = (time.monotonic() - began) * 1000
-        rate = exchange.runtime.config.engines.usd_per_hour(reply.engine)
-        spoken = Spoken(reply.text, text, reply.cpu_ms / 3_600_000 * rate, teacher_usd)
+        config = exchange.runtime.config
+        own = reply.cpu_ms / 3_600_000 * config.engines.usd_per_hour(reply.engine)
+        extra = None if extra is None else extra + own
+        self._copies.charge(("", exchange.task.name), extra, config.promotion.shadow.usd_per_day or 0.0)
+        spoken = Spoken(reply.text, text, own, teacher_usd)
         return await self._compared(
             exchange, job, spoken, confidence=reply.confidence,
             answered=reply.confidence >= student.threshold, extra=extra, took=took,

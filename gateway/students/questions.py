@@ -92,8 +92,8 @@ _LISTEN_S = 10.0
 
 
 class Spending:
-    """Tells this process's budgets what all processes spent today. ``budgets``: by purpose; the judge's counts a task
-    over all projects."""
+    """Tells this process's budgets what all processes spent today. ``budgets``: by purpose; those of the judge and of
+    copies count a task over all projects."""
 
     def __init__(
         self, reader: Reader, budgets: Mapping[Purpose, DayBudget], clock: Callable[[], float] = time.time
@@ -111,7 +111,7 @@ class Spending:
     def hear(self, spent: Iterable[Spent]) -> None:
         sums: dict[tuple[str, tuple[str, str]], float] = defaultdict(float)
         for one in spent:
-            scope = ("", one.task) if one.purpose == "judge" else (one.project, one.task)
+            scope = ("", one.task) if one.purpose in ("judge", "shadow") else (one.project, one.task)
             sums[one.purpose, scope] += math.inf if one.unpriced else one.usd
         for (purpose, scope), usd in sums.items():
             for name, budget in self._budgets.items():

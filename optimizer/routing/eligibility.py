@@ -61,7 +61,7 @@ def unanswerable(body: Mapping[str, Any]) -> str:
     Only what is part of the fingerprint is looked at (turns, modality, tools), so what is said of one request of a task
     version is true of all of them.
     """
-    if not _single_turn(body.get("messages")):
+    if not _looks_like_one_question(body.get("messages")):
         return "the conversation has more than one turn, or holds more than text"
     if body.get("functions"):
         return "'functions' is set"
@@ -87,6 +87,19 @@ def _one_question(messages: Any) -> bool:
         and asked[0].get("role") == "user"
         and _is_text(asked[0].get("content"))
         and _rounds(asked[1:])
+    )
+
+
+def _looks_like_one_question(messages: Any) -> bool:
+    """As ``_one_question``, but for what may differ between requests of one look: whether each call has its result."""
+    turns = [turn for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
+    start = next((at for at, turn in enumerate(turns) if turn.get("role") not in _AUTHORS), len(turns))
+    asked = turns[start:]
+    if not asked or asked[0].get("role") != "user" or not _is_text(asked[0].get("content")):
+        return False
+    return all(
+        turn.get("role") == "tool" or (turn.get("role") == "assistant" and turn.get("tool_calls"))
+        for turn in asked[1:]
     )
 
 

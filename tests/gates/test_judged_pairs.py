@@ -61,7 +61,8 @@ async def test_a_judge_compares_and_a_planted_verdict_changes_nothing(
             assert [one.scores["judge"] for one in pairs] == [0.0, 0.5, 0.0, 0.5]
             assert len(judge.seen) == 4  # equal answers need no question while the judge is well
             price = (1000 - 400) * 2.5e-6 + 400 * 1.25e-6 + 100 * 10e-6
-            assert pairs[0].extra_cost_usd is not None and abs(pairs[0].extra_cost_usd - 2 * price) < 1e-9
+            assert pairs[0].extra_cost_usd is not None and abs(pairs[0].judge_usd - 2 * price) < 1e-9
+            assert abs(pairs[0].extra_cost_usd - pairs[0].judge_usd - 2 * 0.05 / 3_600_000) < 1e-12  # its own 2 ms of CPU
             shown = "".join(seen.body["messages"][-1]["content"] for seen in judge.seen)
             assert "ann@example.com" not in shown and "[EMAIL_1]" in shown
             assert "10" not in shown.split("c 1")[-1]

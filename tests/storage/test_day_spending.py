@@ -20,21 +20,27 @@ def vote(number: int, at: float, usd: float | None, task: str = "triage") -> Vot
 
 
 def test_what_all_processes_spent_is_heard_by_each(room: Room) -> None:
-    judged = [structs.replace(pair(f"j{n}"), project=f"p{n}", task="triage", created_at=NOW, judge_usd=0.25) for n in (1, 2)]
+    judged = [structs.replace(pair(f"j{n}"), project=f"p{n}", task="triage", created_at=NOW, extra_cost_usd=0.25, judge_usd=0.25)
+              for n in (1, 2)]  # fmt: skip
     room.add(
         vote(1, NOW, 0.5), vote(2, NOW + 60, 0.75), vote(3, NOW - DAY_S, 9.0), vote(4, NOW, None, "other"), *judged,
-        structs.replace(pair("j3"), created_at=NOW),
+        structs.replace(pair("j3"), created_at=NOW, extra_cost_usd=0.0),
+        structs.replace(pair("s1"), kind="shadow", task="triage", created_at=NOW, extra_cost_usd=0.75, judge_usd=0.25),
     )  # fmt: skip
     found = room.reader.spent_on_day(NOW)
     assert sorted(found, key=lambda one: (one.purpose, one.project, one.task)) == [
         Spent("ensemble", "p", "other", 0.0, 1), Spent("ensemble", "p", "triage", 1.25, 0),
-        Spent("judge", "p1", "triage", 0.25, 0), Spent("judge", "p2", "triage", 0.25, 0),
+        Spent("judge", "p", "triage", 0.25, 0), Spent("judge", "p1", "triage", 0.25, 0),
+        Spent("judge", "p2", "triage", 0.25, 0), Spent("shadow", "p", "triage", 0.5, 0),
     ]  # fmt: skip
     ensemble, judge = DayBudget(lambda: NOW), DayBudget(lambda: NOW)
     Spending(room.reader, {"ensemble": ensemble, "judge": judge}).hear(found)
     assert ensemble.affords(("p", "triage"), 1.26) and not ensemble.affords(("p", "triage"), 1.25)
     assert not ensemble.affords(("p", "other"), 1e9), "nobody can say what that cost"
-    assert judge.affords(("", "triage"), 0.51) and not judge.affords(("", "triage"), 0.5)
+    assert judge.affords(("", "triage"), 0.76) and not judge.affords(("", "triage"), 0.75)
+    copies = DayBudget(lambda: NOW)
+    Spending(room.reader, {"shadow": copies}).hear(found)
+    assert copies.affords(("", "triage"), 0.51) and not copies.affords(("", "triage"), 0.5)
     ensemble.charge(("p", "triage"), 0.5, 2.0)
     Spending(room.reader, {"ensemble": ensemble}).hear(found)
     assert not ensemble.affords(("p", "triage"), 1.75), "what this process spent since then stays counted"

@@ -21,6 +21,8 @@ from trainer.worker import Worker
 
 USER = {"role": "user", "content": "where is it?"}
 TURNS = [USER, {"role": "assistant", "content": "Which one?"}, USER]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 
 
 def calls(messages: list[dict[str, Any]], fingerprint: str, first: int) -> list[CallRecord]:
@@ -64,6 +66,7 @@ def test_a_version_of_several_turns_is_captured_and_never_trained(tmp_path: Path
         ({"messages": [USER], "logprobs": True, "stop": ["x"], "n": 3}, False),  # this one goes on; others may stay
         ({"messages": TURNS}, True),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, True),
+        ({"messages": [USER, CALLED, {"role": "tool", "tool_call_id": "c", "content": "x"}]}, False),
         ({"messages": [USER], "functions": [{"name": "f"}]}, True),
         ({"messages": [USER], "tools": [{"type": "web_search"}]}, True),
         ({"messages": [USER], "tools": [{"type": "function", "function": {"name": "f"}}]}, False),

@@ -205,6 +205,9 @@ def _add_pair(connection: sa.Connection, record: PairRecord) -> None:
     row.pop("mask")
     if judged := row.pop("judge_usd"):
         spend(connection, "judge", record.project, record.task, record.created_at, judged)
+    if record.kind == "shadow" and record.extra_cost_usd != judged:
+        copied = None if record.extra_cost_usd is None else record.extra_cost_usd - judged
+        spend(connection, "shadow", record.project, record.task, record.created_at, copied)
     texts = ("", "") if is_erased(connection, record.call_id) else pair_texts(record)
     row["teacher_text"], row["student_text"] = texts
     row["scores"] = to_json(record.scores) if record.scores else ""
