@@ -130,9 +130,20 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, ListedModel]
 
 
+class ListedLong(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a call costs whose prompt has more than ``above`` tokens."""
+
+    above: Tokens
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    cache_write_1h: Usd | None = None
+
+
 class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars per million tokens: standard tier, no discounts. ``also``: dated names that cost the same; nothing
-    else is guessed."""
+    """US dollars per million tokens, without discounts; ``tiers``: how many times as much a service tier costs.
+    ``also``: dated names that cost the same; nothing else is guessed."""
 
     input: Usd
     output: Usd
@@ -141,6 +152,9 @@ class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
     audio_input: Usd | None = None
     audio_output: Usd | None = None
     cached_audio_input: Usd | None = None
+    cache_write_1h: Usd | None = None
+    long_context: ListedLong | None = None
+    tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}
     also: list[str] = []
 
 

@@ -34,7 +34,7 @@ from gateway.config.learning import (
     Watch,
 )
 from gateway.config.limits import Alerts, Dollars, Limited, LimitRules, Limits, YamlKey
-from gateway.config.models import CandidateRef, Defaults, Model, Price, Surface
+from gateway.config.models import CandidateRef, Defaults, LongContext, Model, Price, Surface
 from gateway.config.prompts import Prompt, PromptTurn, PromptVersion
 from gateway.config.serving import (
     Backup,
@@ -95,6 +95,7 @@ __all__ = [
     "LimitRules",
     "Limited",
     "Limits",
+    "LongContext",
     "Match",
     "Model",
     "Name",

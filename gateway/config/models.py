@@ -13,6 +13,17 @@ from optimizer.routing.facts import Capability
 from optimizer.routing.plan import Candidate
 
 
+class LongContext(Node, frozen=True):
+    """What a call costs whose prompt has more than ``above`` tokens: all of it, as vendors bill it."""
+
+    above: Annotated[int, Meta(ge=1)]
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    cached_input: Annotated[float, Meta(ge=0)] | None = None
+    cache_write: Annotated[float, Meta(ge=0)] | None = None
+    cache_write_1h: Annotated[float, Meta(ge=0)] | None = None
+
+
 class Price(Node, frozen=True):
     """US dollars per million tokens. ``cached_input`` None means cached tokens cost what input costs."""
 
@@ -21,6 +32,12 @@ class Price(Node, frozen=True):
     cached_input: Annotated[float, Meta(ge=0)] | None = None
     cache_write: Annotated[float, Meta(ge=0)] | None = None
     """Tokens written to a cache; None: what input costs."""
+    cache_write_1h: Annotated[float, Meta(ge=0)] | None = None
+    """Those that are kept for an hour; None: what ``cache_write`` says."""
+    long_context: LongContext | None = None
+    tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}
+    """How many times the price a service tier costs (``flex``, ``priority``); an answer that came by one of these
+    without a word here has no known cost."""
     audio_input: Annotated[float, Meta(ge=0)] | None = None
     """Tokens of sound in the prompt; None: a call that has them has no known cost."""
     audio_output: Annotated[float, Meta(ge=0)] | None = None

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from gateway.catalog import vendor
 from gateway.catalog.shapes import Prices
-from gateway.config import Price
+from gateway.config import LongContext, Price
 from gateway.protocol.chat import Usage
 
 PER_MILLION = 1_000_000.0
@@ -36,6 +36,9 @@ def _table(vendor: Prices) -> dict[str, Price]:
             audio_input=one.audio_input,
             audio_output=one.audio_output,
             cached_audio_input=one.cached_audio_input,
+            cache_write_1h=one.cache_write_1h,
+            long_context=LongContext(**structs.asdict(one.long_context)) if one.long_context is not None else None,
+            tiers=one.tiers,
             as_of=vendor.as_of,
             source=vendor.source,
         )
@@ -63,21 +66,50 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
     tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound are inside either and have
     prices of their own: without one the cost is unknown, and so it is when some input was cached and some was sound
-    and nobody says how much of the one was the other.
+    and nobody says how much of the one was the other. A long prompt has prices of its own, a service tier its factor.
     """
     if usage is None or price is None:
         return None
+    times = price.tiers.get(usage.tier) if usage.tier else 1.0
     sound = _sound(usage, price)
-    if sound is None:
+    if sound is None or times is None:
         return None
+    if price.long_context is not None and usage.prompt > price.long_context.above:
+        price = _long(price, price.long_context)
     prompt = max(0, usage.prompt - usage.audio_input)
     completion = max(0, usage.completion - usage.audio_output)
     cached = min(usage.cached - (usage.heard_again or 0), prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input
     written = min(usage.written, prompt - cached)
     write_rate = price.cache_write if price.cache_write is not None else price.input
-    fresh = (prompt - cached - written) * price.input + written * write_rate
-    return (sound + fresh + cached * cached_rate + completion * price.output) / PER_MILLION
+    hour = min(usage.written_hour, written)
+    hour_rate = price.cache_write_1h if price.cache_write_1h is not None else write_rate
+    fresh = (prompt - cached - written) * price.input + (written - hour) * write_rate + hour * hour_rate
+    return times * (sound + fresh + cached * cached_rate + completion * price.output) / PER_MILLION
+
+
+def _long(price: Price, long: LongContext) -> Price:
+    """The price of a long prompt; what it does not say of caches grows as the input does."""
+    grown = long.input / price.input if price.input else 1.0
+
+    def rate(own: float | None, usual: float | None) -> float | None:
+        return own if own is not None or usual is None else usual * grown
+
+    return structs.replace(
+        price, input=long.input, output=long.output,
+        cached_input=rate(long.cached_input, price.cached_input),
+        cache_write=rate(long.cache_write, price.cache_write),
+        cache_write_1h=rate(long.cache_write_1h, price.cache_write_1h),
+    )  # fmt: skip
+
+
+def rates(price: Price, tier: str, *, long: bool) -> tuple[float, float]:
+    """What a million tokens of (input, output) are reserved at: by the service tier that is asked for, and for a prompt
+    that may be a ``long`` one by the price of those."""
+    times = price.tiers.get(tier, 1.0)
+    if long and price.long_context is not None:
+        price = _long(price, price.long_context)
+    return times * max(price.input, price.cached_input or 0.0), times * price.output
 
 
 def _sound(usage: Usage, price: Price) -> float | None:
@@ -102,5 +134,5 @@ def spared_by_cache(usage: Usage | None, price: Price | None) -> float | None:
     if not usage.cached and not usage.written:
         return 0.0
     paid = cost(usage, price)
-    plain = cost(structs.replace(usage, cached=0, written=0, cached_audio=None), price)
+    plain = cost(structs.replace(usage, cached=0, written=0, written_hour=0, cached_audio=None), price)
     return None if plain is None or paid is None else plain - paid

@@ -15,6 +15,7 @@ from gateway.config import CandidateRef, Config, Policy, Server, Task
 from gateway.policy import generative_checks, guard_checks, promotion_checks, routing_checks, surface_checks
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
+from gateway.protocol.chat import PRICED_TIERS
 from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.vendors import profile_of
@@ -371,6 +372,11 @@ def _prices(view: _View) -> Iterator[Problem]:
                 if value is not None and (not math.isfinite(value) or value > DEAREST):
                     message = f"{value:g} US dollars per million tokens cannot be right."
                     yield view.problem((*here, name), message, "Prices are per million tokens.")
+            for tier in price.tiers:
+                if tier not in PRICED_TIERS:
+                    message = f"'{tier}' is no service tier with a price of its own."
+                    hint = f"These are {' and '.join(sorted(PRICED_TIERS))}."
+                    yield view.problem((*here, "tiers", tier), message, hint)
             if price.cached_input is not None and price.cached_input > price.input:
                 yield view.problem((*here, "cached_input"), "cached tokens cannot cost more than fresh ones.")
 

@@ -78,7 +78,8 @@ class ChatRequest(Struct, frozen=True):
 class Usage(Struct, frozen=True):
     """Tokens of one call. ``cached`` (read from a cache), ``written`` (to one) and ``audio_input`` (sound, which has
     prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``.
-    ``cached_audio`` is the sound among ``cached``; None where the provider does not say."""
+    ``cached_audio`` is the sound among ``cached``; None where the provider does not say. ``written_hour`` (kept for an
+    hour) is inside ``written``. ``tier`` is the service tier that answered, where it has a price of its own."""
 
     prompt: int = 0
     completion: int = 0
@@ -89,6 +90,8 @@ class Usage(Struct, frozen=True):
     audio_input: int = 0
     audio_output: int = 0
     cached_audio: int | None = None
+    written_hour: int = 0
+    tier: str = ""
 
     @property
     def total(self) -> int:
@@ -110,6 +113,7 @@ class Usage(Struct, frozen=True):
             estimated=self.estimated or more.estimated, written=self.written + more.written,
             audio_input=self.audio_input + more.audio_input, audio_output=self.audio_output + more.audio_output,
             cached_audio=None if mine is None or theirs is None else mine + theirs,
+            written_hour=self.written_hour + more.written_hour, tier=self.tier or more.tier,
         )  # fmt: skip
 
 
@@ -140,8 +144,13 @@ class _WireUsage(Struct, frozen=True):
     completion_tokens_details: _Details | None = None
 
 
-def usage_from_wire(value: Any) -> Usage | None:
-    """OpenAI's ``usage`` object as :class:`Usage`; None when absent or not of that shape."""
+PRICED_TIERS = frozenset({"flex", "priority"})
+"""Service tiers with a price of their own."""
+
+
+def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
+    """OpenAI's ``usage`` object as :class:`Usage`, of an answer by this ``service_tier``; None when absent or not of
+    that shape."""
     if not isinstance(value, dict):
         return None
     try:
@@ -160,6 +169,7 @@ def usage_from_wire(value: Any) -> Usage | None:
         cached_audio=(
             prompt.cached_tokens_details.audio_tokens if prompt and prompt.cached_tokens_details else None
         ),
+        tier=tier if tier in PRICED_TIERS else "",
     )
 
 

@@ -129,12 +129,17 @@ class MessageWriter:
 
 def usage_shown(usage: Usage) -> dict[str, Any]:
     """Anthropic counts tokens read from and written to a cache beside the input, chat inside it."""
-    return {
+    told = {
         "input_tokens": max(0, usage.prompt - usage.cached - usage.written),
         "output_tokens": usage.completion,
         "cache_creation_input_tokens": usage.written,
         "cache_read_input_tokens": usage.cached,
     }
+    if not usage.written:
+        return told
+    hour = usage.written_hour
+    kept = {"ephemeral_5m_input_tokens": usage.written - hour, "ephemeral_1h_input_tokens": hour}
+    return {**told, "cache_creation": kept}
 
 
 def error_payload(error: GatewayError, request_id: str) -> dict[str, Any]:

@@ -299,6 +299,7 @@ def usage_of(usage: dict[str, Any] | None) -> Usage | None:
         cached=read,
         reasoning=count(_map(usage, "output_tokens_details").get("thinking_tokens")),
         written=written,
+        written_hour=min(written, count(_map(usage, "cache_creation").get("ephemeral_1h_input_tokens"))),
     )
 
 

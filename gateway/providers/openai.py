@@ -77,7 +77,7 @@ class OpenAICodec:
             data=data,
             text=content if isinstance(content, str) else "",
             finish_reason=choices[0].get("finish_reason"),
-            usage=usage_from_wire(data.get("usage")),
+            usage=usage_from_wire(data.get("usage"), data.get("service_tier")),
         )
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
@@ -183,7 +183,8 @@ class OpenAIStream(Steps):
             text = content if isinstance(content, str) and not first.get("index") else ""
             finish = first.get("finish_reason")
             self._finished = self._finished or bool(finish)
-        usage: Usage | None = usage_from_wire(data.get("usage")) if data.get("usage") else None
+        told = data.get("usage")
+        usage: Usage | None = usage_from_wire(told, data.get("service_tier")) if told else None
         return Chunk(data=data, text=text, finish_reason=finish, usage=usage)
 
 

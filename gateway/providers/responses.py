@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.answer import Chunk, WholeAnswer
-from gateway.protocol.chat import Usage
+from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
@@ -59,7 +59,8 @@ class ResponsesCodec(OpenAICodec):
             logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
         )  # fmt: skip
         return whole(
-            [made], usage_of(data.get("usage")), id_=str(data.get("id") or ""), model=str(data.get("model") or ""),
+            [made], usage_of(data.get("usage"), data.get("service_tier")), id_=str(data.get("id") or ""),
+            model=str(data.get("model") or ""),
             now=now, service_tier=data.get("service_tier"),
         )  # fmt: skip
 
@@ -204,12 +205,12 @@ class ResponsesStream(EventStream):
         notes = self._said.annotations
         chunks = self._writer.delta({"annotations": notes}) if notes else []
         chunks += self._writer.finish(reason)
-        usage = usage_of(response.get("usage"))
+        usage = usage_of(response.get("usage"), self._writer.tier)
         self.done = True
         return [*chunks, self._writer.usage(usage)] if usage is not None else chunks
 
 
-def usage_of(value: Any) -> Usage | None:
+def usage_of(value: Any, tier: Any = None) -> Usage | None:
     if not isinstance(value, dict):
         return None
     read, written = _map(value, "input_tokens_details"), _map(value, "output_tokens_details")
@@ -219,6 +220,7 @@ def usage_of(value: Any) -> Usage | None:
         cached=count(read.get("cached_tokens")),
         reasoning=count(written.get("reasoning_tokens")),
         written=count(read.get("cache_write_tokens")),
+        tier=tier if tier in PRICED_TIERS else "",
     )
 
 

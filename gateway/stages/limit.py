@@ -17,8 +17,10 @@ from gateway.metering import limits
 from gateway.metering.estimate import Estimator
 from gateway.metering.limits import rate_headers, wire_duration
 from gateway.money.accounting import price_for
+from gateway.money.pricing import rates
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
+from gateway.protocol.chat import PRICED_TIERS
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
 from gateway.runtime import Runtime, asks_for, candidates_of
@@ -43,6 +45,8 @@ _SLACK_S = 60.0
 
 _PER_MILLION = 1_000_000
 _Dearest = tuple[float, float]
+_LONG = 100_000
+"""Tokens of a prompt from which the price of long ones is reserved: those begin higher, and estimates err."""
 
 
 class Limit:
@@ -62,7 +66,7 @@ class Limit:
         self._holds: dict[str, tuple[Hold, str]] = {}
         self._config: Config | None = None
         self._idle = True
-        self._dearest: dict[str, _Dearest | str] = {}
+        self._dearest: dict[tuple[str, str, bool], _Dearest | str] = {}
         self.in_flight = 0
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
@@ -148,12 +152,14 @@ class Limit:
     def _worst_cost(self, exchange: Exchange, task: Task | None, given: int, made: int) -> int:
         """Billionths of a dollar by the dearest candidate that may answer. Raises BadRequest for an unknown
         price: a budget that cannot count a call must not pay for it."""
-        key = task.name if task is not None else f"/{exchange.request.model}"
+        tier = exchange.request.service_tier
+        name = task.name if task is not None else f"/{exchange.request.model}"
+        key = (name, tier if tier in PRICED_TIERS else "", given > _LONG)
         found = self._dearest.get(key)
         if found is None:
             if len(self._dearest) > 10_000:
                 self._dearest.clear()
-            found = self._dearest[key] = dearest(exchange, task)
+            found = self._dearest[key] = dearest(exchange, task, given)
         if isinstance(found, str):
             raise BadRequest(
                 f"The price of '{found}' is unknown, and this call falls under a money budget, which pays known "
@@ -203,8 +209,9 @@ def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int) -> int:
     return limits.nano(record.cost_usd) if record.cost_usd is not None else rule.amount
 
 
-def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
-    """The highest (input, output) price per million tokens of all candidates; a name whose price is unknown.
+def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str:
+    """The highest (input, output) price per million tokens of all candidates for a prompt of about ``given`` tokens; a
+    name whose price is unknown.
 
     Raises what ``assign`` would for a model that nobody serves.
     """
@@ -216,7 +223,8 @@ def dearest(exchange: Exchange, task: Task | None) -> _Dearest | str:
         if price is None:
             return candidate.name
         heard, spoken = _sound(exchange, price)
-        most = max(most[0], price.input, price.cached_input or 0.0, heard), max(most[1], price.output, spoken)
+        read, written = rates(price, exchange.request.service_tier or "", long=given > _LONG)
+        most = max(most[0], read, heard), max(most[1], written, spoken)
     return most
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.catalog import vendors
-from gateway.config import Price
-from gateway.money.pricing import cost, listed_prices, price_of, spared_by_cache
-from gateway.protocol.chat import Usage
+from gateway.config import LongContext, Price
+from gateway.money.pricing import cost, listed_prices, price_of, rates, spared_by_cache
+from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.providers.anthropic import usage_of
 
 
 def test_cached_tokens_cost_the_cached_rate() -> None:
@@ -99,3 +100,37 @@ def test_what_a_providers_prompt_cache_spared() -> None:
     assert spared_by_cache(Usage(prompt=1_000_000, written=400_000), price) == pytest.approx(-0.4 * 0.75)
     assert spared_by_cache(Usage(prompt=1_000_000), price) == 0.0
     assert spared_by_cache(Usage(prompt=1_000_000, cached=1), None) is None
+
+
+def test_what_is_kept_for_an_hour_costs_more_to_write() -> None:
+    told = {"input_tokens": 100, "cache_creation_input_tokens": 500, "output_tokens": 10,
+            "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 300}}  # fmt: skip
+    usage = usage_of(told)
+    assert usage and (usage.written, usage.written_hour) == (500, 300)
+    price = price_of({}, "mine", "anthropic", "claude-sonnet-4-5")
+    assert price and price.cache_write_1h == 2 * price.input
+    assert cost(usage, price) == pytest.approx((100 * 3 + 200 * 3.75 + 300 * 6 + 10 * 15) / 1e6)
+    unsaid = Price(input=3.0, cache_write=3.75, output=15.0)
+    assert cost(usage, unsaid) == pytest.approx((100 * 3 + 500 * 3.75 + 10 * 15) / 1e6)
+
+
+def test_a_long_prompt_has_prices_of_its_own_for_all_of_the_call() -> None:
+    price = price_of({}, "mine", "gemini", "gemini-2.5-pro")
+    assert cost(Usage(prompt=200_000, completion=1_000), price) == pytest.approx(0.2 * 1.25 + 0.001 * 10)
+    long = Usage(prompt=200_001, completion=1_000, cached=100_000)
+    assert cost(long, price) == pytest.approx((100_001 * 2.5 + 100_000 * 0.25 + 1_000 * 15) / 1e6)
+    assert price is not None
+    assert (rates(price, "", long=False), rates(price, "", long=True)) == ((1.25, 10.0), (2.5, 15.0))
+    own = Price(input=1.0, cached_input=0.1, output=2.0, long_context=LongContext(above=10, input=2.0, output=3.0))
+    assert cost(Usage(prompt=20, completion=1, cached=10), own) == pytest.approx((10 * 2 + 10 * 0.2 + 3) / 1e6)
+
+
+def test_a_service_tier_costs_its_share_and_one_without_a_word_has_no_known_cost() -> None:
+    told = {"prompt_tokens": 1_000_000, "completion_tokens": 100_000}
+    usual, flex, priority = (usage_from_wire(told, one) for one in ("default", "flex", "priority"))
+    price = price_of({}, "mine", "openai", "gpt-5")
+    assert price and rates(price, "priority", long=False) == (2.5, 20.0)
+    full = 1.25 + 1.0
+    assert [cost(one, price) for one in (usual, flex, priority)] == pytest.approx([full, full / 2, full * 2])
+    assert cost(flex, price_of({}, "mine", "openai", "gpt-4o")) is None
+    assert usage_from_wire(told, "on_demand") == usual
