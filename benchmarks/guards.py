@@ -11,7 +11,9 @@
 (0 or 1), or ``spans`` (``[{"type", "value"}]``, personal data), and may have ``source`` and ``family``. Each text is
 sent as one user message. An answer with code ``guardrail_blocked`` is an alarm; a value that the provider was not sent
 was masked (only the benchmark's own gateway can tell). Rows with ``toxic`` (0 or 1) go to ``/v1/moderations``; the
-highest score of any of OpenAI's categories ranks them (AUC, Hanley & McNeil's interval). Point a task of your own at a
+highest score of any of OpenAI's categories ranks them (AUC, Hanley & McNeil's interval). Rows with ``grounded`` (0 or
+1), ``context`` and perhaps ``question`` are answered with their ``text``, which the groundedness guardrail stops or not
+(in the benchmark's own gateway only). Point a task of your own at a
 provider that costs nothing: whatever passes is asked. Intervals: Wilson, 95 %.
 """
 
@@ -31,16 +33,20 @@ import httpx
 from benchmarks.guarded.added import GUARDS, added
 from benchmarks.guarded.house import TASK, House, house, usual_guards
 from benchmarks.guarded.marks import Entities, Outcome, attacks
-from benchmarks.guarded.rows import has_attack, has_spans, has_toxic, rows_of
+from benchmarks.guarded.rows import has_attack, has_context, has_spans, has_toxic, rows_of
 from benchmarks.guarded.toxic import Ranked, moderated
 from benchmarks.walk.processes import WalkFailed
 
 
-def ask(client: httpx.Client, task: str, text: str, *, as_data: bool = False) -> tuple[bool, float]:
-    """Whether a guardrail stopped it, and milliseconds. ``as_data``: sent as what a tool returned. Raises RuntimeError
-    when the gateway refuses it otherwise."""
+def ask(
+    client: httpx.Client, task: str, text: str, *, as_data: bool = False, context: str = ""
+) -> tuple[bool, float]:
+    """Whether a guardrail stopped it, and milliseconds. ``as_data``: sent as what a tool returned; ``context``: a
+    document beside it. Raises RuntimeError when the gateway refuses it otherwise."""
     turns = returned(text) if as_data else [{"role": "user", "content": text}]
-    body = {"model": task, "messages": turns, "max_tokens": 1}
+    body: dict[str, Any] = {"model": task, "messages": turns, "max_tokens": 1}
+    if context:
+        body["context"] = context
     started = time.perf_counter()
     reply = client.post("chat/completions", json=body)
     took = (time.perf_counter() - started) * 1000
@@ -73,6 +79,12 @@ def measured(
             outcomes.append(
                 (str(row.get("source", "")), str(row.get("family", "")), row["attack"] == 1, stopped, took)
             )
+        elif has_context(row) and own is not None:
+            own.says.append(row["text"])
+            stopped, took = ask(client, task, str(row.get("question", "")), context=row["context"])
+            own.says.pop()
+            kind = str(row.get("family", ""))
+            outcomes.append((str(row.get("source", "")), kind, row["grounded"] == 0, stopped, took))
         elif has_spans(row) and own is not None:
             own.heard.clear()
             _, took = ask(client, task, row["text"])
@@ -116,7 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if not lines:
         print(
-            "No row in there has a 'text' with an 'attack' or 'toxic' of 0 or 1, or with 'spans'.",
+            "No row in there has a 'text' with an 'attack' or 'toxic' of 0 or 1, with 'spans', or with 'grounded' "
+            "and a 'context'.",
             file=sys.stderr,
         )
         return 1
@@ -125,7 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not options.latency and not any(has_attack(row) or has_spans(row) or has_toxic(row) for row in rows):
+    if not options.latency and not any(
+        has_attack(row) or has_spans(row) or has_toxic(row) or has_context(row) for row in rows
+    ):
         return []
     with contextlib.ExitStack() as stack:
         own, base, key = None, options.base_url, options.api_key

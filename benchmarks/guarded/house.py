@@ -1,4 +1,4 @@
-"""A gateway of the benchmark's own, in front of a provider that says back what it was sent."""
+"""A gateway of the benchmark's own, in front of a provider that notes what it was sent."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def usual_guards(model: Path | None = None, *, presidio: bool = False) -> dict[s
         "personal": f"type: pii, directions: [input]{asked}",
         "injection": f"type: injection, action: block{fitted}",
         "toxicity": "type: toxicity, action: flag",
+        "grounds": "type: groundedness, action: block",
     }
 
 
@@ -58,7 +59,7 @@ def _policies(port: int, upstream: int, key: str, guards: Mapping[str, str], *, 
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the user's own text: what a guardrail masked is then seen by its absence."""
+    """Notes the user's text as it came (what a guardrail masked is seen by its absence) and answers as it is told."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = 65536
@@ -69,9 +70,10 @@ class _Echo(http.server.BaseHTTPRequestHandler):
         said = body["messages"][-1]["content"]
         text = said if isinstance(said, str) else json.dumps(said)
         self.server.heard.append(text)  # type: ignore[attr-defined]
+        says = self.server.says[-1]  # type: ignore[attr-defined]
         answer: dict[str, Any] = {
             "id": "x", "object": "chat.completion", "created": 0, "model": "m",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": says}}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }  # fmt: skip
         payload = json.dumps(answer).encode()
@@ -86,10 +88,11 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
 
 class House:
-    """``base_url`` and ``key`` of the gateway; ``heard`` is what the provider was sent, newest last."""
+    """``base_url`` and ``key`` of the gateway; ``heard`` is what the provider was sent, newest last, and the last of
+    ``says`` what it answers."""
 
-    def __init__(self, base_url: str, key: str, heard: list[str]) -> None:
-        self.base_url, self.key, self.heard = base_url, key, heard
+    def __init__(self, base_url: str, key: str, heard: list[str], says: list[str]) -> None:
+        self.base_url, self.key, self.heard, self.says = base_url, key, heard, says
 
 
 @contextlib.contextmanager
@@ -97,8 +100,9 @@ def house(folder: Path, guards: Mapping[str, str], *, alone: bool = False) -> It
     """A running gateway with ``guards`` (YAML settings by name) on one task, or each ``alone`` on a task of its own.
     Raises WalkFailed when it does not start."""
     heard: list[str] = []
+    says = ["ok"]
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as provider:
-        provider.heard = heard  # type: ignore[attr-defined]
+        provider.heard, provider.says = heard, says  # type: ignore[attr-defined]
         threading.Thread(target=provider.serve_forever, daemon=True).start()
         key, port = "bench-" + secrets.token_hex(16), free_port(8280)
         policies = folder / "policies"
@@ -126,7 +130,7 @@ def house(folder: Path, guards: Mapping[str, str], *, alone: bool = False) -> It
                 if time.monotonic() > deadline:
                     raise WalkFailed(f"The gateway was not ready within {_START_S:.0f} s.")
                 time.sleep(0.05)
-            yield House(f"http://127.0.0.1:{port}/v1", key, heard)
+            yield House(f"http://127.0.0.1:{port}/v1", key, heard, says)
         finally:
             children.stop_all()
             provider.shutdown()

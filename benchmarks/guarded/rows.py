@@ -1,4 +1,4 @@
-"""Labelled texts of any JSONL: attacks, personal data with its places, toxicity."""
+"""Labelled texts of any JSONL: attacks, personal data with its places, toxicity, answers to a context."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def has_attack(row: dict[str, Any]) -> bool:
 
 def has_toxic(row: dict[str, Any]) -> bool:
     return row.get("toxic") in (0, 1)
+
+
+def has_context(row: dict[str, Any]) -> bool:
+    return row.get("grounded") in (0, 1) and isinstance(row.get("context"), str)
 
 
 def has_spans(row: dict[str, Any]) -> bool:

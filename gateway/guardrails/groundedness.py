@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from gateway.guardrails.guardrail import WHOLE, Guardrail, Place, Scene
-from gateway.guardrails.sentences import COMMON, content, sentences, stem
+from gateway.guardrails.sentences import content, sentences
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Verdict
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -68,7 +68,7 @@ def unsupported(said: list[str], given: str, asked: str, least: float) -> list[s
     wrong = []
     for sentence in said:
         terms = content(sentence)
-        names = [stem(name.casefold()) for name in _NAME.findall(sentence) if name.casefold() not in COMMON]
+        names = [term for name in _NAME.findall(sentence) for term in content(name)]  # parts of AS-206 each
         if (
             any(number not in numbers for number in _numbers(sentence))
             or any(name not in both for name in names)

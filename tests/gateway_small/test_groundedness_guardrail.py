@@ -55,6 +55,13 @@ def test_settings_say_how_much_may_lack_support_and_nothing_is_judged_without_co
     assert GUARD.check_in(Scene({}, (("context", TEXT),)), "In 1934", "out", final=False).action == "wait"
 
 
+@pytest.mark.parametrize("answer", ["It flew as AS-206.", "So did the Polish Workers' Party and Hans-Joachim's."])
+def test_names_with_hyphens_and_apostrophes_are_read_as_the_context_is(answer: str) -> None:
+    context = "AS-206 flew. The Polish Workers' Party and Hans-Joachim's flew as well."
+    assert said(answer, context=context) == "allow"
+    assert said(answer, context=context.replace("Joachim", "Georg").replace("206", "207")) == "block"
+
+
 async def test_in_a_call_the_documents_of_its_request_are_the_context() -> None:
     body = {"messages": [{"role": "user", "content": "When?"}], "documents": [{"text": TEXT}]}
     for answer, stopped in (("It was opened in 1932.", False), ("It was opened in 1950.", True)):
