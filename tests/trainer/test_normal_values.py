@@ -25,6 +25,10 @@ from trainer.recipes import Example, train_first
         ("date", "03/04/2024", "2024-04-03"), ("date_month_first", "03/04/2024", "2024-03-04"),
         ("date", "2024-02-30", None), ("date", "2024/5/3", "2024-05-03"), ("date", "3 Sept. 2024", "2024-09-03"),
         ("date", "3 May", None), ("digits", "+1 (555) 010-99", "155501099"), ("digits", "none", None),
+        ("quantity", "5 kilograms", "5 kg"), ("quantity", "1,200.50KG", "1200.50 kg"), ("quantity_tight", "16 GB", "16GB"),
+        ("quantity", "5 parsecs", None), ("in_min", "2 hours", 120), ("in_min", "90 sec", 1.5), ("in_min", "3 kg", None),
+        ("in_h", "90-minute", 1.5), ("in_d", "2 weeks", 14), ("in_g", "1.5kg", 1500), ("in_kg", "2 lbs", 0.90718474),
+        ("in_m", "1 mile", 1609.344), ("in_cm", "3 ft", 91.44), ("in_ml", "2 l", 2000), ("in_km", "12", None),
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_span(kind, span, value) -> None:
@@ -39,6 +43,26 @@ def test_a_value_is_found_where_it_stands_whole() -> None:
     assert text[slice(*locate(text, "2024-05-03", "date"))] == "May 3, 2024"
     assert locate(text, True, "number") is None  # true is not 1
     assert locate(text, 1200.0, "number") is None  # nor 1200.0 what the span says
+
+
+def test_units_are_learnt_where_every_value_follows_them() -> None:
+    rng = random.Random(2)
+    rows = []
+    for _ in range(120):
+        count, weight = rng.randrange(1, 90), rng.randrange(2, 900)
+        unit, factor = rng.choice([("hours", 60), ("minutes", 1), ("days", 1440)])
+        name = rng.choice(["kg", "kilograms", "kilos"])
+        said = {"minutes": count * factor, "weight": f"{weight} kg"}
+        rows.append((f"move {weight} {name} within {count} {unit}", json.dumps(said)))
+    layout = learn_layout(rows)
+    assert [(one.kind, one.transform) for one in layout.fields] == [("span", "in_min"), ("span", "quantity")]
+    for text, said in rows:
+        spots = layout.spots(text, said)
+        assert spots is not None
+        assert layout.compose(text, spots, {}) == said
+    wrong = [(text, json.dumps({"minutes": number * 7919})) for number, (text, _) in enumerate(rows)]
+    with pytest.raises(NoLayout):
+        learn_layout(wrong)
 
 
 MONTHS = ["January", "March", "May", "August", "October"]

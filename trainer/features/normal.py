@@ -1,5 +1,5 @@
-"""What becomes of a span on its way into an answer: letters' case, numbers, dates, digits. Each rule is a function of
-the span alone, so a teacher that follows it is followed exactly; one that does more is not imitated.
+"""What becomes of a span on its way into an answer: letters' case, numbers, dates, digits, units. Each rule is a
+function of the span alone, so a teacher that follows it is followed exactly; one that does more is not imitated.
 
 Months are read in English. A date without its year, or a number in words, is left to the teacher.
 """
@@ -11,9 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from trainer.features import units
+
 Transform = Literal[
     "as_is", "lower", "upper", "title", "number", "number_comma", "number_text", "number_comma_text", "digits",
-    "date", "date_month_first",
+    "date", "date_month_first", "quantity", "quantity_tight", "in_s", "in_min", "in_h", "in_d", "in_g", "in_kg", "in_m",
+    "in_cm", "in_km", "in_ml", "in_l",
 ]  # fmt: skip
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
@@ -96,12 +99,30 @@ TRANSFORMS: dict[Transform, Callable[[str], Any]] = {
     "digits": _digits,
     "date": lambda text: _date(text, month_first=False),
     "date_month_first": lambda text: _date(text, month_first=True),
+    "quantity": lambda text: units.written(text, " "),
+    "quantity_tight": lambda text: units.written(text, ""),
+    "in_s": lambda text: units.measured(text, "s"),
+    "in_min": lambda text: units.measured(text, "min"),
+    "in_h": lambda text: units.measured(text, "h"),
+    "in_d": lambda text: units.measured(text, "d"),
+    "in_g": lambda text: units.measured(text, "g"),
+    "in_kg": lambda text: units.measured(text, "kg"),
+    "in_m": lambda text: units.measured(text, "m"),
+    "in_cm": lambda text: units.measured(text, "cm"),
+    "in_km": lambda text: units.measured(text, "km"),
+    "in_ml": lambda text: units.measured(text, "ml"),
+    "in_l": lambda text: units.measured(text, "l"),
 }
 """A span's value, None for a span that has none."""
 _SHAPES: dict[str, tuple[re.Pattern[str], ...]] = {
     "number": (_NUMBER,), "number_comma": (_NUMBER,), "number_text": (_NUMBER,), "number_comma_text": (_NUMBER,),
     "digits": (_DIGITS,), "date": _DATES, "date_month_first": _DATES,
-}  # fmt: skip
+} | {kind: (units.QUANTITY,) for kind in TRANSFORMS if kind.startswith(("quantity", "in_"))}  # fmt: skip
+NUMBERS: tuple[Transform, ...] = (
+    "number", "number_comma", "in_s", "in_min", "in_h", "in_d", "in_g", "in_kg", "in_m", "in_cm", "in_km", "in_ml",
+    "in_l",
+)  # fmt: skip
+"""Those that make numbers."""
 
 
 def locate(text: str, said: Any, transform: Transform, start: int = 0) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from trainer.features.normal import TRANSFORMS, Transform, locate
+from trainer.features.normal import NUMBERS, TRANSFORMS, Transform, locate
 
 MAX_LABELS = 60
 COVER, LOCATED = 0.99, 0.9
@@ -96,8 +96,7 @@ def counted(rows: Sequence[tuple[str, Any]]) -> bool:
     """Whether the values are numbers that stand in the inputs: a span then, however few different ones there are."""
     if not rows or not all(isinstance(value, int | float) for _, value in rows):
         return False
-    kinds: tuple[Transform, ...] = ("number", "number_comma")
-    found = max(sum(locate(text, value, kind) is not None for text, value in rows) for kind in kinds)
+    found = max(sum(locate(text, value, kind) is not None for text, value in rows) for kind in NUMBERS)
     return found >= COVER * len(rows)
 
 
