@@ -104,7 +104,10 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
         ways=ways_of(config, policies),
         aliases=aliases_of(config),
-        key_names={key.id: key.name for key in snapshot.keys},
+        key_names={
+            **{key.id: key.name for key in config.keys},
+            **{key.id: key.name for key in snapshot.keys},
+        },
         students_by_id={student.id: student for student in snapshot.students},
         parameters=parameters_of(config, policies),
         recorded_from=recorded_from(config),

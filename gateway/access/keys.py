@@ -68,7 +68,7 @@ def hint_of(text: str) -> str:
 def principal_of_yaml_key(key: YamlKey) -> Principal:
     """A key written into the policies may be any text of at least 16 characters and has every scope."""
     return Principal(
-        key_id=f"yaml:{key.name}",
+        key_id=key.id,
         project=key.project,
         scopes=("inference", "data", "train"),
         models=tuple(key.models),

@@ -30,6 +30,11 @@ class YamlKey(Limits, frozen=True, kw_only=True):
     project: Name = "default"
     models: list[str] = []
 
+    @property
+    def id(self) -> str:
+        """What the records call it."""
+        return f"yaml:{self.name}"
+
 
 class Alerts(Node, frozen=True):
     """A webhook that is told when a share of a budget is spent; ``secret`` signs what is sent."""

@@ -110,7 +110,6 @@ def purge_of(body: PurgeBody, runtime: Runtime, now: float) -> Purge:
 
 def _key_ids(runtime: Runtime, ref: str) -> tuple[str, ...]:
     found = [one for one, name in runtime.key_names.items() if ref in (one, name)]
-    found += [f"yaml:{key.name}" for key in runtime.config.keys if ref in (key.name, f"yaml:{key.name}")]
     if not found:
         raise BadRequest("There is no such API key. Give its name or id (understudy keys list).", param="key")
     return tuple(found)

@@ -28,7 +28,7 @@ def guards_for(exchange: Exchange) -> Guards:
     project, key = (principal.project, principal.key_id) if principal is not None else ("", "")
     if not any(guard.projects or guard.keys or guard.tasks for guard in configured.values()):
         return configured
-    keys = {key, key.removeprefix("yaml:"), runtime.key_names.get(key, key)}
+    keys = {key, runtime.key_names.get(key, key)}
     return {
         name: guard
         for name, guard in configured.items()
