@@ -86,18 +86,33 @@ class Seen:
 class Processes:
     """The gateway and its ingester, over a home of their own."""
 
-    def __init__(self, folder: Path, policies: Path) -> None:
+    def __init__(self, folder: Path, policies: Path, **more: str) -> None:
+        """``more``: of the environment."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        env = {"UNDERSTUDY_ADMIN_KEY": ADMIN, "PATH": "/usr/bin:/bin", "UNDERSTUDY_HOME": str(folder / "home")}
-        gateway = ["gateway.server", "--policies", str(policies), "--port", str(self.port)]
+        self._env = {
+            "UNDERSTUDY_ADMIN_KEY": ADMIN, "PATH": "/usr/bin:/bin", "UNDERSTUDY_HOME": str(folder / "home"), **more
+        }  # fmt: skip
+        self._gateway = ["gateway.server", "--policies", str(policies), "--port", str(self.port)]
         self._log = (folder / "log").open("ab")
-        self._all = [
-            subprocess.Popen([sys.executable, "-m", *words], env=env, stdout=self._log, stderr=self._log)
-            for words in (["gateway.storage.spooling.ingester"], gateway)
-        ]
-        self.gateway = Path(f"/proc/{self._all[1].pid}")
+        self._all = [self._started(["gateway.storage.spooling.ingester"])]
+        self.start_gateway()
+
+    def _started(self, words: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], env=self._env, stdout=self._log, stderr=self._log
+        )
+
+    def start_gateway(self) -> None:
+        self._all.append(self._started(self._gateway))
+        self.gateway = Path(f"/proc/{self._all[-1].pid}")
+
+    def kill_gateway(self) -> None:
+        """Without a word of warning."""
+        process = self._all.pop()
+        process.kill()
+        process.wait()
 
     def rss_mib(self) -> float:
         found = re.search(r"VmRSS:\s+(\d+)", (self.gateway / "status").read_text())

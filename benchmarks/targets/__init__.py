@@ -1,0 +1,1 @@
+"""Measures what docs/reliability.md holds the gateway to: ``python -m benchmarks.targets``."""
