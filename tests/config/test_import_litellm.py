@@ -156,3 +156,24 @@ def test_a_folder_with_files_in_it_is_never_written_over(tmp_path: Path, capsys:
     assert status == 1
     assert (folder / "gateway.yaml").read_text() == "server: {}\n"
     assert "not empty" in capsys.readouterr().err
+
+
+def test_shares_headers_cache_prices_and_dropped_parameters_are_theirs() -> None:
+    """Deployments are shared by the first measure that any of them has; a measure never stands beside another."""
+    priced = {"input_cost_per_token": 3e-6, "output_cost_per_token": 15e-6, "cache_read_input_token_cost": 3e-7,
+              "cache_creation_input_token_cost": 3.75e-6}  # fmt: skip
+    headers = {"X-Team": "ml", "Authorization": "Bearer spelled-out"}
+    deployments: list[dict[str, Any]] = [
+        {"model": "anthropic/claude-a", "api_key": "os.environ/A", "rpm": 600, **priced},
+        {"model": "deepseek/deepseek-chat", "api_key": "os.environ/B", "rpm": 60, "weight": 2, "drop_params": True},
+        {"model": "openai/m", "api_base": "https://llm.example/v1", "api_key": "os.environ/C", "weight": 1, "extra_headers": headers},
+    ]
+    carried = from_litellm({"model_list": [{"model_name": "m", "litellm_params": one} for one in deployments]})
+    assert carried.left == {} if isinstance(carried.left, dict) else not carried.left
+    weights = carried.routing["policies"][0]["strategy"]["weights"]
+    assert weights == {"anthropic/claude-a": 0, "deepseek/deepseek-chat": 2, "openai/m": 1}
+    providers = carried.section("providers")
+    assert providers["openai"]["headers"] == {"x-team": "ml", "authorization": "${OPENAI_AUTHORIZATION}"}
+    assert "drop_params" not in providers["anthropic"] and providers["deepseek"]["drop_params"] is True
+    price = carried.section("prices")["anthropic"]["claude-a"]
+    assert price == pytest.approx({"input": 3.0, "output": 15.0, "cached_input": 0.3, "cache_write": 3.75})

@@ -19,10 +19,16 @@ _DEFAULTS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty",
     "seed", "stop", "reasoning_effort", "verbosity", "service_tier",
 )  # fmt: skip
+_CACHE_PRICES = {
+    "cache_read_input_token_cost": "cached_input",
+    "cache_creation_input_token_cost": "cache_write",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
+}
 _SAID_ELSEWHERE = {
     "model", "custom_llm_provider", "api_key", "api_base", "base_url", "api_version", "organization",
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "rpm", "tpm", "weight",
-    "input_cost_per_token", "output_cost_per_token", "region_name", "max_parallel_requests", *_DEFAULTS,
+    "input_cost_per_token", "output_cost_per_token", "region_name", "max_parallel_requests", "extra_headers",
+    "drop_params", *_DEFAULTS, *_CACHE_PRICES,
 }  # fmt: skip
 _CHAT = {"chat", "completion", "responses", ""}
 
@@ -52,9 +58,17 @@ class _Group:
     def __init__(self, name: str) -> None:
         self.name = name
         self.candidates: list[dict[str, Any]] = []
-        self.weights: list[float | None] = []
+        self.measures: list[Mapping[str, Any]] = []
         self.defaults: list[dict[str, Any]] = []
         self.mode = ""
+
+    def weights(self) -> list[float]:
+        """LiteLLM shares by the first of these that any deployment has; one without it gets nothing by itself."""
+        for name in ("weight", "rpm", "tpm"):
+            found = [one[name] if _number(one.get(name)) else 0 for one in self.measures]
+            if any(found):
+                return found
+        return [1] * len(self.measures)
 
 
 class _Groups:
@@ -95,10 +109,9 @@ class _Groups:
         if params.get("region_name"):
             candidate["region"] = str(params["region_name"])
         group.mode = group.mode or str(info.get("mode") or "")
-        weight = next((params[one] for one in ("weight", "rpm", "tpm") if _number(params.get(one))), None)
         if candidate not in group.candidates:
             group.candidates.append(candidate)
-            group.weights.append(weight)
+            group.measures.append(params)
             group.defaults.append({one: params[one] for one in _DEFAULTS if params.get(one) is not None})
 
     def _facts(
@@ -110,6 +123,9 @@ class _Groups:
         }
         if all(_number(value) for value in cost.values()):
             price = {name.split("_", 1)[0]: round(value * 1e6, 9) for name, value in cost.items()}
+            for theirs, ours in _CACHE_PRICES.items():
+                if _number(value := params.get(theirs, info.get(theirs))):
+                    price[ours] = round(value * 1e6, 9)
             self._carried.section("prices").setdefault(provider, {})[model] = price
         window = {
             ours: info[name]
@@ -169,7 +185,7 @@ class _Groups:
             task["policy"] = name
             how: Any = strategy
             if strategy == "weighted":
-                weights = dict(zip(map(_called, own), (one or 1 for one in group.weights), strict=True))
+                weights = dict(zip(map(_called, own), group.weights(), strict=True))
                 how = {"type": "weighted", "weights": weights | {_called(one): 0 for one in spare}}
             policy = {"name": name, "strategy": how, "candidates": everybody}
             self._carried.routing.setdefault("policies", []).append(policy)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.policy.imported.carried import Carried
 
 FROM_ENVIRONMENT = "os.environ/"
+_SECRET = re.compile("auth|key|token|secret|cookie|password", re.IGNORECASE)
 _NAMED = re.compile(r"[^A-Z0-9]+")
 
 
@@ -139,7 +140,12 @@ class Providers:
         if params.get("organization") and known.kind == "openai":
             value = self.text(str(params["organization"]), "OPENAI_ORGANIZATION", where, secret=False)
             settings["headers"] = {"openai-organization": value}
-        if self._drop and known.drops:
+        headers = params.get("extra_headers")
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            at, secret = f"{where}.extra_headers.{name}", _SECRET.search(str(name)) is not None
+            told = self.text(str(value), f"{vendor}_{name}", at, secret=secret)
+            settings.setdefault("headers", {})[str(name).lower()] = told
+        if (self._drop or params.get("drop_params") is True) and (known.drops or known.profile):
             settings["drop_params"] = True
         return settings
 
