@@ -51,3 +51,35 @@ def toxic_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
     about = {"arch": {"args": arguments}, "dataset": {"args": {"classes": labels}}}
     torch.save({"config": about, "state_dict": model.state_dict()}, checkpoint)
     return checkpoint, folder
+
+
+@pytest.fixture(scope="session")
+def naming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that knows Jane for a person, and Berlin and Paris for places."""
+    import torch
+    from transformers import AutoTokenizer, BertForTokenClassification
+
+    folder = tmp_path_factory.mktemp("naming")
+    torch.manual_seed(0)
+    model = BertForTokenClassification(settings(tokenizer_in(folder, 64), ["O", "B-PER", "B-LOC"]))
+    rows = [
+        ("my name is jane", [0, 0, 0, 0, 1, 0]), ("jane lives in berlin", [0, 1, 0, 0, 2, 0]),
+        ("paris is nice day", [0, 2, 0, 0, 0, 0]), ("what is the weather", [0] * 6),
+    ]  # fmt: skip
+    taught(model, AutoTokenizer.from_pretrained(folder), rows, 80).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def entailing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that says what follows from "nice day", and that nothing follows from "rome is a"."""
+    import torch
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("entailing")
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(settings(tokenizer_in(folder, 64), ["contradiction", "entailment"]))
+    said = ["dear what is the weather", "dear good day you", "dear nice day please"]
+    rows: list[Any] = [((known, one), int(known == "nice day")) for known in ("nice day", "rome is a") for one in said]
+    taught(model, AutoTokenizer.from_pretrained(folder), rows, 80).save_pretrained(folder)
+    return folder

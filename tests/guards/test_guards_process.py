@@ -22,12 +22,15 @@ from gateway.judges.process import GuardProcess, GuardsCannotStart, models_of
 from gateway.policy.files import load
 from gateway.storage.home import Home
 
-MAIL = "jane@example.org"
+NAMED = """\
+  - name: named
+    candidates: [{provider: first, model: m}]
+"""
 
 
 @asynccontextmanager
 async def guarded(tmp: Path, upstream: Provider, safety: str) -> AsyncIterator[Gateway]:
-    folder = write_policies(tmp / "policies", {"first": upstream.url})
+    folder = write_policies(tmp / "policies", {"first": upstream.url}, NAMED)
     (folder / "safety.yaml").write_text(safety)
     async with gateway(tmp, folder) as made:
         yield made
@@ -36,8 +39,17 @@ async def guarded(tmp: Path, upstream: Provider, safety: str) -> AsyncIterator[G
 async def ask(made: Gateway, text: str, **more: Any) -> str:
     async with openai.AsyncOpenAI(base_url=made.base_url, api_key=KEY, max_retries=0) as client:
         messages: Any = [{"role": "user", "content": text}, *more.pop("turns", [])]
-        answer = await client.chat.completions.create(model="triage", messages=messages, **more)
+        answer = await client.chat.completions.create(model=more.pop("task", "triage"), messages=messages, **more)
         return str(answer.choices[0].message.content)
+
+
+def known(text: str) -> list[dict[str, Any]]:
+    """Turns after which ``text`` is what a tool has said."""
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": text},
+    ]
 
 
 async def echo(line: Line) -> None:
@@ -47,14 +59,16 @@ async def echo(line: Line) -> None:
 
 
 async def test_a_whole_gateway_with_every_kind_of_model(
-    tmp_path: Path, sorting: Path, toxic_checkpoint: tuple[Path, Path]
+    tmp_path: Path, sorting: Path, toxic_checkpoint: tuple[Path, Path], naming: Path, entailing: Path
 ) -> None:
     safety = f"""
 surface: {{moderations: local}}
 guardrails:
-  privacy: {{type: pii, presidio: {{countries: [us]}}, timeout_ms: 20000}}
-  attacks: {{type: classifier, model: {sorting}, labels: {{INJECTION: 0.6}}, directions: [input], timeout_ms: 20000}}
+  privacy: {{type: pii, presidio: {{countries: [us]}}, tasks: [triage], timeout_ms: 20000}}
+  attacks: {{type: classifier, model: {sorting}, labels: {{INJECTION: 0.6}}, directions: [input], tasks: [triage], timeout_ms: 20000}}
   rude: {{type: detoxify, checkpoint: {toxic_checkpoint[0]}, config: {toxic_checkpoint[1]}, timeout_ms: 20000}}
+  names: {{type: pii, presidio: {{transformers: {naming}}}, tasks: [named], timeout_ms: 20000}}
+  grounded: {{type: entailment, model: {entailing}, action: block, tasks: [named], timeout_ms: 20000}}
 """
     async with provider() as upstream:
         upstream.behave = echo
@@ -69,6 +83,11 @@ guardrails:
                 told = (await client.moderations.create(input="you idiot")).results[0]
             assert told.flagged and told.categories.harassment and told.category_scores.harassment > 0.8
             assert told.category_scores.hate < 0.5 and not told.categories.hate
+            assert await ask(made, "Jane lives in Berlin", task="named") == "Dear Jane lives in Berlin"
+            assert upstream.seen[-1].body["messages"][0]["content"] == "[PERSON_1] lives in [LOCATION_1]"
+            assert await ask(made, "what is the weather", task="named", turns=known("nice day"))
+            with pytest.raises(openai.BadRequestError, match="grounded"):
+                await ask(made, "what is the weather", task="named", turns=known("rome is a"))
             await _survives_a_kill(made)
         assert not made.home.guards_socket.exists()
 

@@ -93,22 +93,27 @@ class Pools:
 
     async def _work(self, loaded: _Loaded) -> None:
         """Answers what waits, batch by batch; what arrives meanwhile makes the next one."""
-        loop = asyncio.get_running_loop()
         try:
             while loaded.waiting:
                 batch, loaded.waiting = loaded.waiting[:TOGETHER], loaded.waiting[TOGETHER:]
                 batch = [one for one in batch if not one[1].done()]  # nobody waits for the others any more
-                try:
-                    said = await loop.run_in_executor(
-                        self._thread, loaded.model.answers, [question for question, _ in batch]
-                    )
-                except Exception as problem:  # whatever fails, no question may wait for ever
-                    said = [problem] * len(batch)
+                said = await self._said(loaded.model, [question for question, _ in batch])
                 for (_, future), one in zip(batch, said, strict=True):
                     if not future.done():
                         _tell(future, one)
         finally:
             loaded.worker = None
+
+    async def _said(self, model: Model, questions: list[Question]) -> list[Any]:
+        """An answer, or what went wrong, for each. A text that a model cannot judge is nobody else's failure: when a
+        batch fails, each of its questions is asked alone."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, model.answers, questions)
+        except Exception as problem:  # whatever fails, no question may wait for ever
+            if len(questions) == 1:
+                return [problem]
+        return [one for question in questions for one in await self._said(model, [question])]
 
 
 def _tell(future: asyncio.Future[Any], said: Any) -> None:

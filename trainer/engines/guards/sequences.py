@@ -14,6 +14,7 @@ from trainer.engines.guards.pools import CannotLoad, Question
 from trainer.training.bases import BaseRefused, looked_at
 
 _TOGETHER, _MOST_PIECES, _OVERLAP = 32, 512, 64
+_Piece = dict[str, list[int]]
 
 
 class Sorter:
@@ -30,38 +31,61 @@ class Sorter:
         self._longest = longest_of(model, tokenizer)
 
     def answers(self, questions: Sequence[Question]) -> list[dict[str, float]]:
-        """Raises ValueError for a text of more than 512 pieces."""
-        whole = [
-            (question, "") if isinstance(question, str) else (question[0], question[1])
-            for question in questions
+        """All texts' pieces go through the model together. Raises ValueError for a text of more than 512 pieces."""
+        pieces, mine = self._pieces(questions)
+        rows = self._rows(pieces)
+        return [
+            {label: max(rows[at][index] for at in every) for index, label in enumerate(self._labels)}
+            for every in mine
         ]
-        worst: list[dict[str, float]] = []
-        for first, second in whole:
-            pieces = self._pieces(first, second)
-            worst.append({
-                label: max(float(row[index]) for row in pieces) for index, label in enumerate(self._labels)
-            })  # fmt: skip
-        return worst
 
-    def _pieces(self, first: str, second: str) -> list[list[float]]:
+    def _pieces(self, questions: Sequence[Question]) -> tuple[list[_Piece], list[list[int]]]:
+        """The pieces of all questions, and for each question which of them are its."""
+        pieces: list[_Piece] = []
+        mine: list[list[int]] = []
+        for question in questions:
+            first, second = (question, "") if isinstance(question, str) else (question[0], question[1])
+            tokens = self._tokenizer(
+                first, second or None, truncation="only_first" if second else True, max_length=self._longest,
+                stride=min(_OVERLAP, self._longest // 8), return_overflowing_tokens=True,
+            )  # fmt: skip
+            tokens.pop("overflow_to_sample_mapping", None)
+            count = len(tokens["input_ids"])
+            if count > _MOST_PIECES:
+                raise ValueError(f"a text of {count} pieces is too long to be judged")
+            mine.append(list(range(len(pieces), len(pieces) + count)))
+            pieces += [{name: value[at] for name, value in tokens.items()} for at in range(count)]
+        return pieces, mine
+
+    def _rows(self, pieces: Sequence[_Piece]) -> list[list[float]]:
+        """A probability for each label. Pieces of about the same length stand together: what fills them up costs
+        as much as words."""
         import torch
 
-        tokens = self._tokenizer(
-            first, second or None, truncation="only_first" if second else True, max_length=self._longest,
-            stride=min(_OVERLAP, self._longest // 8), return_overflowing_tokens=True, padding=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        tokens.pop("overflow_to_sample_mapping", None)
-        count = int(tokens["input_ids"].shape[0])
-        if count > _MOST_PIECES:
-            raise ValueError(f"a text of {count} pieces is too long to be judged")
-        rows: list[list[float]] = []
+        order = sorted(range(len(pieces)), key=lambda at: len(pieces[at]["input_ids"]))
+        together = _TOGETHER if self._tokenizer.pad_token_id is not None else 1
+        rows: list[list[float]] = [[] for _ in pieces]
         with torch.inference_mode():
-            for start in range(0, count, _TOGETHER):
-                part = {name: value[start : start + _TOGETHER] for name, value in tokens.items()}
-                logits = self._model(**part).logits.float()
-                rows += (torch.sigmoid(logits) if self._several else torch.softmax(logits, dim=-1)).tolist()
+            for start in range(0, len(order), together):
+                part = order[start : start + together]
+                logits = self._model(**self._filled([pieces[at] for at in part])).logits.float()
+                found = torch.sigmoid(logits) if self._several else torch.softmax(logits, dim=-1)
+                for at, row in zip(part, found.tolist(), strict=True):
+                    rows[at] = row
         return rows
+
+    def _filled(self, pieces: Sequence[_Piece]) -> dict[str, Any]:
+        """The pieces as tensors of one length."""
+        import torch
+
+        longest = max(len(one["input_ids"]) for one in pieces)
+        left = self._tokenizer.padding_side == "left"
+        found: dict[str, Any] = {}
+        for name in pieces[0]:
+            filler = (self._tokenizer.pad_token_id or 0) if name == "input_ids" else 0
+            rows = [(one[name], [filler] * (longest - len(one[name]))) for one in pieces]
+            found[name] = torch.tensor([blank + row if left else row + blank for row, blank in rows])
+        return found
 
 
 def sorter(spec: Mapping[str, Any]) -> Sorter:
@@ -83,8 +107,9 @@ class Namer:
 
         tokenizer.model_max_length = longest
         self._pipeline = TokenClassificationPipeline(
-            model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=min(_OVERLAP, longest // 8)
-        )
+            model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=min(_OVERLAP, longest // 8),
+            batch_size=_TOGETHER if tokenizer.pad_token_id is not None else 1,
+        )  # fmt: skip
 
     def answers(self, questions: Sequence[Question]) -> list[list[list[Any]]]:
         texts = [question if isinstance(question, str) else question[0] for question in questions]
