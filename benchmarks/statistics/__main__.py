@@ -2,6 +2,7 @@
 
     python -m benchmarks.statistics            # everything, about two minutes
     python -m benchmarks.statistics --quick    # a tenth of the runs
+    python -m benchmarks.statistics --scores ROWS.jsonl.gz    # instead: comparisons of candidates with measured scores
 
 Every row is a share (or a mean) with the number of runs, a 95 % interval, and what was promised. The seed makes it
 repeatable.
@@ -10,14 +11,17 @@ repeatable.
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.statistics import comparisons, drifts, guarantees, promotions, reuse
 from benchmarks.statistics.guarantees import ALPHA, DELTA, NULL, TARGET
-from benchmarks.statistics.rows import Row, table
+from benchmarks.statistics.rows import Floats, Row, table
 
 
 def main() -> None:
@@ -27,12 +31,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
     parser.add_argument("--only", default="", metavar="WORD", help="sections whose title begins so")
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE",
+        help='JSONL (.gz) with the "scores" in [0, 1] of the same candidates on one question a row',
+    )  # fmt: skip
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     began = time.monotonic()
     command = f"python -m benchmarks.statistics --seed {options.seed}{' --quick' if options.quick else ''}"
     command += f" --only {options.only}" if options.only else ""
-    print(f"Command: {command}\n")
     sections: list[tuple[str, Callable[[np.random.Generator, int], Iterator[Row]]]] = [
         (
             f"Promotion: e-process against agreement ≤ {NULL:.0%}, alpha {ALPHA:.0%}, looked at after each pair",
@@ -69,11 +76,28 @@ def main() -> None:
         ("Reuse of answers: a task goes bad once it serves", reuse.closing),
         ("Quality: at least 95 % of the teacher's, margin 2 points, looked at after each pair", promotions.quality),
     ]
+    if options.scores is not None:
+        command += f" --scores {options.scores.name}"
+        names, scores = scores_of(options.scores)
+        told = f"Comparisons: {len(names)} candidates on {len(scores):,} real questions, until one is proven best"
+        sections = [(told, comparisons.measured(scores))]
+    print(f"Command: {command}\n")
     for number, (title, section) in enumerate(sections):
         if not title.startswith(options.only):
             continue
         table(title, section(np.random.default_rng([options.seed, number]), scale))
     print(f"{time.monotonic() - began:.0f} s")
+
+
+def scores_of(file: Path) -> tuple[list[str], Floats]:
+    """Names of the candidates, and (questions, candidates) of their scores. Raises SystemExit for other rows."""
+    data = file.read_bytes()
+    text = gzip.decompress(data) if file.suffix == ".gz" else data
+    rows = [json.loads(line)["scores"] for line in text.splitlines() if line.strip()]
+    names = sorted(rows[0]) if rows else []
+    if len(names) < 2 or any(sorted(row) != names for row in rows):
+        raise SystemExit(f"{file}: every row needs the scores of the same two candidates or more.")
+    return names, np.array([[float(row[name]) for name in names] for row in rows])
 
 
 if __name__ == "__main__":
