@@ -62,6 +62,10 @@ class BadRequest(GatewayError):
     status, kind, code = 400, "invalid_request_error", None
 
 
+class CannotDo(BadRequest):
+    """A provider cannot do what the client asks of it; ``param`` is its name in chat's form of the request."""
+
+
 class Unauthenticated(GatewayError):
     status, kind, code = 401, "invalid_request_error", "invalid_api_key"
 

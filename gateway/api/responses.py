@@ -113,7 +113,7 @@ class ResponsesDialect:
     def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:
         """A provider's names become this API's; a model that does not exist is a 400 here, as it is at OpenAI."""
         told = error.payload()
-        if isinstance(error, errors.ProviderRefused):
+        if isinstance(error, errors.ProviderRefused | errors.CannotDo):
             told["error"]["param"] = _renamed(error.param)
         unknown = error.status == 404 and error.code == "model_not_found"
         return 400 if unknown else error.status, encode(told)

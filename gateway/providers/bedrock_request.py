@@ -10,7 +10,7 @@ from typing import Any
 from gateway.protocol.foreign_thoughts import of_claude
 from gateway.providers.anthropic_request import thinking
 from gateway.providers.capabilities import Ability
-from gateway.providers.translate_request import Reader, Turn, data_url, merge, said, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
 _ROOM = 8192
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -191,6 +191,8 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         if found is not None and found[0] in _IMAGES:
             return {"image": {"format": _IMAGES[found[0]], "source": {"bytes": found[1]}}}
         param = f"{at}.image_url"
+        if is_web_url(url):
+            raise reader.refused(param, "Images by address are not supported here. Send a data: address.")
         raise reader.refused(
             param, "An image must be a PNG, JPEG, GIF or WebP as a data: address.", code="invalid_value"
         )

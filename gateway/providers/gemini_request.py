@@ -180,17 +180,17 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         file = part.get("file")
         file = file if isinstance(file, dict) else {}
         address = next((file[name] for name in ("file_data", "file_url", "file_id") if file.get(name)), "")
-        return _media(reader, f"{at}.file", str(address))
+        return _media(reader, f"{at}.file", str(address), file.get("format"))
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
 
 
-def _media(reader: Reader, at: str, url: str) -> dict[str, Any]:
+def _media(reader: Reader, at: str, url: str, told: Any = None) -> dict[str, Any]:
     """Bytes go along, addresses are Google's to open."""
     found = data_url(url)
     if found is not None:
         return {"inlineData": {"mimeType": found[0], "data": found[1]}}
     if is_web_url(url):
-        kind, _ = mimetypes.guess_type(urlsplit(url).path)
+        kind = told if isinstance(told, str) and told else mimetypes.guess_type(urlsplit(url).path)[0]
         return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
     raise reader.refused(at, "This must be a data: or an https: address.", code="invalid_value")
 

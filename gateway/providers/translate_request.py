@@ -50,7 +50,7 @@ class Reader:
     def refused(self, param: str, why: str, *, code: str = "unsupported_parameter") -> AttemptFailed:
         """The request cannot be carried out by this provider, whatever is left out; with the default ``code``
         by this one only, and another candidate may be asked."""
-        error = errors.BadRequest(f"{why} (provider '{self.provider}')", param=param, code=code)
+        error = errors.CannotDo(f"{why} (provider '{self.provider}')", param=param, code=code)
         return failed("unsupported" if code == "unsupported_parameter" else "refused", error)
 
     def cannot(self, param: str, why: str) -> None:

@@ -169,15 +169,15 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "fileData":
         file = fields(part["fileData"], f"{where}.fileData")
         uri = text(file, "fileUri", f"{where}.fileData")
-        return _media(str(file.get("mimeType") or "image/*"), uri, file.get("displayName"))
+        return _media(str(file.get("mimeType") or "image/*"), uri, file.get("displayName"), by="file_url")
     raise BadRequest(f"'{where}' must hold text, inlineData or fileData.", param=where)
 
 
-def _media(mime: str, url: str, name: Any) -> dict[str, Any]:
+def _media(mime: str, url: str, name: Any, *, by: str = "file_data") -> dict[str, Any]:
     if mime.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": url}}
-    file = {"filename": name if isinstance(name, str) else "document", "file_data": url}
-    return {"type": "file", "file": file}
+    file = {"filename": name if isinstance(name, str) else "document", by: url}
+    return {"type": "file", "file": file | ({"format": mime} if by == "file_url" else {})}
 
 
 def _plain_base64(data: str) -> str:
