@@ -47,6 +47,13 @@ class Rating(Struct, frozen=True):
 
 DATA = frozenset[Place]({"tool_results", "context"})
 """Where nobody who may give orders speaks."""
+_DOCUMENT_PARTS = frozenset({"document", "search_result", "file"})
+
+
+def is_document(part: Any) -> bool:
+    """Whether a part of a message is retrieved text and not its author's; also a text that a client of Anthropic's
+    handed over as a document (``gateway.protocol.messages``)."""
+    return isinstance(part, dict) and (part.get("type") in _DOCUMENT_PARTS or "document" in part)
 
 
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):

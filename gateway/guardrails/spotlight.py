@@ -13,12 +13,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from gateway.guardrails.guardrail import Guardrail, Place
+from gateway.guardrails.guardrail import Guardrail, Place, is_document
 from gateway.masking import map_texts
 
 _TOOLS = frozenset({"tool", "function"})
 _DOCUMENTS = ("documents", "context")
-_DOCUMENT_PARTS = frozenset({"document", "search_result", "file"})
 _NAMES = frozenset({
     "type", "id", "tool_call_id", "name", "role", "title", "url", "source", "file_id", "file_data", "filename",
 })  # fmt: skip
@@ -67,7 +66,7 @@ class Spotlight(Guardrail, frozen=True, tag="spotlight", tag_field="type"):
         parts = message.get("content")
         if not isinstance(parts, list) or not self.reads("context"):
             return message
-        return {**message, "content": [self._each(one) if _is_document(one) else one for one in parts]}
+        return {**message, "content": [self._each(one) if is_document(one) else one for one in parts]}
 
     def _each(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -75,10 +74,6 @@ class Spotlight(Guardrail, frozen=True, tag="spotlight", tag_field="type"):
         if isinstance(value, list):
             return [self._each(one) for one in value]
         return map_texts(value, _MARKED[self.method])
-
-
-def _is_document(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") in _DOCUMENT_PARTS
 
 
 def _told(body: dict[str, Any], sentence: str) -> dict[str, Any]:

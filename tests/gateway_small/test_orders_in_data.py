@@ -84,3 +84,36 @@ async def test_a_tools_result_is_stopped_and_the_same_words_of_a_user_are_not(tm
             for answer in (await ask(returned), await ask(asked[:0] + turns[:1], documents=[{"text": order}])):
                 assert answer.status_code == 400
                 assert answer.json()["error"]["code"] == "guardrail_blocked"
+
+
+DIALECTS: dict[str, tuple[str, dict[str, object]]] = {
+    "responses": ("/v1/responses", {"input": [
+        {"type": "message", "role": "user", "content": "Any mail?"},
+        {"type": "function_call", "call_id": "c1", "name": "mail", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": ORDERS[6]}]}),
+    "messages": ("/v1/messages", {"max_tokens": 10, "messages": [
+        {"role": "user", "content": "Any mail?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "mail", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": ORDERS[6]}]}]}),
+    "messages, a document": ("/v1/messages", {"max_tokens": 10, "messages": [{"role": "user", "content": [
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": ORDERS[6]}},
+        {"type": "text", "text": "Sum it up."}]}]}),
+    "generateContent": ("/v1beta/models/triage:generateContent", {"contents": [
+        {"role": "user", "parts": [{"text": "Any mail?"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "mail", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "mail", "response": {"result": ORDERS[6]}}}]}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_every_api_says_where_a_text_stands(tmp_path: Path, dialect: str) -> None:
+    path, body = DIALECTS[dialect]
+    async with provider() as upstream:
+        policies = write_policies(tmp_path / "policies", {"first": upstream.url})
+        (policies / "safety.yaml").write_text("guardrails:\n  attacks: {type: injection}\n")
+        async with gateway(tmp_path, policies) as served, httpx.AsyncClient() as http:
+            answer = await http.post(
+                served.url + path, json={"model": "triage", **body}, headers={"authorization": f"Bearer {KEY}"}
+            )
+        assert answer.status_code == 400 and "blocked by the guardrail 'attacks'" in answer.text
+        assert upstream.seen == []

@@ -56,6 +56,14 @@ def test_encoding_can_be_undone() -> None:
     assert base64.b64decode(text).decode() == PAGE
 
 
+def test_a_text_that_was_handed_over_as_a_document_is_one() -> None:
+    """As a client of Anthropic's does (``gateway.protocol.messages``)."""
+    part = {"type": "text", "text": "Great shop.", "document": {"citations": {"enabled": True}}}
+    body = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "Is it?"}]}]}
+    new, asked = Spotlight().prepared(body)["messages"][1]["content"]
+    assert new == {**part, "text": f"Great{MARK}shop."} and asked["text"] == "Is it?"
+
+
 @pytest.mark.parametrize("places", [["context"], ["tool_results"]])
 def test_directions_say_what_is_marked(places: Any) -> None:
     new = Spotlight(directions=places).prepared(BODY)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.guardrails import Place
+from gateway.guardrails.guardrail import is_document
 from gateway.masking import texts_of
 
 Said = tuple[Place, str]
@@ -15,7 +16,6 @@ _TOOLS = frozenset({"tool", "function"})
 # What else in a body is written by whoever built the application, and says nothing of who talks to it.
 _DEFINITIONS = frozenset({"tools", "functions", "response_format", "tool_choice", "stop", "text"})
 _DOCUMENTS = frozenset({"documents", "context"})
-_DOCUMENT_PARTS = frozenset({"document", "search_result", "file"})
 _CALLS = ("tool_calls", "function_call")
 
 
@@ -65,8 +65,7 @@ def _in_message(message: dict[str, Any]) -> list[Said]:
     for name, value in message.items():
         place: Place = "tool_arguments" if name in _CALLS else "input"
         for part in value if isinstance(value, list) else [value]:
-            document = isinstance(part, dict) and part.get("type") in _DOCUMENT_PARTS
-            found += [("context" if document else place, text) for text in texts_of({name: part})]
+            found += [("context" if is_document(part) else place, text) for text in texts_of({name: part})]
     return found
 
 
