@@ -35,6 +35,7 @@ from optimizer.clusters import Cluster, find
 from trainer import bounds, contest, tuning
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
+from trainer.artifacts.seal import seal
 from trainer.certify import Issuer, levels
 from trainer.cluster import spread
 from trainer.cluster.joined import ClusterAway, cluster_of
@@ -115,6 +116,7 @@ def _examined(
     if picked.told:
         exam.metrics["candidates"] = list(picked.told)
     lesson.say(0.95, "registering", _summary(exam.metrics["holdout"]), {"holdout": exam.metrics["holdout"]})
+    seal(lesson.home.artifacts / where.student, lesson.issuer.signer)
     lessons = registry.taught_by(artifact.manifest, lesson.reader.students(), lesson.reader)
     return registry.register(
         lesson.run, where, artifact, exam,

@@ -29,6 +29,7 @@ from gateway.protocol.fine_tuning import (
     model_name,
     rows_of,
 )
+from gateway.storage import signing
 from gateway.storage.commands import AddDataset, AddStudent
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
@@ -40,6 +41,7 @@ from optimizer.stats.intervals import clopper_pearson
 from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.artifacts.predictor import answer
+from trainer.artifacts.seal import seal
 from trainer.certify import write_whole
 from trainer.cluster.joined import cluster_of
 from trainer.datasets.apart import known
@@ -131,6 +133,7 @@ def execute(work: Workshop) -> dict[str, Any]:
         recipe=artifact.manifest.recipe, round=1, threshold=0.0, artifact=artifact.digest,
         max_answer_tokens=artifact.manifest.max_answer_tokens, stage=Stage.CANDIDATE,
     )  # fmt: skip
+    seal(home.artifacts / name, signing.load_or_create(home))
     work.writer.execute(AddStudent(student, material.digest, {"run": run.id, **metrics}, time.time()))
     work.say(1.0, "done", f"New fine-tuned model created: {name}")
     return result

@@ -30,6 +30,7 @@ from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Run
 from gateway.storage.writing.writers import open_writer
 from trainer import tuning
+from trainer.artifacts.seal import seal_known
 from trainer.certify import Issuer
 from trainer.child import Child
 from trainer.discovery.keeper import Keeper
@@ -275,7 +276,9 @@ def serve(home: Home, policies: Path, stopping: threading.Event, stale_s: float)
         policies, stood_in(os.environ), policy_files.load(policies, stood_in(os.environ)), now=time.time()
     )
     reader, writer = open_reader(home, bulk=True), open_writer(home)
-    promoter = Promoter(reader, writer, Issuer.of(home), home.root / "standings.json", time.time)
+    issuer = Issuer.of(home)
+    seal_known(reader.students(), home.artifacts, issuer.signer)
+    promoter = Promoter(reader, writer, issuer, home.root / "standings.json", time.time)
     worker = Worker(
         name=f"trainer-{os.getpid()}-{int(time.time())}",
         reader=reader,

@@ -39,6 +39,8 @@ from trainer.training.generative import Generation, Generative, Isotonic
 
 FORMAT = 1
 MANIFEST, MODEL, VOCABULARY = "manifest.json", "model.safetensors", "vocabulary.json"
+SIGNATURE = "manifest.sig"
+"""Beside the others once it is signed (``seal``)."""
 MAX_ANSWERS = 200
 MAX_TAGGER_TERMS = 60_000
 _MAX_BYTES = {MANIFEST: 4 * 1024 * 1024, VOCABULARY: 32 * 1024 * 1024, MODEL: 64 * 1024 * 1024}
@@ -191,7 +193,7 @@ def _write_folder(
 def load(folder: Path) -> Artifact:
     """Reads and verifies an artifact. Raises ArtifactRefused."""
     try:
-        names = sorted(entry.name for entry in folder.iterdir())
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name != SIGNATURE)
     except OSError:
         raise ArtifactRefused("there is no such artifact") from None
     if MANIFEST not in names:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import NotFound, Unavailable
-from trainer.artifacts.artifact import Artifact, ArtifactRefused, load, valid_student
+from trainer.artifacts.artifact import Artifact, ArtifactRefused, valid_student
 from trainer.artifacts.predictor import Said, say
+from trainer.artifacts.seal import signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,12 @@ class Students:
     """The students of one engine, at most ``capacity`` in memory. One worker thread computes and loads, so
     the event loop stays free and the engine uses one core."""
 
-    def __init__(self, artifacts: Path, *, window_s: float, max_batch: int, capacity: int) -> None:
-        self._artifacts = artifacts
+    def __init__(
+        self, artifacts: Path, *, window_s: float, max_batch: int, capacity: int,
+        key: Callable[[], str | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """``key``: the public key that artifacts must be signed for; None where nobody signs."""
+        self._artifacts, self._key = artifacts, key
         self._window_s = window_s
         self._max_batch = max_batch
         self._capacity = capacity
@@ -87,7 +92,7 @@ class Students:
             raise unknown(student)
         loop = asyncio.get_running_loop()
         try:
-            artifact = await loop.run_in_executor(self._thread, load, folder)
+            artifact = await loop.run_in_executor(self._thread, signed, folder, self._key())
         except ArtifactRefused as problem:
             raise Unavailable(
                 f"Student {student!r} cannot serve: {problem}. Retrain it, or restore its artifact.",

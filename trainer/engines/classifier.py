@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.body import decode_object, typed
 from gateway.protocol.chat import ChatRequest, last_user_text
 from gateway.storage.home import Home
+from gateway.storage.signing import home_public_key
 from trainer.engines import wire
 from trainer.engines.asgi import Application, Response, serve_on
 from trainer.engines.backend import Backend
@@ -103,10 +105,12 @@ async def serve(
 ) -> None:  # fmt: skip
     """Serves until SIGTERM or SIGINT; then finishes what was asked and removes the socket."""
     students = Students(
-        home.artifacts, window_s=batch_window_ms / 1000.0, max_batch=max_batch, capacity=capacity
-    )
+        home.artifacts, window_s=batch_window_ms / 1000.0, max_batch=max_batch, capacity=capacity,
+        key=partial(home_public_key, home),
+    )  # fmt: skip
     generators = Generators(
         home.artifacts,
+        key=partial(home_public_key, home),
         vllm=Backend("vllm", home.vllm_socket, vllm_adapters) if vllm_base else None,
         vllm_base=vllm_base,
         local=Backend("transformers", home.transformers_socket, local_students) if local_students else None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import Unavailable
-from trainer.artifacts.artifact import Artifact, ArtifactRefused, load, valid_student
+from trainer.artifacts.artifact import Artifact, ArtifactRefused, valid_student
+from trainer.artifacts.seal import signed
 from trainer.engines.backend import Backend
 from trainer.engines.batching import Reply, unknown
 from trainer.training.bases import BaseRefused, check
@@ -17,9 +19,11 @@ class Generators:
     """``vllm`` serves adapters of its one base; ``local`` (the transformers server) serves every other student."""
 
     def __init__(
-        self, artifacts: Path, *, vllm: Backend | None, vllm_base: str, local: Backend | None
-    ) -> None:
-        self._artifacts, self._vllm, self._local = artifacts, vllm, local
+        self, artifacts: Path, *, vllm: Backend | None, vllm_base: str, local: Backend | None,
+        key: Callable[[], str | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """``key``: as of :class:`~trainer.engines.batching.Students`."""
+        self._artifacts, self._vllm, self._local, self._key = artifacts, vllm, local, key
         self._vllm_base, self._vllm_digest = vllm_base, ""
         self._known: dict[str, Artifact] = {}
         self._others: set[str] = set()
@@ -85,7 +89,7 @@ class Generators:
                 self._vllm_digest = check(Path(self._vllm_base)).digest
             except BaseRefused:
                 self._vllm_digest = ""
-        return load(self._artifacts / student)
+        return signed(self._artifacts / student, self._key())
 
     def _backend(self, student: str, model: Generative) -> Backend:
         """Raises Unavailable, saying what to configure."""
