@@ -76,3 +76,7 @@ def test_students_of_older_versions_are_signed_if_they_are_what_the_database_nam
     assert seal_known([student("stu-v1", digest)], home.artifacts, signer) == 1
     assert seal_known([student("stu-v1", digest)], home.artifacts, signer) == 0
     assert signed(folder, signing.home_public_key(home)).digest == digest
+    for name in ("signing.key", "signing.pub"):
+        (home.secrets / name).unlink()
+    assert seal_known([student("stu-v1", digest)], home.artifacts, signing.load_or_create(home)) == 1
+    assert signed(folder, signing.home_public_key(home)).digest == digest
