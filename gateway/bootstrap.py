@@ -166,7 +166,7 @@ def build(
     holders = (parts.live.drain, parts.meter.stage, parts.gate, parts.keys, parts.upstream, parts.cache, repeats)
     parts.metrics.add(InUse(*[holder.in_use for holder in holders]))
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
-    data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who)
+    data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who, states=states)
     forgetting = Forgetting(
         parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
     )

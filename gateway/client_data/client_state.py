@@ -156,6 +156,14 @@ class ClientStates:
             if state is not None and state.owner and erased(state.owner):
                 self._remember(place, b"")
 
+    def opened(self, sealed: bytes) -> ResponseState | None:
+        """A stored response as it lies in the database; None for what is none, or was sealed under another key."""
+        try:
+            state = _opened(self._cipher.open(sealed)) if sealed else None
+        except InvalidTag:
+            return None
+        return state if isinstance(state, ResponseState) else None
+
     def sealed(self, project: str, text: str) -> str:
         """A text that a client keeps for us and cannot read, for one project."""
         return base64.b64encode(self._cipher.seal(_encode((project, text)))).decode()

@@ -21,6 +21,7 @@ from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
 from gateway.client_data.batches import BatchRunner, Once
+from gateway.client_data.client_state import ClientStates
 from gateway.live import Live
 from gateway.stages.record import Record
 from gateway.storage.away import database_errors
@@ -41,7 +42,7 @@ class DataSide:
 
     def __init__(
         self, home: Home, live: Live, surface: Surface, upstream: Upstream, record: Record,
-        lines: Mapping[str, Once], who: Callable[[str], Authenticator],
+        lines: Mapping[str, Once], who: Callable[[str], Authenticator], *, states: ClientStates,
     ) -> None:  # fmt: skip
         self.surface = surface
         self.writer = self._writer = open_writer(home)
@@ -58,7 +59,7 @@ class DataSide:
         self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
         self.announce = self._deliveries.announce
         kept, chat = EvalStore(home), lines["/v1/chat/completions"]
-        self._evals = EvalRunner(live, kept, self._store, chat, self.announce)
+        self._evals = EvalRunner(live, kept, self._store, chat, self.announce, states.opened)
         self.routes: list[Any] = [
             *embedding_routes(embeddings),
             *moderation_routes(moderations),

@@ -45,6 +45,15 @@ def find_state(connection: sa.Connection, project: str, state_id: str, now: floa
     return connection.execute(query).scalar()
 
 
+def find_states(connection: sa.Connection, project: str, kind: str, now: float, limit: int) -> list[bytes]:
+    """The sealed documents of a kind, newest first; b"" where one was deleted."""
+    table = CLIENT_STATE.c
+    query = sa.select(table.sealed).where(
+        table.project == project, table.kind == kind, table.expires_at > now
+    )
+    return list(connection.execute(query.order_by(table.created_at.desc(), table.id).limit(limit)).scalars())
+
+
 def forget_expired(connection: sa.Connection, now: float) -> None:
     connection.execute(sa.delete(CLIENT_STATE).where(CLIENT_STATE.c.expires_at <= now))
 

@@ -86,6 +86,10 @@ class Reader(Protocol):
         descending: bool,
     ) -> list[StoredCompletion]: ...
     def completion(self, project: str, call_id: str) -> StoredCompletion | None: ...
+    def client_states(self, project: str, kind: str, *, now: float, limit: int) -> list[bytes]:
+        """Sealed documents of a kind, newest first; b"" where one was deleted."""
+        ...
+
     def client_state(self, project: str, state_id: str, *, now: float) -> bytes | None:
         """The sealed document; b"" once it was deleted, None when unknown or expired."""
 

@@ -144,6 +144,54 @@ async def test_stored_completions_are_graded_as_they_are_or_asked_again(tmp_path
             assert kept[0].id == run.id and len(kept) == 2
 
 
+async def test_stored_responses_are_graded_or_asked_again_with_what_they_continue(tmp_path: Path) -> None:
+    matches = {**SAME, "reference": "{{item.output_text}}"}
+    async with provider() as big:
+        big.behave = saying(lambda text: "billing")
+        async with gateway(tmp_path, policies(tmp_path, big)) as served, stock(served) as client:
+            first = await client.responses.create(
+                model="triage", input="bill 0", instructions="Name the queue.", metadata={"kind": "even"}, user="ann"
+            )
+            await client.responses.create(
+                model="triage", input="bill 1", previous_response_id=first.id, metadata={"kind": "odd"}, temperature=0.5
+            )
+            gone = await client.responses.create(model="triage", input="bill 2", metadata={"kind": "odd"})
+            await client.responses.delete(gone.id)
+            await client.responses.create(model="triage", input="bill 3", store=False, metadata={"kind": "odd"})
+            writer = SqlWriter(write_engine(served.home.database_url))
+            Ingester(served.home, writer, threading.Event()).drain()
+            writer.close()
+            made = await client.evals.create(data_source_config={"type": "logs"}, testing_criteria=[matches])
+
+            async def over(model: str = "", sampling: Any = None, **asked: Any) -> Any:
+                source: Any = {"type": "responses", "source": {"type": "responses", **asked}}
+                source |= {"model": model, "sampling_params": sampling or {}} if model else {}
+                return await ended(client, await client.evals.runs.create(made.id, data_source=source))
+
+            asked = len(big.seen)
+            run = await over()
+            assert (run.status, run.result_counts.total, run.result_counts.passed) == ("completed", 2, 2)
+            for fits in ({"metadata": {"kind": "odd"}}, {"temperature": 0.5}, {"users": ["ann"]},
+                         {"instructions_search": "queue"}):  # fmt: skip
+                assert (await over(**fits)).result_counts.total == 1, fits
+            assert (await over(created_before=5)).error.message == "There are no rows to evaluate."
+            assert len(big.seen) == asked
+            form = {"type": "json_schema", "name": "q", "schema": {"type": "object", "properties": {}}}
+            again = await over("big/m", {"max_completion_tokens": 7, "text": {"format": form}}, temperature=0.5)
+            assert again.result_counts.total == 1
+            body = big.seen[-1].body
+            assert [one["content"] for one in body["messages"]] == ["bill 0", "billing", "bill 1"]
+            assert (body["max_completion_tokens"], body["response_format"]["json_schema"]["name"]) == (7, "q")
+
+
+async def test_a_dataset_of_another_project_is_no_rows(tmp_path: Path) -> None:
+    async with provider() as big, gateway(tmp_path, policies(tmp_path, big)) as served, stock(served) as client:
+        made = await client.evals.create(data_source_config={"type": "logs"}, testing_criteria=[SAME])
+        source: Any = {"type": "completions", "source": {"type": "file_id", "id": "triage@1"}}
+        run = await ended(client, await client.evals.runs.create(made.id, data_source=source))
+        assert run.status == "failed" and "no file 'triage@1'" in run.error.message
+
+
 async def test_evals_are_changed_listed_and_deleted_within_their_project(tmp_path: Path) -> None:
     async with provider() as big, gateway(tmp_path, policies(tmp_path, big)) as served, stock(served) as client:
         made = [

@@ -41,6 +41,10 @@ SEEN = {
         "events": ["It was paused.", "It was resumed."], "checkpoint": True, "metrics": True, "served": ["billing", "billing"],
         "dataset": True, "model_deleted": True,
     },
+    "evals": {
+        "named": ["kept out", True], "taught": ["completed", True, 0], "asked": ["completed", 3, 3],
+        "items": [3, "fail", False], "runs": 2, "gone": [True, True],
+    },
     "webhook": ["batch.completed", "batch_1"],
 }  # fmt: skip
 MORE = """

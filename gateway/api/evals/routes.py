@@ -15,14 +15,15 @@ from msgspec.structs import replace
 from gateway import errors
 from gateway.api.evals.runner import EvalRunner
 from gateway.api.evals.shapes import (
-    Completions,
     Custom,
     Eval,
     EvalBody,
     EvalChanges,
     EvalRun,
     FileId,
+    ResponseRows,
     RunBody,
+    Sampled,
     StoredRows,
     asks_models,
     criteria_of,
@@ -94,21 +95,17 @@ class Evals:
     # ------------------------------------------------------------ runs
     def start(self, principal: Principal, eval_id: str, data: dict[str, Any]) -> dict[str, Any]:
         found = self.one(principal, eval_id)
-        source = data.get("data_source")
-        if isinstance(source, dict) and source.get("type") == "responses":
-            message = "Runs over 'responses' are not done here. Use 'completions', with rows from a file."
-            raise errors.BadRequest(message, param="data_source.type", code="unsupported_value")
         body = typed(data, RunBody)
-        model = body.data_source.model if isinstance(body.data_source, Completions) else None
+        model = body.data_source.model if isinstance(body.data_source, Sampled) else None
         rows = body.data_source.source
         if model or asks_models(self._criteria(found.criteria)):
             _demand(principal, "inference", "asks a model")
-        if isinstance(rows, StoredRows):
-            _demand(principal, "inference", "reads stored completions")
+        if isinstance(rows, StoredRows | ResponseRows):
+            _demand(principal, "inference", "reads stored completions or responses")
         elif isinstance(rows, FileId):
             _demand(principal, "data", "reads a file")
-        if isinstance(rows, StoredRows) and found.config["type"] == "custom":
-            message = "Stored completions are rows of evals whose data_source_config is 'logs' or 'stored_completions'."
+        if isinstance(rows, StoredRows | ResponseRows) and found.config["type"] == "custom":
+            message = "What was stored is rows of evals whose data_source_config is 'logs' or 'stored_completions'."
             raise errors.BadRequest(message, param="data_source.source.type")
         if owner_of(self._live.runtime(), principal.key_id, time.time()) is None:
             raise errors.Forbidden("This key cannot order work in the background.")

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from gateway.api.evals.shapes import Completions, Content, FileContent, FileId, Jsonl, Reference, StoredRows
+from gateway.api.evals.captured import Opens, dataset_rows, response_rows
+from gateway.api.evals.shapes import (
+    Content,
+    FileContent,
+    FileId,
+    Jsonl,
+    Reference,
+    ResponseRows,
+    Responses,
+    Sampled,
+    StoredRows,
+)
+from gateway.protocol.body import typed
 from gateway.protocol.chat import Message, text_of
+from gateway.protocol.fine_tuning import captured
+from gateway.protocol.responses import ResponsesRequest, chat_body
 from gateway.schemas.compile import Validator
 from gateway.storage.files import FileStore
 from gateway.storage.protocols import Reader
@@ -38,10 +53,10 @@ class Row(Struct, frozen=True):
 
 
 def rows_of(
-    source: Jsonl | Completions, project: str, wanted: dict[str, str], schema: Validator | None,
-    reader: Reader, files: FileStore,
+    source: Jsonl | Sampled, project: str, wanted: dict[str, str], schema: Validator | None,
+    reader: Reader, files: FileStore, opens: Opens,
 ) -> list[Row]:  # fmt: skip
-    """``wanted``: metadata of stored completions. Blocking. Raises BadRows."""
+    """``wanted``: metadata of stored completions and responses, which ``opens`` opens. Blocking. Raises BadRows."""
     contents: Iterator[tuple[Content, str | None]]
     match source.source:
         case FileContent(content):
@@ -50,6 +65,8 @@ def rows_of(
             contents = ((one, None) for one in _from_file(name, project, reader, files))
         case StoredRows() as rows:
             contents = ((_stored(one), _user_of(one.request)) for one in _completions(rows, project, wanted, reader))
+        case ResponseRows() as rows:
+            contents = response_rows(rows, project, wanted, reader, opens, time.time())
     found = [_row(number, one, user, schema) for number, (one, user) in enumerate(contents)]
     if not found:
         raise BadRows("There are no rows to evaluate.")
@@ -67,8 +84,12 @@ def _row(number: int, one: Content, user: str | None, schema: Validator | None) 
 
 
 def _from_file(name: str, project: str, reader: Reader, files: FileStore) -> Iterator[Content]:
-    known = reader.file(project, name)
+    captures = captured(name)
+    known = reader.file(project, name) if captures is None else None
     try:
+        if captures is not None and captures[1] is not None:
+            yield from dataset_rows(reader, files.datasets, project, captures[0], captures[1])
+            return
         if known is None:
             raise FileNotFoundError
         with files.path(known.id).open("rb") as source:
@@ -133,13 +154,20 @@ def _user_of(said: dict[str, Any]) -> str | None:
 
 
 # ---------------------------------------------------------------- what a model is asked
-def question(source: Completions, row: Row) -> dict[str, Any]:
-    """The body of the chat completion that a row asks for. Raises Fault for a path that leads nowhere."""
+def question(source: Sampled, row: Row) -> dict[str, Any]:
+    """The body of the chat completion that a row asks for. Raises Fault for a path that leads nowhere, BadRequest for
+    parameters of the Responses API that chat has no words for."""
     given = msgspec.to_builtins(source.sampling_params)
+    if isinstance(source, Responses):
+        effort = given.pop("reasoning_effort", None)
+        asked = {"model": source.model, "input": "", **given} | ({"reasoning": {"effort": effort}} if effort else {})
+        most = asked.pop("max_completion_tokens", None)
+        asked |= {"max_output_tokens": most} if most else {}
+        return chat_body(asked, typed(asked, ResponsesRequest), ()) | {"messages": _messages(source, row)}
     return {"model": source.model, "messages": _messages(source, row), **given}
 
 
-def _messages(source: Completions, row: Row) -> list[dict[str, Any]]:
+def _messages(source: Sampled, row: Row) -> list[dict[str, Any]]:
     where = scene(row.item, "")
     if source.input_messages is None or isinstance(source.input_messages, Reference):
         path = source.input_messages.item_reference if source.input_messages else "item.input"

@@ -19,8 +19,9 @@ import msgspec
 from msgspec import structs
 
 from gateway import errors
+from gateway.api.evals.captured import Opens
 from gateway.api.evals.rows import BadRows, Row, as_texts, question, rows_of
-from gateway.api.evals.shapes import Completions, Criterion, Custom, EvalRun, RunBody, criteria_of
+from gateway.api.evals.shapes import Criterion, Custom, EvalRun, RunBody, Sampled, criteria_of
 from gateway.api.evals.store import CANCELED, LINES, OPEN, ROWS, EvalStore, Item, lines_of, taken, whole
 from gateway.api.tuning.grading import Grading
 from gateway.client_data.batches import Once, owner_of, pause_before
@@ -39,9 +40,12 @@ Announce = Callable[[str, str, str], None]
 
 
 class EvalRunner:
-    """One per gateway process. ``ask``: one chat completion through the pipeline."""
+    """One per gateway process. ``ask``: one chat completion through the pipeline; ``opens``: a stored response."""
 
-    def __init__(self, live: Live, store: EvalStore, files: FileStore, ask: Once, announce: Announce) -> None:
+    def __init__(
+        self, live: Live, store: EvalStore, files: FileStore, ask: Once, announce: Announce, opens: Opens
+    ) -> None:
+        self.opens = opens
         self.live, self.store, self.files, self.ask, self.announce = live, store, files, ask, announce
         self.comparing = asyncio.Semaphore(_COMPARING)
         self._active: dict[Path, asyncio.Task[None]] = {}
@@ -145,7 +149,7 @@ class _Work:
             schema = compiled(msgspec.convert(config, Custom).item_schema)
         rows = rows_of(
             source, self._present.project, config.get("metadata") or {}, schema, self._runner.live.reader,
-            self._runner.files,
+            self._runner.files, self._runner.opens,
         )  # fmt: skip
         whole(kept, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
         return rows
@@ -173,7 +177,7 @@ class _Work:
         sample, results = _blank(row, source), []
         try:
             text = row.output
-            if isinstance(source, Completions) and source.model is not None:
+            if isinstance(source, Sampled) and source.model is not None:
                 text = await self._sampled(source, row, sample)
             if text is None:
                 raise Fault("sample_parse_error", "The row has no sample, and no model was named to be asked for one.")
@@ -193,7 +197,7 @@ class _Work:
         }  # fmt: skip
         return Item(row.number, status, row.user, shown)
 
-    async def _sampled(self, source: Completions, row: Row, sample: dict[str, Any]) -> str:
+    async def _sampled(self, source: Sampled, row: Row, sample: dict[str, Any]) -> str:
         """The model's answer. Raises Fault, GatewayError; what a limit delays is waited for."""
         body = question(source, row)
         sample["input"] = as_texts(body["messages"])
@@ -288,8 +292,8 @@ class _Work:
 
 def _blank(row: Row, source: Any) -> dict[str, Any]:
     """OpenAI's sample, before anything was asked."""
-    given = source.sampling_params if isinstance(source, Completions) else None
-    model = source.model if isinstance(source, Completions) else None
+    given = source.sampling_params if isinstance(source, Sampled) else None
+    model = source.model if isinstance(source, Sampled) else None
     return {
         "model": model or str(row.item.get("model") or ""), "input": [], "output": [], "finish_reason": "",
         "error": None,

@@ -70,6 +70,21 @@ class StoredRows(_Tagged, frozen=True, tag="stored_completions"):
     created_before: int | None = None
 
 
+class ResponseRows(_Tagged, frozen=True, tag="responses"):
+    """Stored responses by what their requests said; everything that is given must fit."""
+
+    metadata: dict[str, str] | None = None
+    model: str | None = None
+    instructions_search: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    reasoning_effort: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[str] | None = None
+    users: list[str] | None = None
+
+
 class Template(_Tagged, frozen=True, tag="template"):
     template: Annotated[list[Turn], Meta(min_length=1, max_length=64)]
 
@@ -88,6 +103,18 @@ class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     tools: list[dict[str, Any]] | None = None
 
 
+class ResponseSampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """In the words of the Responses API."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    reasoning_effort: str | None = None
+    text: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
 class Jsonl(_Tagged, frozen=True, tag="jsonl"):
     source: FileContent | FileId
 
@@ -101,8 +128,21 @@ class Completions(_Tagged, frozen=True, tag="completions"):
     sampling_params: Sampling = Sampling()
 
 
+class Responses(_Tagged, frozen=True, tag="responses"):
+    """As ``Completions``, with stored responses for rows and the Responses API's parameters."""
+
+    source: FileContent | FileId | ResponseRows
+    model: _Model | None = None
+    input_messages: Template | Reference | None = None
+    sampling_params: ResponseSampling = ResponseSampling()
+
+
+Sampled = Completions | Responses
+"""Sources whose rows a model may be asked for."""
+
+
 class RunBody(Struct, frozen=True, forbid_unknown_fields=True):
-    data_source: Jsonl | Completions
+    data_source: Jsonl | Completions | Responses
     name: _Name | None = None
     metadata: dict[str, str] | None = None
 

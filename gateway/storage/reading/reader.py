@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.storage.client_state import find_state
+from gateway.storage.client_state import find_state, find_states
 from gateway.storage.engine import read_engine
 from gateway.storage.home import Home
 from gateway.storage.incidents import IncidentQueries
@@ -72,6 +72,10 @@ class SqlReader(
     def client_state(self, project: str, state_id: str, *, now: float) -> bytes | None:
         with self._engine.connect() as connection:
             return find_state(connection, project, state_id, now)
+
+    def client_states(self, project: str, kind: str, *, now: float, limit: int) -> list[bytes]:
+        with self._engine.connect() as connection:
+            return find_states(connection, project, kind, now, limit)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -155,6 +155,43 @@ def graders(client: openai.OpenAI) -> list[Any]:
     ]
 
 
+def evals(client: openai.OpenAI) -> dict[str, Any]:
+    """What is held out of a captured dataset, and rows of the request asked in the words of the Responses API."""
+    as_taught: Any = {
+        "type": "string_check", "name": "as taught", "operation": "eq",
+        "input": "{{sample.output_text}}", "reference": "{{item.output_text}}",
+    }  # fmt: skip
+    made = client.evals.create(name="held out", data_source_config={"type": "logs"}, testing_criteria=[as_taught])
+    named = client.evals.update(made.id, name="kept out").name
+    source: Any = {"type": "completions", "source": {"type": "file_id", "id": "tickets@1"}}
+    taught = run_ended(client, client.evals.runs.create(made.id, data_source=source))
+    rows = [{"item": {"text": ticket(number)[0], "output_text": "nobody says this"}} for number in range(3)]
+    asked: Any = {
+        "type": "responses", "model": "triage", "source": {"type": "file_content", "content": rows},
+        "input_messages": {"type": "template", "template": [{"role": "user", "content": "{{item.text}}"}]},
+        "sampling_params": {"max_completion_tokens": 9, "text": {"format": {"type": "text"}}},
+    }  # fmt: skip
+    wrong = run_ended(client, client.evals.runs.create(made.id, data_source=asked))
+    items = list(client.evals.runs.output_items.list(wrong.id, eval_id=made.id, limit=2))
+    one = client.evals.runs.output_items.retrieve(items[0].id, eval_id=made.id, run_id=wrong.id)
+    told = {
+        "named": [named, made.id in [each.id for each in client.evals.list()]],
+        "taught": [taught.status, taught.result_counts.total > 5, taught.result_counts.failed],
+        "asked": [wrong.status, wrong.result_counts.failed, wrong.per_model_usage[0].invocation_count],
+        "items": [len(items), one.status, one.results[0].passed if hasattr(one.results[0], "passed") else one.results[0]["passed"]],
+        "runs": len(list(client.evals.runs.list(made.id))),
+    }
+    told["gone"] = [client.evals.runs.delete(wrong.id, eval_id=made.id).deleted, client.evals.delete(made.id).deleted]
+    return told
+
+
+def run_ended(client: openai.OpenAI, run: Any) -> Any:
+    while run.status in ("queued", "in_progress"):
+        time.sleep(0.05)
+        run = client.evals.runs.retrieve(run.id, eval_id=run.eval_id)
+    return run
+
+
 def served(client: openai.OpenAI, model: str) -> str | None:
     answer = client.chat.completions.create(model=model, messages=user("case 4: the invoice fails since 9"))
     return answer.choices[0].message.content
@@ -175,6 +212,7 @@ def main() -> None:
             "files": about_files,
             "graders": graders(client),
             "jobs": jobs(client, training, preferences, base),
+            "evals": evals(client),
             "webhook": webhook(client, json.loads(hook)),
         }
     print(json.dumps(told))
