@@ -107,9 +107,12 @@ class Reader(Protocol):
         """The newest ``limit`` trainable, successful, *teacher-answered* calls, oldest first."""
 
     def watched_calls(
-        self, project: str, task: str, fingerprint: str, *, after: tuple[float, str], until: float, limit: int,
-        newest: bool = False,
-    ) -> list[WatchedCall]: ...  # fmt: skip
+        self, project: str, task: str, fingerprint: str, *, after: int, limit: int
+    ) -> list[WatchedCall]: ...
+    def watched_between(
+        self, project: str, task: str, fingerprint: str, *, since: float, until: float, limit: int
+    ) -> list[WatchedCall]: ...
+    def last_arrival(self, project: str, task: str) -> int: ...
 
     def untagged_calls(self, *, since: float, limit: int) -> list[UntaggedCall]:
         """The newest ``limit`` captured calls without a task, oldest first."""

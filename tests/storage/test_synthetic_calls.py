@@ -43,5 +43,5 @@ def test_they_are_costs_of_learning_and_no_calls(room: Room) -> None:
     assert bucket.extra_cost_usd == pytest.approx(0.25)
     (version,) = room.reader.task_versions()
     assert version.trainable_calls == 1
-    seen = room.reader.watched_calls(own.project, own.task, own.fingerprint, after=(0, ""), until=9e9, limit=9)
+    seen = room.reader.watched_calls(own.project, own.task, own.fingerprint, after=0, limit=9)
     assert [one.id for one in seen] == ["own"]

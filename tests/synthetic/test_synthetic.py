@@ -162,7 +162,7 @@ async def test_a_thin_answer_gets_calls_of_its_kind_and_a_restart_makes_no_more(
     assert (sum(one.calls for one in buckets), sum(one.unpriced for one in buckets)) == (62, 0)
     (line,) = reader.costs("task", since=0, until=9e12, limit=9)
     assert line.calls == 62
-    watched = reader.watched_calls("default", "triage", version.fingerprint, after=(0, ""), until=9e12, limit=99)
+    watched = reader.watched_calls("default", "triage", version.fingerprint, after=0, limit=99)
     assert len(watched) == 62
     for crossfit in (False, True):
         dataset = assemble(calls, project="default", task="triage", fingerprint=version.fingerprint, run="r",

@@ -54,6 +54,13 @@ class House:
         (folder / "more.yaml").write_text(more)
         return policy_files.load(folder, {})
 
+    def measuring(self, measures: str) -> Config:
+        """With a watch over nothing but these."""
+        text = (policies(self.folder) / "all.yaml").read_text()
+        only = f"200}}\n    watch: {{drift: {{measures: [{measures}]}}}}\n"
+        (self.folder / "all.yaml").write_text(text.replace("200}\n", only, 1))
+        return policy_files.load(self.folder, {})
+
     def watch(self) -> DriftWatch:
         return DriftWatch(self.reader, self.writer, self.home.drift, lambda: self.now)
 
@@ -140,6 +147,19 @@ def test_a_log_that_arrives_an_hour_late_is_read_all_the_same(house: House) -> N
     assert house.notes() == [("triage-ffff-v1", "inputs")]
 
 
+def test_a_call_that_comes_late_is_seen_when_it_comes(house: House) -> None:
+    """Its clock stands before calls that were read already: it is neither missed nor read twice."""
+    watch, config = house.watch(), house.measuring("inputs")
+    store_records(house.home, calls(1_000, 300, OLD, at=MADE_AT + 50_000.0))
+    house.look(watch, config)
+    store_records(house.home, calls(3_000, 500, NEW, at=MADE_AT))
+    seen = house.look(watch, config)
+    assert found(seen, "inputs") > 0.6 and house.notes() == [("triage-ffff-v1", "inputs")]
+    assert house.look(watch, config).games == seen.games
+    again = house.look(house.watch(), config)  # a restart plays them in the order in which they came
+    assert [(one.rounds, one.told) for one in again.games] == [(one.rounds, one.told) for one in seen.games]
+
+
 def test_a_change_asks_for_a_successor_where_the_policies_say_so(house: House) -> None:
     store_records(house.home, calls(1_000, 600, NEW, at=MADE_AT))
     text = policies(house.folder)
@@ -180,7 +200,7 @@ def test_a_slower_and_dearer_teacher_is_told(house: House) -> None:
 
 def test_a_rise_in_several_steps_is_one_alarm_until_it_is_over(house: House) -> None:
     """A machine that becomes slower and slower says so once, again when it is far worse, and anew after a recovery."""
-    watch, config = house.watch(), house.config()
+    watch, config = house.watch(), house.measuring("latency")
     house.look(watch, config)
     number = 2_000
 

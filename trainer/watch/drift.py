@@ -1,13 +1,14 @@
 """Looks every few seconds at what came in since the last look, and says what has changed.
 
-It reads finished calls from the database, a bounded number at a time, and keeps its own place, so it costs the serving
-path nothing. After a restart it plays the same games again from the database; what it told is in its file, and is not
-told twice. Calls are read once they are ``LAG_S`` old: one that takes longer than that is never seen.
+It reads finished calls from the database, a bounded number at a time, in the order in which they arrived there, and
+keeps its own place, so it costs the serving path nothing and a call that comes late is seen when it comes. After a
+restart it plays the same games again from the database; what it told is in its file, and is not told twice.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,6 @@ from trainer.watch.games import Game, Games
 from trainer.watch.rises import Rise, Rises, together
 
 EVERY_S = 5.0
-LAG_S = 15.0
 AT_A_LOOK = 2_000
 BEFORE = 4_000
 """Calls from before the student that the recent ones are compared with, the newest ones."""
@@ -64,7 +64,7 @@ class Seen(Struct, frozen=True):
 class _Place:
     """How far the calls of a scope, or of a student, were read."""
 
-    after: tuple[float, str]
+    after: int
     rises: Rises = field(default_factory=Rises)
     games: Games | None = None
 
@@ -88,44 +88,49 @@ class DriftWatch:
         tasks = {task.name: task for task in config.tasks if task.learn is not None}
         for version in self._reader.task_versions():
             if version.task in tasks:
-                self._levels(scope_of(version), tasks[version.task], now - LAG_S)
+                self._levels(scope_of(version), tasks[version.task])
         serving = [one for one in self._reader.students(include_retired=False) if one.stage in _SERVING]
         for student in serving:
             if student.task in tasks:
-                self._play(student, tasks[student.task].watch.drift, now - LAG_S)
+                self._play(student, tasks[student.task].watch.drift)
         here = {one.id for one in serving}
         self._students = {name: place for name, place in self._students.items() if name in here}
         self._show()
 
     # ------------------------------------------------------------ latency and cost
-    def _levels(self, scope: Scope, task: Task, until: float) -> None:
+    def _levels(self, scope: Scope, task: Task) -> None:
         place = self._scopes.get(scope)
         if place is None:
-            place = self._scopes[scope] = _Place(after=(0.0, ""))
-            for call in self._calls(scope, place, until, newest=True):
+            place, calls = self._place(scope, since=0.0, limit=AT_A_LOOK)
+            self._scopes[scope] = place
+            for call in calls:
                 list(place.rises.see(call, task.watch.drift))  # what was before this start is told by nobody
             return
-        calls = self._calls(scope, place, until)
+        calls = self._calls(scope, place)
         for rise in together(rise for call in calls for rise in place.rises.see(call, task.watch.drift)):
             self._writer.execute(_risen(scope, rise, self._now()))
 
-    def _calls(
-        self, scope: Scope, place: _Place, until: float, *, newest: bool = False
-    ) -> Sequence[WatchedCall]:
-        calls = self._reader.watched_calls(
-            *scope, after=place.after, until=until, limit=AT_A_LOOK, newest=newest
-        )
-        if calls:
-            place.after = (calls[-1].created_at, calls[-1].id)
+    def _place(self, scope: Scope, *, since: float, limit: int) -> tuple[_Place, Sequence[WatchedCall]]:
+        """Behind all calls that are here, and the newest of them."""
+        arrived = self._reader.last_arrival(*scope[:2])
+        newest = self._reader.watched_between(*scope, since=since, until=math.inf, limit=limit)
+        return _Place(arrived), [call for call in newest if call.arrival <= arrived]
+
+    def _calls(self, scope: Scope, place: _Place) -> Sequence[WatchedCall]:
+        arrived = self._reader.last_arrival(*scope[:2])
+        if arrived == place.after:
+            return []
+        calls = self._reader.watched_calls(*scope, after=place.after, limit=AT_A_LOOK)
+        place.after = calls[-1].arrival if len(calls) == AT_A_LOOK else max([arrived, *(one.arrival for one in calls)])
         return calls
 
     # ------------------------------------------------------------ inputs, outputs, confidence
-    def _play(self, student: Student, settings: Drift, until: float) -> None:
+    def _play(self, student: Student, settings: Drift) -> None:
         place = self._students.get(student.id)
         if place is None:
-            place = self._students[student.id] = self._begin(student, settings, until)
+            place = self._students[student.id] = self._begin(student, settings)
         assert place.games is not None
-        for call in self._calls(scope_of(student), place, until):
+        for call in self._calls(scope_of(student), place):
             place.games.see(call)
         for game in place.games.all:
             if game.state.alarmed and (student.id, game.measure) not in self._told:
@@ -133,17 +138,17 @@ class DriftWatch:
                 self._writer.execute(_changed(student, game, retrain=retrain, at=self._now()))
                 self._told[student.id, game.measure] = self._now()
 
-    def _begin(self, student: Student, settings: Drift, until: float) -> _Place:
+    def _begin(self, student: Student, settings: Drift) -> _Place:
         scope = scope_of(student)
         made_at = float(self._reader.student_detail(student.id).get("created_at", 0.0))
-        before = self._reader.watched_calls(*scope, after=(0.0, ""), until=made_at, limit=BEFORE, newest=True)
+        before = self._reader.watched_between(*scope, since=0.0, until=made_at, limit=BEFORE)
         copies = self._reader.pairs(student=student.id, kinds=("shadow",), limit=BEFORE)
         games = Games(settings, before, [(pair.call_id, pair.confidence) for pair in copies])
-        recent = self._reader.watched_calls(
-            *scope, after=(made_at, ""), until=until, limit=MOST_RECENT, newest=True
-        )
-        first = recent[0] if recent else None
-        return _Place(after=(first.created_at, "") if first else (made_at, ""), games=games)
+        place, recent = self._place(scope, since=made_at, limit=MOST_RECENT)
+        for call in recent:
+            games.see(call)
+        place.games = games
+        return place
 
     # ------------------------------------------------------------ what people see
     def _read(self) -> dict[tuple[str, str], float]:

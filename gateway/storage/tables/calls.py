@@ -46,6 +46,7 @@ class CallRow(Table, table=True):
         Index("ix_calls_scope", "project", "task", "created_at"),
         Index("ix_calls_created_at", "created_at"),
         Index("ix_calls_key", "key_id", "created_at"),
+        Index("ix_calls_arrival", "project", "task", "arrival"),
     )
     id: str = Field(primary_key=True)
     request_id: str
@@ -83,6 +84,8 @@ class CallRow(Table, table=True):
     batch: str = Field(sa_column_kwargs={"server_default": ""})
     drawn: str = Field(sa_column_kwargs={"server_default": ""})
     prompt_cache_usd: float | None
+    arrival: int = Field(default=0, sa_column=integer(default=0))
+    """The how-manieth call it was that came into the database; 0: before anybody counted."""
 
 
 class CaptureRow(Table, table=True):

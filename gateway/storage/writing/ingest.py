@@ -51,12 +51,13 @@ from gateway.storage.writing.capture import capture_row, pair_texts
 from gateway.storage.writing.erase import erase
 from gateway.storage.writing.erasures import Forgotten, is_erased
 from gateway.storage.writing.feedback import add_to_call, add_to_session
-from gateway.storage.writing.journal import append_journal, bump_generation, set_meta
+from gateway.storage.writing.journal import append_journal, bump_generation, get_meta, set_meta
 from gateway.storage.writing.ledger import Buckets
 from gateway.storage.writing.students import add_wish, demote
 from gateway.storage.writing.truths import CORRECTION, hold
 
-_CALL_COLUMNS = [column.name for column in CALLS.columns]
+_CALL_COLUMNS = [column.name for column in CALLS.columns if column.name != "arrival"]
+_ARRIVALS = "arrivals"
 _parked = msgspec.json.Decoder(MetadataRecord | FeedbackRecord | DeletionRecord).decode
 _FEEDBACK = "feedback."
 
@@ -121,7 +122,7 @@ def _add_calls(connection: sa.Connection, calls: Iterable[CallRecord], buckets: 
     fresh = [call for call in unique.values() if call.id not in known]
     if not fresh:
         return
-    connection.execute(sa.insert(CALLS), [_call_row(call) for call in fresh])
+    _insert(connection, fresh)
     add_tags(connection, fresh)
     captures = [storable(capture_row(call, call.text)) for call in fresh if call.text is not None]
     if captures:
@@ -153,6 +154,14 @@ def add_foreign(connection: sa.Connection, command: AddForeign) -> int:
     before = connection.execute(known).scalar_one()
     ingest(connection, command.calls, {})
     return int(connection.execute(known).scalar_one() - before)
+
+
+def _insert(connection: sa.Connection, calls: Sequence[CallRecord]) -> None:
+    """Numbered as they arrive: one transaction writes at a time, so who has read up to a number misses none."""
+    arrived = int(get_meta(connection, _ARRIVALS, "0"))
+    rows = [_call_row(call) | {"arrival": number} for number, call in enumerate(calls, arrived + 1)]
+    connection.execute(sa.insert(CALLS), rows)
+    set_meta(connection, _ARRIVALS, str(arrived + len(calls)))
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:
