@@ -1,20 +1,23 @@
-"""docs/conformance.md names tests that exist."""
+"""Pages that name the test of each promise name tests that exist."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_test_that_the_page_names_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "conformance.md").read_text()))
+@pytest.mark.parametrize(("page", "least"), [("conformance", 100), ("statistics", 40)])
+def test_every_test_that_the_page_names_exists(page: str, least: int) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / f"{page}.md").read_text()))
     there = {
         name
         for file in (ROOT / "tests").rglob("test_*.py")
         if "node_modules" not in file.parts
         for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
     }
-    assert len(named) > 100
+    assert len(named) > least
     assert not named - there, sorted(named - there)
