@@ -48,10 +48,7 @@ def write_engine(url: str) -> sa.Engine:
     """The engine of the one writer. On SQLite it holds a single connection that any thread may use in turn."""
     if is_sqlite(url):
         return _sqlite_writer(sqlite_file(url))
-    return sa.create_engine(
-        normal_url(url), pool_size=2, max_overflow=2, pool_pre_ping=True, pool_timeout=5,
-        connect_args={"connect_timeout": 3, "options": _options(STATEMENT_S)},
-    )  # fmt: skip
+    return _postgres(url, STATEMENT_S, "", most=2)
 
 
 def read_engine(url: str, *, bulk: bool = False) -> sa.Engine:
@@ -59,20 +56,26 @@ def read_engine(url: str, *, bulk: bool = False) -> sa.Engine:
     waits, whose statements may take :data:`BULK_S`."""
     if is_sqlite(url):
         return _sqlite_reader(sqlite_file(url))
-    options = f"{_options(BULK_S if bulk else STATEMENT_S)} -c default_transaction_read_only=on"
-    return sa.create_engine(
-        normal_url(url), pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=5,
+    return _postgres(url, BULK_S if bulk else STATEMENT_S, " -c default_transaction_read_only=on", most=4)
+
+
+def _postgres(url: str, statement_s: int, more: str, *, most: int) -> sa.Engine:
+    from gateway.storage.patience import bounded  # the driver is an extra
+
+    options = f"-c statement_timeout={statement_s * 1000} -c lock_timeout={_LOCK_MS}{more}"
+    engine = sa.create_engine(
+        normal_url(url), pool_size=most, max_overflow=most, pool_pre_ping=True, pool_timeout=5,
         connect_args={"connect_timeout": 3, "options": options},
     )  # fmt: skip
-
-
-def _options(statement_s: int) -> str:
-    return f"-c statement_timeout={statement_s * 1000} -c lock_timeout={_LOCK_MS}"
+    return bounded(engine, statement_s)
 
 
 def allow(connection: sa.Connection, *, statement_s: float, lock_s: float = _LOCK_MS / 1000) -> None:
     """Lets what follows in this transaction take longer than usual: a migration, the erasure of a person."""
     if connection.dialect.name == "postgresql":
+        from gateway.storage.patience import lengthen
+
+        lengthen(connection, max(statement_s, lock_s))
         for name, seconds in (("statement_timeout", statement_s), ("lock_timeout", lock_s)):
             connection.execute(sa.select(sa.func.set_config(name, str(round(seconds * 1000)), True)))
 

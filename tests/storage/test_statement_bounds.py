@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +13,7 @@ import sqlalchemy as sa
 from gateway.storage.engine import BULK_S, STATEMENT_S, allow, read_engine, write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
+from gateway.storage.patience import bounded
 
 
 def timeout_of(connection: sa.Connection) -> str:
@@ -56,3 +60,35 @@ def test_only_what_a_migration_changes_is_told(any_home: Home, caplog: pytest.Lo
     caplog.clear()
     migrate(any_home.database_url)
     assert not [one for one in caplog.records if one.name.startswith("alembic")]
+
+
+@pytest.fixture
+def backend(postgres: str) -> Iterator[tuple[sa.Engine, int]]:
+    """An engine, and the process of the server that its one open connection talks to."""
+    engine = bounded(write_engine(postgres), 0.5)
+    with engine.connect() as connection:
+        process = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    yield engine, process
+    os.kill(process, signal.SIGCONT)
+    engine.dispose()
+
+
+def test_a_database_that_stands_still_is_not_waited_for(backend: tuple[sa.Engine, int]) -> None:
+    engine, process = backend
+    with engine.connect() as connection:
+        os.kill(process, signal.SIGSTOP)
+        with pytest.raises(sa.exc.OperationalError, match="has not answered") as failed:
+            connection.exec_driver_sql("SELECT 1")
+    assert failed.value.connection_invalidated
+    with engine.connect() as connection:  # another process of the server: it is well
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_what_may_take_longer_is_waited_for_longer(postgres: str) -> None:
+    engine = bounded(write_engine(postgres), -1.9)
+    with engine.connect() as connection, connection.begin():
+        allow(connection, statement_s=60)
+        connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError, match="has not answered"):
+        connection.exec_driver_sql("SELECT pg_sleep(30)")
+    engine.dispose()
