@@ -124,9 +124,21 @@ def test_the_forecast_covers_the_share_that_a_student_then_serves(found: Discove
 def test_what_cannot_be_forecast_says_why(found: Discovery) -> None:
     travel, weather = task(found, "travel"), task(found, "weather")
     assert travel.probe.served is None and "varies from call to call" in travel.probe.why
-    assert weather.probe.served is None and "tools" in weather.probe.why
+    assert weather.probe.served is None and "captured calls" in weather.probe.why  # no answer was a call
     assert travel.forecast.saved_usd is None
     assert "classify-support-tickets" in told(found) and "unknown" in told(found)
+
+
+def test_calls_of_tools_are_forecast_too() -> None:
+    rng = random.Random(9)
+    asked = [f"weather in {rng.choice(CITIES)} please" for _ in range(200)]
+    calls = [
+        call(number, "You look up the weather.", text, f'[{{"name":"get_weather","arguments":{{"city":"{text.split()[2]}"}}}}]', tools=[TOOL])
+        for number, text in enumerate(asked)
+    ]
+    (found,) = found_in(calls).tasks
+    assert found.tools == ("get_weather",)
+    assert found.probe.served is not None and found.probe.served.value > 0.9 and found.forecast.saved_usd is not None
 
 
 def test_conversations_of_several_turns_are_no_proposal() -> None:

@@ -76,8 +76,6 @@ def probe(group: Group, *, seed: int) -> Probe:
     def unknown(why: str) -> Probe:
         return Probe(len(sample), "", None, why, repeats, entropy)
 
-    if group.tools:
-        return unknown("requests with tools stay with the teacher")
     if why := unanswerable(next(one for one in group.calls if one.fingerprint == shape).call.request):
         return unknown(f"such requests stay with the teacher: {why}")
     if len(sample) < LEAST_CALLS:
