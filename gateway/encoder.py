@@ -21,6 +21,8 @@ import numpy.typing as npt
 import safetensors.numpy
 from msgspec import Struct
 
+from gateway.model_names import folder_of
+
 Floats = npt.NDArray[np.float32]
 
 CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -208,14 +210,16 @@ def likeness(path: str, one: str, other: str) -> float:
 
 @functools.lru_cache(maxsize=2)
 def load(path: str) -> Encoder:
-    """The encoder in a folder, read once for each process. Raises EncoderRefused."""
+    """The encoder in a folder, or of a name on the hub that was downloaded before, read once for each process. Raises
+    EncoderRefused."""
     try:
         from tokenizers import Tokenizer  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise EncoderRefused(
             "an encoder needs the package tokenizers: pip install 'understudy[embeddings]'"
         ) from None
-    data = {name: _read(Path(path), name) for name in (CONFIG, TOKENIZER, MODEL)}
+    folder = folder_of(path)
+    data = {name: _read(folder, name) for name in (CONFIG, TOKENIZER, MODEL)}
     digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in data.values())).hexdigest()
     try:
         config = msgspec.json.decode(data[CONFIG], type=_Config)

@@ -164,7 +164,7 @@ class FineTuning(Node, frozen=True):
     enabled: bool = True
     bases: dict[Name, Generative] = {}
     encoder: str | None = None
-    """The folder of a sentence encoder (docs/students.md) for graders that measure ``cosine``; None: they cannot."""
+    """A sentence encoder, by folder or name (docs/students.md), for graders that measure ``cosine``."""
     open_per_project: Annotated[int, Meta(ge=1)] = 10
 
 
@@ -220,7 +220,7 @@ class Learn(Node, frozen=True):
     """While the calls are too few to certify a threshold, a student may go into shadow with one that they only
     suggest. It is then proven by the gates alone: target − margin with alpha, and no certified target."""
     encoder: str | None = None
-    """The folder of a sentence encoder (docs/students.md); None: nothing but the calls themselves is used."""
+    """A sentence encoder, by folder or name (docs/students.md); None: nothing but the calls themselves is used."""
     fine_tune: FineTune | None = None
     """Train the encoder's own layers as well; None: its vectors are features and no more."""
     incremental: bool = False

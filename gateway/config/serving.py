@@ -178,7 +178,7 @@ class SemanticCache(Node, frozen=True):
     average_run_length: Annotated[int, Meta(ge=100)] = 2000
     """Re-asked hits between false alarms, at least, while the share of wrong ones is within ``delta``."""
     encoder: str | None = None
-    """The folder of a sentence encoder (docs/students.md); None: vectors of words and characters."""
+    """A sentence encoder, by folder or name (docs/students.md); None: vectors of words and characters."""
     comparison: Comparison = "folded"
     """When two answers count as the same: how a fresh answer tells whether the kept one was right."""
     guards: list[Guard] = field(default_factory=lambda: list(GUARDS))

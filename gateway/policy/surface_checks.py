@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path as FilePath
 from typing import Protocol
 
 from gateway.config import CandidateRef, Config
+from gateway.model_names import folder_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
 
@@ -75,10 +75,11 @@ def encoders(view: View) -> Iterator[Problem]:
 def _encoder_at(view: View, path: Path, folder: str | None) -> Iterator[Problem]:
     if folder is None:
         return
-    missing = [name for name in _ENCODER_FILES if not (FilePath(folder) / name).is_file()]
+    place = folder_of(folder)
+    missing = [name for name in _ENCODER_FILES if not (place / name).is_file()]
     if missing:
-        message = f"the encoder's folder '{folder}' has no {missing[0]}."
-        hint = "Name the folder of a sentence encoder, or leave 'encoder' out."
+        message = f"the encoder's folder '{place}' has no {missing[0]}."
+        hint = "Name the folder of a sentence encoder, or one of the hub's after 'hf download', or leave 'encoder' out."
         yield view.problem(path, message, hint)
     elif find_spec("tokenizers") is None:
         message = "an encoder needs the package tokenizers."

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "gateway.known_secrets": (),
     "gateway.masking": ("gateway.known_secrets", "gateway.phones"),
     "gateway.phones": (),
-    "gateway.encoder": (),
+    "gateway.encoder": ("gateway.model_names",),
+    "gateway.model_names": (),
     "optimizer": ("optimizer",),
     "trainer": (
         "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy",

@@ -144,3 +144,21 @@ async def test_a_gateway_encodes_in_a_process_of_its_own(tmp_path: Path) -> None
         assert lexical is not None
     finally:
         vectors.close()
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
+def test_a_name_of_the_hub_is_found_where_its_tools_keep_it(tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    inside = {"HF_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}[variable]
+    kept = tmp_path / inside / "models--owner--tiny"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "snapshots").mkdir()
+    (kept / "refs" / "main").write_text("0123abcd\n")
+    tiny_bert(kept / "snapshots" / "0123abcd")
+    encoders.load.cache_clear()
+    assert encoders.load("owner/tiny").embed(["refund the invoice"]).shape == (1, SIZE)
+    for missing in ("owner/other", "../../tiny", "owner"):
+        with pytest.raises(EncoderRefused, match=r"needs a config\.json"):
+            encoders.load(missing)

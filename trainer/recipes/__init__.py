@@ -79,7 +79,7 @@ def ways(
 def train_one(
     way: Way, examples: Sequence[Example], *, seed: int, tick: Tick, encoder: str | None, means: Means
 ) -> Trained:
-    """Raises CannotLearn when the recipe cannot do the task."""
+    """Raises CannotLearn when the recipe cannot do the task, or not with these features."""
     kind = next(one for one in LADDER if one.__struct_config__.tag == way.recipe)
     settings = _settings(kind, encoder, way.features, means)
     return _train(settings, examples, seed=seed, tick=tick, means=means)
@@ -123,6 +123,9 @@ def _train(
 def _settings(
     kind: type[RecipeSettings], encoder: str | None, features: FeatureKind, means: Means
 ) -> RecipeSettings:
+    """Raises CannotLearn for features that nothing can make."""
+    if kind in {ClassifierRecipe, ExtractorRecipe} and features in {"embedding", "both"} and encoder is None:
+        raise CannotLearn(f"features: {features} needs an encoder")
     if kind is ClassifierRecipe:
         return ClassifierRecipe(encoder=encoder, features=features, means=means)
     if kind is ExtractorRecipe:

@@ -126,8 +126,6 @@ class _Classifier:
                 encoder = load(self._settings.encoder)
             except EncoderRefused as problem:
                 raise CannotLearn(str(problem)) from None
-        elif kind in {"embedding", "both"}:
-            raise CannotLearn(f"features: {kind} needs an encoder")
         if kind == "embedding":
             return Vocabulary.of([], []), np.zeros(0, dtype=np.float32), encoder
         settings = self._settings

@@ -233,6 +233,8 @@ def _layout(known: Sequence[Example]) -> Writes:
     except NoLayout as problem:
         if calls:
             raise CannotLearn(str(problem)) from None
+    if len({answer for _, answer in pairs}) == 1:
+        raise CannotLearn("every call has the same answer; there is nothing to tell apart")
     try:
         return learn_freely(pairs)
     except NoLayout as problem:
