@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
-from gateway.errors import GatewayError
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
@@ -15,7 +13,8 @@ from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
-from gateway.stages.guarding.request import Guards, broke
+from gateway.stages.guarding.queued import QueuedStream
+from gateway.stages.guarding.request import Guards, closed
 from gateway.stages.guarding.stream import Channel, delta_parts, map_delta, place_of
 
 
@@ -32,13 +31,13 @@ class _Text:
     """Whether ``held`` is no longer what its chunks say."""
 
 
-class AskedStream:
+class AskedStream(QueuedStream):
     """A guardrail whose reach is a number of characters is asked about the last so many, each time half as many are
     new; one that judges the whole is asked at the end, and all text waits until then. One that only flags, or is in
     shadow, holds nothing back: it is asked about the whole, and waited for before the end unless it is in shadow."""
 
     def __init__(self, inner: ChunkStream, exchange: Exchange, guards: Guards, judges: Judges) -> None:
-        self._inner, self._chunks = inner, aiter(inner)
+        super().__init__(inner)
         self._exchange, self._guards, self._judges = exchange, guards, judges
         self._windowed = {name: one for name, one in guards.items() if one.stops and one.asked_reach < WHOLE}
         self._shadows = watching(guards)
@@ -50,37 +49,12 @@ class AskedStream:
         self._reach, self._step = max(reaches, default=0), max(1, min(reaches, default=2) // 2)
         self._texts: dict[Channel, _Text] = {}
         self._held: list[Chunk] = []
-        self._ready: deque[Chunk] = deque()
-        self._ended = False
-
-    def __aiter__(self) -> AskedStream:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        while not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
-            try:
-                chunk: Chunk | None = await anext(self._chunks)
-            except StopAsyncIteration:
-                chunk, self._ended = None, True
-            try:
-                await self._take(chunk)
-            except GatewayError:
-                self._ended = True
-                raise
-            except Exception as problem:
-                self._ended = True
-                raise broke(self._exchange, "output", problem) from problem
-        return self._ready.popleft()
-
-    async def aclose(self) -> None:
-        self._ended = True
-        self._ready.clear()
-        await self._inner.aclose()
 
     async def _take(self, chunk: Chunk | None) -> None:
-        """``chunk`` None: the end of the stream."""
+        with closed(self._exchange, "output"):
+            await self._hold(chunk)
+
+    async def _hold(self, chunk: Chunk | None) -> None:
         over = chunk is None
         if chunk is not None:
             self._held.append(chunk)

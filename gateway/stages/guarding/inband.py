@@ -6,7 +6,6 @@ answers the call; otherwise the field goes to the provider, and is refused by th
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from gateway.judges import Judges
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.assemble import assemble
+from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.rating import moderated, moderators
 from gateway.stages.guarding.request import Guards, note_finding, project_of
 from gateway.stages.guarding.texts import dicts, said_by, said_in
@@ -130,34 +130,22 @@ def _texts(data: dict[str, Any]) -> Iterator[str]:
             yield from (text for _, text in said_by(message))
 
 
-class _Rated:
+class _Rated(QueuedStream):
     """A stream with one more chunk at its end. One whose answer may be blocked is held until all of it is rated."""
 
     def __init__(self, inner: ChunkStream, rater: _Rater) -> None:
-        self._inner, self._rater = inner, rater
-        self._chunks = aiter(inner)
+        super().__init__(inner)
+        self._rater = rater
         self._held = rater.wanted.output == "block"
         self._seen: list[Chunk] = []
-        self._ready: deque[Chunk] = deque()
-        self._ended = False
 
-    def __aiter__(self) -> _Rated:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        while not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
-            try:
-                chunk = await anext(self._chunks)
-            except StopAsyncIteration:
-                self._ended = True
-                await self._end()
-                continue
-            self._seen.append(chunk)
-            if not self._held:
-                return chunk
-        return self._ready.popleft()
+    async def _take(self, chunk: Chunk | None) -> None:
+        if chunk is None:
+            await self._end()
+            return
+        self._seen.append(chunk)
+        if not self._held:
+            self._ready.append(chunk)
 
     async def _end(self) -> None:
         if not self._seen:
@@ -167,8 +155,3 @@ class _Rated:
             self._ready.extend(self._seen)
         last = {name: value for name, value in self._seen[-1].data.items() if name != "usage"}
         self._ready.append(Chunk({**last, "choices": [], **told}))
-
-    async def aclose(self) -> None:
-        self._ended = True
-        self._ready.clear()
-        await self._inner.aclose()

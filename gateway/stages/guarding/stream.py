@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
-from gateway.errors import GatewayError
 from gateway.guardrails import Place
 from gateway.guardrails.verdict import Verdict
 from gateway.masking import Masker, Unmasker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.changes import Changer
-from gateway.stages.guarding.request import Guards, blocked, broke, judged, note
+from gateway.stages.guarding.queued import QueuedStream
+from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
 
 Channel = tuple[int, str, int]  # choice, field, tool call
 _CONTENT: Channel = (0, "content", 0)
@@ -68,14 +67,13 @@ def _map_field(
     return {**value, name: change(channel, text)} if isinstance(text, str) else value
 
 
-class GuardedStream:
+class GuardedStream(QueuedStream):
     """A stream, judged and unmasked. A chunk waits only while its end may become a violation."""
 
     def __init__(
         self, inner: ChunkStream, exchange: Exchange, guards: Guards, *, content_is_json: bool = False
     ) -> None:
-        self._inner = inner
-        self._chunks = aiter(inner)
+        super().__init__(inner)
         self._exchange = exchange
         self._guards = {name: guard for name, guard in guards.items() if guard.reach}
         self._reach = max((guard.reach for guard in self._guards.values()), default=0)
@@ -92,46 +90,20 @@ class GuardedStream:
         self._noted: set[str] = set()
         self._waiting: dict[Channel, str] = {}
         self._held: list[Chunk] = []
-        self._ready: deque[Chunk] = deque()
-        self._ended = False
 
-    def __aiter__(self) -> GuardedStream:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        while not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
-            try:
-                chunk = await anext(self._chunks)
-            except StopAsyncIteration:
-                self._ended = True
-                self._closed(self._end)
-                continue
-            together = [chunk, *arrived(self._inner)]
-            self._closed(lambda found=together: self._feed_all(found))  # type: ignore[misc]
-        return self._ready.popleft()
+    async def _take(self, chunk: Chunk | None) -> None:
+        together = [chunk, *arrived(self._inner)] if chunk is not None else []
+        with closed(self._exchange, "output"):
+            if together:
+                self._feed_all(together)
+            else:
+                self._end()
 
     def arrived(self) -> list[Chunk]:
         """What was let through together with the last chunk."""
         chunks = list(self._ready)
         self._ready.clear()
         return chunks
-
-    async def aclose(self) -> None:
-        self._ended = True
-        self._ready.clear()
-        await self._inner.aclose()
-
-    def _closed(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except GatewayError:
-            self._ended = True
-            raise
-        except Exception as problem:
-            self._ended = True
-            raise broke(self._exchange, "output", problem) from problem
 
     def _feed_all(self, chunks: list[Chunk]) -> None:
         """Chunks that add to one text and arrived together are judged together."""
