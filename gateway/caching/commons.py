@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.caching.entries import Entry, Purge
+from gateway.caching.search import Way
 from gateway.config import SemanticCache
 from optimizer.reuse.trust import Entry as Refined
 from optimizer.reuse.trust import Trust
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 class Passed(Struct, frozen=True, array_like=True):
     """A kept question. ``vector``: its float32 values as bytes. ``ttl``: seconds from when it was asked for;
-    ``max_entries`` and ``max_bytes`` bound the index that takes it in."""
+    ``max_entries`` and ``max_bytes`` bound the index that takes it in,
+    ``way`` is how it searches."""
 
     key: str
     project: str
@@ -35,6 +37,7 @@ class Passed(Struct, frozen=True, array_like=True):
     ttl: float
     max_entries: int
     max_bytes: int
+    way: Way = "exact"
 
 
 class News(Struct, frozen=True, array_like=True, tag="kept"):

@@ -1,25 +1,22 @@
 """Kept questions with their answers, found by the nearest vector within a bucket.
 
 A bucket holds the questions of one context: project, task, system prompt, tools, schema, earlier turns and
-parameters are the same, so only the last question differs. The search is a product with the bucket's matrix, exact
-and fast enough at the sizes a task may have. Memory is bounded twice, by entries for a task and by bytes for all;
-least recently used first out.
+parameters are the same, so only the last question differs. How the nearest is found is ``gateway.caching.search``.
+Memory is bounded twice, by entries for a task and by bytes for all; least recently used first out.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import Any
 
 from gateway.caching.entries import Entry as Answered
 from gateway.caching.entries import Purge
+from gateway.caching.search import Search, Way, search_by
 from optimizer.reuse.trust import Entry
 from optimizer.reuse.wording import Wording
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Scope = tuple[str, str]
 """Project and task."""
@@ -38,35 +35,24 @@ class Kept:
     text: str
     expires: float
     size: int
-    row: int = 0
+    number: int = 0
     entry: Entry = field(default_factory=Entry)
 
 
 class _Bucket:
-    """Rows of a matrix, without holes: the last one moves into the place of one that goes."""
+    """The questions of one context, by the numbers that the search knows them by."""
 
-    def __init__(self, size: int) -> None:
-        import numpy as np
-
-        self.matrix: NDArray[np.float32] = np.zeros((4, size), dtype=np.float32)
-        self.kept: list[Kept] = []
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.kept: dict[int, Kept] = {}
 
     def add(self, kept: Kept, vector: Any) -> None:
-        import numpy as np
-
-        if len(self.kept) == len(self.matrix):
-            self.matrix = np.concatenate([self.matrix, np.zeros_like(self.matrix)])
-        kept.row = len(self.kept)
-        self.matrix[kept.row] = vector
-        self.kept.append(kept)
+        self.kept[kept.number] = kept
+        self.search.add(kept.number, vector)
 
     def remove(self, kept: Kept) -> None:
-        last = self.kept.pop()
-        if last is not kept:
-            self.matrix[kept.row] = self.matrix[last.row]
-            self.kept[kept.row], last.row = last, kept.row
-        if len(self.kept) * 4 < len(self.matrix) > 4:
-            self.matrix = self.matrix[: len(self.matrix) // 2].copy()
+        del self.kept[kept.number]
+        self.search.remove(kept.number)
 
 
 class Index:
@@ -76,6 +62,7 @@ class Index:
         self._buckets: dict[str, _Bucket] = {}
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._of_scope: dict[Scope, OrderedDict[str, None]] = {}
+        self._numbers = count(1)
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -83,12 +70,13 @@ class Index:
 
     def nearest(self, bucket: str, vector: Any, now: float) -> tuple[Kept, float] | None:
         """The likest question that is still good, and its similarity."""
-        while (found := self._buckets.get(bucket)) is not None and found.matrix.shape[1] == len(vector):
-            likeness = found.matrix[: len(found.kept)] @ vector
-            at = int(likeness.argmax())
-            kept = found.kept[at]
+        while (found := self._buckets.get(bucket)) is not None and found.search.size == len(vector):
+            nearest = found.search.nearest(vector)
+            if nearest is None:
+                return None
+            kept = found.kept[nearest[0]]
             if kept.expires > now:
-                return kept, float(likeness[at])
+                return kept, nearest[1]
             self._drop(kept)
         return None
 
@@ -106,8 +94,9 @@ class Index:
             self._kept.move_to_end(kept.key)
             self._of_scope[kept.scope].move_to_end(kept.key)
 
-    def put(self, kept: Kept, vector: Any, *, max_entries: int, max_bytes: int) -> None:
-        """Keeps a question within the bounds; the same question again takes the earlier one's place."""
+    def put(self, kept: Kept, vector: Any, *, max_entries: int, max_bytes: int, way: Way = "exact") -> None:
+        """Keeps a question within the bounds; the same question again takes the earlier one's place. ``way``: how a
+        bucket that begins with it will be searched."""
         earlier = self._kept.get(kept.key)
         if earlier is not None:
             kept.entry = earlier.entry
@@ -120,13 +109,22 @@ class Index:
             self._drop(self._kept[next(iter(mine))])
         while self._kept and self.bytes + kept.size > max_bytes:
             self._drop(next(iter(self._kept.values())))
-        bucket = self._buckets.get(kept.bucket)
-        if bucket is None or bucket.matrix.shape[1] != len(vector):
-            bucket = self._buckets[kept.bucket] = _Bucket(len(vector))
-        bucket.add(kept, vector)
+        kept.number = next(self._numbers)
+        self._bucket_for(kept.bucket, len(vector), way, max_entries).add(kept, vector)
         self._kept[kept.key] = kept
         self._of_scope.setdefault(kept.scope, OrderedDict())[kept.key] = None
         self.bytes += kept.size
+
+    def _bucket_for(self, name: str, size: int, way: Way, most: int) -> _Bucket:
+        """Vectors of another length are another encoder's, under the same name: nothing compares with them any more."""
+        bucket = self._buckets.get(name)
+        if bucket is not None and bucket.search.size != size:
+            for kept in list(bucket.kept.values()):
+                self._drop(kept)
+            bucket = None
+        if bucket is None:
+            bucket = self._buckets[name] = _Bucket(search_by(way, size, most))
+        return bucket
 
     def forget(self, project: str) -> None:
         """Drops every question of a project."""

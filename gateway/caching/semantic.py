@@ -85,7 +85,7 @@ class Semantic:
         vector = await self._vectors.of(question.text, said, rules.encoder)
         if vector is None:
             return None
-        found = self._index.nearest(question.bucket, vector, self._now()) if knows else None
+        found = self._index.nearest(_bucket(question.bucket, rules), vector, self._now()) if knows else None
         if found is None:
             return Look(question, said, vector)
         kept, likeness = found
@@ -108,8 +108,8 @@ class Semantic:
             right = agrees(rules.comparison, look.kept.text, text)
             self._tell(Lesson(*question.scope, rules, look.kept.key, look.seen, right, look.proposed))
         passed = Passed(
-            question.key, *question.scope, question.bucket, question.text, answer, text, look.vector.tobytes(), ttl,
-            rules.max_entries, max_bytes,
+            question.key, *question.scope, _bucket(question.bucket, rules), question.text, answer, text,
+            look.vector.tobytes(), ttl, rules.max_entries, max_bytes, rules.index,
         )  # fmt: skip
         self._put(passed, look.said, look.vector, ttl)
         if self._commons is not None:
@@ -121,7 +121,9 @@ class Semantic:
         kept = Kept(
             passed.key, scope, passed.bucket, said, passed.answer, passed.text, self._now() + left, size
         )
-        self._index.put(kept, vector, max_entries=passed.max_entries, max_bytes=passed.max_bytes)
+        self._index.put(
+            kept, vector, max_entries=passed.max_entries, max_bytes=passed.max_bytes, way=passed.way
+        )
 
     def _tell(self, lesson: Lesson) -> None:
         if self._commons is not None:
@@ -184,3 +186,8 @@ class Semantic:
     def close(self) -> None:
         self._vectors.close()
         self._lessons.close()
+
+
+def _bucket(context: str, rules: SemanticCache) -> str:
+    """Vectors of two encoders say nothing about each other, and where the rules change the search begins anew."""
+    return f"{context} {rules.index} {rules.encoder or ''}"

@@ -55,6 +55,7 @@ from gateway.config.serving import (
     TransformersEngine,
     UpstreamRules,
     VllmEngine,
+    Way,
     Webhook,
 )
 from gateway.config.tasks import Policy, Rule, Task
@@ -127,6 +128,7 @@ __all__ = [
     "UpstreamRules",
     "VllmEngine",
     "Watch",
+    "Way",
     "Webhook",
     "YamlKey",
 ]

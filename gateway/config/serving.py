@@ -165,6 +165,10 @@ class Idempotency(Node, frozen=True):
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
 
+Way = Literal["exact", "faiss"]
+"""How the nearest of many vectors is found."""
+
+
 class SemanticCache(Node, frozen=True):
     """Reuse, for one task, of answers to questions that say the same in other words (docs/caches.md).
 
@@ -182,7 +186,11 @@ class SemanticCache(Node, frozen=True):
     comparison: Comparison = "folded"
     """When two answers count as the same: how a fresh answer tells whether the kept one was right."""
     guards: list[Guard] = field(default_factory=lambda: list(GUARDS))
-    max_entries: Annotated[int, Meta(ge=1, le=20_000)] = 2000
+    max_entries: Annotated[int, Meta(ge=1, le=200_000)] = 2000
+    """Kept questions of this task; ``cache.max_bytes`` bounds all tasks together. Above 20,000 only with ``faiss``."""
+    index: Way = "exact"
+    """How the likest kept question is found: ``exact`` compares with all, ``faiss`` (extra ``vectors``) with the likest
+    lists from 4,000 questions of one context on."""
 
 
 WebhookEvent = Literal[

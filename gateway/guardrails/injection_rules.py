@@ -196,6 +196,9 @@ _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _BRACKET = re.compile(r"[()\[\]{}]")
 _BANGS = re.compile(r"(?:! ){8}")
 _NO_PROSE = re.compile(r"[^\w ,']|[\d_]")
+_CALL = re.compile(r"(?<=\w)\([\w ,]*\)")
+"""f(n) and print(x, y) are how people write, and close."""
+_TAIL = 400
 _SMILEY = re.compile(r"[:;]-?[()]")
 _GLUED = re.compile(
     r"[)\]}>.!?,;:'\"`]{2,}[({\[\\<]|[({\[\\]{2,}[^\s\w]?|\w[\[{(\\]\w|[.]{5}|[$%^|\\_`~<>]{2,}|\w[)\]}]+[.,;]?\["
@@ -205,13 +208,14 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 def structure(text: str) -> Iterator[tuple[str, float]]:
     """Machine-made suffixes: brackets that open and never close after prose, mixed alphabets, rows of marks."""
-    tail = text[-400:]
+    tail = text[-_TAIL:]
     if _BANGS.search(tail) is not None:
         yield "row-of-marks", 0.6
     # A suffix is one line; code is not.
     if "\n" not in tail and _BRACKET.search(tail) is not None and _starts_as_prose(text):
         clean = _SMILEY.sub(" ", tail)
-        if _unclosed(clean) >= 2 or (_unclosed(clean) >= 1 and len(_GLUED.findall(clean)) >= 3):
+        unclosed = _unclosed(clean, cut=len(text) > _TAIL)
+        if unclosed >= 2 or (unclosed >= 1 and len(_GLUED.findall(_CALL.sub("", clean))) >= 3):
             yield "adversarial-suffix", 1.0
     if not text.isascii() and sum(map(_mixed, _LETTERS.findall(tail))) >= 2:
         yield "mixed-alphabets", 0.7
@@ -222,7 +226,8 @@ def _starts_as_prose(text: str) -> bool:
     return len(head) - len(_NO_PROSE.findall(head)) >= 0.95 * len(head) > 28
 
 
-def _unclosed(text: str) -> int:
+def _unclosed(text: str, *, cut: bool) -> int:
+    """Brackets without their other half. ``cut``: text came before, so one that only closes may have opened there."""
     expected: list[str] = []
     stray = 0
     for mark in _BRACKET.findall(text):
@@ -230,7 +235,7 @@ def _unclosed(text: str) -> int:
             expected.append(_OPENERS[mark])
         elif expected and expected[-1] == mark:
             expected.pop()
-        else:
+        elif expected or not cut:
             stray += 1
     return len(expected) + stray
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Protocol
 
-from gateway.config import CandidateRef, Config
+from gateway.config import CandidateRef, Config, SemanticCache
 from gateway.model_names import folder_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
@@ -31,7 +31,9 @@ def prompts(view: View) -> Iterator[Problem]:
     for name, prompt in view.config.prompts.items():
         if ("prompts", name) not in view.unclean and prompt.current not in prompt.versions:
             message = f"prompt '{name}' has no version '{prompt.current}'."
-            yield view.problem(("prompts", name, "current"), message, did_you_mean(prompt.current, prompt.versions))
+            yield view.problem(
+                ("prompts", name, "current"), message, did_you_mean(prompt.current, prompt.versions)
+            )
 
 
 def surface(view: View) -> Iterator[Problem]:
@@ -69,7 +71,21 @@ def encoders(view: View) -> Iterator[Problem]:
         if task.cache is False:
             yield view.problem(path, "this task says 'cache: false' too.", "Take out one of the two.")
         yield from _encoder_at(view, (*path, "encoder"), rules.encoder)
+        yield from _index_of(view, path, rules)
     yield from _encoder_at(view, ("fine_tuning", "encoder"), view.config.fine_tuning.encoder)
+
+
+_MOST_EXACT = 20_000
+
+
+def _index_of(view: View, path: Path, rules: SemanticCache) -> Iterator[Problem]:
+    """A product with more vectors than that takes milliseconds, of every client's time."""
+    if rules.index == "faiss" and find_spec("faiss") is None:
+        message = "this index needs the package faiss, which is not installed."
+        yield view.problem((*path, "index"), message, "pip install 'understudy[vectors]'")
+    if rules.index == "exact" and rules.max_entries > _MOST_EXACT:
+        message = f"the exact index holds {_MOST_EXACT:,} questions of a task at most."
+        yield view.problem((*path, "max_entries"), message, "Add 'index: faiss', or lower it.")
 
 
 def _encoder_at(view: View, path: Path, folder: str | None) -> Iterator[Problem]:

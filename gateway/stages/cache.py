@@ -125,7 +125,10 @@ class Cache:
             return
         text = answer_text(data)
         if text and finish_reason(data) == "stop":
-            self._semantic.answered(look, semantic, entry, text, ttl=rules.ttl_s, max_bytes=rules.max_bytes)
+            try:
+                self._semantic.answered(look, semantic, entry, text, ttl=rules.ttl_s, max_bytes=rules.max_bytes)
+            except Exception:
+                _log.exception("the semantic cache failed; the answer is not kept there")
 
 
 class Admit:

@@ -180,6 +180,8 @@ CASES: list[tuple[str, dict[str, str], list[str]]] = [
      ["more.yaml:2: fine_tuning.encoder: the encoder's folder '/nowhere' has no config.json."]),
     ("a cache on and off", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    cache: false\n    semantic_cache: {}"),
      ["routing.yaml:7: tasks[0].semantic_cache: this task says 'cache: false' too."]),
+    ("more than the exact index holds", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    semantic_cache: {max_entries: 50000}"),
+     ["routing.yaml:6: tasks[0].semantic_cache.max_entries: the exact index holds 20,000 questions of a task at most."]),
     ("unset variable", more('server2: 1\ncache:\n  ttl_s: "${TTL}"\n'),
      ["more.yaml:1: server2: there is no section", "more.yaml:3: cache.ttl_s: $TTL is not set in the environment."]),
     ("bad variable", more('cache:\n  ttl_s: "${a b}"\n'), ["more.yaml:2: cache.ttl_s: '${a b}' is not a variable."]),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from small_fakes import ALICE, BOB, Stream, chunk, exchange_of, read, runtime_of, texts, whole
 
+from gateway.caching.search.inverted import Inverted
 from gateway.caching.semantic import Semantic
+from gateway.caching.vectors import Vectors
 from gateway.config import Cache as Rules
 from gateway.config import Config, SemanticCache, Task
 from gateway.stages.cache import Cache
@@ -93,6 +96,55 @@ async def test_a_paraphrase_hits_only_after_the_task_was_proven() -> None:
     assert len(hits) > 20
     assert set(hits) == {"about refund"}
     assert house.asked - before == 40 - len(hits)
+
+
+async def test_an_approximate_index_is_proven_like_an_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    made: list[Inverted] = []
+
+    def early(size: int, most: int) -> Inverted:
+        made.append(Inverted(size, most, 30))
+        return made[-1]
+
+    monkeypatch.setattr("gateway.caching.search.Inverted", early)
+    house = House(runtime(replace(EASY, index="faiss")))
+    await house.open()
+    assert any(one.approximate for one in made)
+    house.semantic._rng = random.Random(0)
+    found = [await house.ask(f"how do I get my refund sorted qq{'x' * number}") for number in range(40)]
+    assert {answer for _, answer in found} == {"about refund"}
+    assert sum(how == "semantic" for how, _ in found) > 20
+    assert (await house.ask("how do I get my refund sorted qq", principal=BOB))[0] == "miss"
+    house.mood = "changed"
+    for number in range(400):
+        await house.ask(f"how do I get my coupon sorted {'y' * (number % 90)} {number % 7}")
+    await house.semantic.settled()
+    assert house.semantic.standings()[0].alarms == 1
+
+
+async def test_another_encoder_or_another_index_begins_anew_and_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Vectors of two encoders say nothing about each other, and may have another length."""
+    house = House()
+    for number in range(5):
+        await house.ask(f"how do I get my refund sorted {'x' * number}")
+    short = np.full(8, 8**-0.5, dtype=np.float32)
+
+    async def encoded(self: Vectors, text: str, said: Any, encoder: str | None) -> Any:
+        return short if encoder else await lexical(self, text, said, encoder)
+
+    lexical = Vectors.of
+    monkeypatch.setattr(Vectors, "of", encoded)
+    house.view = runtime(replace(EASY, encoder="/models/other"))
+    assert (await house.ask("how do I get my refund sorted xx"))[0] == "hit", (
+        "the exact answer is as good as ever"
+    )
+    for number in range(20):
+        assert (await house.ask(f"how do I get my parcel sorted {'x' * number}"))[0] == "miss"
+    house.view = runtime(replace(EASY, encoder="/models/other", max_entries=2))
+    assert (await house.ask("how do I get my invoice sorted"))[0] == "miss"
+    assert house.semantic.stats()["entries"] == 2
 
 
 async def test_what_differs_besides_the_last_text_is_never_reused() -> None:

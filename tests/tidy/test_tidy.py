@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "benchmarks": ("benchmarks",),
     "benchmarks.statistics": ("benchmarks", "optimizer"),
     "benchmarks.simulator": ("benchmarks", "gateway"),
+    "benchmarks.vectors": ("benchmarks", "gateway.caching.search"),
     "benchmarks.semcache": ("benchmarks", "optimizer", "gateway.encoder"),
     "gateway.bootstrap": PACKAGES,
     "gateway.server": PACKAGES,

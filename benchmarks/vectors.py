@@ -1,0 +1,108 @@
+"""What finding the nearest of many vectors costs, exactly and in lists: the semantic cache's two ways.
+
+    python -m benchmarks.vectors [--sizes 1000,10000,100000] [--seed 0]
+
+Vectors of 384 values, fifty about each of many random middles, as questions are about subjects; a question asked
+lies near one of them (cosine 0.93) or in its neighbourhood (0.45). CPU time of the one thread that calls, microseconds;
+``same``: how often the lists name the neighbour that the product names. ``made``: seconds until all was there (the
+lists are made in another thread). ``MB``: what the process grew by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import numpy as np
+
+from gateway.caching.search import Search, search_by
+from gateway.caching.search.inverted import Inverted
+
+SIZE = 384
+_ASKED = 300
+_NEAR = ((0.02, "0.93"), (0.1, "0.45"))
+
+
+def vectors(count: int, rng: np.random.Generator) -> Any:
+    """(count, SIZE), of length one."""
+    middles = rng.normal(size=(max(10, count // 50), SIZE)).astype(np.float32)
+    return _unit(middles[rng.integers(0, len(middles), count)] + np.float32(0.7) * _noise(count, rng))
+
+
+def _noise(count: int, rng: np.random.Generator) -> Any:
+    return rng.standard_normal(size=(count, SIZE), dtype=np.float32)
+
+
+def _unit(made: Any) -> Any:
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def timed(do: Callable[[Any], object], over: Sequence[Any]) -> tuple[float, float]:
+    """(p50, p95) of the CPU time of each call, microseconds."""
+    took = []
+    for one in over:
+        began = time.thread_time()
+        do(one)
+        took.append((time.thread_time() - began) * 1e6)
+    cuts = quantiles(took, n=20)
+    return cuts[9], cuts[18]
+
+
+def filled(way: Any, known: Any) -> tuple[Search, float, float]:
+    """The search over ``known``, the seconds until it was ready, and the megabytes it took."""
+    before, began = _resident(), time.perf_counter()
+    search = search_by(way, SIZE, len(known))
+    for number, vector in enumerate(known):
+        search.add(number, vector)
+        while isinstance(search, Inverted) and search.busy:
+            time.sleep(0.01)
+    return search, time.perf_counter() - began, (_resident() - before) / 1024
+
+
+def _resident() -> float:
+    """Kilobytes of memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+
+
+def measure(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = vectors(count, rng)
+    asked = {
+        label: _unit(known[rng.integers(0, count, _ASKED)] + np.float32(noise) * _noise(_ASKED, rng))
+        for noise, label in _NEAR
+    }
+    found: dict[str, list[Any]] = {}
+    for way in ("exact", "faiss"):
+        search, made, grew = filled(way, known)
+        p50, p95 = timed(search.nearest, [*asked["0.93"]])
+        new = [*enumerate(known[:200], start=count)]
+        more50, more95 = timed(lambda one: search.add(*one), new)  # noqa: B023 - called at once
+        less50, _ = timed(search.remove, [number for number, _ in new])
+        told = f"{count:>7} {way:>5}: look-up {p50:6.0f} (p95 {p95:6.0f}), add {more50:4.0f} (p95 {more95:4.0f}), "
+        told += f"remove {less50:4.0f}, made in {made:.1f} s, {grew:.0f} MB"
+        for label, those in asked.items():
+            found.setdefault(label, []).append([(search.nearest(one) or (-1, 0.0))[0] for one in those])
+            if way == "faiss":
+                same = sum(one == other for one, other in zip(*found[label], strict=True))
+                told += f", same at {label}: {same}/{_ASKED}"
+        print(told, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="1000,10000,100000")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    for size in given.sizes.split(","):
+        measure(int(size), given.seed)
+
+
+if __name__ == "__main__":
+    main()
