@@ -18,7 +18,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.body import typed
 from gateway.protocol.chat import Usage
 from gateway.protocol.messages import CountRequest, MessagesRequest, chat_body, chat_messages
-from gateway.protocol.messages_answer import MessageWriter, error_frame, error_payload
+from gateway.protocol.messages_answer import OVERLOADED, MessageWriter, error_frame, error_payload
 
 
 class MessagesDialect:
@@ -32,7 +32,8 @@ class MessagesDialect:
         return MessagesRendering(chat_body(data, request), request)
 
     def error(self, error: errors.GatewayError, request_id: str) -> tuple[int, bytes]:
-        return error.status, encode(error_payload(error, request_id))
+        status = OVERLOADED if error.status == 503 else error.status
+        return status, encode(error_payload(error, request_id))
 
     def headers(self, request_id: str) -> dict[str, str]:
         return {"request-id": request_id}

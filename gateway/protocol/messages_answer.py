@@ -18,6 +18,8 @@ _STOPS = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+OVERLOADED = 529
+"""What Anthropic answers where others say 503."""
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",

@@ -17,6 +17,7 @@ _OURS = frozenset({401, 402, 403})
 _AGAIN = frozenset({408, 409})
 _LONGEST = 2000
 _LOOP = 508
+_BUSY = frozenset({503, 529})
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What a provider answers with 429 although waiting does not help: our account is out of money or closed."""
 
@@ -56,7 +57,7 @@ def refusal(
     """The failure that an error answer stands for.
 
     401, 402, 403 and a spent quota are about the gateway's own account and are never told as the client's fault; 429 is
-    passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure;
+    passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure (503 and 529: it is overloaded; 504: it was too slow);
     any other 4xx is about the request and keeps the provider's words.
     """
     complaint = understood(complaint, status)
@@ -88,11 +89,7 @@ def refusal(
         )
         return failed("throttled", error, retry_after=retry_after)
     if blame == "provider":
-        return failed(
-            "failed",
-            errors.UpstreamFailed(f"The provider '{provider}' failed (status {status}).", detail=message),
-            retry_after=retry_after,
-        )
+        return failed("failed", _broken(provider, status, message), retry_after=retry_after)
     return failed(
         "refused",
         errors.ProviderRefused(
@@ -104,6 +101,19 @@ def refusal(
             headers={"x-should-retry": "false"} if status == _LOOP else {},
         ),
     )
+
+
+def _broken(provider: str, status: int, detail: str) -> errors.GatewayError:
+    """A provider's failure as clients know it: one that is overloaded (529 is Anthropic's word for it) or was too slow is
+    no bad gateway, and agents wait differently for each."""
+    if status in _BUSY:
+        return errors.UpstreamFailed(
+            f"The provider '{provider}' is overloaded (status {status}). Try again shortly.",
+            status=503, code="upstream_overloaded", headers={"retry-after": "1"}, detail=detail,
+        )  # fmt: skip
+    if status == 504:
+        return errors.UpstreamTimeout(f"The provider '{provider}' took too long (status 504).", detail=detail)
+    return errors.UpstreamFailed(f"The provider '{provider}' failed (status {status}).", detail=detail)
 
 
 def asked_wait(headers: Mapping[str, str], now: float) -> float | None:

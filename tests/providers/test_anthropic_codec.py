@@ -430,8 +430,8 @@ ERRORS = [
     (413, "request_too_large", "big", "refused", 413, "request_too_large"),
     (429, "rate_limit_error", "slow", "throttled", 429, "rate_limit_exceeded"),
     (500, "api_error", "oops", "failed", 502, "upstream_error"),
-    (504, "timeout_error", "slow", "failed", 502, "upstream_error"),
-    (529, "overloaded_error", "busy", "failed", 502, "upstream_error"),
+    (504, "timeout_error", "slow", "failed", 504, "upstream_timeout"),
+    (529, "overloaded_error", "busy", "failed", 503, "upstream_overloaded"),
 ]  # fmt: skip
 
 

@@ -407,7 +407,7 @@ ERRORS = [
     (408, "ModelTimeoutException", "slow", "failed", 502, "upstream_error"),
     (424, "ModelErrorException", "model broke", "failed", 502, "upstream_error"),
     (429, "ThrottlingException", "slow down", "throttled", 429, "rate_limit_exceeded"),
-    (503, "ServiceUnavailableException", "busy", "failed", 502, "upstream_error"),
+    (503, "ServiceUnavailableException", "busy", "failed", 503, "upstream_overloaded"),
 ]  # fmt: skip
 
 

@@ -245,7 +245,7 @@ ERRORS = [
     (429, "slow down", "throttled", 429, "rate_limit_exceeded"),
     (498, "invalid token", "credentials", 502, "provider_credentials"),
     (500, "oops", "failed", 502, "upstream_error"),
-    (503, "busy", "failed", 502, "upstream_error"),
+    (503, "busy", "failed", 503, "upstream_overloaded"),
 ]  # fmt: skip
 
 

@@ -427,8 +427,8 @@ ERRORS = [
     (404, "NOT_FOUND", "models/x is not found", "refused", 404, "model_not_found"),
     (429, "RESOURCE_EXHAUSTED", "quota", "throttled", 429, "rate_limit_exceeded"),
     (500, "INTERNAL", "oops", "failed", 502, "upstream_error"),
-    (503, "UNAVAILABLE", "busy", "failed", 502, "upstream_error"),
-    (504, "DEADLINE_EXCEEDED", "slow", "failed", 502, "upstream_error"),
+    (503, "UNAVAILABLE", "busy", "failed", 503, "upstream_overloaded"),
+    (504, "DEADLINE_EXCEEDED", "slow", "failed", 504, "upstream_timeout"),
 ]  # fmt: skip
 
 

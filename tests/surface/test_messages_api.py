@@ -7,6 +7,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import openai
 import pytest
 from gateway_server import KEY, Gateway
 from scripted import COMPLETION, Line, Provider
@@ -193,6 +194,23 @@ async def test_stop_reasons(
     upstream.behave = say({"content": "x"}, finish, **more)
     answer = await claude.messages.create(model="triage", max_tokens=9, messages=ASK, stop_sequences=["END"])
     assert (answer.stop_reason, answer.stop_sequence) == expected
+
+
+@pytest.mark.parametrize("status", [503, 529])
+async def test_an_overloaded_provider_is_told_in_each_apis_own_word(
+    claude: anthropic.AsyncAnthropic, client: openai.AsyncOpenAI, upstream: Provider, status: int
+) -> None:
+    async def busy(line: Line) -> None:
+        await line.answer(status, {"error": {"message": "busy"}}, {"retry-after": "7"})
+
+    upstream.behave = busy
+    with pytest.raises(anthropic.InternalServerError) as told:
+        await claude.messages.create(model="triage", max_tokens=9, messages=ASK)
+    assert (told.value.status_code, told.value.body["error"]["type"]) == (529, "overloaded_error")
+    with pytest.raises(openai.InternalServerError) as other:
+        await client.chat.completions.create(model="triage", messages=ASK)  # type: ignore[arg-type]
+    assert (other.value.status_code, other.value.code) == (503, "upstream_overloaded")
+    assert told.value.response.headers["retry-after"] == other.value.response.headers["retry-after"] == "7"
 
 
 async def test_errors_have_anthropics_shape(
