@@ -298,6 +298,7 @@ def _lifespan(
             await parts.meter.close()
             await parts.sharing.close()
             parts.semantic.close()
+            await parts.keys.close()
             await parts.upstream.close()
             parts.recorder.close()
             live.reader.close()

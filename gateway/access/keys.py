@@ -26,7 +26,7 @@ _PREFIXES = {"inference": INFERENCE_PREFIX, "admin": ADMIN_PREFIX}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # 62^43 > 2^256
 _CHECKSUM = 6  # 62^6 > 2^32
-_PROVIDER_SECRETS = ("api_key", "secret_access_key", "session_token")
+_PROVIDER_SECRETS = ("api_key", "secret_access_key", "service_account", "session_token")
 _SHAPE = re.compile(rf"[sa]k-us-[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
 
 

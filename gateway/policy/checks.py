@@ -12,11 +12,18 @@ from urllib.parse import urlsplit
 from gateway.access import admin_key
 from gateway.catalog import vendors
 from gateway.config import CandidateRef, Config, Policy, Server, Task
-from gateway.policy import generative_checks, guard_checks, promotion_checks, routing_checks, surface_checks
+from gateway.policy import (
+    account_checks,
+    generative_checks,
+    guard_checks,
+    promotion_checks,
+    routing_checks,
+    surface_checks,
+)
 from gateway.policy.convert import Converted, did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.protocol.chat import PRICED_TIERS
-from gateway.providers import ClassifierProvider, OpenAIProvider
+from gateway.providers import ClassifierProvider, OpenAIProvider, VertexProvider
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.vendors import profile_of
 from gateway.upstreams.addresses import AddressRefused, check_literal
@@ -146,6 +153,8 @@ def _providers(view: _View) -> Iterator[Problem]:
             yield from _address(view, (*path, "base_url"), provider.base_url)
         if any(sign in provider.api_key for sign in "\r\n\0 "):
             yield view.problem((*path, "api_key"), _SPACES)
+        if isinstance(provider, VertexProvider):
+            yield from account_checks.problems(view, path, provider)
         yield from _provider_keys(view, path, provider.api_key, provider.api_keys)
 
 

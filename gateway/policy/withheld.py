@@ -16,7 +16,8 @@ MARK = "UNDERSTUDY_WITHHELD"
 """The names of the variables that were withheld, with commas between them."""
 
 _SECRET = frozenset((
-    "access_key_id", "api_key", "api_keys", "headers", "key", "secret", "secret_access_key", "session_token",
+    "access_key_id", "api_key", "api_keys", "headers", "key", "secret", "secret_access_key", "service_account",
+    "session_token",
 ))  # fmt: skip
 """Fields of the policies whose values open something."""
 _LOOKS_SECRET = re.compile(r"(^|_)(API_?KEY|KEY|KEYS|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_|$)")

@@ -8,6 +8,7 @@ from gateway.providers.classifier import ClassifierProvider
 from gateway.providers.cohere import CohereProvider
 from gateway.providers.gemini import GeminiProvider
 from gateway.providers.openai_provider import OpenAIProvider
+from gateway.providers.vertex import VertexProvider
 
 ProviderSettings = (
     OpenAIProvider
@@ -16,6 +17,7 @@ ProviderSettings = (
     | GeminiProvider
     | BedrockProvider
     | CohereProvider
+    | VertexProvider
     | ClassifierProvider
 )
 
@@ -28,4 +30,5 @@ __all__ = [
     "GeminiProvider",
     "OpenAIProvider",
     "ProviderSettings",
+    "VertexProvider",
 ]

@@ -57,7 +57,8 @@ def refusal(
     """The failure that an error answer stands for.
 
     401, 402, 403 and a spent quota are about the gateway's own account and are never told as the client's fault; 429 is
-    passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure (503 and 529: it is overloaded; 504: it was too slow);
+    passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure (503 and 529:
+    it is overloaded; 504: it was too slow);
     any other 4xx is about the request and keeps the provider's words.
     """
     complaint = understood(complaint, status)
@@ -104,8 +105,8 @@ def refusal(
 
 
 def _broken(provider: str, status: int, detail: str) -> errors.GatewayError:
-    """A provider's failure as clients know it: one that is overloaded (529 is Anthropic's word for it) or was too slow is
-    no bad gateway, and agents wait differently for each."""
+    """A provider's failure as clients know it: one that is overloaded (529 is Anthropic's word for it) or was too slow
+    is no bad gateway, and agents wait differently for each."""
     if status in _BUSY:
         return errors.UpstreamFailed(
             f"The provider '{provider}' is overloaded (status {status}). Try again shortly.",

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 
 from gateway import errors
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
+from gateway.providers.google_account import TokenNeeded
 from gateway.providers.keyed import KeyedCodec
 from gateway.providers.limit_headers import used_up_for
+from gateway.resilience.grants import Grants
 from gateway.runtime import Runtime
 from gateway.upstreams.reply import Reply
 from gateway.upstreams.upstream import Upstream
@@ -126,6 +128,7 @@ class ProviderKeys:
 
     def __init__(self, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         self._upstream, self._clock = upstream, clock
+        self._grants = Grants(upstream)
         self._states: dict[str, KeyState] = {}
         self._turns: dict[str, float] = {}
 
@@ -140,7 +143,17 @@ class ProviderKeys:
         if keys is not None:
             return await self._spill(provider, keys, encode, remaining)
         codec = runtime.codecs[provider]
-        return codec, await self._upstream.send(encode(codec), name=provider, remaining=remaining)
+        try:
+            request = encode(codec)
+        except TokenNeeded as needed:
+            began = self._clock()
+            await self._grants.fill(needed.grant, provider, remaining=remaining)
+            remaining -= self._clock() - began
+            request = encode(codec)
+        return codec, await self._upstream.send(request, name=provider, remaining=remaining)
+
+    async def close(self) -> None:
+        await self._grants.close()
 
     def codec(self, runtime: Runtime, provider: str) -> Codec:
         """The codec with the key that is best now, for what holds no lease: a session that lasts."""

@@ -29,7 +29,7 @@ model_list:
   - model_name: "openai/*"
     litellm_params: {model: "openai/*", api_key: os.environ/OPENAI_API_KEY}
   - model_name: odd
-    litellm_params: {model: vertex_ai/gemini-pro}
+    litellm_params: {model: replicate/some-model}
   - model_name: local
     litellm_params: {model: ollama/llama3, api_base: "http://localhost:11434"}
 litellm_settings:
@@ -97,7 +97,7 @@ def test_what_could_not_come_along_is_told_with_its_place(tmp_path: Path, capsys
     for line in (
         "model_list[1].litellm_params.timeout: deadlines are the gateway's",
         "model_list[5]: no entry is needed: clients may name any model as openai-2/MODEL",
-        "model_list[6].litellm_params.model: there is no provider for 'vertex_ai' here",
+        "model_list[6].litellm_params.model: there is no provider for 'replicate' here",
         "litellm_settings.success_callback: calls are recorded here",
         "router_settings.redis_host: set UNDERSTUDY_REDIS_URL",
         "general_settings.database_url: set UNDERSTUDY_DATABASE_URL",
@@ -177,3 +177,20 @@ def test_shares_headers_cache_prices_and_dropped_parameters_are_theirs() -> None
     assert "drop_params" not in providers["anthropic"] and providers["deepseek"]["drop_params"] is True
     price = carried.section("prices")["anthropic"]["claude-a"]
     assert price == pytest.approx({"input": 3.0, "output": 15.0, "cached_input": 0.3, "cache_write": 3.75})
+
+
+def test_vertex_comes_along_one_provider_for_each_publisher() -> None:
+    where = {"vertex_project": "p", "vertex_location": "europe-west1"}
+    spelled_out = {"type": "service_account", "private_key": "not-to-be-copied"}
+    carried = from_litellm({"model_list": [
+        {"model_name": "g", "litellm_params": {"model": "vertex_ai/gemini-2.5-pro", "vertex_credentials": "os.environ/KEY_FILE", **where}},
+        {"model_name": "c", "litellm_params": {"model": "vertex_ai/claude-sonnet-4-5@20250929", **where}},
+        {"model_name": "s", "litellm_params": {"model": "vertex_ai/gemini-2.5-flash", "vertex_credentials": spelled_out}},
+    ]})  # fmt: skip
+    providers = carried.gateway["providers"]
+    named = {"type": "vertex", "region": "europe-west1", "project": "p"}
+    assert providers["vertex-ai"] == {**named, "service_account": "${KEY_FILE}"}
+    claude = {**named, "service_account": "${GOOGLE_APPLICATION_CREDENTIALS}", "publisher": "anthropic"}
+    assert providers["vertex-ai-2"] == claude
+    assert (providers["vertex-ai-3"]["region"], providers["vertex-ai-3"]["service_account"][:2]) == ("us-central1", "${")
+    assert "not-to-be-copied" not in str(carried.gateway) and not carried.left

@@ -75,7 +75,7 @@ def test_nonsense_is_the_providers_failure(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "client_sees"),
     [(400, "refused", 400), (404, "refused", 404), (422, "refused", 422), (401, "credentials", 502),
-     (403, "credentials", 502), (429, "throttled", 429), (500, "failed", 502), (503, "failed", 502), (302, "failed", 502)],
+     (403, "credentials", 502), (429, "throttled", 429), (500, "failed", 502), (503, "failed", 503), (302, "failed", 502)],
 )  # fmt: skip
 def test_statuses(status: int, kind: str, client_sees: int) -> None:
     body = json.dumps({"error": {"message": "why", "type": "t", "param": "p", "code": "c"}}).encode()

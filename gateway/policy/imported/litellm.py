@@ -26,7 +26,8 @@ _CACHE_PRICES = {
 }
 _SAID_ELSEWHERE = {
     "model", "custom_llm_provider", "api_key", "api_base", "base_url", "api_version", "organization",
-    "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "rpm", "tpm", "weight",
+    "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name",
+    "vertex_project", "vertex_location", "vertex_credentials", "rpm", "tpm", "weight",
     "input_cost_per_token", "output_cost_per_token", "region_name", "max_parallel_requests", "extra_headers",
     "drop_params", *_DEFAULTS, *_CACHE_PRICES,
 }  # fmt: skip

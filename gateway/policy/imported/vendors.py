@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,8 @@ VENDORS: Mapping[str, Vendor] = {
     "anthropic": Vendor("anthropic", variable="ANTHROPIC_API_KEY", drops=True),
     "gemini": Vendor("gemini", variable="GEMINI_API_KEY", drops=True),
     "bedrock": Vendor("bedrock", drops=True),
+    "vertex_ai": Vendor("vertex", drops=True),
+    "vertex_ai_beta": Vendor("vertex", drops=True),
     "cohere": Vendor("cohere", variable="COHERE_API_KEY", drops=True),
     "cohere_chat": Vendor("cohere", variable="COHERE_API_KEY", drops=True),
     "groq": Vendor(profile="groq", variable="GROQ_API_KEY"),
@@ -130,6 +133,8 @@ class Providers:
             settings["base_url"] = self._variable("AZURE_API_BASE", "the address of the Azure resource")
         if known.kind == "bedrock":
             settings.update(self._aws(params, where))
+        elif known.kind == "vertex":
+            settings.update(self._vertex(params, where))
         elif params.get("api_key"):
             variable = known.variable or f"{vendor}_api_key"
             settings["api_key"] = self.text(str(params["api_key"]), variable, f"{where}.api_key", secret=True)
@@ -163,6 +168,24 @@ class Providers:
         if params.get("aws_region_name"):
             region = str(params["aws_region_name"])
             found["region"] = self.text(region, "aws_region", f"{where}.aws_region_name", secret=False)
+        return found
+
+    def _vertex(self, params: Mapping[str, Any], where: str) -> dict[str, str]:
+        """One provider for each publisher. A key file that LiteLLM finds by itself is found by the same variable."""
+        found = {"region": "us-central1"}
+        for theirs, ours in (("vertex_location", "region"), ("vertex_project", "project")):
+            if params.get(theirs):
+                found[ours] = self.text(str(params[theirs]), theirs, f"{where}.{theirs}", secret=False)
+        account = params.get("vertex_credentials")
+        if account:
+            name, at = "vertex_service_account", f"{where}.vertex_credentials"
+            told = account if isinstance(account, str) else json.dumps(account)
+            found["service_account"] = self.text(told, name, at, secret=True)
+        else:
+            variable = "GOOGLE_APPLICATION_CREDENTIALS"
+            found["service_account"] = self._variable(variable, "the path of the service account's key file")
+        if "claude" in str(params.get("model")):
+            found["publisher"] = "anthropic"
         return found
 
     def text(self, value: str, name: str, where: str, *, secret: bool) -> str:

@@ -1,0 +1,27 @@
+"""Checks of providers that are reached with a service account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.policy.reading import Path, Problem
+from gateway.policy.surface_checks import View
+from gateway.providers import VertexProvider
+from gateway.providers.google_account import NotAnAccount, account_of
+
+
+def problems(view: View, path: Path, provider: VertexProvider) -> Iterator[Problem]:
+    """The account can be read, and there is one; somebody says whose project it is."""
+    account = None
+    try:
+        account = account_of(provider.service_account) if provider.service_account else None
+    except NotAnAccount as problem:
+        yield view.problem((*path, "service_account"), f"this is no service account's key: {problem}.")
+        return
+    if view.unset(path):
+        return
+    if account is None and not (provider.api_key or provider.api_keys or "authorization" in provider.headers):
+        hint = "Write the path of its key file, or ${NAME} with the file's JSON."
+        yield view.problem(path, "a provider of type 'vertex' needs a 'service_account'.", hint)
+    if not provider.project and (account is None or not account.project_id):
+        yield view.problem(path, "a provider of type 'vertex' needs a 'project'.")

@@ -1,0 +1,148 @@
+"""Google's Vertex AI: Gemini's and Claude's dialects under addresses of a project, behind a service account.
+
+https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
+https://docs.claude.com/en/api/claude-on-vertex-ai
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from gateway.providers.anthropic import AnthropicCodec, AnthropicProvider
+from gateway.providers.anthropic_request import request_body
+from gateway.providers.capabilities import Ability
+from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
+from gateway.providers.credentials import ApiKeys
+from gateway.providers.failures import lenient
+from gateway.providers.gemini import GeminiCodec, GeminiProvider
+from gateway.providers.google_account import Grant, account_of, no_account
+from gateway.providers.translate_request import Reader
+
+_encode = msgspec.json.encode
+CLAUDE_VERSION = "vertex-2023-10-16"
+_ROOTS = {
+    "global": "https://aiplatform.googleapis.com/v1",
+    "us": "https://aiplatform.us.rep.googleapis.com/v1",
+    "eu": "https://aiplatform.eu.rep.googleapis.com/v1",
+}
+_Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9.:-]{0,62}\Z")]
+
+
+class VertexProvider(Struct, frozen=True, tag="vertex", tag_field="type", forbid_unknown_fields=True):
+    """``service_account`` is a key file's JSON or its path; an ``api_key`` of Google Cloud takes its place for
+    Gemini. ``publisher``: whose models these are, and so which dialect is spoken. ``project`` defaults to the
+    account's own. ``max_tokens`` is sent to Claude when the client names no limit."""
+
+    region: _Name
+    project: _Name | Literal[""] = ""
+    service_account: str = ""
+    publisher: Literal["google", "anthropic"] = "google"
+    api_key: str = ""
+    api_keys: ApiKeys = []
+    base_url: str = ""
+    headers: dict[str, str] = {}
+    max_tokens: Annotated[int, Meta(ge=1)] = 8192
+    drop_params: bool = False
+    models: list[Ability] = []
+    simulated: bool = False
+
+    @property
+    def gives_logprobs(self) -> bool:
+        return self.publisher == "google"
+
+    @property
+    def profile(self) -> str:
+        """Whose models and prices these are. Claude costs more in a region than at large: there nothing is listed."""
+        if self.publisher == "google":
+            return "gemini"
+        return "anthropic" if self.region == "global" else ""
+
+    def build(self, name: str, engine_socket: str) -> VertexGemini | VertexClaude:
+        account = account_of(self.service_account) if self.service_account else None
+        headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
+        if self.api_key:
+            headers["x-goog-api-key"] = self.api_key
+        open_door = bool(self.api_key or "authorization" in headers)
+        door = _Door(name, Grant(name, account) if account is not None else None, headers, open_door)
+        root = self.base_url.rstrip("/") or _ROOTS.get(
+            self.region, f"https://{self.region}-aiplatform.googleapis.com/v1"
+        )
+        project = self.project or (account.project_id if account is not None else "")
+        base = f"{root}/projects/{project}/locations/{self.region}/publishers/{self.publisher}/models/"
+        if self.publisher == "google":
+            return VertexGemini(name, base, door, self)
+        return VertexClaude(name, base, door, self)
+
+
+class _Door:
+    """The headers that open it: the provider's own, with the access token while it is good."""
+
+    def __init__(self, name: str, grant: Grant | None, headers: dict[str, str], open_door: bool) -> None:
+        self._name, self._grant, self._open = name, grant, open_door
+        self._written = "", headers
+
+    def headers(self) -> dict[str, str]:
+        """Raises TokenNeeded, or AttemptFailed where there is no account to get a token for."""
+        if self._grant is None:
+            if not self._open:
+                raise failed("credentials", no_account(self._name))
+            return self._written[1]
+        token = self._grant.token(time.monotonic())
+        if self._written[0] != token:
+            self._written = token, {**self._written[1], "authorization": f"Bearer {token}"}
+        return self._written[1]
+
+
+class VertexGemini(GeminiCodec):
+    def __init__(self, name: str, base: str, door: _Door, settings: VertexProvider) -> None:
+        home = GeminiProvider(drop_params=settings.drop_params, models=settings.models)
+        super().__init__(name, base, {}, home)
+        self._door = door
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        request = super().encode(body, model.removeprefix("google/"), stream=stream)
+        return structs.replace(request, headers=self._door.headers())
+
+
+class VertexClaude(AnthropicCodec):
+    """Claude as at home, but for the address, which names the model, and the version, which the body does. Schemas
+    are enforced by nobody there unless ``models`` says so."""
+
+    def __init__(self, name: str, base: str, door: _Door, settings: VertexProvider) -> None:
+        home = AnthropicProvider(
+            drop_params=settings.drop_params, models=settings.models, max_tokens=settings.max_tokens
+        )
+        super().__init__(name, base, {}, home)
+        known, own = self._ability, [one.match for one in settings.models]
+
+        def ability(model: str) -> Ability:
+            told = any(fnmatchcase(model, match) for match in own)
+            return known(model) if told else structs.replace(known(model), structured=False)
+
+        self._ability, self._base, self._door = ability, base, door
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        reader = Reader(self._name, body, drop=self._settings.drop_params)
+        path = reader.model_in_path(model)
+        wire = request_body(reader, path, self._ability(path), self._settings.max_tokens)
+        del wire["model"]
+        wire["anthropic_version"] = CLAUDE_VERSION
+        if stream:
+            wire["stream"] = True
+        verb = "streamRawPredict" if stream else "rawPredict"
+        return UpstreamRequest(f"{self._base}{path}:{verb}", self._door.headers(), _encode(wire))
+
+    def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
+        """Claude's own errors, and Google's about what lies before it."""
+        data = lenient(body)
+        data = data[0] if isinstance(data, list) and data else data
+        error = data.get("error") if isinstance(data, dict) else None
+        if isinstance(error, dict) and "status" in error:
+            return GeminiCodec(self._name, "", {}, GeminiProvider()).refuse(status, headers, body, now=now)
+        return super().refuse(status, headers, body, now=now)

@@ -1,0 +1,110 @@
+"""Access tokens of providers: fetched when the first call needs one, and again before they end, beside the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from gateway.providers.codec import AttemptFailed
+from gateway.providers.google_account import EARLY_S, Grant, Identity
+from gateway.upstreams.reply import took_too_long
+from gateway.upstreams.upstream import Upstream
+
+_log = logging.getLogger("understudy.grants")
+_PATIENCE_S = 30.0
+"""For one answer of who gives tokens: the calls that wait may leave earlier."""
+_AGAIN_S = 20.0
+_SOONEST_S = 10.0
+_REST_S = 5.0
+"""After a refusal nobody is asked again for so long, however many calls come."""
+
+
+class Grants:
+    """However many calls wait for a token, it is asked for once. What an account was given outlives the policies
+    that named it."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._held: dict[Identity, Grant] = {}
+        self._asking: dict[Identity, asyncio.Task[None]] = {}
+        self._timers: dict[Identity, asyncio.TimerHandle] = {}
+        self._refused: dict[Identity, tuple[float, int, bytes]] = {}
+
+    async def fill(self, grant: Grant, provider: str, *, remaining: float) -> None:
+        """Waits until ``grant`` has a token. Raises AttemptFailed."""
+        now = time.monotonic()
+        held = self._held.get(grant.identity, grant)
+        self._held[grant.identity] = grant
+        if held is not grant:
+            grant.adopt(held)
+        if grant.good(now):
+            return
+        until, status, body = self._refused.get(grant.identity, (0.0, 0, b""))
+        if now < until:
+            grant.take(status, body, now)
+        asked = asyncio.shield(self._asked(grant, provider))
+        try:
+            await asyncio.wait_for(asked, min(remaining, _PATIENCE_S))
+        except TimeoutError:
+            raise took_too_long(provider, "to get an access token") from None
+
+    def _asked(self, grant: Grant, provider: str) -> asyncio.Task[None]:
+        """The one request that is under way for this account."""
+        identity = grant.identity
+        task = self._asking.get(identity)
+        if task is None:
+            task = self._asking[identity] = asyncio.create_task(self._ask(grant, provider))
+            task.add_done_callback(lambda done: self._answered(identity, done))
+        return task
+
+    def _answered(self, identity: Identity, done: asyncio.Task[None]) -> None:
+        self._asking.pop(identity, None)
+        if not done.cancelled():
+            done.exception()  # who waited was told
+
+    async def _ask(self, grant: Grant, provider: str) -> None:
+        request = await asyncio.to_thread(grant.request, time.time())
+        reply = await self._upstream.send(request, name=provider, remaining=_PATIENCE_S)
+        try:
+            body = await reply.read()
+        finally:
+            reply.release()
+        now = time.monotonic()
+        try:
+            lasts = grant.take(reply.status, body, now)
+        except AttemptFailed as problem:
+            self._refused[grant.identity] = now + _REST_S, reply.status, body
+            _log.warning("no access token for provider '%s': %s", provider, problem.error.detail)
+            raise
+        self._refused.pop(grant.identity, None)
+        self._later(grant.identity, provider, max(_SOONEST_S, lasts - EARLY_S))
+
+    def _later(self, identity: Identity, provider: str, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers[identity] = loop.call_later(delay, self._renew, identity, provider)
+
+    def _renew(self, identity: Identity, provider: str) -> None:
+        """Only what was used since it was given: the next call of an idle provider asks by itself."""
+        self._timers.pop(identity, None)
+        grant = self._held[identity]
+        if not grant.used:
+            return
+        task = self._asked(grant, provider)
+        task.add_done_callback(lambda done: self._once_more(identity, provider, done))
+
+    def _once_more(self, identity: Identity, provider: str, done: asyncio.Task[None]) -> None:
+        failed = not done.cancelled() and done.exception() is not None
+        if failed and self._held[identity].good(time.monotonic()):
+            self._later(identity, provider, _AGAIN_S)
+
+    async def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+__all__ = ["Grants"]
