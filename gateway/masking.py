@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.known_secrets import may_hold, secrets
+from gateway.media import is_bytes, is_media
 from gateway.phones import phones
 
 Span = tuple[int, int]
@@ -119,6 +120,9 @@ _OPAQUE = frozenset({
 })  # fmt: skip
 
 
+_BYTES = frozenset({"data", "file_data"})
+
+
 def mask_value(value: Any, masker: Masker) -> Any:
     """A JSON-like value with every text in it masked; keys, numbers and the protocol's own words stay. The value
     itself where there is nothing to mask."""
@@ -136,10 +140,12 @@ def unmask_value(value: Any, values: Mapping[str, str]) -> Any:
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:
     """A copy of a JSON-like value with ``change`` applied to its texts."""
     if isinstance(value, str):
-        return value if value.startswith("data:") else change(value)
+        return value if value.startswith("data:") and is_media(value) else change(value)
     if isinstance(value, dict):
         return {
-            name: item if name in _OPAQUE and isinstance(item, str) else map_texts(item, change)
+            name: item
+            if name in _OPAQUE and isinstance(item, str) and (name not in _BYTES or is_bytes(item))
+            else map_texts(item, change)
             for name, item in value.items()
         }
     if isinstance(value, list):
@@ -159,14 +165,17 @@ def _collect(value: Any, texts: list[str]) -> None:
     if isinstance(value, dict):
         for name, item in value.items():
             if isinstance(item, str):
-                if name not in _OPAQUE and not item.startswith("data:"):
+                if name in _OPAQUE:
+                    if name in _BYTES and not is_bytes(item):
+                        texts.append(item)
+                elif not item.startswith("data:") or not is_media(item):
                     texts.append(item)
             elif isinstance(item, dict | list):
                 _collect(item, texts)
     elif isinstance(value, list):
         for item in value:
             _collect(item, texts)
-    elif isinstance(value, str) and not value.startswith("data:"):
+    elif isinstance(value, str) and not (value.startswith("data:") and is_media(value)):
         texts.append(value)
 
 

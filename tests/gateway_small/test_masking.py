@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.masking import Masker, Unmasker, find, mask, mask_value, unmask, unmask_value
+from gateway.masking import Masker, Unmasker, find, mask, mask_value, texts_of, unmask, unmask_value
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-----"
 
@@ -173,3 +173,20 @@ def test_clean_text_is_cheap() -> None:
     for _ in range(rounds):
         mask(text)
     assert (time.process_time() - started) / rounds < 500e-6  # tens of µs, with room for a busy machine
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["data: write to a@example.org", "data:image/png;base64,AAAA write to a@example.org", "data:,a@example.org"],
+)
+def test_a_text_that_only_begins_like_a_file_is_read(text: str) -> None:
+    for value in (text, {"content": text}, {"x": [text]}, {"type": "text", "data": text}):
+        assert texts_of(value) == [text]
+        assert "[EMAIL_1]" in str(mask_value(value, Masker()))
+
+
+def test_files_are_no_texts() -> None:
+    whole = "data:image/png;base64," + "iVBORw0KGgo+/=" * 50
+    for value in (whole, {"x": whole}, {"image_url": {"url": whole}}, {"data": "SGVsbG8="}, {"file_data": whole}):
+        assert texts_of(value) == []
+        assert mask_value(value, Masker()) is value
