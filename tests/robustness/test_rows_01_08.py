@@ -110,7 +110,7 @@ async def test_row_3_retries_stay_within_their_budget(start: Start, first: Provi
 async def test_row_3_at_most_three_attempts_per_call(start: Start, first: Provider) -> None:
     first.behave = status(503)
     async with start({"first": first.url}) as (_, client):
-        assert (await ask(client)).status_code == 502
+        assert (await ask(client)).status_code == 503
     assert len(first.seen) == 3
 
 

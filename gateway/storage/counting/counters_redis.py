@@ -212,8 +212,13 @@ class RedisCounters:
         seeding = self._seeding.get(names)
         if seeding is None:
             seeding = self._seeding[names] = asyncio.ensure_future(self._seed(rules))
-            seeding.add_done_callback(lambda _: self._seeding.pop(names, None))
+            seeding.add_done_callback(lambda done: self._seeded(names, done))
         await asyncio.shield(seeding)
+
+    def _seeded(self, names: tuple[str, ...], done: asyncio.Future[None]) -> None:
+        self._seeding.pop(names, None)
+        if not done.cancelled():
+            done.exception()  # all who waited may have left by now; nobody needs to hear it then
 
     async def _seed(self, rules: Sequence[Rule]) -> None:
         """Raises SpendingUnknown when the ledger cannot tell."""
