@@ -103,13 +103,24 @@ async def check_answer(
         return unmask(text, values, in_json=is_json(channel, content_is_json))
 
     new = [
-        {**choice, "message": map_delta(at, choice["message"], restored)}
+        _spoken_for(
+            {**choice, "message": map_delta(at, choice["message"], restored)}, choice["message"], changes
+        )
         if isinstance(choice.get("message"), dict)
         else choice
         for at, choice in enumerate(dicts(choices))
     ]
     data = {**answer.data, "choices": new}
     return WholeAnswer(data, answer_text(data), answer.finish_reason, answer.usage)
+
+
+def _spoken_for(
+    choice: dict[str, Any], said: dict[str, Any], changes: dict[str, list[Verdict]]
+) -> dict[str, Any]:
+    """Log-probabilities spell the text that was taken out, so they go with it."""
+    if choice.get("logprobs") and any(text in changes for _, text in said_by(said)):
+        choice["logprobs"] = None
+    return choice
 
 
 async def _judged_answer(

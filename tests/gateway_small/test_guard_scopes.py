@@ -178,3 +178,25 @@ async def test_a_guardrail_that_fails_blocks_or_lets_pass_as_it_says(
     assert set(exchange.verdicts) == {"words:error-allow"}
     with pytest.raises(Unavailable):
         await through(only())
+
+
+async def test_log_probabilities_do_not_spell_what_was_rewritten() -> None:
+    def answering(answer: Any) -> Any:
+        async def inner(_: Any) -> Any:
+            return answer
+
+        return inner
+
+    spelt = {"content": [{"token": "project falcon", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
+    rules = Config(guardrails={"words": Blocklist(phrases=["project falcon"], action="rewrite")})
+    for said, expected in (("see project falcon", None), ("see project hawk", spelt)):
+        answer = whole(said)
+        answer.data["choices"][0]["logprobs"] = spelt
+        got: Any = await Guard()(exchange_of(runtime_of(rules), text="hi"), answering(answer))
+        assert got.data["choices"][0]["logprobs"] == expected
+    parts = [chunk({"content": "see project fal"}), chunk({"content": "con"}, "stop")]
+    for part in parts:
+        part.data["choices"][0]["logprobs"] = spelt
+    stream: Any = await Guard()(exchange_of(runtime_of(rules), text="hi"), answering(Stream(*parts)))
+    seen = [one.data async for one in stream]
+    assert "falcon" not in str(seen) and "see" in str(seen)

@@ -191,6 +191,8 @@ class GuardedStream(QueuedStream):
                 if part.get("finish_reason"):
                     self._add_rest(at, delta)
                 choices[position] = {**part, "delta": delta}
+                if self._changing and part.get("logprobs"):
+                    choices[position]["logprobs"] = None  # they spell the text that is held back or changed
         data = {**chunk.data, "choices": choices}
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
 
