@@ -10,15 +10,23 @@ from pathlib import Path
 
 import uvicorn
 from litestar import Litestar
+from migrated import migrated
 
 from gateway.bootstrap import build
 from gateway.resilience.connections import protocol, websocket_protocol
 from gateway.server import DrainingServer, bounds_of
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 
 KEY = "a-key-for-the-tests-0001"
 ADMIN = "ak-us-tests-0Jw9rXq7LmP2vTz8"
+
+
+class PromptServer(DrainingServer):
+    """Looks more often whether it is to stop: uvicorn does so ten times a second."""
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -71,12 +79,11 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
 
 @asynccontextmanager
 async def gateway(tmp: Path, policies: Path, **env: str) -> AsyncIterator[Gateway]:
-    home = Home(tmp / "home").prepare()
-    await asyncio.to_thread(migrate, home.database_url)
+    home = await asyncio.to_thread(migrated, Home(tmp / "home").prepare())
     app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN, **env})
     config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws=websocket_protocol, log_config=None,
                             access_log=False, server_header=False, proxy_headers=False)  # fmt: skip
-    server = DrainingServer(config, app.state.drain, settings.server.shutdown_s)
+    server = PromptServer(config, app.state.drain, settings.server.shutdown_s)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve())
     while not server.started:

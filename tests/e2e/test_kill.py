@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from free_ports import free_port
 
 from benchmarks.simulation.prompt import TASK, messages
 from benchmarks.simulation.tickets import ticket
@@ -23,12 +23,6 @@ from benchmarks.simulation.tickets import ticket
 ROOT = Path(__file__).resolve().parents[2]
 VICTIMS = ("gateway.server", "gateway.storage.spooling.ingester", "trainer.worker", "trainer.engines.classifier")
 ADMIN = "ak-us-tests-0Jw9rXq7LmP2vTz8"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def pids(module: str, home: Path) -> list[int]:

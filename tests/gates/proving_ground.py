@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import openai
 from gateway_server import KEY, Gateway, gateway, write_policies
+from migrated import migrated
 from scripted import COMPLETION, Line, Provider
 
 from gateway.policy import files as policy_files
@@ -23,7 +24,6 @@ from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord, PairRecord
 from gateway.storage.writing.ingest import ingest
@@ -124,7 +124,7 @@ class Ground:
 
 
 def install(home: Home, student: Student, stage: Stage) -> None:
-    migrate(home.database_url)
+    migrated(home)
     writer = SqlWriter(write_engine(home.database_url))
     lineage = msgspec.to_builtins(Lineage(dataset="d" * 64, seed=0, code_version="0", earlier_promotions=0))
     try:

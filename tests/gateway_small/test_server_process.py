@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from free_ports import free_port
 from gateway_server import ADMIN, KEY, write_policies
 
 from gateway.access.keys import secrets_of
@@ -59,9 +59,7 @@ def test_a_provider_key_never_appears_in_the_log(tmp_path: Path) -> None:
     good = main.read_text().replace("sk-upstream-secret", PROVIDER_KEY)
     main.write_text(good)
     migrate(Home(tmp_path / "home").prepare().database_url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
             command(policies, tmp_path / "home", "--port", str(port)),

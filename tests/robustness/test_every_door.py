@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
+from migrated import migrated
 from scripted import Provider
 
 from gateway.access.keys import digest_of, new_key
 from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.values import Key
 from gateway.storage.writing.writer import SqlWriter
 
@@ -60,7 +60,7 @@ def keys() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def install(home: Home, made: dict[str, tuple[str, tuple[str, ...]]], **more: Any) -> None:
-    migrate(home.database_url)
+    migrated(home)
     writer = SqlWriter(write_engine(home.database_url))
     try:
         for role, (text, scopes) in made.items():

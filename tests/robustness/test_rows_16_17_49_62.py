@@ -23,7 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from free_ports import free_port
 from gateway_server import ADMIN, KEY, write_policies
+from migrated import migrated
 from rough import BODY, Start, ask, events
 from scripted import Line, Provider, chunk, sse
 from stopwatch import Stopwatch
@@ -31,6 +33,7 @@ from stopwatch import Stopwatch
 from gateway.config import Timeouts
 from gateway.providers.codec import AttemptFailed, UpstreamRequest
 from gateway.resilience.connections import Bounds, Doors
+from gateway.storage.home import Home
 from gateway.upstreams.upstream import LastGood, Upstream
 
 HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
@@ -177,15 +180,9 @@ async def test_row_51_deep_bodies_are_refused(start: Start, first: Provider) -> 
 # ------------------------------------------------------------------ the process
 @contextlib.asynccontextmanager
 async def _process(tmp: Path, first: Provider, settings: str, files: int = 1024) -> Any:
-    from gateway.storage.home import Home
-    from gateway.storage.migrations import migrate
-
-    home = Home(tmp / "home").prepare()
-    await asyncio.to_thread(migrate, home.database_url)
+    home = await asyncio.to_thread(migrated, Home(tmp / "home").prepare())
     policies = write_policies(tmp / "policies", {"first": first.url}, gateway=settings)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", f'ulimit -n {files}; exec "$0" "$@"', sys.executable, "-m", "gateway.server",
         "--policies", str(policies), "--home", str(tmp / "home"), "--port", str(port),

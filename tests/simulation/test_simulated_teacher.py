@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import statistics
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import httpx
 import msgspec
 import openai
 import pytest
+from free_ports import free_port
 
 from benchmarks.simulation.answers import MODEL
 from benchmarks.simulation.prompt import messages
@@ -21,9 +21,7 @@ REFUND = messages("I was charged twice for May, please refund me $40.")
 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = ["--port", str(port), "--seed", "3", "--compression", "20"]
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.simulation.teacher", *arguments])
     address = f"http://127.0.0.1:{port}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from migrated import migrated
 
 from gateway.config import Spool as SpoolSettings
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.protocols import Reader
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
@@ -87,7 +87,7 @@ class Room:
     """A spool, an ingester, a writer and a reader over one home."""
 
     def __init__(self, home: Home) -> None:
-        migrate(home.database_url)
+        migrated(home)
         self.home = home
         self.engine = write_engine(home.database_url)
         self.writer = SqlWriter(self.engine)

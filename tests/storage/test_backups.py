@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sa
+from migrated import migrated
 from storage_samples import call, script, text
 
 from gateway.cli import main
@@ -19,7 +20,6 @@ from gateway.storage.backups import BackupFailed, back_up, check, copies, copy, 
 from gateway.storage.engine import write_engine
 from gateway.storage.erasure_values import EraseUser
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.tables.data import EVENTS
 from gateway.storage.writing.backing_up import AGAIN_S, DAILY, BackingUp, BackupRules, due
@@ -41,7 +41,7 @@ class Clock:
 
 @pytest.fixture
 def writer(home: Home) -> Iterator[SqlWriter]:
-    migrate(home.database_url)
+    migrated(home)
     made = SqlWriter(write_engine(home.database_url))
     yield made
     made.close()

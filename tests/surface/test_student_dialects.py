@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway, write_policies
+from migrated import migrated
 from scripted import Line, Provider
 from surface_helpers import completion
 
@@ -21,7 +22,6 @@ from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.records import CallRecord
 from gateway.storage.writing.writer import SqlWriter
 from optimizer.rollout import Stage, Student
@@ -44,7 +44,7 @@ async def label(line: Line) -> None:
 
 
 def install(home: Home, shape: str = SHAPE) -> None:
-    migrate(home.database_url)
+    migrated(home)
     writer = SqlWriter(write_engine(home.database_url))
     try:
         student = Student(id="stu", project="default", task="sorting", fingerprint=shape, version=1,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from free_ports import free_port
 from gateway_server import ADMIN, KEY, Gateway, gateway
 from more_gateway import SETTINGS, client_of, jsonl, line, policies_at, served
 from scripted import COMPLETION, Line, Provider
@@ -244,9 +244,7 @@ def test_live_traffic_goes_first() -> None:
 # ---------------------------------------------------------------- a gateway that is killed
 class Process:
     def __init__(self, tmp: Path, policies: Path) -> None:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = int(one.getsockname()[1])
+        self.port = free_port()
         self.home, self.policies = tmp / "home", policies
         self.running: subprocess.Popen[bytes] | None = None
 

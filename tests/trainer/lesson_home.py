@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from migrated import migrated
 
 from gateway.storage.commands import AddStudent, MoveStudent
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.protocols import Writer
 from gateway.storage.records import CallRecord, CallText, PairRecord, SpoolRecord
 from gateway.storage.writing.ingest import ingest
@@ -49,7 +49,7 @@ def policies(folder: Path, *, approval: str = "automatic", min_calls: int = 600,
 
 def store_records(home: Home, records: Sequence[SpoolRecord]) -> None:
     with writer_lock(home, wait_s=5):
-        migrate(home.database_url)
+        migrated(home)
         writer = SqlWriter(write_engine(home.database_url))
         with writer.transaction() as connection:
             ingest(connection, records, {})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from migrated import migrated
 
 from gateway.config import Config
 from gateway.protocol.fine_tuning import KIND, Order
@@ -17,7 +18,6 @@ from gateway.protocol.fingerprint import group_of
 from gateway.storage.commands import ClaimRun, EnqueueRun
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import TrainingCall
 from gateway.storage.writing.writers import open_writer
@@ -76,7 +76,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.home = Home(folder / "home").prepare()
-        migrate(self.home.database_url)
+        migrated(self.home)
         self.reader, self.writer = open_reader(self.home), open_writer(self.home)
 
     def file(self, name: str, rows: list[tuple[str, str]]) -> str:

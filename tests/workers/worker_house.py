@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from free_ports import free_port
 from gateway_server import ADMIN, KEY
+from migrated import migrated
 
 from gateway.storage.home import Home
-from gateway.storage.migrations import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,11 +42,11 @@ class House:
         )  # fmt: skip
 
     async def start(self, workers: int = 2, *, ingester: bool = False) -> subprocess.Popen[bytes]:
-        migrate(self.home.database_url)
+        migrated(self.home)
         if ingester:
             self._run("-m", "gateway.storage.spooling.ingester", "--home", str(self.home.root))
         places = ("--policies", str(self.policies), "--home", str(self.home.root))
-        self.port = _free_port()
+        self.port = free_port()
         parent = self._run(
             "-m", "gateway.cli", "serve", "--workers", str(workers), "--port", str(self.port), *places
         )
@@ -87,12 +87,6 @@ class House:
             )
         self.processes.append(process)
         return process
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def until(
