@@ -29,6 +29,7 @@ from pathlib import Path
 from benchmarks.overhead import BODY, KEY, policies, ready
 from benchmarks.peers.load import used
 from benchmarks.peers.ways import Way, canned, ourselves
+from benchmarks.ports import free_ports
 
 _CACHE_BYTES = 16 * 1024 * 1024
 _WARM_S = 2.0
@@ -164,7 +165,7 @@ def _percentiles(name: str, seconds: list[float]) -> dict[str, float]:
 @contextmanager
 def gateway(cache: str) -> Iterator[tuple[int, Way]]:
     """A gateway with ``cache`` as that section of its gateway.yaml, over one task without capture."""
-    base = 22000 + os.getpid() % 20000
+    base = free_ports(8)
     with tempfile.TemporaryDirectory() as name, canned(base):
         folder = Path(name)
         (folder / "policies").mkdir()

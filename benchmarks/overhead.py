@@ -26,6 +26,8 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.ports import free_ports
+
 KEY = "benchmark-key-" + secrets.token_hex(16)
 BODY = {
     "model": "bench",
@@ -222,7 +224,7 @@ async def measure(url: str, calls: int, connections: int) -> dict[str, float]:
 
 
 async def run(calls: int, rounds: int) -> dict[str, Any]:
-    base = 20000 + os.getpid() % 20000
+    base = free_ports(8)
     upstream, gateway, proxy = base, base + 1, base + 2
     chat = "/v1/chat/completions"
     with tempfile.TemporaryDirectory() as folder:

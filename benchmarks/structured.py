@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.overhead import KEY, child
+from benchmarks.ports import free_ports
 
 _WAYS = {
     "free": "no form asked for",
@@ -96,7 +97,7 @@ async def ask(session: aiohttp.ClientSession, url: str, body: bytes, calls: int)
 
 
 async def run(calls: int, rounds: int, properties: int) -> dict[str, list[float]]:
-    base = 20000 + os.getpid() % 20000
+    base = free_ports(8)
     found: dict[str, list[float]] = {name: [] for name in _WAYS}
     with tempfile.TemporaryDirectory() as folder:
         home, rules = Path(folder) / "home", Path(folder) / "policies"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from benchmarks.overhead import BODY, ready
 from benchmarks.peers.load import figures, load
 from benchmarks.peers.ways import Way, canned, ourselves
+from benchmarks.ports import free_ports
 
 FEW, MANY = (10, 10), (10_000, 1_000)
 """(keys, tasks)"""
@@ -40,7 +40,7 @@ keys:
 
 def scale(seconds: int, rounds: int = 4) -> dict[str, dict[str, float]]:
     """Figures at 16 connections with few and with many keys and tasks, and the ratio of CPU per call."""
-    base = 21000 + os.getpid() % 20000
+    base = free_ports(8)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         stack.enter_context(canned(base))
         ready_ways: list[tuple[Way, list[tuple[str, str]], Path]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import statistics
@@ -15,6 +14,7 @@ from pathlib import Path
 from benchmarks.overhead import child, policies
 from benchmarks.peers.load import used
 from benchmarks.peers.ways import CPU, Way
+from benchmarks.ports import free_ports
 
 _ASK = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 
@@ -22,7 +22,7 @@ _ASK = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 def start(rounds: int = 5) -> dict[str, float]:
     """Medians of the seconds until /readyz says yes, on the clock and of CPU. The first start compiles what a source
     tree has not compiled, and does not count."""
-    base = 25000 + os.getpid() % 20000
+    base = free_ports(8)
     clock, cpu = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from pathlib import Path
 
 from benchmarks.overhead import BODY, EVENTS, KEY, ready
 from benchmarks.peers.load import figures, load
 from benchmarks.peers.ways import canned, ourselves
+from benchmarks.ports import free_ports
 
 KINDS = ("same", "translated", "guarded")
 """Passed on as it comes; from Anthropic's API to OpenAI's; under a guard for personal data and a list of phrases."""
@@ -44,7 +44,7 @@ tasks:
 def streams(seconds: int, rounds: int = 3) -> dict[str, dict[str, float]]:
     """Figures at eight connections by kind, with ``cpu_us_per_event``: all of the gateway's CPU time over the events
     that carry text, so the call itself is in it."""
-    base = 23000 + os.getpid() % 20000
+    base = free_ports(8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _policies(folder, base + 1, base)

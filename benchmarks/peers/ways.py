@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.overhead import BODY, KEY, child, nginx, policies, ready
+from benchmarks.ports import free_ports
 
 CHAT = "/v1/chat/completions"
 CPU, LOAD_CPU = 0, 1
@@ -75,7 +75,7 @@ def ourselves(folder: Path, port: int, name: str = "understudy") -> Iterator[Way
 @contextmanager
 def ways(folder: Path, installed: Installed) -> Iterator[list[Way]]:
     """Everything that is installed, running and answering."""
-    base = 21000 + os.getpid() % 20000
+    base = free_ports(8)
     upstream = base
     (folder / "policies").mkdir()
     policies(folder / "policies", base + 1, upstream)
