@@ -32,14 +32,8 @@ from gateway.upstreams import hops
 _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
 _STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_STEERING = (
-    "api_base",
-    "base_url",
-    "api_key",
-    "api_version",
-    "custom_llm_provider",
-    "extra_headers",
-    "headers",
+_STEERING = frozenset(
+    {"api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "extra_headers", "headers"}
 )
 _BIG_BODY = 256 * 1024
 """Bodies from this size on are decoded in a thread, so that they hold up nobody else."""
@@ -258,13 +252,14 @@ def check(data: dict[str, Any], request: ChatRequest) -> None:
 
 def refuse_steering(data: dict[str, Any]) -> None:
     """Raises BadRequest for a parameter that would send the call, or our credentials, somewhere else."""
-    for name in _STEERING:
-        if name in data:
-            raise errors.BadRequest(
-                f"The parameter '{name}' would steer the gateway and is not accepted. Remove it.",
-                param=name,
-                code="unsupported_parameter",
-            )
+    if _STEERING.isdisjoint(data):
+        return
+    name = min(_STEERING & data.keys())
+    raise errors.BadRequest(
+        f"The parameter '{name}' would steer the gateway and is not accepted. Remove it.",
+        param=name,
+        code="unsupported_parameter",
+    )
 
 
 def told(exchange: Exchange) -> dict[str, str]:
@@ -332,10 +327,10 @@ class _Call:
     def headers(self) -> dict[str, str]:
         return told(self._exchange) | self._dialect.headers(self._exchange.request_id)
 
-    async def answer(self, answer: WholeAnswer | ChunkStream) -> None:
-        if isinstance(answer, WholeAnswer):
-            await self._whole(answer)
-            return
+    def answer(self, answer: WholeAnswer | ChunkStream) -> Awaitable[None]:
+        return self._whole(answer) if isinstance(answer, WholeAnswer) else self._streamed(answer)
+
+    async def _streamed(self, answer: ChunkStream) -> None:
         try:
             await self._stream(answer)
         finally:

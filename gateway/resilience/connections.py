@@ -184,7 +184,10 @@ class PatientProtocol(StrictProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        if type(cycle) is LaneCycle:
+            cycle.start(app, self.loop, self.tasks)
+        else:
+            super()._start_asgi_task(cycle, app)
 
     # ------------------------------------------------------------------ a WebSocket
     def _should_upgrade_to_ws(self) -> bool:

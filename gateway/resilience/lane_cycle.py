@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableSet
 from http import HTTPStatus
 from typing import Any
 
@@ -46,6 +46,7 @@ class LaneCycle:
         self._expects_continue = expects_continue
         self._waiter: asyncio.Future[None] | None = None
         self._call: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._head, self._begun = b"", False
 
     @property
@@ -62,7 +63,15 @@ class LaneCycle:
             call, self._call, self.gone = self._call, None, True
             call.cancel()
 
-    async def run_asgi(self, lane: Callable[[LaneCycle], Awaitable[None]]) -> None:
+    def start(
+        self, lane: Callable[[LaneCycle], Awaitable[None]], loop: asyncio.AbstractEventLoop, tasks: MutableSet[Any]
+    ) -> None:
+        """Begins the call in a task of its own, which stands in ``tasks`` until it is over."""
+        task = loop.create_task(self._run(lane, tasks))
+        self._task = task
+        tasks.add(task)
+
+    async def _run(self, lane: Callable[[LaneCycle], Awaitable[None]], tasks: MutableSet[Any]) -> None:
         """The call's task. A lane answers its own errors; after any other the connection is of no use."""
         try:
             await lane(self)
@@ -71,6 +80,8 @@ class LaneCycle:
             raise
         except Exception:
             _log.exception("unhandled error in a fast lane")
+        finally:
+            tasks.discard(self._task)
         if not self.response_complete and not self.disconnected:
             self._transport.abort()
 

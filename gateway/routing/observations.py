@@ -24,6 +24,8 @@ _MOST_CALLS = 200
 _MOST_CANDIDATES = 5_000
 _OLD_S = 600.0
 _BAD = ("failed", "timeout")
+_Key = tuple[str, str, str, bool]
+"""Provider, model, variant, streamed: as plain words they are found faster than as a Candidate."""
 
 
 class Seen(Struct, frozen=True):
@@ -95,7 +97,7 @@ class Observations:
         self.bandits: BanditState = bandits if bandits is not None else MemoryBanditState()
         self.clock = clock
         self.estimator = Estimator()
-        self._windows: OrderedDict[tuple[Candidate, bool], _Window] = OrderedDict()
+        self._windows: OrderedDict[_Key, _Window] = OrderedDict()
         self._bus = bus
         bus.hear("attempt", self._told_attempt)
         bus.hear("play", self._told_play)
@@ -104,7 +106,7 @@ class Observations:
 
     def seen(self, candidate: Candidate, *, streamed: bool) -> Seen:
         """How a candidate fared lately: to the first byte of streams, or to the end of whole answers."""
-        window = self._windows.get((candidate, streamed))
+        window = self._windows.get((candidate.provider, candidate.model, candidate.variant, streamed))
         return window.seen(self.clock()) if window is not None else NOT_SEEN
 
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
@@ -123,12 +125,10 @@ class Observations:
         for attempt in attempts:
             if attempt.role != "student" and (attempt.outcome == "ok" or attempt.outcome in _BAD):
                 ms = attempt.latency_ms if attempt.outcome == "ok" else None
-                candidate = Candidate(attempt.provider, attempt.model, attempt.variant)
-                self._note(candidate, streamed, ms, now)
+                self._note((attempt.provider, attempt.model, attempt.variant, streamed), ms, now)
                 self._bus.mention("attempt", attempt.provider, attempt.model, streamed, ms, attempt.variant)
 
-    def _note(self, candidate: Candidate, streamed: bool, ms: float | None, now: float) -> None:
-        key = (candidate, streamed)
+    def _note(self, key: _Key, ms: float | None, now: float) -> None:
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _Window()
@@ -161,7 +161,7 @@ class Observations:
     def _told_attempt(
         self, provider: str, model: str, streamed: bool, ms: float | None, variant: str = ""
     ) -> None:
-        self._note(Candidate(provider, model, variant), streamed, ms, self.clock())
+        self._note((provider, model, variant, streamed), ms, self.clock())
 
     def _told_play(self, scope: str, arm: str, value: float, half_life_s: float) -> None:
         self.bandits.play(scope, arm, value, now=self.clock(), half_life_s=half_life_s)

@@ -6,6 +6,7 @@ message ever repeats the key: it shows its prefix and last four characters at mo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -32,6 +33,8 @@ _MISSING = (
 _KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
 """Azure's, Anthropic's and Google's clients do not send bearer keys."""
 _CHALLENGE = {"www-authenticate": "Bearer"}
+_BEARER = "Bearer "
+_MOST_KNOWN = 20_000
 
 
 def authenticate(
@@ -96,6 +99,8 @@ class Authenticate:
         self._now, self._away = now, database_away
         self._config: Config | None = None
         self._yaml_keys: dict[str, Principal] = {}
+        self._runtime: Runtime | None = None
+        self._known: dict[str | None, tuple[Principal, float]] = {}
 
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if exchange.principal is None:
@@ -106,9 +111,23 @@ class Authenticate:
         return inner(exchange)
 
     def who(self, headers: Mapping[str, str], runtime: Runtime) -> Principal:
-        """Whoever may ask a model with these headers. Raises what :func:`authenticate` does."""
+        """Whoever may ask a model with these headers. Raises what :func:`authenticate` does.
+
+        Who was let in is known again by the same words, until a key changes or this one ends.
+        """
+        now, words = self._now(), headers.get("authorization")
+        if runtime is not self._runtime:
+            self._runtime, self._known = runtime, {}
+        known = self._known.get(words)
+        if known is not None and known[1] > now:
+            return known[0]
         yaml_keys = self._keys_of(runtime.config)
-        return authenticate(headers, runtime, yaml_keys, self._now(), "inference", database_away=self._away())
+        found = authenticate(headers, runtime, yaml_keys, now, "inference", database_away=self._away())
+        if words and words.startswith(_BEARER):
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[words] = found, _ends(words.removeprefix(_BEARER), runtime)
+        return found
 
     def _keys_of(self, config: Config) -> dict[str, Principal]:
         """Hashed once per configuration, not per request."""
@@ -140,6 +159,16 @@ def _stored(text: str, digest: str, runtime: Runtime, now: float) -> Principal:
     if digest != key.digest and (key.previous_until or 0.0) <= now:
         raise _refused(text, "It was replaced by a newer one.")
     return principal_of_key(key)
+
+
+def _ends(text: str, runtime: Runtime) -> float:
+    """Until when a key that opens now will; infinite when it was not given an end."""
+    digest = digest_of(text.strip())
+    key = runtime.keys.get(digest)
+    if key is None:
+        return math.inf
+    previous = key.previous_until if digest != key.digest else None
+    return min((end for end in (key.expires_at, previous) if end is not None), default=math.inf)
 
 
 def _refused(text: str, reason: str) -> Unauthenticated:

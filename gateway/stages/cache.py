@@ -134,9 +134,10 @@ class Cache:
 class Admit:
     """The stage outside the guardrails: what they let through enters the cache, what they stop does not."""
 
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
-        if not exchange.runtime.config.guardrails:
-            return await inner(exchange)
+    def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
+        return self._admit(exchange, inner) if exchange.runtime.config.guardrails else inner(exchange)
+
+    async def _admit(self, exchange: Exchange, inner: Handler) -> Answer:
         try:
             answer = await inner(exchange)
         except BaseException as problem:

@@ -266,12 +266,12 @@ class Dispatch:
     ) -> WholeAnswer | UpstreamStream:
         """One attempt, with its note on the exchange and its mark on the breaker."""
         body = self._structure.body(exchange, rung, _varied(exchange, rung.candidate, said))
-        began = time.monotonic()
+        began, candidate, rules = time.monotonic(), rung.candidate, exchange.runtime.config.upstreams
+        yields = bool(exchange.batch)
         try:
-            passage = await self._gate.enter(
-                rung.candidate, exchange.runtime.config.upstreams, _remaining(exchange),
-                may_wait=not spill, yields=bool(exchange.batch),
-            )  # fmt: skip
+            passage = self._gate.at_once(candidate, rules, yields=yields) or await self._gate.enter(
+                candidate, rules, _remaining(exchange), may_wait=not spill, yields=yields
+            )
         except AttemptFailed:
             _note(exchange, rung, began, "failed", 503)
             raise

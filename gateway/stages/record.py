@@ -81,7 +81,9 @@ class Record:
             raise Internal(repr(problem)) from problem
         if isinstance(answer, WholeAnswer):
             exchange.first_byte_at = time.monotonic()
-            await self.finish(exchange, "ok", 200, "", answer.data, answer.text)
+            self._write(exchange, "ok", 200, "", answer.data, answer.text)
+            if exchange.runtime.config.spool.ack == "durable":
+                await self._recorder.durable()
             return answer
         return RecordedStream(self, exchange, answer)
 

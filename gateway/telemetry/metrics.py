@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,10 +13,18 @@ from prometheus_client.registry import Collector
 from gateway.context import Exchange, Finding
 from gateway.control import Control
 from gateway.storage.records import CallRecord, PairRecord
-from gateway.telemetry.tallies import Counter, Histogram
+from gateway.telemetry.tallies import Buckets, Count, Counter, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+class _Usual(NamedTuple):
+    calls: Count
+    latency: Buckets
+    overhead: Buckets
+    given: Count
+    made: Count
 
 
 class Metrics:
@@ -23,6 +32,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._usual: dict[tuple[str, str, str], _Usual] = {}
         by = ("task", "party")
         self._calls = Counter("understudy_calls", "Finished calls.", (*by, "status"), registry=registry)
         self._latency = Histogram(
@@ -81,9 +91,10 @@ class Metrics:
         task = task_label(exchange, record)
         rung = exchange.answered_by
         party = rung.role if rung is not None else "none"
-        self._calls.labels(task, party, record.status).inc()
-        self._latency.labels(task, party).observe(record.latency_ms / 1000)
-        self._overhead.labels().observe(record.overhead_ms / 1000)
+        usual = self._usual.get((task, party, record.status)) or self._found(task, party, record.status)
+        usual.calls.inc()
+        usual.latency.observe(record.latency_ms / 1000)
+        usual.overhead.observe(record.overhead_ms / 1000)
         if exchange.cache:
             self._cache.labels(task, exchange.cache).inc()
         for found in exchange.findings:
@@ -96,8 +107,8 @@ class Metrics:
                 break
         if rung is None:
             return
-        self._tokens.labels(task, party, "input").inc(record.prompt_tokens)
-        self._tokens.labels(task, party, "output").inc(record.completion_tokens)
+        usual.given.inc(record.prompt_tokens)
+        usual.made.inc(record.completion_tokens)
         if record.cached_tokens:
             self._tokens.labels(task, party, "cached").inc(record.cached_tokens)
         if record.prompt_cache_usd:
@@ -105,6 +116,16 @@ class Metrics:
             counter = self._prompt_reads if record.prompt_cache_usd > 0 else self._prompt_writes
             counter.labels(task).inc(abs(record.prompt_cache_usd))
         self._count_money(task, party, record)
+
+    def _found(self, task: str, party: str, status: str) -> _Usual:
+        """What every call with these labels adds to, looked up once: nothing stands for tokens that nobody answered."""
+        answered = party != "none"
+        found = self._usual[task, party, status] = _Usual(
+            self._calls.labels(task, party, status), self._latency.labels(task, party), self._overhead.labels(),
+            self._tokens.labels(task, party, "input") if answered else Count(),
+            self._tokens.labels(task, party, "output") if answered else Count(),
+        )  # fmt: skip
+        return found
 
     def found_late(self, record: CallRecord, finding: Finding) -> None:
         """A guardrail found something in a call, perhaps after its end."""

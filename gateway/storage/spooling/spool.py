@@ -132,9 +132,10 @@ class Spool:
         if self._closing.is_set():
             self._lost += 1
             return
-        probing = not self._degraded or time.monotonic() >= self._probe_at
-        if probing:
-            if self._write(body):
+        if not self._degraded and self._write(body):
+            return
+        if not self._degraded or time.monotonic() >= self._probe_at:
+            if self._degraded and self._write(body):
                 self._recover()
                 return
             self._degraded = True
@@ -199,9 +200,8 @@ class Spool:
         self._segment = fresh
 
     def _recover(self) -> None:
-        if self._degraded:
-            self._degraded = False
-            self._folder.reserve(self._settings.reserve_bytes)
+        self._degraded = False
+        self._folder.reserve(self._settings.reserve_bytes)
 
     # ------------------------------------------------------------ syncing (its own thread)
     def _sync_forever(self) -> None:
