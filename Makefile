@@ -8,15 +8,9 @@ BIN := .venv/bin
 EXTRAS ?= dev
 INSTALLED := .venv/.installed
 WITH_EXTRAS := .venv/.installed-$(EXTRAS)
-# Interpreters that somebody compiled without profiles (pyenv's default) make every call dearer, so they come last.
-PROBE = import ensurepip, sys, sysconfig; \
-	quick = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") or sys.base_prefix == "/usr"; \
-	sys.exit(sys.version_info < (3, 11) or (sys.argv[1] == "quick" and not quick))
-FIND_PYTHON = for wanted in quick any; do \
-	for one in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python /usr/bin/python3); do \
-	if "$$one" -c '$(PROBE)' $$wanted 2>/dev/null; then echo "$$one"; exit 0; fi; done; done; \
-	echo "Understudy needs Python 3.11 or newer with venv (on Debian and Ubuntu: apt-get install python3-venv); name one" \
-	"with: make PYTHON=/path/to/python3" >&2; exit 1
+FIND_PYTHON = for one in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	if "$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$one"; exit 0; fi; done; \
+	echo "Understudy needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
