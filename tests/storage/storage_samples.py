@@ -78,8 +78,9 @@ def start_ingester(home: Home, **more: str) -> subprocess.Popen[bytes]:
 
 def script(code: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     """Runs Python code in a process of its own, with the samples importable."""
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {here!r})\n{code}", *arguments]
+    here = Path(__file__).parent
+    places = [str(here), str(here.parent)]
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {places!r}\n{code}", *arguments]
     return subprocess.Popen(command, env=environment(), **options)
 
 
