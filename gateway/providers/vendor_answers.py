@@ -26,8 +26,8 @@ def mend(data: dict[str, Any], part: str) -> None:
             else:
                 _identified(told)
     usage = data.get("usage")
-    if usage is None and "x_groq" in data:
-        usage = _map(data["x_groq"]).get("usage")
+    if usage is None:
+        usage = _map(data.get("x_groq")).get("usage")
         if usage is not None:
             data["usage"] = usage
     if isinstance(usage, dict):
@@ -59,8 +59,7 @@ def _spoken(told: dict[str, Any]) -> None:
 
 def _identified(message: dict[str, Any]) -> None:
     """A call without an id could not be answered."""
-    calls = message.get("tool_calls")
-    for call in dicts(calls) if calls else ():
+    for call in dicts(message.get("tool_calls")):
         if not call.get("id"):
             call["id"] = new_call_id()
         call.setdefault("type", "function")
@@ -69,15 +68,12 @@ def _identified(message: dict[str, Any]) -> None:
 def _counted(usage: dict[str, Any]) -> None:
     """Cached tokens in OpenAI's place, thoughts inside the completion: where the total says that a vendor counts them
     beside it, they are added, or they would cost nothing."""
-    hits = count(usage["prompt_cache_hit_tokens"]) if "prompt_cache_hit_tokens" in usage else 0
+    hits = count(usage.get("prompt_cache_hit_tokens"))
     if hits and not _map(usage.get("prompt_tokens_details")).get("cached_tokens"):
         usage["prompt_tokens_details"] = {**_map(usage.get("prompt_tokens_details")), "cached_tokens": hits}
-    details = usage.get("completion_tokens_details")
-    thought = count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
-    if not thought:
-        return
+    thought = count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    if count(usage.get("total_tokens")) == prompt + completion + thought:
+    if thought and count(usage.get("total_tokens")) == prompt + completion + thought:
         usage["completion_tokens"] = completion + thought
 
 

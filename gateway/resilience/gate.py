@@ -31,13 +31,6 @@ class Gate:
         self._lanes = Lanes()
         self._budget = RetryBudget()
 
-    def at_once(
-        self, candidate: Candidate, rules: Mapping[str, UpstreamRules], *, yields: bool = False
-    ) -> Passage | None:
-        """A place that is free now, without a coroutine; None: ``enter``. The caller enters the passage at once."""
-        lane = self._lanes.of(candidate.provider, rules)
-        return Passage(Place(lane), self.breakers, candidate.name) if lane.take(yields=yields) else None
-
     async def enter(
         self, candidate: Candidate, rules: Mapping[str, UpstreamRules], remaining: float, *,
         may_wait: bool = True, yields: bool = False,

@@ -266,12 +266,12 @@ class Dispatch:
     ) -> WholeAnswer | UpstreamStream:
         """One attempt, with its note on the exchange and its mark on the breaker."""
         body = self._structure.body(exchange, rung, _varied(exchange, rung.candidate, said))
-        began, candidate, rules = time.monotonic(), rung.candidate, exchange.runtime.config.upstreams
-        yields = bool(exchange.batch)
+        began = time.monotonic()
         try:
-            passage = self._gate.at_once(candidate, rules, yields=yields) or await self._gate.enter(
-                candidate, rules, _remaining(exchange), may_wait=not spill, yields=yields
-            )
+            passage = await self._gate.enter(
+                rung.candidate, exchange.runtime.config.upstreams, _remaining(exchange),
+                may_wait=not spill, yields=bool(exchange.batch),
+            )  # fmt: skip
         except AttemptFailed:
             _note(exchange, rung, began, "failed", 503)
             raise
@@ -376,7 +376,7 @@ def _final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
         return _unsupported([one.error for one in problems])
     failure, error = asked[-1].failure, asked[-1].error
     if failure.retry_after is not None:
-        error.headers["retry-after"] = str(int(failure.retry_after + 0.999))
+        error.headers.setdefault("retry-after", str(int(failure.retry_after + 0.999)))
     elif failure.kind in ("failed", "timeout", "throttled", "credentials", "invalid"):
         error.headers.setdefault("x-should-retry", "false")
     return error

@@ -81,9 +81,7 @@ class Record:
             raise Internal(repr(problem)) from problem
         if isinstance(answer, WholeAnswer):
             exchange.first_byte_at = time.monotonic()
-            self._write(exchange, "ok", 200, "", answer.data, answer.text)
-            if exchange.runtime.config.spool.ack == "durable":
-                await self._recorder.durable()
+            await self.finish(exchange, "ok", 200, "", answer.data, answer.text)
             return answer
         return RecordedStream(self, exchange, answer)
 

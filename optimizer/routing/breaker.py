@@ -63,7 +63,7 @@ class Outcomes(Struct, frozen=True):
     bad: float = 0.0
 
     def counted(self, now: float, *, ok: bool) -> Outcomes:
-        faded = self if now - self.since < WINDOW_S else self.at(now)
+        faded = self.at(now)
         return Outcomes(faded.since, faded.good + ok, faded.bad + (not ok))
 
     def at(self, now: float) -> Outcomes:

@@ -132,10 +132,9 @@ class Spool:
         if self._closing.is_set():
             self._lost += 1
             return
-        if not self._degraded and self._write(body):
-            return
-        if not self._degraded or time.monotonic() >= self._probe_at:
-            if self._degraded and self._write(body):
+        probing = not self._degraded or time.monotonic() >= self._probe_at
+        if probing:
+            if self._write(body):
                 self._recover()
                 return
             self._degraded = True
@@ -200,8 +199,9 @@ class Spool:
         self._segment = fresh
 
     def _recover(self) -> None:
-        self._degraded = False
-        self._folder.reserve(self._settings.reserve_bytes)
+        if self._degraded:
+            self._degraded = False
+            self._folder.reserve(self._settings.reserve_bytes)
 
     # ------------------------------------------------------------ syncing (its own thread)
     def _sync_forever(self) -> None:
