@@ -65,7 +65,7 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
         for name in provider_urls
     )
     candidates = ", ".join(f"{{provider: {name}, model: m}}" for name in provider_urls)
-    timeouts = "" if "timeouts:" in gateway else "timeouts: {connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}\n"
+    timeouts = "" if "timeouts:" in gateway else "timeouts: {connect: 30, first_byte: 30, chunk_gap: 30, total: 60}\n"
     (folder / "gateway.yaml").write_text(
         f"providers:\n{providers}\nprices:\n{prices}\n"
         f"keys: [{{name: tests, key: {KEY}, project: default}}]\n"

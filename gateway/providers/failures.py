@@ -82,7 +82,7 @@ def refusal(
     if blame == "throttle":
         passed_on = dict(complaint.headers)
         if retry_after is not None:
-            passed_on["retry-after"] = str(int(retry_after + 0.999))
+            passed_on["retry-after"] = _whole(retry_after)
         error = errors.RateLimited(
             message or f"The provider '{provider}' is limiting requests.",
             code=complaint.code or "rate_limit_exceeded",
@@ -90,7 +90,7 @@ def refusal(
         )
         return failed("throttled", error, retry_after=retry_after)
     if blame == "provider":
-        return failed("failed", _broken(provider, status, message), retry_after=retry_after)
+        return failed("failed", _broken(provider, status, message, retry_after), retry_after=retry_after)
     return failed(
         "refused",
         errors.ProviderRefused(
@@ -104,17 +104,21 @@ def refusal(
     )
 
 
-def _broken(provider: str, status: int, detail: str) -> errors.GatewayError:
+def _broken(provider: str, status: int, detail: str, wait: float | None) -> errors.GatewayError:
     """A provider's failure as clients know it: one that is overloaded (529 is Anthropic's word for it) or was too slow
-    is no bad gateway, and agents wait differently for each."""
+    is no bad gateway, and agents wait differently for each: as long as it asked for, else a second."""
     if status in _BUSY:
         return errors.UpstreamFailed(
             f"The provider '{provider}' is overloaded (status {status}). Try again shortly.",
-            status=503, code="upstream_overloaded", headers={"retry-after": "1"}, detail=detail,
+            status=503, code="upstream_overloaded", headers={"retry-after": _whole(wait or 1.0)}, detail=detail,
         )  # fmt: skip
     if status == 504:
         return errors.UpstreamTimeout(f"The provider '{provider}' took too long (status 504).", detail=detail)
     return errors.UpstreamFailed(f"The provider '{provider}' failed (status {status}).", detail=detail)
+
+
+def _whole(seconds: float) -> str:
+    return str(int(seconds + 0.999))
 
 
 def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
