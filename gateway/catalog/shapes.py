@@ -23,6 +23,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     the vendor's file; :class:`Profile` says what each means."""
 
     most_choices: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
+    most_stops: Annotated[int, Meta(ge=1)] | None = None
     usage_in_stream: bool | None = None
     structured: Literal["strict", "guided", "json", "prompt"] | None = None
     json_mode: Literal["strict", "guided", "prompt"] | None = None
@@ -44,11 +45,14 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """How a vendor speaks. All of it is our reading of its public documentation (``source``, read at ``as_of``), in
-    doubt less. Dialects of their own use ``most_choices`` alone; the rest is for those that speak OpenAI's."""
+    doubt less. Dialects of their own use ``most_choices`` and ``most_stops`` alone; the rest is for those that speak
+    OpenAI's."""
 
     base_url: str = ""
     most_choices: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] = MOST_CHOICES
     """The largest ``n`` of one request. For more, the gateway asks side by side (``stages/several.py``)."""
+    most_stops: Annotated[int, Meta(ge=1)] | None = None
+    """How many stop sequences a request may name; more are refused as a parameter that is lacked. None: nobody says."""
     usage_in_stream: bool = True
     """Whether ``stream_options: {include_usage: true}`` is understood. Vendors that send usage anyway say false."""
     structured: Literal["strict", "guided", "json", "prompt"] = "guided"

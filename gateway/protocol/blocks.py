@@ -100,12 +100,12 @@ class _Growing:
 
 class Blocks:
     """Feeds on chat chunks (one choice of them), yields steps. ``finish_reason`` and ``stop`` are known at the end;
-    ``stop`` is the stop sequence that was met, where the provider says so."""
+    ``stop`` is the stop sequence that was met, where the provider says so, and "" where it does not say which."""
 
     def __init__(self, index: int = 0) -> None:
         self._index = index
         self.finish_reason = ""
-        self.stop = ""
+        self.stop: str | None = None
         self._count = 0
         self._open: _Growing | None = None
         self._waiting: list[_Piece] = []

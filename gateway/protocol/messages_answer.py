@@ -124,8 +124,8 @@ class MessageWriter:
             reason = "refusal"
         elif self._called and reason == "end_turn":
             reason = "tool_use"  # a forced call ends with "stop" in chat
-        if found.stop in self._stops and reason == "end_turn":
-            return {"stop_reason": "stop_sequence", "stop_sequence": found.stop}
+        if reason == "end_turn" and self._stops and found.stop in (*self._stops, ""):
+            return {"stop_reason": "stop_sequence", "stop_sequence": found.stop or None}
         return {"stop_reason": reason, "stop_sequence": None}
 
 

@@ -16,7 +16,14 @@ from gateway.protocol.chat import Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
-from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
+from gateway.providers.codec import (
+    CLAUDE_ENFORCES,
+    NOT_ENFORCED,
+    NOTHING,
+    AttemptFailed,
+    Enforcement,
+    UpstreamRequest,
+)
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -75,7 +82,9 @@ class AnthropicCodec:
             wire["stream"] = True
         return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire))
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = object_in(self._name, body)
@@ -88,7 +97,7 @@ class AnthropicCodec:
         usage = data["usage"] if isinstance(data.get("usage"), dict) else None
         made = choice(
             0, "".join(blocks.texts), reason, calls=blocks.calls, refusal=_refused(data), extra=blocks.extra(),
-            annotations=blocks.annotations, stop=text_field(data, "stop_sequence"),
+            annotations=blocks.annotations, stop=text_field(data, "stop_sequence") or None,
         )  # fmt: skip
         return whole(
             [made], usage_of(usage), id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
@@ -103,7 +112,7 @@ class AnthropicCodec:
             complaint = msgspec.structs.replace(complaint, headers=limits, retry_after=wait)
         return refusal(self._name, status, headers, complaint, now=now)
 
-    def stream(self) -> AnthropicStream:
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> AnthropicStream:
         return AnthropicStream(self._name)
 
     def most_choices(self) -> int:
@@ -269,7 +278,7 @@ class AnthropicStream(EventStream):
         if refused:
             late["refusal"] = refused
         chunks = self._writer.delta(late) if late else []
-        stop = text_field(delta, "stop_sequence")
+        stop = text_field(delta, "stop_sequence") or None
         return chunks + self._writer.finish(_FINISH.get(str(reason), "stop"), stop=stop)
 
     def _stop(self) -> list[Chunk]:

@@ -20,12 +20,19 @@ from gateway.protocol.chat import Usage
 from gateway.providers.aws import BrokenMessage, Credentials, Message, MessageParser, signed_headers
 from gateway.providers.bedrock_request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
-from gateway.providers.codec import CLAUDE_ENFORCES, NOT_ENFORCED, AttemptFailed, Enforcement, UpstreamRequest
+from gateway.providers.codec import (
+    CLAUDE_ENFORCES,
+    NOT_ENFORCED,
+    NOTHING,
+    AttemptFailed,
+    Enforcement,
+    UpstreamRequest,
+)
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.steps import Steps
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
-from gateway.providers.translate_request import Reader
+from gateway.providers.translate_request import Reader, met_stop
 
 _encode = msgspec.json.encode
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,2047}\Z")
@@ -101,7 +108,9 @@ class BedrockCodec:
         _, claude, name = model.partition("anthropic.")
         return self._ability(name) if claude else _PLAIN
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = object_in(self._name, body)
@@ -123,7 +132,7 @@ class BedrockCodec:
         said = "".join(str(one.get("thinking") or "") for one in thoughts)
         made = choice(
             0, "".join(texts), reason, calls=calls, extra={"reasoning_content": said, "thinking_blocks": thoughts},
-            stop=_met(data),
+            stop=_met(data, asked),
         )  # fmt: skip
         id_ = str(headers.get("x-amzn-requestid") or secrets.token_hex(12))
         return whole([made], usage_of(data.get("usage")), id_=id_, model="", now=now)
@@ -134,8 +143,8 @@ class BedrockCodec:
         kind = (headers.get("x-amzn-errortype") or "").partition(":")[0]
         return refusal(self._name, status, headers, _complaint(status, kind, message), now=now)
 
-    def stream(self) -> BedrockStream:
-        return BedrockStream(self._name)
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> BedrockStream:
+        return BedrockStream(self._name, asked)
 
     def most_choices(self) -> int:
         return most_choices("bedrock")
@@ -147,9 +156,9 @@ class BedrockCodec:
 class BedrockStream(Steps):
     """ConverseStream's messages as OpenAI's chunks, wherever the bytes were cut. ``metadata`` is the last one."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, asked: Mapping[str, Any]) -> None:
         super().__init__()
-        self._provider = provider
+        self._provider, self._asked = provider, asked
         self._messages = MessageParser()
         self._writer = Writer()
         self._writer.id = secrets.token_hex(12)
@@ -231,7 +240,7 @@ class BedrockStream(Steps):
     def _stop(self, event: dict[str, Any]) -> list[Chunk]:
         reason = _reason(self._provider, event.get("stopReason"))
         chunks = [] if self._told == len(self._thoughts) else self._told_thoughts()
-        return chunks + self._writer.finish(reason, stop=_met(event))
+        return chunks + self._writer.finish(reason, stop=_met(event, self._asked))
 
     def _told_thoughts(self) -> list[Chunk]:
         """All thoughts so far, with their signatures; each time one has ended."""
@@ -270,9 +279,10 @@ def _thought(reasoning: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _met(holder: Mapping[str, Any]) -> str:
-    """The stop sequence that Claude met; the request asks for it."""
-    return text_field(holder, "additionalModelResponseFields", "stop_sequence")
+def _met(holder: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """The stop sequence that was met. Claude says which, because the request asks for it; others only that one was."""
+    told = text_field(holder, "additionalModelResponseFields", "stop_sequence")
+    return told or (met_stop(asked) if holder.get("stopReason") == "stop_sequence" else None)
 
 
 def _reason(provider: str, reason: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.protocol.foreign_thoughts import of_claude
 from gateway.providers.anthropic_request import thinking
-from gateway.providers.capabilities import Ability
+from gateway.providers.capabilities import Ability, most_stops
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
 _ROOM = 8192
@@ -42,7 +42,7 @@ def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]
     if not _CACHES.search(model):
         _forget_points(wire)
     asked = reader.token_limit()
-    limits: dict[str, Any] = {"maxTokens": asked, "stopSequences": reader.stops() or None}
+    limits: dict[str, Any] = {"maxTokens": asked, "stopSequences": reader.stops(most_stops("bedrock")) or None}
     if limits["stopSequences"] and "anthropic." in model:
         wire["additionalModelResponseFieldPaths"] = ["/stop_sequence"]  # which of them was met
     forced = _tools(reader, ability, wire)

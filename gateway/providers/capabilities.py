@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from gateway.catalog import Ability, vendor
 
-__all__ = ["Ability", "abilities", "most_choices"]
+__all__ = ["Ability", "abilities", "most_choices", "most_stops"]
 
 
 def abilities(dialect: str, own: list[Ability]) -> Callable[[str], Ability]:
@@ -25,3 +25,9 @@ def most_choices(dialect: str) -> int:
     """The largest ``n`` that one request to a vendor may have."""
     known = vendor(dialect)
     return known.wire.most_choices if known is not None else 1
+
+
+def most_stops(dialect: str) -> int | None:
+    """How many stop sequences one request to a vendor may name; None where no limit is known."""
+    known = vendor(dialect)
+    return known.wire.most_stops if known is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -10,6 +11,8 @@ from msgspec import Struct
 from gateway.errors import GatewayError
 from gateway.protocol.answer import Chunk, WholeAnswer
 from optimizer.routing.attempts import Failure, FailureKind
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class UpstreamRequest(Struct, frozen=True):
@@ -71,17 +74,26 @@ class StreamDecoder(Protocol):
 
 
 class Codec(Protocol):
-    """One provider in one wire dialect."""
+    """One provider in one wire dialect. ``asked`` is the chat request that is answered, for dialects whose answers
+    leave out what the request said."""
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest: ...
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: float,
+        asked: Mapping[str, Any] = NOTHING,
+    ) -> WholeAnswer:
         """Raises AttemptFailed for every answer that is not a completion."""
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         """The failure an error status stands for."""
 
-    def stream(self) -> StreamDecoder: ...
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> StreamDecoder: ...
 
     def enforces(self, model: str) -> Enforcement:
         """What the provider guarantees of this model's structured answers."""

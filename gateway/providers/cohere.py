@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
-from gateway.providers.capabilities import most_choices
-from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
+from gateway.providers.capabilities import most_choices, most_stops
+from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
-from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, met_stop, url_of
 
 _encode = msgspec.json.encode
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
@@ -54,7 +54,9 @@ class CohereCodec:
         wire["stream"] = stream
         return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire))
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = object_in(self._name, body)
@@ -70,7 +72,7 @@ class CohereCodec:
         ]
         made = choice(
             0, text, _reason(self._name, data.get("finish_reason")), calls=calls,
-            annotations=_citations(dicts(message.get("citations"))),
+            annotations=_citations(dicts(message.get("citations"))), stop=_met(data, asked),
             extra={"reasoning_content": thought + str(message.get("tool_plan") or "")},
         )  # fmt: skip
         return whole([made], usage_of(data.get("usage")), id_=str(data.get("id") or ""), model="", now=now)
@@ -87,8 +89,8 @@ class CohereCodec:
             complaint = Complaint(message=message, code="model_not_found", param="model")
         return refusal(self._name, status, headers, complaint, now=now)
 
-    def stream(self) -> CohereStream:
-        return CohereStream(self._name)
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> CohereStream:
+        return CohereStream(self._name, asked)
 
     def most_choices(self) -> int:
         return most_choices("cohere")
@@ -111,7 +113,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
         "p": reader.number("top_p", 0.01, 0.99) if body.get("top_p") != 1 else None,
         "frequency_penalty": reader.number("frequency_penalty", 0, 1),
         "presence_penalty": reader.number("presence_penalty", 0, 1),
-        "stop_sequences": reader.stops(5) or None,
+        "stop_sequences": reader.stops(most_stops("cohere")) or None,
         "seed": body.get("seed"),
         "thinking": _thinking(reader),
         **_tools(reader),
@@ -210,8 +212,9 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
 class CohereStream(EventStream):
     """Cohere's events as OpenAI's chunks, wherever the bytes were cut."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, asked: Mapping[str, Any]) -> None:
         super().__init__(provider)
+        self._asked = asked
         self._writer = Writer()
         self._calls: dict[Any, int] = {}
         self._cited: list[dict[str, Any]] = []
@@ -260,7 +263,7 @@ class CohereStream(EventStream):
         reason = _reason(self._provider, delta.get("finish_reason"))
         annotations = _citations(self._cited)
         chunks = self._writer.delta({"annotations": annotations}) if annotations else []
-        chunks += self._writer.finish(reason)
+        chunks += self._writer.finish(reason, stop=_met(delta, self._asked))
         usage = usage_of(delta.get("usage"))
         if usage is not None:
             chunks.append(self._writer.usage(usage))
@@ -291,6 +294,11 @@ def _reason(provider: str, reason: Any) -> str:
     if reason in _BROKEN:
         raise nonsense(provider, f"an answer that it gave up itself ({reason})")
     return _FINISH.get(str(reason), "stop")
+
+
+def _met(holder: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """Cohere tells that a stop sequence was met, and not which."""
+    return met_stop(asked) if holder.get("finish_reason") == "STOP_SEQUENCE" else None
 
 
 def _arguments(call: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.shapes import signed
 from gateway.providers.capabilities import Ability, abilities, most_choices
-from gateway.providers.codec import AttemptFailed, Enforcement, UpstreamRequest
+from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
@@ -70,7 +70,9 @@ class GeminiCodec:
         wire = request_body(reader, self._ability(path))
         return UpstreamRequest(url=f"{base}{path}:{verb}", headers=self._headers, body=_encode(wire))
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = object_in(self._name, body)
@@ -90,7 +92,7 @@ class GeminiCodec:
         data = data[0] if isinstance(data, list) and data else data
         return refusal(self._name, status, headers, _complaint(data, now), now=now)
 
-    def stream(self) -> GeminiStream:
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> GeminiStream:
         return GeminiStream(self._name)
 
     def most_choices(self) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gateway.protocol.foreign_thoughts import call_signatures
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import GOOGLE
-from gateway.providers.capabilities import Ability
+from gateway.providers.capabilities import Ability, most_stops
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
 
 _BUDGETS = {
@@ -69,7 +69,7 @@ def _settings(reader: Reader, ability: Ability) -> dict[str, Any]:
         "temperature": reader.number("temperature", 0, 2),
         "topP": reader.number("top_p", 0, 1),
         "maxOutputTokens": reader.token_limit(),
-        "stopSequences": reader.stops(5) or None,
+        "stopSequences": reader.stops(most_stops("gemini")) or None,
         "candidateCount": body.get("n") if body.get("n") != 1 else None,
         "seed": body.get("seed"),
         "presencePenalty": body.get("presence_penalty") or None,

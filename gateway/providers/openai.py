@@ -12,7 +12,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.hints import ANTHROPIC, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
-from gateway.providers.codec import AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
+from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
@@ -59,7 +59,9 @@ class OpenAICodec:
         """A chat request, for its address and headers: the provider's other endpoints stand beside it."""
         return self.encode({"messages": []}, model, stream=False)
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = self._object(body)
@@ -97,7 +99,7 @@ class OpenAICodec:
             problem.error.code = complaint.code or "upstream_error"
         return problem
 
-    def stream(self) -> StreamDecoder:
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> StreamDecoder:
         return OpenAIStream(self, self._profile)
 
     def enforces(self, model: str) -> Enforcement:

@@ -34,7 +34,7 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
         profile = profile_of(self.profile) or Profile(base_url=self.base_url)
         if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
-            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT)  # somebody's own server
+            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT, most_stops=None)  # somebody's own server
         profile = profile.with_traits(self.traits)
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
         if self.api_key:

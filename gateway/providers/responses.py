@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
 from gateway.providers.openai import OpenAICodec
@@ -44,7 +44,9 @@ class ResponsesCodec(OpenAICodec):
     def located(self, model: str) -> UpstreamRequest:
         return OpenAICodec.encode(self, {"messages": []}, model, stream=False)
 
-    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> WholeAnswer:
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
+    ) -> WholeAnswer:
         if status != 200:
             raise self.refuse(status, headers, body, now=now)
         data = object_in(self._name, body)
@@ -64,7 +66,7 @@ class ResponsesCodec(OpenAICodec):
             now=now, service_tier=data.get("service_tier"),
         )  # fmt: skip
 
-    def stream(self) -> ResponsesStream:
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> ResponsesStream:
         return ResponsesStream(self, self._name)
 
     def reason(self, data: Mapping[str, Any], said: _Said) -> str:

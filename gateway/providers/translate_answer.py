@@ -42,10 +42,10 @@ def choice(
     annotations: list[dict[str, Any]] | None = None,
     logprobs: Any = None,
     extra: Mapping[str, Any] | None = None,
-    stop: str = "",
+    stop: str | None = None,
 ) -> dict[str, Any]:
     """One choice of a whole answer. ``extra`` are further fields of the message, empty ones left out; ``stop`` is the
-    stop sequence that was met, where the provider says which."""
+    stop sequence that was met, where the provider tells; "" where it does not say which."""
     silent = not text and bool(calls or refusal)
     message: dict[str, Any] = {"role": "assistant", "content": None if silent else text, "refusal": refusal}
     message["annotations"] = annotations or []
@@ -53,7 +53,7 @@ def choice(
     if calls:
         message["tool_calls"] = calls
     made = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
-    return {**made, "stop_reason": stop} if stop else made
+    return made if stop is None else {**made, "stop_reason": stop}
 
 
 def whole(
@@ -133,14 +133,14 @@ class Writer:
             self._alike = alike
         return plain_chunk(pattern, text, (msgspec.json.encode(text),))
 
-    def finish(self, reason: str, index: int = 0, *, stop: str = "") -> list[Chunk]:
-        """The empty last delta, the first time only; ``stop`` is the stop sequence that was met, where it is known."""
+    def finish(self, reason: str, index: int = 0, *, stop: str | None = None) -> list[Chunk]:
+        """The empty last delta, the first time only; ``stop`` as for a whole choice."""
         if index in self._finished:
             return []
         chunks = self.open(index)
         self._finished.add(index)
         last = self._chunk(index, {}, reason)
-        if stop:
+        if stop is not None:
             last.data["choices"][0]["stop_reason"] = stop
         chunks.append(last)
         return chunks

@@ -89,9 +89,7 @@ class Reader:
 
     def stops(self, most: int | None = None) -> list[str]:
         """Stop sequences. Providers refuse blank ones, which OpenAI takes and never meets."""
-        stop = self.body.get("stop")
-        found = [stop] if isinstance(stop, str) else [one for one in stop or [] if isinstance(one, str)]
-        found = [one for one in found if one.strip()]
+        found = _stops(self.body)
         if most is not None and len(found) > most:
             self.cannot("stop", f"at most {most} stop sequences are possible.")
         return found[:most]
@@ -199,6 +197,18 @@ class Reader:
         if not _MODEL_IN_PATH.match(name):
             raise self.refused("model", f"'{model[:80]}' is not a model's name.", code="model_not_found")
         return name
+
+
+def _stops(body: Mapping[str, Any]) -> list[str]:
+    stop = body.get("stop")
+    found = [stop] if isinstance(stop, str) else [one for one in stop or [] if isinstance(one, str)]
+    return [one for one in found if one.strip()]
+
+
+def met_stop(asked: Mapping[str, Any]) -> str:
+    """The stop sequence that was met where the provider says only that one was: "" when it may be any of several."""
+    found = _stops(asked)
+    return found[0] if len(found) == 1 else ""
 
 
 def data_url(url: str) -> tuple[str, str] | None:

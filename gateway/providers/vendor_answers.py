@@ -15,7 +15,7 @@ def mend(data: dict[str, Any], part: str) -> None:
     """One answer (``part`` is "message") or one chunk ("delta").
 
     Thoughts are called ``reasoning_content`` whatever the vendor calls them; content that is a list of parts becomes
-    its text; usage is where and what OpenAI says it is.
+    its text; usage is where and what OpenAI says it is; the stop sequence that was met is ``stop_reason``.
     """
     for choice in dicts(data.get("choices")):
         told = choice.get(part)
@@ -25,6 +25,10 @@ def mend(data: dict[str, Any], part: str) -> None:
                 choice.pop("message", None)  # all that was said so far, once more with every chunk
             else:
                 _identified(told)
+        if "matched_stop" in choice:  # SGLang's; a number is a token of the model's own
+            met = choice.pop("matched_stop")
+            if isinstance(met, str):
+                choice["stop_reason"] = met
     usage = data.get("usage")
     if usage is None:
         usage = _map(data.get("x_groq")).get("usage")

@@ -63,12 +63,20 @@ class Fitting:
         for name, own in self._profile.renames.items():
             if name in wire:
                 wire[own] = wire.pop(name)
+        if "stop" in wire and self._profile.most_stops is not None:
+            self._no_more_stops(wire, self._profile.most_stops)
         tools = wire.get("tools")
         if "cache_control" in self._foreign and isinstance(tools, list):
             wire["tools"] = [_plain_tool(tool) for tool in tools]
         messages = wire.get("messages")
         if isinstance(messages, list):
             wire["messages"] = [self._message(one) for one in messages]
+
+    def _no_more_stops(self, wire: dict[str, Any], most: int) -> None:
+        """One is sent as it was written. Raises AttemptFailed for too many."""
+        if isinstance(wire["stop"], list) and len(wire["stop"]) > most:
+            Reader(self._provider, wire, drop=self.drop).cannot("stop", f"at most {most} stop sequences are possible.")
+            wire["stop"] = wire["stop"][:most]
 
     def _message(self, message: Any) -> Any:
         if not isinstance(message, dict):

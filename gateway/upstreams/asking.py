@@ -148,7 +148,7 @@ class Asker:
             data = await reply.read()
         finally:
             reply.release()
-        answer = codec.decode(reply.status, reply.headers, data, now=time.time())
+        answer = codec.decode(reply.status, reply.headers, data, now=time.time(), asked=body)
         if reply.lease is not None and answer.usage is not None:
             reply.lease.used(answer.usage.total)
         if heard is not None:
@@ -179,7 +179,7 @@ class Asker:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
             if agreed is not None:
                 agreed()
-            stream = UpstreamStream(reply, codec.stream())
+            stream = UpstreamStream(reply, codec.stream(body))
             await stream.prime()
         except BaseException:
             reply.release()

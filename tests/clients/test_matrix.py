@@ -93,7 +93,7 @@ def encoded(raw: bytes) -> str:
 def expected(api: str, dialect: str, ask: Ask, said: Said, got: Got) -> dict[str, Any]:
     """What this API can say of the answer; a few things only some dialects tell."""
     met = said.end == "stop_sequence"
-    knows = api == "messages" and dialect in ("anthropic", "bedrock")
+    knows = api == "messages" and dialect in ("anthropic", "bedrock", "cohere")
     found = {
         "text": said.whole, "calls": list(said.calls), "prompt": PROMPT, "cached": CACHED, "completion": COMPLETION,
         "end": ("stop_sequence" if knows else "stop") if met else said.end, "thought": said.thought,

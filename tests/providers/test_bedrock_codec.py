@@ -433,3 +433,15 @@ def test_what_a_client_marks_to_be_cached_ends_with_a_cache_point_where_the_mode
     assert "cachePoint" not in str(other) and other["system"] == [{"text": "long rules"}]
     alone = wire({"messages": turns[:1]}, NOVA)
     assert alone["messages"][0]["content"] == [{"text": "long rules"}, point] and "system" not in alone
+
+
+@pytest.mark.parametrize(("asked", "told"), [("END", "END"), (["END", " "], "END"), (["END", "."], "")])
+def test_nova_tells_that_a_stop_sequence_was_met_and_not_which(asked: Any, told: str) -> None:
+    met = {**ANSWER, "stopReason": "stop_sequence"}
+    answer = codec().decode(200, {}, json.dumps(met).encode(), now=0, asked={"stop": asked})
+    assert answer.data["choices"][0]["stop_reason"] == told
+    ending = [*MESSAGES[:-2], event("messageStop", stopReason="stop_sequence"), MESSAGES[-1]]
+    chunks = read(codec().stream({"stop": asked}), [b"".join(ending)])
+    assert chunks[-2].data["choices"][0]["stop_reason"] == told
+    ended = codec().decode(200, {}, json.dumps({**ANSWER, "stopReason": "end_turn"}).encode(), now=0, asked={"stop": asked})
+    assert "stop_reason" not in ended.data["choices"][0]

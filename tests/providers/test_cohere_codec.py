@@ -254,3 +254,14 @@ def test_errors(status: int, message: str, failure: str, client: int, code: str 
     found = codec().refuse(status, {"retry-after": "2"}, json.dumps({"message": message}).encode(), now=0)
     assert (found.failure.kind, found.error.status, found.error.code) == (failure, client, code)
     assert (message in found.error.message) == (failure in ("refused", "throttled"))
+
+
+@pytest.mark.parametrize(("asked", "told"), [("END", "END"), (["END", " "], "END"), (["END", "."], "")])
+def test_the_stop_sequence_that_was_met_is_told_where_it_can_only_be_one(asked: Any, told: str) -> None:
+    met = {"finish_reason": "STOP_SEQUENCE", "usage": USAGE}
+    answer = codec().decode(200, {}, json.dumps({**ANSWER, **met}).encode(), now=0, asked={"stop": asked})
+    assert answer.data["choices"][0]["stop_reason"] == told
+    chunks = read(codec().stream({"stop": asked}), [named([*EVENTS[:-1], {"type": "message-end", "delta": met}])])
+    assert chunks[-2].data["choices"][0]["stop_reason"] == told
+    ended = codec().decode(200, {}, json.dumps({**ANSWER, "finish_reason": "COMPLETE"}).encode(), now=0, asked={"stop": asked})
+    assert "stop_reason" not in ended.data["choices"][0]

@@ -11,6 +11,7 @@ from gateway.catalog import vendors
 from gateway.protocol.hints import HINTS
 from gateway.providers import (
     AnthropicProvider,
+    AzureProvider,
     BedrockProvider,
     CohereProvider,
     GeminiProvider,
@@ -89,3 +90,37 @@ def test_moderation_by_openai_is_asked_of_openai_alone(name: str) -> None:
     with pytest.raises(AttemptFailed) as caught:
         codec.encode({**BODY, "moderation": VALUES["moderation"]}, "m", stream=False)
     assert (caught.value.error.param, caught.value.error.code) == ("moderation", "unsupported_parameter")
+
+
+MOST_STOPS = {"azure": 4, "cohere": 5, "deepseek": 16, "gemini": 5, "groq": 4, "openai": 4}
+
+
+@pytest.mark.parametrize("name", MOST_STOPS)
+def test_too_many_stop_sequences_are_refused_by_name_or_dropped_on_demand(name: str) -> None:
+    most = MOST_STOPS[name]
+
+    def built(*, drop: bool) -> Codec:
+        if name == "azure":
+            return AzureProvider(base_url="https://x.openai.azure.com", api_key="k").build("p", "")
+        if name in ("cohere", "gemini"):
+            made = CohereProvider if name == "cohere" else GeminiProvider
+            return made(api_key="k", drop_params=drop).build("p", "")
+        return OpenAIProvider(api_key="k", profile=name, drop_params=drop).build("p", "")
+
+    many = [f"S{at}" for at in range(most + 1)]
+    with pytest.raises(AttemptFailed) as caught:
+        built(drop=False).encode({**BODY, "stop": many}, "m", stream=False)
+    assert (caught.value.failure.kind, caught.value.error.param) == ("unsupported", "stop")
+    assert f"at most {most} " in caught.value.error.message and "(provider 'p')" in caught.value.error.message
+    fits = built(drop=False).encode({**BODY, "stop": many[:-1]}, "m", stream=False).body
+    assert many[most - 1].encode() in fits
+    if name != "azure":
+        sent = built(drop=True).encode({**BODY, "stop": many}, "m", stream=False).body
+        assert json.loads(sent) == json.loads(fits)
+
+
+def test_a_server_of_ones_own_and_claude_set_no_limit_that_is_known() -> None:
+    many = [f"S{at}" for at in range(40)]
+    own = OpenAIProvider(api_key="k", base_url="http://127.0.0.1:1/v1").build("p", "")
+    assert wire(own, "m", {**BODY, "stop": many})["stop"] == many
+    assert wire(*NATIVE["anthropic"], {**BODY, "stop": many})["stop_sequences"] == many

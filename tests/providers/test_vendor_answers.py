@@ -385,3 +385,19 @@ def test_tools_images_usage_and_errors_of_every_vendor(profile: str) -> None:
     assert codec(profile).refuse(401, {}, b"nope", now=0).failure.kind == "credentials"
     assert codec(profile).refuse(503, {}, b"<html>", now=0).failure.kind == "failed"
     assert codec(profile).refuse(429, {"retry-after": "3"}, b"{}", now=0).failure.retry_after == 3.0
+
+
+def test_the_stop_sequence_that_sglang_matched_has_vllms_name() -> None:
+    def ended(met: Any) -> list[dict[str, Any]]:
+        data = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "4"}, "finish_reason": "stop", "matched_stop": met}]}  # fmt: skip
+        return [codec("sglang").decode(200, {}, json.dumps(data).encode(), now=0).data,
+                *(one.data for one in streamed(codec("sglang"), [event({"content": "4"}), _last(met)])[-1:])]  # fmt: skip
+
+    def _last(met: Any) -> dict[str, Any]:
+        data = event({}, "stop")
+        return {**data, "choices": [{**data["choices"][0], "matched_stop": met}]}
+
+    assert [one["choices"][0].get("stop_reason") for one in ended("END")] == ["END", "END"]
+    for one in ended(151645):  # the token that ends an answer
+        assert not {"stop_reason", "matched_stop"} & one["choices"][0].keys()

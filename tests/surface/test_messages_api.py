@@ -185,6 +185,7 @@ async def test_thinking_in_a_stream(claude: anthropic.AsyncAnthropic, upstream: 
         ("length", {}, ("max_tokens", None)),
         ("content_filter", {}, ("refusal", None)),
         ("stop", {"stop_reason": "END"}, ("stop_sequence", "END")),
+        ("stop", {"stop_reason": ""}, ("stop_sequence", None)),  # one was met, and the provider does not say which
         ("stop", {}, ("end_turn", None)),
     ],
 )
