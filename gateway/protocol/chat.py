@@ -212,8 +212,15 @@ def text_length(messages: list[Message]) -> int:
     for message in messages:
         content = message.content
         if content is not None:
-            found += len(content) if isinstance(content, str) else len(text_of(message))
+            found += len(content) if isinstance(content, str) else len(text_of(message)) + _found_length(content)
     return found
+
+
+def _found_length(parts: list[dict[str, Any]]) -> int:
+    """Characters of search results, which no other part holds."""
+    results = [part.get("content") for part in parts if part.get("type") == "search_result"]
+    texts = [one for found in results if isinstance(found, list) for one in found if isinstance(one, dict)]
+    return sum(len(str(one.get("text", ""))) for one in texts)
 
 
 def last_user_text(messages: Sequence[Message]) -> str:

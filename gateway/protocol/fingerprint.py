@@ -36,11 +36,10 @@ def fingerprint(request: ChatRequest) -> str:
 
 def _modality(message: Message) -> str:
     """ "text" for plain text; otherwise the sorted part types, so an image never looks like a ticket."""
+    content = message.content
+    kinds = {str(part.get("type")) for part in content} if isinstance(content, list) else set()
     if message.tool_calls or message.role in {"tool", "function"}:
-        return "tool"
-    if message.content is None or isinstance(message.content, str):
-        return "text"
-    kinds = {str(part.get("type")) for part in message.content}
+        return "+".join(["tool", *sorted(kinds - {"text"})])
     return "text" if kinds <= {"text"} else "+".join(sorted(kinds))
 
 

@@ -12,6 +12,17 @@ ANTHROPIC = "anthropic"
 HINTS = frozenset({GOOGLE, ANTHROPIC})
 ON_PARTS = frozenset({"cache_control", "document", "input_examples"})
 """What Claude alone reads of a part of a message or of a function."""
+SEARCH_RESULT = "search_result"
+"""A part of a message that only Claude takes: a text that was found, with its source and title. It travels as it is."""
+
+
+def for_claude_alone(part: Mapping[str, Any]) -> str:
+    """What makes a part of a message Claude's alone: "search_result", "file_id" (a file of its Files API) or ""."""
+    if part.get("type") == SEARCH_RESULT:
+        return SEARCH_RESULT
+    file = part.get("file")
+    held = isinstance(file, dict) and str(file.get("file_id") or "").startswith("file_")  # OpenAI's begin with file-
+    return "file_id" if held else ""
 
 
 def wants_citations(body: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ chat has no word for and would change the answer is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.chat import effort_for
-from gateway.protocol.hints import ANTHROPIC
+from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT
 
 
 class MessagesRequest(Struct, frozen=True):
@@ -94,15 +95,21 @@ def _hints(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
 
 
 def _wants_citations(messages: list[dict[str, Any]]) -> bool:
-    """Whether the answer has to say on which places of a document it rests."""
+    """Whether the answer has to say on which places of a document or of something found it rests."""
     return any(
-        isinstance(block, dict)
-        and block.get("type") == "document"
-        and isinstance(block.get("citations"), dict)
-        and block["citations"].get("enabled") is True
+        isinstance(block.get("citations"), dict) and block["citations"].get("enabled") is True
         for message in messages
-        for block in (message["content"] if isinstance(message.get("content"), list) else ())
+        for block in _sources(message.get("content"))
     )
+
+
+def _sources(content: Any) -> Iterator[dict[str, Any]]:
+    """The documents and search results of a turn, those in results of tools too."""
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and block.get("type") in ("document", "search_result"):
+            yield block
+        elif isinstance(block, dict) and block.get("type") == "tool_result":
+            yield from _sources(block.get("content"))
 
 
 def _thinking(request: MessagesRequest) -> dict[str, Any]:
@@ -180,8 +187,8 @@ def _user(blocks: list[dict[str, Any]], where: str, role: str) -> list[dict[str,
     for at, block in enumerate(blocks):
         place = f"{where}.content.{at}"
         if block.get("type") == "tool_result":
-            text, others = _result(block, place)
-            turn: dict[str, Any] = {"role": "tool", "tool_call_id": _text(block, "tool_use_id", place), "content": text}
+            said, others = _result(block, place)
+            turn: dict[str, Any] = {"role": "tool", "tool_call_id": _text(block, "tool_use_id", place), "content": said}
             if block.get("is_error") is True:
                 turn["is_error"] = True
             turns.append(turn | _cached(block))
@@ -229,15 +236,18 @@ def _thoughts(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]]]:
-    """A tool's result: its text, and what is no text (chat's tool turns hold text only)."""
+def _result(block: dict[str, Any], where: str) -> tuple[str | list[dict[str, Any]], list[dict[str, Any]]]:
+    """A tool's result: its text, with what was found in between, and what is neither (chat's tool turns hold text
+    only; search results are Claude's alone and stay where they are)."""
     content = block.get("content")
     failed = block.get("is_error") is True
     if content is None or isinstance(content, str):
         return content or ("The tool failed." if failed else ""), []
     parts = _parts(content, f"{where}.content")
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
-    others = [part for part in parts if part["type"] != "text"]
+    others = [part for part in parts if part["type"] not in ("text", SEARCH_RESULT)]
+    if any(part["type"] == SEARCH_RESULT for part in parts):
+        return [part for part in parts if part not in others], others
     return text or ("The tool failed." if failed else "See the next message." if others else ""), others
 
 
@@ -259,7 +269,21 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": _data_url(source, where)}} | _cached(block)
     if kind == "document" and isinstance(source, dict):
         return _document(block, source, where) | _cached(block)
+    if kind == SEARCH_RESULT:
+        return _search_result(block, where)
     raise _unknown(kind, source, where)
+
+
+def _search_result(block: dict[str, Any], where: str) -> dict[str, Any]:
+    """What was found, as its client wrote it; the texts have to be where guardrails and estimates look for them."""
+    for name in ("source", "title"):
+        _text(block, name, where)
+    texts = block.get("content")
+    if not isinstance(texts, list) or not all(isinstance(one, dict) and one.get("type") == "text" for one in texts):
+        raise BadRequest(f"{where}.content: must be a list of text blocks.", param=f"{where}.content")
+    for at, one in enumerate(texts):
+        _text(one, "text", f"{where}.content.{at}")
+    return block
 
 
 def _document(block: dict[str, Any], source: dict[str, Any], where: str) -> dict[str, Any]:
@@ -272,6 +296,8 @@ def _document(block: dict[str, Any], source: dict[str, Any], where: str) -> dict
         return {"type": "text", "text": _text(source, "data", f"{where}.source")} | own
     if kind == "base64":
         return {"type": "file", "file": {"filename": name, "file_data": _data_url(source, where)}} | own
+    if kind == "file":
+        return {"type": "file", "file": {"file_id": _text(source, "file_id", f"{where}.source")}} | own
     if kind == "url":
         return {"type": "file", "file": {"filename": name, "file_url": _text(source, "url", f"{where}.source")}} | own
     raise _unknown("document", source, where)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import of_claude
-from gateway.protocol.hints import ANTHROPIC
+from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, for_claude_alone
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
@@ -233,6 +233,8 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         block = {"type": "image", "source": _image(reader, at, url_of(part))}
     elif kind == "file":
         block = _document(reader, at, part.get("file")) | _own(part)
+    elif kind == SEARCH_RESULT:
+        block = {name: value for name, value in part.items() if name != "cache_control"}
     else:
         raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
     return _cached(part, block)
@@ -280,6 +282,8 @@ def _document(reader: Reader, at: str, file: Any) -> dict[str, Any]:
         source = {"type": "base64", "media_type": found[0], "data": found[1]}
     elif is_web_url(url):
         source = {"type": "url", "url": url}
+    elif for_claude_alone({"file": file}):
+        source = {"type": "file", "file_id": file["file_id"]}
     else:
         raise reader.refused(f"{at}.file", "A file must be a PDF or plain text in 'file_data', as a data: address.")
     document: dict[str, Any] = {"type": "document", "source": source}

@@ -37,7 +37,7 @@ _CACHES = re.compile(r"claude-(?:3-5-haiku|3-5-sonnet-20241022|3-7|[a-z]+-[4-9])
 def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
     reader.without(_NOTHING_ASKED)
-    reader.cites_nothing()
+    reader.without_claudes_own()
     wire = _turns(reader)
     if not _CACHES.search(model):
         _forget_points(wire)

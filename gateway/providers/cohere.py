@@ -103,7 +103,7 @@ class CohereCodec:
 def request_body(reader: Reader, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Cohere cannot take."""
     reader.without(_NOTHING_ASKED)
-    reader.cites_nothing()
+    reader.without_claudes_own()
     body = reader.body
     found: dict[str, Any] = {
         "model": model,

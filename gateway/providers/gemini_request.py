@@ -39,7 +39,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures"""
 def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Gemini cannot take."""
     reader.without(_NOTHING_ASKED)
-    reader.cites_nothing()
+    reader.without_claudes_own()
     wire: dict[str, Any] = {"contents": _contents(reader, ability)}
     system = [{"text": text} for text in reader.system()]
     if system and not wire["contents"]:

@@ -30,7 +30,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
     gateway holds the conversation, and thoughts travel encrypted."""
     reader.without(_NOTHING_ASKED)
-    reader.cites_nothing()
+    reader.without_claudes_own()
     body = reader.body
     wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}

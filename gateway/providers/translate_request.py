@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.hints import HINTS, wants_citations
+from gateway.protocol.hints import HINTS, for_claude_alone, wants_citations
 from gateway.providers.codec import AttemptFailed, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
@@ -69,6 +69,21 @@ class Reader:
         """Refuses citations of a client's own documents."""
         if wants_citations(self.body):
             self.cannot("citations", "this provider does not tell on which places of a document its answer rests.")
+
+    def without_claudes_own(self) -> None:
+        """Refuses what only Claude takes: citations, search results, files by their id in its Files API."""
+        self.cites_nothing()
+        for turn in self.turns():
+            for at, part in self.parts(turn):
+                self.not_claudes(part, at)
+
+    def not_claudes(self, part: Mapping[str, Any], at: str = "") -> None:
+        """Raises AttemptFailed for a part that only Claude takes; ``at`` is its place, where that is known."""
+        what = for_claude_alone(part)
+        if what == "file_id":
+            raise self.refused(at or what, "A file of Anthropic's Files API can only be read by Claude at Anthropic.")
+        if what:
+            raise self.refused(at or what, f"Parts of the type '{what}' are understood by Claude alone.")
 
     def extras(self) -> dict[str, Any]:
         """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``)."""

@@ -15,6 +15,7 @@ _FOREIGN = frozenset(
      "cache_control", "is_error"}
 )  # fmt: skip
 """Fields of a message that some vendors write or want back, and that others refuse."""
+_OPENAIS = frozenset({"text", "image_url", "input_audio"})
 _ON_CALLS = frozenset({"extra_content", "cache_control"})
 _EMPTY = ("refusal", "annotations", "audio", "function_call")
 """Fields that clients send back as they got them, empty: OpenAI takes that, not everybody does."""
@@ -93,12 +94,14 @@ class Fitting:
         return self._fitted(message) if self._picky else message
 
     def _no_addresses(self, parts: list[Any]) -> None:
-        """Chat has no place for a file by its address. Raises AttemptFailed."""
+        """Chat has no place for a file by its address, nor for what only Claude takes. Raises AttemptFailed."""
         for part in parts:
-            file = part.get("file") if isinstance(part, dict) else None
+            if not isinstance(part, dict) or part.get("type") in _OPENAIS:
+                continue
+            reader, file = Reader(self._provider, {}, drop=self.drop), part.get("file")
             if isinstance(file, dict) and file.get("file_url"):
-                reader = Reader(self._provider, {}, drop=self.drop)
                 raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
+            reader.not_claudes(part)
 
     def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in message.items() if name not in self._foreign}

@@ -124,3 +124,24 @@ def test_a_server_of_ones_own_and_claude_set_no_limit_that_is_known() -> None:
     own = OpenAIProvider(api_key="k", base_url="http://127.0.0.1:1/v1").build("p", "")
     assert wire(own, "m", {**BODY, "stop": many})["stop"] == many
     assert wire(*NATIVE["anthropic"], {**BODY, "stop": many})["stop_sequences"] == many
+
+
+CLAUDES_OWN = {
+    "search_result": {"type": "search_result", "source": "a", "title": "b", "content": [{"type": "text", "text": "c"}]},
+    "Files API": {"type": "file", "file": {"file_id": "file_011CNha8"}},
+}
+
+
+@pytest.mark.parametrize("what", CLAUDES_OWN)
+@pytest.mark.parametrize("dialect", [one for one in NATIVE if one != "anthropic"])
+def test_what_only_claude_reads_is_refused_by_name_wherever_it_stands(dialect: str, what: str) -> None:
+    codec, model = NATIVE[dialect]
+    parts = [{"type": "text", "text": "hi"}, CLAUDES_OWN[what]]
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    for turns in ([{"role": "user", "content": parts}],
+                  [*BODY["messages"], asked, {"role": "tool", "tool_call_id": "c", "content": parts}]):  # fmt: skip
+        with pytest.raises(AttemptFailed, match=what) as caught:
+            codec.encode({"messages": turns, "tools": [TOOL]}, model, stream=False)
+        assert caught.value.failure.kind == "unsupported" and "(provider 'p')" in caught.value.error.message
+        assert caught.value.error.param == f"messages[{len(turns) - 1}].content[1]"
