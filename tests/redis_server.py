@@ -51,11 +51,21 @@ class RedisServer:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    binary = shutil.which("redis-server")
+    yield from _served(shutil.which("redis-server"), tmp_path, "redis-server is not installed")
+
+
+@pytest.fixture
+def redis_8(tmp_path: Path) -> Iterator[RedisServer]:
+    """One with vector sets, which Redis has from version 8 on. Debian's is older, so the variable says where it is."""
+    binary = os.environ.get("UNDERSTUDY_TEST_REDIS_8")
+    yield from _served(binary, tmp_path, "UNDERSTUDY_TEST_REDIS_8 names no redis-server of version 8")
+
+
+def _served(binary: str | None, tmp_path: Path, without: str) -> Iterator[RedisServer]:
     if binary is None:
         if os.environ.get("CI"):
-            pytest.fail("redis-server is not installed, and CI may skip nothing")
-        pytest.skip("redis-server is not installed")
+            pytest.fail(f"{without}, and CI may skip nothing")
+        pytest.skip(without)
     folder = tmp_path / "redis"
     folder.mkdir()
     server = RedisServer(binary, folder)

@@ -7,7 +7,7 @@ of them open and close a task on the same evidence, and ``alpha`` is spent once 
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,10 @@ from gateway.caching.search import Way
 from gateway.config import SemanticCache
 from optimizer.reuse.trust import Entry as Refined
 from optimizer.reuse.trust import Trust
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -110,6 +114,11 @@ class Commons(Protocol):
         """Whether this worker knows what the others know. While it does not, no question is compared."""
 
     def keep(self, passed: Passed) -> None: ...
+
+    async def nearest(
+        self, project: str, task: str, bucket: str, vector: NDArray[np.float32]
+    ) -> Passed | None:
+        """The likest question that was kept with the way ``redis``: it is searched there and in no worker's memory."""
 
     def tell(self, lesson: Lesson) -> None:
         """It comes back to every worker, this one included, in the order of the log."""

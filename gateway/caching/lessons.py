@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,6 +18,9 @@ Place = tuple[int, int]
 
 TASKS = 256
 """Tasks, by project, whose learning is remembered; a megabyte each at most. One that is forgotten is closed."""
+REFINED = 10_000
+"""Questions that are kept elsewhere and have labels; the rest are judged like one that has none."""
+_UNKNOWN = ("", ""), trust.Entry()
 
 
 class Standing(Struct, frozen=True):
@@ -40,6 +44,7 @@ class Lessons:
         self._index, self._me = index, me
         self._trust: dict[Scope, tuple[SemanticCache, trust.Trust]] = {}
         self._at: dict[Scope, Place] = {}
+        self._elsewhere: OrderedDict[str, tuple[Scope, trust.Entry]] = OrderedDict()
         self._thread: ThreadPoolExecutor | None = None
 
     def state(self, scope: Scope, rules: SemanticCache) -> trust.Trust:
@@ -70,13 +75,27 @@ class Lessons:
 
     def _learn(self, scope: Scope, lesson: Lesson, before: trust.Trust) -> trust.Trust:
         """A fit takes milliseconds. The new state is put in place whole."""
-        kept = self._index.of(lesson.key)
-        known = kept.entry if kept is not None else trust.Entry()
+        known = self.refined(lesson.key)
         after, entry = trust.learn(before, lesson.features, known, right=lesson.right, proposed=lesson.proposed)
-        if kept is not None:
-            kept.entry = entry
+        self._refine(scope, lesson.rules, lesson.key, entry)
         self._put(scope, lesson.rules, after)
         return after
+
+    def refined(self, key: str) -> trust.Entry:
+        """What labels said of a kept question, in this index or in one that is elsewhere."""
+        kept = self._index.of(key)
+        return kept.entry if kept is not None else self._elsewhere.get(key, _UNKNOWN)[1]
+
+    def _refine(self, scope: Scope, rules: SemanticCache, key: str, entry: trust.Entry) -> None:
+        kept = self._index.of(key)
+        if kept is not None:
+            if kept.scope == scope:
+                kept.entry = entry
+        elif rules.index == "redis":
+            self._elsewhere.pop(key, None)
+            self._elsewhere[key] = scope, entry
+            if len(self._elsewhere) > REFINED:
+                self._elsewhere.popitem(last=False)
 
     def _put(self, scope: Scope, rules: SemanticCache, state: trust.Trust) -> None:
         self._trust.pop(scope, None)
@@ -88,7 +107,8 @@ class Lessons:
 
     def _proven(self, scope: Scope) -> Proven:
         rules, state = self._trust[scope]
-        return Proven(*scope, rules, state, self._at[scope], self._index.refined(scope))
+        elsewhere = {key: entry for key, (of, entry) in list(self._elsewhere.items()) if of == scope}
+        return Proven(*scope, rules, state, self._at[scope], elsewhere | self._index.refined(scope))
 
     def restore(self, proven: Proven) -> None:
         """Begins where another worker stood; its kept questions must be in the index."""
@@ -97,8 +117,7 @@ class Lessons:
             self._put(scope, proven.rules, proven.trust)
             self._at[scope] = proven.at
             for key, entry in proven.refined.items():
-                if (kept := self._index.of(key)) is not None and kept.scope == scope:
-                    kept.entry = entry
+                self._refine(scope, proven.rules, key, entry)
 
     def standings(self) -> list[Standing]:
         return [

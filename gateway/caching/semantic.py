@@ -85,7 +85,7 @@ class Semantic:
         vector = await self._vectors.of(question.text, said, rules.encoder)
         if vector is None:
             return None
-        found = self._index.nearest(_bucket(question.bucket, rules), vector, self._now()) if knows else None
+        found = await self._nearest(question, rules, vector) if knows else None
         if found is None:
             return Look(question, said, vector)
         kept, likeness = found
@@ -99,6 +99,19 @@ class Semantic:
             self._index.used(kept)
         return Look(question, said, vector, kept, seen, proposed, kept.answer if serves else None)
 
+    async def _nearest(
+        self, question: Question, rules: SemanticCache, vector: NDArray[np.float32]
+    ) -> tuple[Kept, float] | None:
+        """The likest kept question of the same context, and its similarity."""
+        bucket = _bucket(question.bucket, rules)
+        if rules.index != "redis":
+            return self._index.nearest(bucket, vector, self._now())
+        found = await self._commons.nearest(*question.scope, bucket, vector) if self._commons else None
+        if found is None or len(found.vector) != vector.nbytes:
+            return None
+        likeness = float(_floats(found.vector) @ vector)
+        return self._kept(found, wording(found.question), self._lessons.refined(found.key), 0.0), likeness
+
     def answered(
         self, look: Look, rules: SemanticCache, answer: Answered, text: str, *, ttl: float, max_bytes: int
     ) -> None:
@@ -111,18 +124,23 @@ class Semantic:
             question.key, *question.scope, _bucket(question.bucket, rules), question.text, answer, text,
             look.vector.tobytes(), ttl, rules.max_entries, max_bytes, rules.index,
         )  # fmt: skip
-        self._put(passed, look.said, look.vector, ttl)
+        if rules.index != "redis":
+            self._put(passed, look.said, look.vector, ttl)
         if self._commons is not None:
             self._commons.keep(passed)
 
     def _put(self, passed: Passed, said: Wording, vector: NDArray[np.float32], left: float) -> None:
-        size = len(passed.answer.answer) + len(passed.text) + 4 * len(passed.question)
-        scope = passed.project, passed.task
-        kept = Kept(
-            passed.key, scope, passed.bucket, said, passed.answer, passed.text, self._now() + left, size
-        )
+        kept = self._kept(passed, said, trust.Entry(), left)
         self._index.put(
             kept, vector, max_entries=passed.max_entries, max_bytes=passed.max_bytes, way=passed.way
+        )
+
+    def _kept(self, passed: Passed, said: Wording, entry: trust.Entry, left: float) -> Kept:
+        """``left``: seconds until it expires."""
+        size = len(passed.answer.answer) + len(passed.text) + 4 * len(passed.question)
+        scope, expires = (passed.project, passed.task), self._now() + left
+        return Kept(
+            passed.key, scope, passed.bucket, said, passed.answer, passed.text, expires, size, entry=entry
         )
 
     def _tell(self, lesson: Lesson) -> None:
@@ -142,12 +160,9 @@ class Semantic:
 
     def take(self, passed: Passed, clock: float) -> None:
         """Takes in what another worker kept. ``clock``: unix seconds now."""
-        import numpy as np
-
         left = passed.answer.kept_at + passed.ttl - clock
         if left > 0 and self.lacks(passed.key, passed.answer.kept_at):
-            vector = np.frombuffer(passed.vector, dtype=np.float32)
-            self._put(passed, wording(passed.question), vector, left)
+            self._put(passed, wording(passed.question), _floats(passed.vector), left)
 
     def restore(self, proven: Proven) -> None:
         self._lessons.restore(proven)
@@ -186,6 +201,12 @@ class Semantic:
     def close(self) -> None:
         self._vectors.close()
         self._lessons.close()
+
+
+def _floats(vector: bytes) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.frombuffer(vector, dtype=np.float32)
 
 
 def _bucket(context: str, rules: SemanticCache) -> str:

@@ -165,7 +165,7 @@ class Idempotency(Node, frozen=True):
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
 
-Way = Literal["exact", "faiss"]
+Way = Literal["exact", "faiss", "redis"]
 """How the nearest of many vectors is found."""
 
 
@@ -187,10 +187,10 @@ class SemanticCache(Node, frozen=True):
     """When two answers count as the same: how a fresh answer tells whether the kept one was right."""
     guards: list[Guard] = field(default_factory=lambda: list(GUARDS))
     max_entries: Annotated[int, Meta(ge=1, le=200_000)] = 2000
-    """Kept questions of this task; ``cache.max_bytes`` bounds all tasks together. Above 20,000 only with ``faiss``."""
+    """Kept questions of this task; ``cache.max_bytes`` bounds all tasks together. Above 20,000 not with ``exact``."""
     index: Way = "exact"
     """How the likest kept question is found: ``exact`` compares with all, ``faiss`` (extra ``vectors``) with the likest
-    lists from 4,000 questions of one context on."""
+    lists from 4,000 questions of one context on, ``redis`` asks the Redis (8 or later) of ``UNDERSTUDY_REDIS_URL``."""
 
 
 WebhookEvent = Literal[

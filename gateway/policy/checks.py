@@ -40,7 +40,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+\Z")
 
 def check(config: Config, source: Source, converted: Converted, env: Mapping[str, str]) -> list[Problem]:
     """Every problem of ``config``. What was not read cleanly was reported already and is not judged again."""
-    view = _View(config, source, converted)
+    view = _View(config, source, converted, env)
     parts: tuple[Callable[[_View], Iterator[Problem]], ...] = (
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices,
         promotion_checks.promotion, promotion_checks.judge, promotion_checks.slices,
@@ -86,8 +86,8 @@ def bind_problem(server: Server, env: Mapping[str, str], host: str | None = None
 class _View:
     """The configuration beside the raw data it was read from."""
 
-    def __init__(self, config: Config, source: Source, converted: Converted) -> None:
-        self.config = config
+    def __init__(self, config: Config, source: Source, converted: Converted, env: Mapping[str, str]) -> None:
+        self.config, self.env = config, env
         self.source = source
         self.unclean = converted.unclean
         self.entries = converted.entries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -19,6 +19,8 @@ class View(Protocol):
     def config(self) -> Config: ...
     @property
     def unclean(self) -> set[Path]: ...
+    @property
+    def env(self) -> Mapping[str, str]: ...
     def names(self, section: str) -> list[str]: ...
     def unset(self, path: Path) -> str:
         """The first variable at or below ``path`` that is not set in the environment, or ""."""
@@ -76,6 +78,7 @@ def encoders(view: View) -> Iterator[Problem]:
 
 
 _MOST_EXACT = 20_000
+_REDIS = "UNDERSTUDY_REDIS_URL"
 
 
 def _index_of(view: View, path: Path, rules: SemanticCache) -> Iterator[Problem]:
@@ -86,6 +89,9 @@ def _index_of(view: View, path: Path, rules: SemanticCache) -> Iterator[Problem]
     if rules.index == "exact" and rules.max_entries > _MOST_EXACT:
         message = f"the exact index holds {_MOST_EXACT:,} questions of a task at most."
         yield view.problem((*path, "max_entries"), message, "Add 'index: faiss', or lower it.")
+    if rules.index == "redis" and not view.env.get(_REDIS):
+        message = f"this index is Redis', and ${_REDIS} is not set in the environment."
+        yield view.problem((*path, "index"), message, "Set it to a Redis of version 8 or later, or take 'faiss'.")
 
 
 def _encoder_at(view: View, path: Path, folder: str | None) -> Iterator[Problem]:

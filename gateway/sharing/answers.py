@@ -113,9 +113,10 @@ class RedisAnswers:
             opened = self._opened(key, sealed)
             if sealed is not None and (opened is None or fits(key, opened)):
                 gone.append(place)
-        if not gone:
-            return 0
-        words = ("EVAL", self._forget, len(gone) + 2, self._order, self._sizes, *gone)
+        return await self._forget_places(gone) if gone else 0
+
+    async def _forget_places(self, places: list[str]) -> int:
+        words = ("EVAL", self._forget, len(places) + 2, self._order, self._sizes, *places)
         return int(await self._link.ask(*words))
 
     def stats(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
 from msgspec.structs import replace
@@ -34,7 +34,12 @@ from gateway.caching.lessons import Place
 from gateway.caching.semantic import Semantic
 from gateway.sharing.answers import RedisAnswers
 from gateway.sharing.link import Away, Link
+from gateway.sharing.vectors import RedisVectors
 from gateway.storage.spooling.format import SpoolCipher
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _EVERY_S = 0.2
 _BATCH = 200
@@ -51,6 +56,7 @@ class RedisCommons:
     def __init__(self, link: Link, cipher: SpoolCipher, clock: Callable[[], float] = time.time) -> None:
         self._link, self._cipher, self._clock = link, cipher, clock
         self.kept = RedisAnswers(link, cipher, "likened")
+        self.searched = RedisVectors(link, cipher)
         self._proven = RedisAnswers(link, cipher, "proven")
         self._log = f"understudy:{{{cipher.key_id.hex()}:lessons}}"
         self._id = uuid.uuid4().hex
@@ -70,10 +76,19 @@ class RedisCommons:
         return self._loaded and not self._link.away
 
     def keep(self, passed: Passed) -> None:
+        if passed.way == "redis":
+            self.searched.keep(passed)
+            return
         self.kept.put(
             passed.key, encode(passed), now=0.0, ttl=passed.ttl, max_bytes=passed.max_bytes
         )
         self._say(News(passed.key, passed.answer.kept_at))
+
+    async def nearest(
+        self, project: str, task: str, bucket: str, vector: NDArray[np.float32]
+    ) -> Passed | None:
+        found = await self.searched.nearest(project, task, bucket, vector)
+        return found if found is not None and found.answer.kept_at + found.ttl > self._clock() else None
 
     def tell(self, lesson: Lesson) -> None:
         self._say(replace(lesson, sender=self._id))
@@ -81,9 +96,9 @@ class RedisCommons:
     async def purge(self, which: Purge) -> int:
         def fits(key: str, raw: bytes) -> bool:
             passed = passed_in(raw)
-            return passed is None or which.fits(key, passed.answer)
+            return passed is None or which.fits(passed.key, passed.answer)
 
-        return await self.kept.purge(fits, which.entry)
+        return await self.kept.purge(fits, which.entry) + await self.searched.purge(fits)
 
     def _say(self, told: Told) -> None:
         sealed = self._cipher.seal(encode(told))

@@ -42,7 +42,7 @@ class Sharing:
     @property
     def kept(self) -> tuple[Answers, ...]:
         """All places where clients' answers are kept."""
-        more = (self.commons.kept,) if self.commons is not None else ()
+        more = (self.commons.kept, self.commons.searched) if self.commons is not None else ()
         return (self.answers, self.repeats, *more)
 
     async def start(self, semantic: Semantic) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import struct
 import zlib
@@ -54,12 +55,16 @@ class SpoolCipher:
     """Seals and opens records under one 32-byte key; each record has a random nonce of its own."""
 
     def __init__(self, key: bytes) -> None:
-        self._aead = AESGCM(key)
+        self._aead, self._key = AESGCM(key), key
         self.key_id = hashlib.sha256(b"understudy spool key" + key).digest()[:4]
 
     def seal(self, record: bytes) -> bytes:
         nonce = os.urandom(NONCE)
         return nonce + self._aead.encrypt(nonce, record, None)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """A secret of 32 bytes for one purpose, the same wherever the key is the same."""
+        return hmac.digest(self._key, purpose, "sha256")
 
     def open(self, body: bytes) -> bytes:
         """Raises cryptography.exceptions.InvalidTag when the body is not genuine."""
