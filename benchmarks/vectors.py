@@ -1,27 +1,34 @@
 """What finding the nearest of many vectors costs, exactly and in lists: the semantic cache's two ways.
 
-    python -m benchmarks.vectors [--sizes 1000,10000,100000] [--seed 0]
+    python -m benchmarks.vectors [--sizes 1000,10000,100000] [--seed 0] [--redis redis://127.0.0.1:6379/0]
 
 Vectors of 384 values, fifty about each of many random middles, as questions are about subjects; a question asked
 lies near one of them (cosine 0.93) or in its neighbourhood (0.45). CPU time of the one thread that calls, microseconds;
 ``same``: how often the lists name the neighbour that the product names. ``made``: seconds until all was there (the
-lists are made in another thread). ``MB``: what the process grew by.
+lists are made in another thread). ``MB``: what the process grew by. ``--redis``: ``index: redis`` in that Redis (8 or
+later), which is left empty: CPU time there and here, memory there.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import numpy as np
 
+from gateway.caching.commons import Passed
+from gateway.caching.entries import Entry
 from gateway.caching.search import Search, search_by
 from gateway.caching.search.inverted import Inverted
+from gateway.sharing.link import Link
+from gateway.sharing.vectors import RedisVectors
+from gateway.storage.spooling.format import SpoolCipher
 
 SIZE = 384
 _ASKED = 300
@@ -93,15 +100,67 @@ def measure(count: int, seed: int) -> None:
         print(told, flush=True)
 
 
+async def in_redis(url: str, count: int, seed: int) -> None:
+    """The same questions, through what the gateway asks."""
+    rng = np.random.default_rng(seed)
+    known = vectors(count, rng)
+    link = Link(url, patience_s=30.0)
+    await link.start()
+    searched = RedisVectors(link, SpoolCipher(bytes(32)))
+
+    async def keep(number: int) -> None:
+        answer = Entry(time.time(), 3600.0, "p", "t", "k", "", "", None, b"{}")
+        searched.keep(
+            Passed(str(number), "p", "t", "b", "", answer, "", known[number].tobytes(), 3600.0, count, 1 << 40, "redis")
+        )
+        await link._queue.join()
+
+    try:
+        told = [await _over(link, "keep", keep, range(count))]
+        held = (await link.redis.info("memory"))["used_memory"] / 1024**2
+        for noise, label in _NEAR:
+            asked = _unit(known[rng.integers(0, count, _ASKED)] + np.float32(noise) * _noise(_ASKED, rng))
+            found = []
+
+            async def look(vector: Any, found: list[int] = found) -> None:
+                one = await searched.nearest("p", "t", "b", vector)
+                found.append(int(one.key) if one is not None else -1)
+
+            told.append(await _over(link, f"look-up at {label}", look, asked))
+            same = sum(one == int((known @ vector).argmax()) for one, vector in zip(found, asked, strict=True))
+            told.append(f"same {same}/{_ASKED}")
+        print(f"{count:>7} redis: {', '.join(told)}, {held:.0f} MB there", flush=True)
+        searched.clear()
+    finally:
+        await link.close()
+
+
+async def _over(link: Link, name: str, do: Callable[[Any], Awaitable[None]], over: Iterable[Any]) -> str:
+    async def there() -> float:
+        told = await link.redis.info("cpu")
+        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+
+    before, began, asked = await there(), time.thread_time(), 0
+    for one in over:
+        await do(one)
+        asked += 1
+    here = (time.thread_time() - began) / asked * 1e6
+    return f"{name} {(await there() - before) / asked * 1e6:.0f} there and {here:.0f} here"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--redis")
     given = parser.parse_args()
-    for size in given.sizes.split(","):
-        measure(int(size), given.seed)
+    for size in map(int, given.sizes.split(",")):
+        if given.redis:
+            asyncio.run(in_redis(given.redis, size, given.seed))
+        else:
+            measure(size, given.seed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from gateway_server import ADMIN, KEY, gateway, write_policies
 from scripted import COMPLETION, Line, provider
 
@@ -38,12 +39,17 @@ class Teacher:
         await line.answer(body={**COMPLETION, "choices": [choice]})
 
 
-async def test_a_task_opens_serves_and_is_switched_off_when_it_breaks_its_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", ["exact", "redis"])
+async def test_a_task_opens_serves_and_is_switched_off_when_it_breaks_its_bound(
+    tmp_path: Path, index: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 10.0)  # a busy machine is no Redis that is away
+    env = {"UNDERSTUDY_REDIS_URL": request.getfixturevalue("redis_8").url} if index == "redis" else {}
     rng, teacher = random.Random(3), Teacher()
     async with provider() as upstream:
         upstream.behave = teacher
-        policies = write_policies(tmp_path / "policies", {"first": upstream.url}, FAQ)
-        async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
+        policies = write_policies(tmp_path / "policies", {"first": upstream.url}, FAQ.replace("delta: 0.2", f"index: {index}, delta: 0.2"))
+        async with gateway(tmp_path, policies, **env) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
             await http.post("/admin/login", json={"key": ADMIN})
             headers = {"authorization": f"Bearer {KEY}"}
 
