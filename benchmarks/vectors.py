@@ -120,7 +120,7 @@ async def in_redis(url: str, count: int, seed: int) -> None:
         held = (await link.redis.info("memory"))["used_memory"] / 1024**2
         for noise, label in _NEAR:
             asked = _unit(known[rng.integers(0, count, _ASKED)] + np.float32(noise) * _noise(_ASKED, rng))
-            found = []
+            found: list[int] = []
 
             async def look(vector: Any, found: list[int] = found) -> None:
                 one = await searched.nearest("p", "t", "b", vector)
