@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "benchmarks": ("benchmarks",),
     "benchmarks.statistics": ("benchmarks", "optimizer"),
     "benchmarks.simulator": ("benchmarks", "gateway"),
-    "benchmarks.vectors": ("benchmarks", "gateway.caching.search"),
+    "benchmarks.vectors": ("benchmarks", "gateway.caching", "gateway.sharing", "gateway.storage.spooling"),
     "benchmarks.semcache": ("benchmarks", "optimizer", "gateway.encoder"),
     "gateway.bootstrap": PACKAGES,
     "gateway.server": PACKAGES,
