@@ -35,7 +35,10 @@ def to_json(value: Any) -> str:
 def storable(row: dict[str, Any]) -> dict[str, Any]:
     """``row`` as every backend takes it: no NUL in text (PostgreSQL refuses it), integers within 64 bits, no
     NaN or infinity. Clients and models write such things; a ledger line must not be lost over them."""
-    return {name: _storable(value) for name, value in row.items()}
+    return {
+        name: value if type(value) is str and "\0" not in value else _storable(value)
+        for name, value in row.items()
+    }
 
 
 def _storable(value: Any) -> Any:

@@ -6,12 +6,13 @@ from typing import Literal
 
 import sqlalchemy as sa
 from msgspec import Struct
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.rows import storable
 from gateway.storage.tables.spending import DAY_SPENDING
+from gateway.storage.upserts import adding
 
 DAY_S = 86_400
+_KEY, _SUMS = ("day", "purpose", "project", "task"), ("usd", "unpriced")
 Purpose = Literal["ensemble", "judge", "shadow"]
 
 
@@ -27,14 +28,11 @@ def spend(
     connection: sa.Connection, purpose: Purpose, project: str, task: str, at: float, usd: float | None
 ) -> None:
     """``usd`` None: nobody knows the price."""
-    table, key = DAY_SPENDING, ("day", "purpose", "project", "task")
     row = storable({
         "day": int(at // DAY_S), "purpose": purpose, "project": project, "task": task, "usd": usd or 0.0,
         "unpriced": int(usd is None),
     })  # fmt: skip
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table).values(**row)
-    grown = {name: table.c[name] + insert.excluded[name] for name in ("usd", "unpriced")}
-    connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=grown))
+    connection.execute(adding(connection.dialect.name, DAY_SPENDING, _KEY, _SUMS), row)
 
 
 class SpendingQueries:

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +22,7 @@ from benchmarks.simulation.tickets import ticket
 
 ROOT = Path(__file__).resolve().parents[2]
 VICTIMS = ("gateway.server", "gateway.storage.spooling.ingester", "trainer.worker", "trainer.engines.classifier")
+TIMES, ANSWERED = 14, 15  # kills, and how many calls are answered between two of them
 ADMIN = "ak-us-tests-0Jw9rXq7LmP2vTz8"
 
 
@@ -101,9 +102,15 @@ class House:
                 await asyncio.sleep(0.1)
         pytest.fail("the gateway did not become ready")
 
-    async def traffic(self, key: str, until: float) -> None:
+    def served(self, key: str) -> None:
+        """Some more calls are answered."""
+        wanted, until = len(self.receipts) + ANSWERED, time.monotonic() + 120
+        asyncio.run(self.traffic(key, lambda: len(self.receipts) >= wanted or time.monotonic() > until))
+        assert len(self.receipts) >= wanted, f"{self.failures} failures"
+
+    async def traffic(self, key: str, enough: Callable[[], bool]) -> None:
         async def one(session: aiohttp.ClientSession, number: int) -> None:
-            while time.monotonic() < until:
+            while not enough():
                 number += 8
                 body = {"model": TASK, "messages": messages(ticket(5, number).text)}
                 try:
@@ -141,34 +148,35 @@ def house(tmp_path: Path) -> Iterator[House]:
                 process.wait(40)
 
 
-async def _murders(house: House, seconds: float, seed: int) -> int:
-    rng, killed, until = random.Random(seed), 0, time.monotonic() + seconds
-    while time.monotonic() < until:
+async def _murders(house: House, times: int, seed: int) -> None:
+    """Kills one after the other, each when callers have been answered since the last."""
+    rng, until = random.Random(seed), time.monotonic() + 300
+    for killed in range(times):
+        answered = len(house.receipts)
         await asyncio.sleep(rng.uniform(0.6, 1.4))
+        while len(house.receipts) < answered + ANSWERED and time.monotonic() < until:
+            await asyncio.sleep(0.05)
         for pid in pids(VICTIMS[killed % len(VICTIMS)], house.home):
             os.kill(pid, signal.SIGKILL)
-        killed += 1
-    return killed
 
 
 def test_nothing_answered_is_lost_or_doubled(house: House) -> None:
     house.start()
     key = house.key()
 
-    async def under_fire() -> int:
-        seconds = 16.0
-        traffic = asyncio.create_task(house.traffic(key, time.monotonic() + seconds + 3))
-        killed = await _murders(house, seconds, seed=1)
+    async def under_fire() -> None:
+        enough = asyncio.Event()
+        traffic = asyncio.create_task(house.traffic(key, enough.is_set))
+        await _murders(house, TIMES, seed=1)
+        enough.set()
         await traffic
-        return killed
 
-    killed = asyncio.run(under_fire())
-    assert killed >= 8
-    assert len(house.receipts) > 200, f"{house.failures} failures"
+    asyncio.run(under_fire())
+    assert len(house.receipts) >= TIMES * ANSWERED, f"{house.failures} failures"
     assert house.stop() == 0
 
     house.start()  # the next start carries on with the same key, and takes up whatever still lay in the spool
-    asyncio.run(house.traffic(key, time.monotonic() + 1))
+    house.served(key)
     assert house.stop() == 0
     ids, rolled = house.stored()
     assert len(ids) == len(set(ids))
@@ -179,7 +187,7 @@ def test_nothing_answered_is_lost_or_doubled(house: House) -> None:
 def test_the_house_dies_with_its_supervisor_and_wakes_up_again(house: House) -> None:
     house.start()
     key = house.key()
-    asyncio.run(house.traffic(key, time.monotonic() + 2))
+    house.served(key)
     assert house.up is not None
     house.up.kill()
     house.up.wait(60)
@@ -188,7 +196,7 @@ def test_the_house_dies_with_its_supervisor_and_wakes_up_again(house: House) -> 
         time.sleep(0.05)
     assert not any(pids(module, house.home) for module in VICTIMS)
     house.start()
-    asyncio.run(house.traffic(key, time.monotonic() + 1))
+    house.served(key)
     assert house.stop() == 0
     ids, rolled = house.stored()
     assert house.receipts <= set(ids)

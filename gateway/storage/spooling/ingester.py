@@ -37,7 +37,7 @@ from gateway.storage.writing.writer import SqlWriter
 from gateway.storage.writing.writers import writer_lock
 
 _log = logging.getLogger("gateway.storage.spooling.ingester")
-_BUSY_S, _IDLE_S = 0.05, 0.1
+_PAUSE_S = 0.1  # what arrives meanwhile is one transaction, which costs as much as twenty records
 _LOCK_S = 15.0  # a command-line tool may be the writer for a moment
 _PARTING_S = 1.5  # whoever stops us waits; what is left then is moved at the next start
 _RETENTION_S = 3600.0
@@ -70,9 +70,8 @@ class Ingester:
         while not self._stop.is_set():
             self._keep_retention()
             self._keep_sealing()
-            count = self.step()
-            if count < 100:  # otherwise there is more to do at once
-                self._stop.wait(_BUSY_S if count else _IDLE_S)
+            if self.step() < 100:  # otherwise there is more to do at once
+                self._stop.wait(_PAUSE_S)
         self.drain(_PARTING_S)
         self._seal_at = 0.0
         self._keep_sealing()

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.storage.records import CallRecord, PairRecord, VoteRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import LEDGER_BUCKETS
+from gateway.storage.upserts import adding
 from gateway.storage.values import STEP_S, LedgerBucket
 
 _KEY = ("start", "project", "task", "party")
@@ -20,7 +20,7 @@ _SUMS = tuple(name for name in LedgerBucket.__struct_fields__ if name not in _KE
 
 
 class Buckets:
-    """Sums of one batch, added to the stored ones in a single upsert per bucket."""
+    """Sums of one batch, added to the stored ones in a single upsert."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[int, str, str, str], dict[str, float]] = {}
@@ -68,12 +68,9 @@ class Buckets:
             sums[name] += amount
 
     def store(self, connection: sa.Connection) -> None:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        for key, sums in self._sums.items():
-            row: dict[str, Any] = storable(dict(zip(_KEY, key, strict=True)) | sums)
-            insert = dialect.insert(LEDGER_BUCKETS).values(**row)
-            grown = {name: LEDGER_BUCKETS.c[name] + insert.excluded[name] for name in _SUMS}
-            connection.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=grown))
+        rows = [storable(dict(zip(_KEY, key, strict=True)) | sums) for key, sums in self._sums.items()]
+        if rows:
+            connection.execute(adding(connection.dialect.name, LEDGER_BUCKETS, _KEY, _SUMS), rows)
 
 
 def _party(call: CallRecord) -> str:
