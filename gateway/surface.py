@@ -24,8 +24,10 @@ from gateway.errors import GatewayError
 from gateway.judges import Judges
 from gateway.pipeline import Handler, Stage, fold
 from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.chat import usage_from_wire
 from gateway.providers import ClassifierProvider
-from gateway.providers.codec import AttemptFailed, Codec, failed
+from gateway.providers.codec import AttemptFailed, Codec, Embedder, failed
+from gateway.providers.failures import object_in
 from gateway.providers.openai import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, ProviderKeys
@@ -196,6 +198,19 @@ class Surface:
         raise codec.refuse(reply.status, reply.headers, body, now=time.time())
 
 
+    async def asked(self, exchange: Exchange, rung: Rung, encode: Encode) -> dict[str, Any]:
+        """The answer as a JSON object; its tokens are counted for the key that was used. Raises AttemptFailed."""
+        reply = await self.send(exchange, rung, encode)
+        try:
+            data = object_in(rung.candidate.provider, await reply.read())
+        finally:
+            reply.release()
+        used = usage_from_wire(usage_of(data.get("usage")))
+        if reply.lease is not None and used is not None:
+            reply.lease.used(used.total)
+        return data
+
+
 class GuardTexts:
     """The guardrails of a request without messages: blocks its texts, or masks them before they go out."""
 
@@ -245,7 +260,7 @@ def place(exchange: Exchange) -> Plan:
         candidates = (exchange.target,)
     teacher = (task.teacher.provider, task.teacher.model) if task is not None and task.teacher else None
     usable = [one for one in candidates if one.provider not in runtime.config.disabled_providers]
-    able = [one for one in usable if speaks_openai(runtime, one.provider)]
+    able = [one for one in usable if serves(runtime, one.provider, exchange.endpoint)]
     if not able:
         raise _nobody(exchange.endpoint, candidates, bool(usable))
     rungs = tuple(
@@ -271,6 +286,12 @@ def default_provider(settings: SurfaceSettings, endpoint: str) -> str:
     if endpoint == "moderations":
         return settings.moderations.provider if isinstance(settings.moderations, CandidateRef) else ""
     return str(getattr(settings, endpoint, None) or "")
+
+
+def serves(runtime: Runtime, provider: str, endpoint: str) -> bool:
+    """Whether a provider is asked for what is not chat."""
+    embeds = endpoint == "embeddings" and isinstance(runtime.codecs.get(provider), Embedder)
+    return embeds or speaks_openai(runtime, provider)
 
 
 def speaks_openai(runtime: Runtime, provider: str) -> bool:

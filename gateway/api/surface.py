@@ -12,6 +12,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
+from gateway.api.embedders import embedded
 from gateway.api.http import ClientGone, client_patience, read_from, send_error
 from gateway.api.ingress import refuse_steering, told
 from gateway.api.line import AsgiLine, Line, Watch
@@ -22,8 +23,8 @@ from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
-from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest
-from gateway.providers.failures import nonsense, object_in
+from gateway.providers.codec import AttemptFailed, Codec, Embedder, UpstreamRequest
+from gateway.providers.failures import nonsense
 from gateway.surface import Here, Surface, address, usage_of
 from gateway.upstreams import hops
 from optimizer.routing.plan import Rung
@@ -213,24 +214,25 @@ class JsonEndpoint:
 
     async def _ask(self, exchange: Exchange, rung: Rung, body: dict[str, Any], wanted: Wanted) -> WholeAnswer:
         name, model = rung.candidate.provider, rung.candidate.model
-        raw = encode({**body, "model": model})
-
-        def request(codec: Codec) -> UpstreamRequest:
-            url, headers = address(codec, self._kind.path, model)
-            return UpstreamRequest(url=url, headers=headers, body=raw)
-
-        reply = await self._surface.send(exchange, rung, request)
+        codec = self._surface.codec(exchange.runtime, name)
         try:
-            data = object_in(name, await reply.read())
-        finally:
-            reply.release()
-        exchange.usage = used = usage_from_wire(usage_of(data.get("usage")))
-        if reply.lease is not None and used is not None:
-            reply.lease.used(used.total)
-        try:
+            if self._kind.endpoint == "embeddings" and isinstance(codec, Embedder):
+                data = await embedded(self._surface, exchange, rung, codec, body)
+            else:
+                data = await self._data(exchange, rung, encode({**body, "model": model}))
+            exchange.usage = usage_from_wire(usage_of(data.get("usage")))
             wanted.tell(data)
         except ValueError as problem:
             raise nonsense(name, str(problem)) from None
         if wanted.shown and "model" in data:
             data["model"] = wanted.shown
         return WholeAnswer(data=data, text="", finish_reason=None, usage=exchange.usage)
+
+    async def _data(self, exchange: Exchange, rung: Rung, raw: bytes) -> dict[str, Any]:
+        """The answer of a provider that speaks OpenAI. Raises AttemptFailed."""
+
+        def request(codec: Codec) -> UpstreamRequest:
+            url, headers = address(codec, self._kind.path, rung.candidate.model)
+            return UpstreamRequest(url=url, headers=headers, body=raw)
+
+        return await self._surface.asked(exchange, rung, request)

@@ -113,10 +113,21 @@ class Ability(Struct, frozen=True, forbid_unknown_fields=True):
     structured: bool = True
 
 
+class Host(Struct, frozen=True, forbid_unknown_fields=True):
+    """What models lack where somebody else than their vendor runs them."""
+
+    structured: bool = True
+
+
 class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
     as_of: Day
     source: Web
     models: list[Ability]
+    hosts: dict[str, Host] = {}
+
+    def at(self, host: str) -> list[Ability]:
+        found = self.hosts.get(host, Host())
+        return [structs.replace(one, structured=one.structured and found.structured) for one in self.models]
 
 
 class ListedModel(Struct, frozen=True, forbid_unknown_fields=True):

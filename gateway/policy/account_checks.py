@@ -20,8 +20,15 @@ def problems(view: View, path: Path, provider: VertexProvider) -> Iterator[Probl
         return
     if view.unset(path):
         return
-    if account is None and not (provider.api_key or provider.api_keys or "authorization" in provider.headers):
-        hint = "Write the path of its key file, or ${NAME} with the file's JSON."
+    if provider.credentials and account is not None:
+        message = "this provider has a 'service_account' too."
+        yield view.problem((*path, "credentials"), message, "Take out one of the two.")
+    other = provider.credentials or provider.api_key or provider.api_keys or "authorization" in provider.headers
+    if account is None and not other:
+        hint = (
+            "Write the path of its key file, or ${NAME} with the file's JSON, or 'credentials: metadata' for the "
+            "identity of the machine."
+        )
         yield view.problem(path, "a provider of type 'vertex' needs a 'service_account'.", hint)
     if not provider.project and (account is None or not account.project_id):
         yield view.problem(path, "a provider of type 'vertex' needs a 'project'.")

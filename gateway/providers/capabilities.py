@@ -10,10 +10,11 @@ from gateway.catalog import Ability, vendor
 __all__ = ["Ability", "abilities", "most_choices", "most_stops"]
 
 
-def abilities(dialect: str, own: list[Ability]) -> Callable[[str], Ability]:
-    """The look-up for one provider: the first entry that fits a model's name, the operator's before ours."""
+def abilities(dialect: str, own: list[Ability], host: str = "") -> Callable[[str], Ability]:
+    """The look-up for one provider: the first entry that fits a model's name, the operator's before ours. ``host``:
+    who runs these models, if not their vendor."""
     known = vendor(dialect)
-    entries = [*own, *(known.thinking.models if known is not None and known.thinking is not None else ())]
+    entries = [*own, *(known.thinking.at(host) if known is not None and known.thinking is not None else ())]
 
     def find(model: str) -> Ability:
         return next((one for one in entries if fnmatchcase(model, one.match)), Ability(match=model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -100,3 +100,18 @@ class Codec(Protocol):
 
     def most_choices(self) -> int:
         """The largest ``n`` that one request may have."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A codec whose provider embeds texts in a dialect of its own; one that speaks OpenAI's needs nothing of this."""
+
+    def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+        """The requests that a client's becomes, where the provider takes fewer texts at a time; ``input`` is a list of
+        texts in each. Raises AttemptFailed."""
+
+    def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
+        """One of the portions, ready to send."""
+
+    def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        """The answer to a portion in OpenAI's shape. Raises ValueError for junk."""

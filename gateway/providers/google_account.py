@@ -26,7 +26,7 @@ _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _encode = msgspec.json.encode
 
 Identity = tuple[str, str, str]
-"""Whose token it is: e-mail address, key and where tokens come from."""
+"""Whose token it is: e-mail address, key and where tokens come from; empty for the machine's own."""
 
 
 class NotAnAccount(ValueError):
@@ -95,18 +95,19 @@ def _base64url(raw: bytes) -> bytes:
 
 class Grant:
     """The access token of one provider: what it is now and how the next one is asked for. Times are monotonic
-    seconds but where it says otherwise. ``used``: somebody wanted it since it was given."""
+    seconds but where it says otherwise. ``used``: somebody wanted it since it was given; ``account``: None for the
+    identity of the machine, whose tokens are not asked for by a ``request``."""
 
-    def __init__(self, provider: str, account: Account) -> None:
-        self._provider, self._account = provider, account
+    def __init__(self, provider: str, account: Account | None) -> None:
+        self._provider, self.account = provider, account
         self._token, self._until = "", 0.0
         self.used = False
 
     @property
     def identity(self) -> Identity:
         """Grants of one account share its tokens, whichever reading of the policies made them."""
-        account = self._account
-        return account.client_email, account.private_key, account.token_uri
+        account = self.account
+        return (account.client_email, account.private_key, account.token_uri) if account is not None else ("", "", "")
 
     def good(self, now: float) -> bool:
         return now < self._until
@@ -120,9 +121,10 @@ class Grant:
 
     def request(self, now: float) -> UpstreamRequest:
         """``now``: unix seconds. Signs, which takes a millisecond of CPU."""
-        form = {"grant_type": _GRANT_TYPE, "assertion": assertion(self._account, now)}
+        assert self.account is not None
+        form = {"grant_type": _GRANT_TYPE, "assertion": assertion(self.account, now)}
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return UpstreamRequest(self._account.token_uri, headers, urlencode(form).encode())
+        return UpstreamRequest(self.account.token_uri, headers, urlencode(form).encode())
 
     def take(self, status: int, body: bytes, now: float) -> float:
         """The seconds for which the token in an answer is good. Raises AttemptFailed: ``credentials`` when Google
@@ -134,13 +136,16 @@ class Grant:
             self._token, self._until, self.used = token, now + max(_LEAST_S, lasts - _LEAST_S), False
             return float(lasts)
         refused = 400 <= status < 500 and status not in (408, 429)
-        whose = f"Google refused the service account of the provider '{self._provider}'." if refused else (
+        who = "service account" if self.account is not None else "machine's identity"
+        whose = f"Google refused the {who} of the provider '{self._provider}'." if refused else (
             f"Google gave the provider '{self._provider}' no access token."
         )  # fmt: skip
         error = errors.UpstreamFailed(
             f"{whose} This is for the gateway's operator to mend, not for you.",
             code="provider_credentials",
-            detail=f"status {status}: {text_field(data, 'error')}: {text_field(data, 'error_description')}",
+            detail=f"status {status}: {text_field(data, 'error')}: {text_field(data, 'error_description')}"
+            if status
+            else "no metadata server answered: is this a machine of Google's?",
         )
         raise failed("credentials" if refused else "failed", error)
 

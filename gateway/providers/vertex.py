@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from gateway.protocol.hints import for_claude_alone
 from gateway.providers.anthropic import AnthropicCodec, AnthropicProvider
 from gateway.providers.anthropic_request import request_body
-from gateway.providers.capabilities import Ability
+from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import lenient
 from gateway.providers.gemini import GeminiCodec, GeminiProvider
 from gateway.providers.google_account import Grant, account_of, no_account
 from gateway.providers.translate_request import Reader
+from gateway.providers.vertex_embeddings import answer_of, portions
+from gateway.providers.vertex_embeddings import request_body as request_of
 
 _encode = msgspec.json.encode
 CLAUDE_VERSION = "vertex-2023-10-16"
@@ -35,13 +37,15 @@ _Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9.:-]{0,62}\Z")]
 
 
 class VertexProvider(Struct, frozen=True, tag="vertex", tag_field="type", forbid_unknown_fields=True):
-    """``service_account`` is a key file's JSON or its path; an ``api_key`` of Google Cloud takes its place for
-    Gemini. ``publisher``: whose models these are, and so which dialect is spoken. ``project`` defaults to the
-    account's own. ``max_tokens`` is sent to Claude when the client names no limit."""
+    """``service_account`` is a key file's JSON or its path; ``credentials: metadata`` is the identity of the machine or
+    pod instead (Compute Engine, GKE, Cloud Run); an ``api_key`` of Google Cloud takes the place of both for Gemini.
+    ``publisher``: whose models these are, and so which dialect is spoken. ``project`` defaults to the account's own.
+    ``max_tokens`` is sent to Claude when the client names no limit."""
 
     region: _Name
     project: _Name | Literal[""] = ""
     service_account: str = ""
+    credentials: Literal["", "metadata"] = ""
     publisher: Literal["google", "anthropic"] = "google"
     api_key: str = ""
     api_keys: ApiKeys = []
@@ -69,7 +73,8 @@ class VertexProvider(Struct, frozen=True, tag="vertex", tag_field="type", forbid
         if self.api_key:
             headers["x-goog-api-key"] = self.api_key
         open_door = bool(self.api_key or "authorization" in headers)
-        door = _Door(name, Grant(name, account) if account is not None else None, headers, open_door)
+        granted = account is not None or self.credentials == "metadata"
+        door = _Door(name, Grant(name, account) if granted else None, headers, open_door)
         root = self.base_url.rstrip("/") or _ROOTS.get(
             self.region, f"https://{self.region}-aiplatform.googleapis.com/v1"
         )
@@ -109,27 +114,34 @@ class VertexGemini(GeminiCodec):
         request = super().encode(body, model.removeprefix("google/"), stream=stream)
         return structs.replace(request, headers=self._door.headers())
 
+    def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+        return portions(self._reader(body), model.removeprefix("google/"))
+
+    def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
+        path = self._reader(body).model_in_path(model.removeprefix("google/"))
+        return UpstreamRequest(f"{self._base}{path}:predict", self._door.headers(), _encode(request_of(body)))
+
+    def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        return answer_of(data, body, model)
+
+    def _reader(self, body: Mapping[str, Any]) -> Reader:
+        return Reader(self._name, body, drop=self._settings.drop_params)
+
 
 class VertexClaude(AnthropicCodec):
-    """Claude as at home, but for the address, which names the model, and the version, which the body does. Schemas
-    are enforced by nobody there unless ``models`` says so."""
+    """Claude as at home, but for the address, which names the model, and the version, which the body does."""
 
     def __init__(self, name: str, base: str, door: _Door, settings: VertexProvider) -> None:
         home = AnthropicProvider(
             drop_params=settings.drop_params, models=settings.models, max_tokens=settings.max_tokens
         )
         super().__init__(name, base, {}, home)
-        known, own = self._ability, [one.match for one in settings.models]
-
-        def ability(model: str) -> Ability:
-            told = any(fnmatchcase(model, match) for match in own)
-            return known(model) if told else structs.replace(known(model), structured=False)
-
-        self._ability, self._base, self._door = ability, base, door
+        self._ability, self._base, self._door = abilities("anthropic", settings.models, host="vertex"), base, door
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         reader = Reader(self._name, body, drop=self._settings.drop_params)
         path = reader.model_in_path(model)
+        _no_files(reader)
         wire = request_body(reader, path, self._ability(path), self._settings.max_tokens)
         del wire["model"]
         wire["anthropic_version"] = CLAUDE_VERSION
@@ -146,3 +158,11 @@ class VertexClaude(AnthropicCodec):
         if isinstance(error, dict) and "status" in error:
             return GeminiCodec(self._name, "", {}, GeminiProvider()).refuse(status, headers, body, now=now)
         return super().refuse(status, headers, body, now=now)
+
+
+def _no_files(reader: Reader) -> None:
+    """The Files API is Anthropic's own. Raises AttemptFailed."""
+    for turn in reader.turns():
+        for at, part in reader.parts(turn):
+            if for_claude_alone(part) == "file_id":
+                reader.not_claudes(part, at)

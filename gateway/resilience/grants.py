@@ -8,12 +8,15 @@ import time
 
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.google_account import EARLY_S, Grant, Identity
+from gateway.upstreams.machine import machine_token
 from gateway.upstreams.reply import took_too_long
 from gateway.upstreams.upstream import Upstream
 
 _log = logging.getLogger("understudy.grants")
 _PATIENCE_S = 30.0
 """For one answer of who gives tokens: the calls that wait may leave earlier."""
+_MACHINE_S = 5.0
+"""For the machine's own: it answers from beside the network card, or there is nobody."""
 _AGAIN_S = 20.0
 _SOONEST_S = 10.0
 _REST_S = 5.0
@@ -64,21 +67,26 @@ class Grants:
             done.exception()  # who waited was told
 
     async def _ask(self, grant: Grant, provider: str) -> None:
-        request = await asyncio.to_thread(grant.request, time.time())
-        reply = await self._upstream.send(request, name=provider, remaining=_PATIENCE_S)
-        try:
-            body = await reply.read()
-        finally:
-            reply.release()
+        status, body = await self._given(grant, provider)
         now = time.monotonic()
         try:
-            lasts = grant.take(reply.status, body, now)
+            lasts = grant.take(status, body, now)
         except AttemptFailed as problem:
-            self._refused[grant.identity] = now + _REST_S, reply.status, body
+            self._refused[grant.identity] = now + _REST_S, status, body
             _log.warning("no access token for provider '%s': %s", provider, problem.error.detail)
             raise
         self._refused.pop(grant.identity, None)
         self._later(grant.identity, provider, max(_SOONEST_S, lasts - EARLY_S))
+
+    async def _given(self, grant: Grant, provider: str) -> tuple[int, bytes]:
+        if grant.account is None:
+            return await machine_token(_MACHINE_S)
+        request = await asyncio.to_thread(grant.request, time.time())
+        reply = await self._upstream.send(request, name=provider, remaining=_PATIENCE_S)
+        try:
+            return reply.status, await reply.read()
+        finally:
+            reply.release()
 
     def _later(self, identity: Identity, provider: str, delay: float) -> None:
         loop = asyncio.get_running_loop()
