@@ -12,11 +12,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from gateway.escapes import readings, snapped, unescaped
+from gateway.json_places import Edit, Place, is_json, places
+from gateway.known_numbers import cards, ibans, ssns
 from gateway.known_secrets import may_hold, secrets
 from gateway.media import is_bytes, is_media
 from gateway.phones import phones
@@ -24,7 +27,17 @@ from gateway.phones import phones
 Span = tuple[int, int]
 Found = list[tuple[int, int, str]]
 KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
-_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,12}\]")
+_NAME = r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,12}\]"
+_PLACEHOLDER = re.compile(_NAME)
+_QUOTED = re.compile(rf'(?<!\\)(\\*)"({_NAME})\1"')
+_LONGEST_KIND = 32
+_BARE_KIND = "_NUMBER"
+
+
+class Bare(str):
+    """A value that stood in JSON without quotes: a number, most likely. Put back into JSON it has none again."""
+
+    __slots__ = ()
 
 
 class Masked(Struct, frozen=True):
@@ -42,9 +55,14 @@ def mask(text: str) -> Masked:
 
 
 def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> str:
-    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it."""
+    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it, and those
+    that were bare lose the quotes around their placeholders."""
     if not values or "[" not in text:
         return text
+
+    def bare_of(found: re.Match[str]) -> str:
+        value = values.get(found.group(2))
+        return value if isinstance(value, Bare) else found.group()
 
     def value_of(found: re.Match[str]) -> str:
         value = values.get(found.group())
@@ -52,6 +70,8 @@ def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> st
             return found.group()
         return json.dumps(value, ensure_ascii=False)[1:-1] if in_json else value
 
+    if in_json and any(isinstance(value, Bare) for value in values.values()):
+        text = _QUOTED.sub(bare_of, text)
     return _PLACEHOLDER.sub(value_of, text)
 
 
@@ -76,20 +96,40 @@ class Masker:
 
     def mask(self, text: str) -> str:
         found = self.found_in(text)
-        if not found:
-            return text
-        pieces: list[str] = []
-        at = 0
-        for start, end, kind in found:
-            pieces += (text[at:start], self.placeholder(kind, text[start:end]))
-            at = end
-        return "".join((*pieces, text[at:]))
+        return self.written(text, [(start, end, True, kind) for start, end, kind in found]) if found else text
 
     def found_in(self, text: str) -> Found:
         known = self._found.get(text)
         if known is None:
-            known = self._found[text] = find(text)
+            known = self._found[text] = find(text) if "\\" not in text else find_meant(text)
         return known
+
+    def written(
+        self, text: str, edits: Sequence[Edit], *, in_json: bool | None = None, inside: bool = False
+    ) -> str:
+        """``text`` with ``edits``, in order and without overlap. ``in_json``: whether it is JSON, or a piece of it that
+        begins ``inside`` a string; None: look. JSON stays JSON."""
+        if in_json is None:
+            in_json = is_json(text)
+        pieces: list[str] = []
+        at = 0
+        for one in places(text, edits, inside=inside) if in_json else (Place(*edit) for edit in edits):
+            said, what = text[one.start : one.end], one.what
+            if one.undone and one.quote:
+                what = self.bare(what, said)
+            elif one.undone:
+                what = self.placeholder(what, unescaped(said) if in_json else said)
+            pieces += (text[at : one.start], one.quote, what, one.quote)
+            at = one.end
+        return "".join((*pieces, text[at:]))
+
+    def bare(self, kind: str, value: str) -> str:
+        """What stands for a bare value of JSON: another placeholder than for the same digits in a text, so that each
+        is put back as it was."""
+        name = self.placeholder(kind, value)
+        cut = name.rindex("_")
+        twin = f"[{name[1:cut][: _LONGEST_KIND - len(_BARE_KIND)]}{_BARE_KIND}{name[cut:]}"
+        return self.placeholder(twin, Bare(value))
 
     def placeholder(self, kind: str, value: str) -> str:
         """What stands for ``value``; the same each time. ``kind``: capitals, digits and underscores, or a whole
@@ -180,28 +220,41 @@ def _collect(value: Any, texts: list[str]) -> None:
 
 
 class Unmasker:
-    """Puts values back into a stream. Only a tail that may become a known placeholder waits for more."""
+    """Puts values back into a stream. Only a tail that may become a known placeholder waits for more, with the quotes
+    around it where these go too."""
 
     def __init__(self, values: Mapping[str, str], *, in_json: bool = False) -> None:
         self._values = values
         self._in_json = in_json
         self._held = ""
+        self._quoted = [
+            f"{quote}{name}{quote}"
+            for name, value in (values.items() if in_json else ())
+            if isinstance(value, Bare)
+            for quote in ('"', '\\"')
+        ]
 
     def feed(self, text: str) -> str:
         """What can go out now."""
         text = self._held + text
-        self._held = ""
         start = text.rfind("[")
-        if start >= 0:
-            tail = text[start:]
-            if any(len(tail) < len(name) and name.startswith(tail) for name in self._values):
-                text, self._held = text[:start], tail
+        waits = start if start >= 0 and self._may_become(text[start:], self._values) else len(text)
+        if self._quoted:
+            over = max((found.end() for found in _QUOTED.finditer(text)), default=0)
+            for at in range(max(over, len(text) + 1 - max(map(len, self._quoted))), waits):
+                if text[at] in '"\\' and self._may_become(text[at:], self._quoted):
+                    waits = at
+                    break
+        text, self._held = text[:waits], text[waits:]
         return unmask(text, self._values, in_json=self._in_json)
 
+    def _may_become(self, tail: str, wholes: Iterable[str]) -> bool:
+        return any(len(tail) < len(name) and name.startswith(tail) for name in wholes)
+
     def finish(self) -> str:
-        """What was held back when the stream ended: it was no placeholder after all."""
+        """What was held back when the stream ended: it was no placeholder after all, or one without its quotes."""
         held, self._held = self._held, ""
-        return held
+        return unmask(held, self._values, in_json=self._in_json)
 
 
 # ------------------------------------------------------------------------------------------------- finding
@@ -213,6 +266,14 @@ def find(text: str) -> Found:
     return _without_overlap(found) if len(found) > 1 else found
 
 
+def find_meant(text: str) -> Found:
+    """Where ``text`` holds it by what it says: also under JSON's escapes."""
+    found = [] if is_json(text) and readings(text) else find(text)
+    for read in readings(text):
+        found += [(read.start(start), read.end(end), kind) for start, end, kind in find(read.text)]
+    return _without_overlap([(*snapped(text, start, end), kind) for start, end, kind in found])
+
+
 def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:
     """The finders worth running: substring tests cost nanoseconds and clear most texts of most kinds."""
     if may_hold(text):
@@ -222,10 +283,10 @@ def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:
     if not _has_digit(text):
         return
     if _IBAN_SIGN.search(text) is not None:
-        yield "IBAN", _ibans
+        yield "IBAN", ibans
     if _NUMBER_SIGN.search(text) is not None:
-        yield "CARD", _cards
-        yield "SSN", _ssns
+        yield "CARD", cards
+        yield "SSN", ssns
         yield "PHONE", phones
         if text.count(".") >= 3:
             yield "IP", _ipv4s
@@ -264,112 +325,6 @@ def _emails(text: str) -> Iterator[Span]:
         labels = domain.split(".")
         if len(labels) > 1 and all(labels) and len(labels[-1]) > 1 and not labels[-1].isdigit():
             yield found.start(), found.start(1) + len(domain)
-
-
-_GROUP = re.compile(r"[0-9]+")
-_CARD_WORD = re.compile(r"(?i:card|visa|amex|kreditkarte|tarjeta)")
-_DIGIT_RUN = re.compile(r"(?<![\w.])[0-9][0-9 -]{11,}(?<![ -])(?![\w])")
-
-
-def _cards(text: str) -> Iterator[Span]:
-    """Windows of digit groups (single separators, groups of three or more) that are card numbers.
-
-    Right after a word for cards the check digit is enough; elsewhere the issuer must be known as well.
-    """
-    for run in _DIGIT_RUN.finditer(text):
-        said = _CARD_WORD.search(text, max(0, run.start() - 40), run.start()) is not None
-        groups = [(one.start(), one.end()) for one in _GROUP.finditer(text, run.start(), run.end())]
-        first = 0
-        while first < len(groups):
-            last = _card_from(text, groups, first, said)
-            if last is None:
-                first += 1
-            else:
-                yield groups[first][0], groups[last][1]
-                first = last + 1
-
-
-def _card_from(text: str, groups: list[Span], first: int, said: bool) -> int | None:
-    digits = ""
-    for at in range(first, min(first + 6, len(groups))):
-        start, end = groups[at]
-        if at > first and start - groups[at - 1][1] != 1:
-            return None
-        digits += text[start : min(end, start + 20)]
-        if len(digits) > 19:
-            return None
-        if len(digits) >= 13 and (_card_number(digits) or (said and luhn(digits))):
-            return at
-        if end - start < 3:
-            return None
-    return None
-
-
-def _card_number(digits: str) -> bool:
-    """Issuer ranges and lengths as ISO/IEC 7812 registers them for the large networks, then Luhn."""
-    size, two, four = len(digits), int(digits[:2]), int(digits[:4])
-    known = (
-        (digits[0] == "4" and size in {13, 16, 19})
-        or (size == 16 and (51 <= two <= 55 or 2221 <= four <= 2720))
-        or (size == 15 and two in {34, 37})
-        or (size >= 14 and (300 <= four // 10 <= 305 or two in {36, 38, 39}))
-        or (size >= 16 and (3528 <= four <= 3589 or two in {50, 62, 64, 65} or 56 <= two <= 69))
-    )
-    return known and luhn(digits)
-
-
-def luhn(digits: str) -> bool:
-    """The Luhn check (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-# Lengths from the IBAN registry (ISO 13616).
-_IBANS = (
-    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 "
-    "EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 "
-    "KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 "
-    "OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 "
-    "TN24 TR26 UA29 VA22 VG24 XK20"
-)
-_IBAN_SIZES = {code[:2]: int(code[2:]) for code in _IBANS.split()}
-_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
-
-
-def _ibans(text: str) -> Iterator[Span]:
-    for found in _IBAN_START.finditer(text):
-        size = _IBAN_SIZES.get(found.group()[:2].upper())
-        if size is None:
-            continue
-        at, letters = found.start(), ""
-        while at < len(text) and len(letters) < size:
-            if text[at].isascii() and text[at].isalnum():
-                letters += text[at]
-            elif text[at] not in " -" or text[at - 1] in " -":
-                break
-            at += 1
-        ends = at == len(text) or not text[at].isalnum()
-        if len(letters) == size and ends and iban_valid(letters):
-            yield found.start(), at
-
-
-def iban_valid(letters: str) -> bool:
-    """ISO 7064 MOD 97-10 over the rearranged IBAN (letters count from A = 10)."""
-    moved = letters[4:] + letters[:4]
-    return int("".join(str(int(letter, 36)) for letter in moved)) % 97 == 1
-
-
-_SSN = re.compile(r"(?<![\w-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")
-
-
-def _ssns(text: str) -> Iterator[Span]:
-    for found in _SSN.finditer(text):
-        area, _, group, serial = found.groups()
-        if area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000":
-            yield found.span()
 
 
 _IPV4 = re.compile(r"(?<![\w.])[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?!\w|\.[0-9])")

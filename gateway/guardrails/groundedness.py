@@ -56,6 +56,11 @@ class Groundedness(Guardrail, frozen=True, tag="groundedness", tag_field="type")
         return BLOCK if self.action == "block" else FLAG
 
     @property
+    def reads_escapes(self) -> bool:
+        """Words are compared as both sides spell them."""
+        return False
+
+    @property
     def reach(self) -> int:
         """An answer is judged as a whole."""
         return WHOLE

@@ -107,6 +107,11 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return False
 
     @property
+    def reads_escapes(self) -> bool:
+        """Whether it reads what JSON's escapes spell as well, and not only a text as it stands."""
+        return True
+
+    @property
     def stops(self) -> bool:
         """Whether it may stop or change a text, rather than only record."""
         return not self.shadow and getattr(self, "action", "block") != "flag"

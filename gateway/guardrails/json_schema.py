@@ -45,6 +45,11 @@ class JsonSchema(Guardrail, frozen=True, tag="json_schema", tag_field="type"):
         return not _validator(msgspec.json.encode(self.schema)).faults(value, len(text))
 
     @property
+    def reads_escapes(self) -> bool:
+        """It is JSON itself that is judged."""
+        return False
+
+    @property
     def reach(self) -> int:
         """An answer is judged as a whole."""
         return WHOLE

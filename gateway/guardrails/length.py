@@ -27,6 +27,11 @@ class Length(Guardrail, frozen=True, tag="length", tag_field="type"):
         return "untrusted"
 
     @property
+    def reads_escapes(self) -> bool:
+        """Characters are counted as they stand."""
+        return False
+
+    @property
     def reach(self) -> int:
         """Characters of an answer that have to be seen together: one more is too many already."""
         return self.characters + 1

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.json_places import Edit
 from gateway.masking import Masker, find
 
 Direction = Literal["in", "out"]
@@ -47,24 +48,22 @@ def spelled_out(verdict: Verdict, text: str) -> Verdict:
     return Verdict("mask", tuple(find(text)))
 
 
-def changed(text: str, verdicts: Iterable[Verdict], masker: Masker) -> str:
+def changed(
+    text: str, verdicts: Iterable[Verdict], masker: Masker, *, in_json: bool | None = None, inside: bool = False
+) -> str:
     """``text`` as it goes on after ``verdicts`` about it, spelled out; what was masked is in ``masker.values``.
+    ``in_json``: whether it is JSON, or a piece of it that begins ``inside`` a string; None: look.
 
     Where two overlap all of both is taken out, and a mask goes before a rewrite: its value can be put back."""
-    spans: list[tuple[int, int, bool, str]] = []
+    spans: list[Edit] = []
     for verdict in verdicts:
         spans += [(start, end, verdict.action == "mask", what) for start, end, what in verdict.changes]
         spans += [(start, end, False, what) for start, end, what in verdict.puts]
-    pieces: list[str] = []
-    at = 0
-    for start, end, to_mask, what in _apart(spans):
-        pieces += (text[at:start], masker.placeholder(what, text[start:end]) if to_mask else what)
-        at = end
-    return "".join((*pieces, text[at:]))
+    return masker.written(text, _apart(spans), in_json=in_json, inside=inside)
 
 
-def _apart(spans: list[tuple[int, int, bool, str]]) -> list[tuple[int, int, bool, str]]:
-    kept: list[tuple[int, int, bool, str]] = []
+def _apart(spans: list[Edit]) -> list[Edit]:
+    kept: list[Edit] = []
     for start, end, to_mask, what in sorted(spans):
         if kept and start < kept[-1][1]:
             before = kept[-1]

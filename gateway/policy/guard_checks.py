@@ -9,7 +9,8 @@ from typing import Protocol
 from gateway.config import Config
 from gateway.guardrails import GuardrailSettings, Trial, Webhook
 from gateway.guardrails.guardrail import DATA
-from gateway.guardrails.verdict import Direction, changed, spelled_out
+from gateway.guardrails.reading import meant
+from gateway.guardrails.verdict import Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem, Source
@@ -109,8 +110,11 @@ def outcome(guard: GuardrailSettings, trial: Trial) -> tuple[str, str]:
         return "allow", trial.text
     text = trial.text
     direction: Direction = "out" if trial.direction in _ANSWERS else "in"
-    said = guard.check_data(text) if trial.direction in DATA else guard.check(text, direction)
-    verdict = spelled_out(said, text)
+
+    def say(text: str) -> Verdict:
+        return guard.check_data(text) if trial.direction in DATA else guard.check(text, direction)
+
+    verdict = meant(text, say) if guard.reads_escapes else spelled_out(say(text), text)
     masker = Masker()
     masker.reserve(trial.text)
     return verdict.action, changed(trial.text, [verdict], masker)

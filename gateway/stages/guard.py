@@ -54,7 +54,7 @@ class Guard:
         in_json = _wants_json(exchange.request)
         if not isinstance(answer, WholeAnswer):
             asking = {name: guard for name, guard in guards.items() if guard.asks and guard.asked_reach}
-            stream = AskedStream(answer, exchange, asking, judges) if asking else answer
+            stream = AskedStream(answer, exchange, asking, judges, content_is_json=in_json) if asking else answer
             if not exchange.placeholders and not any(guard.reach for guard in guards.values()):
                 return stream  # nobody else looks at it, and nothing has to be put back
             return GuardedStream(stream, exchange, guards, content_is_json=in_json)

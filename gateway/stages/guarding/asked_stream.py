@@ -8,6 +8,7 @@ from typing import Any
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.verdict import Verdict, changed
+from gateway.json_places import ends_inside
 from gateway.judges import Judges
 from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
@@ -15,7 +16,7 @@ from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, closed
-from gateway.stages.guarding.stream import Channel, delta_parts, map_delta, place_of
+from gateway.stages.guarding.stream import Channel, delta_parts, is_json, map_delta, place_of
 
 
 @dataclass
@@ -29,6 +30,9 @@ class _Text:
     whole: str = ""
     other: bool = False
     """Whether ``held`` is no longer what its chunks say."""
+    in_json: bool = False
+    inside: bool = False
+    """Whether ``held`` begins within a string of JSON."""
 
 
 class AskedStream(QueuedStream):
@@ -36,8 +40,11 @@ class AskedStream(QueuedStream):
     new; one that judges the whole is asked at the end, and all text waits until then. One that only flags, or is in
     shadow, holds nothing back: it is asked about the whole, and waited for before the end unless it is in shadow."""
 
-    def __init__(self, inner: ChunkStream, exchange: Exchange, guards: Guards, judges: Judges) -> None:
+    def __init__(
+        self, inner: ChunkStream, exchange: Exchange, guards: Guards, judges: Judges, *, content_is_json: bool = False
+    ) -> None:
         super().__init__(inner)
+        self._content_is_json = content_is_json
         self._exchange, self._guards, self._judges = exchange, guards, judges
         self._windowed = {name: one for name, one in guards.items() if one.stops and one.asked_reach < WHOLE}
         self._shadows = watching(guards)
@@ -72,7 +79,9 @@ class AskedStream(QueuedStream):
     def _add(self, channel: Channel, text: str) -> str:
         place = place_of(channel)
         if text and any(guard.reads(place) for guard in self._guards.values()):
-            found = self._texts.setdefault(channel, _Text())
+            found = self._texts.get(channel)
+            if found is None:
+                found = self._texts[channel] = _Text(in_json=is_json(channel, self._content_is_json))
             found.held += text
             found.fresh += len(text)
             if self._watched:
@@ -111,7 +120,8 @@ class AskedStream(QueuedStream):
         """Rewrites what is held. Of a find that has left in part, the rest goes."""
         spans = [(a + start, b + start, what) for one in verdicts for a, b, what in one.changes]
         kept = Verdict("rewrite", tuple((max(a, 0), b, what) for a, b, what in spans if b > 0))
-        text.held, text.other = changed(text.held, [kept], Masker()), True
+        text.held = changed(text.held, [kept], Masker(), in_json=text.in_json, inside=text.inside)
+        text.other = True
 
     def _release(self) -> None:
         held, self._held = self._held, []
@@ -120,6 +130,8 @@ class AskedStream(QueuedStream):
         self._ready.extend(held)
         for text in self._texts.values():
             text.before = (text.before + text.held)[-self._reach :] if self._reach else ""
+            if text.in_json:
+                text.inside = ends_inside(text.held, inside=text.inside)
             text.held, text.other = "", False
 
     def _rewritten(self, chunk: Chunk) -> Chunk:
@@ -138,4 +150,6 @@ class AskedStream(QueuedStream):
             return said
         out, text.held = text.held, ""
         text.before += out
+        if text.in_json:
+            text.inside = ends_inside(out, inside=text.inside)
         return out

@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 
 from gateway.context import Exchange
+from gateway.escapes import readings
 from gateway.guardrails import Guardrail, Scene
-from gateway.guardrails.verdict import ALLOW, Direction, Verdict
+from gateway.guardrails.reading import together
+from gateway.guardrails.verdict import ALLOW, Direction, Verdict, spelled_out
 from gateway.judges import Judges
 from gateway.stages.guarding.request import Guards, failed, settle
 from gateway.stages.guarding.texts import Said
@@ -86,9 +88,17 @@ def wanted_by(
 async def asked_about(
     judges: Judges, exchange: Exchange, name: str, guard: Guardrail, wanted: Sequence[Said], direction: Direction
 ) -> Judged:
-    """What ``guard`` says of ``wanted``, other than allow. Raises as ``Judges.ask``."""
+    """What ``guard`` says of ``wanted``, as they stand and as they are meant, other than allow. Raises as
+    ``Judges.ask``."""
+    read = [readings(text) if guard.reads_escapes else () for _, text in wanted]
     texts = [text for _, text in wanted]
-    verdicts = await judges.ask(exchange, name, guard, texts, direction, exchange.scene or _NOTHING)
-    if len(verdicts) != len(wanted):
-        raise ValueError(f"{len(verdicts)} verdicts about {len(wanted)} texts")
-    return [pair for pair in zip(wanted, verdicts, strict=True) if pair[1] != ALLOW]
+    every = [*texts, *(one.text for several in read for one in several)] if any(read) else texts
+    verdicts = await judges.ask(exchange, name, guard, every, direction, exchange.scene or _NOTHING)
+    if len(verdicts) != len(every):
+        raise ValueError(f"{len(verdicts)} verdicts about {len(every)} texts")
+    more = iter(verdicts[len(texts) :])
+    told = [
+        together(text, spelled_out(verdict, text), several, [next(more) for _ in several])
+        for text, verdict, several in zip(texts, verdicts, read, strict=False)
+    ]
+    return [pair for pair in zip(wanted, told, strict=True) if pair[1] != ALLOW]

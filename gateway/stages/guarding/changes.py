@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.escapes import readings
 from gateway.guardrails.verdict import Verdict, changed
+from gateway.json_places import bare_start, ends_inside
 from gateway.masking import Masker
 from gateway.stages.guarding.request import Guards
 
 
 class Changer:
-    """One channel of an answer. ``judge(name, text, final)`` says what a guardrail says.
+    """One channel of an answer. ``judge(name, text, final)`` says what a guardrail says. ``in_json``: it is JSON.
 
-    What a guardrail finds is no longer than its ``reach``. So whatever began before the last ``reach`` characters
-    is whole, and may go out changed. The characters before, already out, are kept for what a find leans on (word
-    boundaries, words beside a number).
+    What a guardrail finds is no longer than its ``reach``, counted in characters that are meant: an escape is one. So
+    whatever began before the last ``reach`` of them is whole, and may go out changed. The characters before, already
+    out, are kept for what a find leans on (word boundaries, words beside a number).
     """
 
-    def __init__(self, guards: Guards, masker: Masker, judge: Callable[[str, str, bool], Verdict]) -> None:
-        self._guards, self._masker, self._judge = guards, masker, judge
+    def __init__(
+        self, guards: Guards, masker: Masker, judge: Callable[[str, str, bool], Verdict], *, in_json: bool = False
+    ) -> None:
+        self._guards, self._masker, self._judge, self._in_json = guards, masker, judge, in_json
         self._reach = max((guard.reach for guard in guards.values()), default=0)
         self._before = ""
         self._held = ""
+        self._inside = False
+        """Whether what is held begins within a string of JSON."""
 
     def feed(self, text: str) -> str:
         """What may go out now."""
@@ -37,20 +43,49 @@ class Changer:
     def _out(self, *, final: bool) -> str:
         gone = len(self._before)
         seen = self._before + self._held
-        cut = len(seen) if final else len(seen) - self._reach
+        cut = len(seen) if final else behind(seen, len(seen), self._reach)
+        if cut <= gone:
+            return ""
         verdicts = [self._judge(name, seen, final) for name in self._guards]
         found = [one for one in verdicts if one.action in ("mask", "rewrite")]
-        for start, end in sorted(((a, b) for one in found for a, b, _ in one.changes), reverse=True):
+        spans = ((a, b) for one in found for a, b, _ in (*one.changes, *one.puts))
+        for start, end in sorted(spans, reverse=True):
             if start < cut < end:
                 cut = max(start, gone)
-        kept = [Verdict(one.action, _between(one, gone, cut)) for one in found]
+        if self._in_json and not final:
+            cut = gone + bare_start(seen[gone:], cut - gone, inside=self._inside)
+        return self._changed(seen, gone, cut, found)
+
+    def _changed(self, seen: str, gone: int, cut: int, found: list[Verdict]) -> str:
+        """What leaves of ``seen``, from ``gone`` to ``cut``; the rest is held."""
+        out = seen[gone:cut]
+        kept = [_between(one, gone, cut) for one in found]
         self._masker.reserve(seen)
-        out = changed(seen[gone:cut], [one for one in kept if one.changes], self._masker)
+        new = changed(
+            out, [one for one in kept if one.changes or one.puts], self._masker,
+            in_json=self._in_json, inside=self._inside,
+        )  # fmt: skip
+        if self._in_json:
+            self._inside = ends_inside(out, inside=self._inside)
         self._held = seen[cut:]
-        self._before = seen[max(0, cut - self._reach) : cut]
-        return out
+        self._before = seen[behind(seen, cut, self._reach) : cut]
+        return new
 
 
-def _between(verdict: Verdict, start: int, end: int) -> tuple[tuple[int, int, str], ...]:
+def behind(text: str, place: int, count: int) -> int:
+    """Where in ``text`` the last ``count`` characters before ``place`` begin; an escape counts as the one it stands
+    for, and is not cut."""
+    read = readings(text, final=False)
+    if not read:
+        return max(0, place - count)
+    meant = read[-1]
+    return meant.start(max(0, meant.read_at(place) - count))
+
+
+def _between(verdict: Verdict, start: int, end: int) -> Verdict:
     """The changes within ``start`` and ``end``, counted from ``start``."""
-    return tuple((a - start, b - start, what) for a, b, what in verdict.changes if start <= a and b <= end)
+
+    def kept(changes: tuple[tuple[int, int, str], ...]) -> tuple[tuple[int, int, str], ...]:
+        return tuple((a - start, b - start, what) for a, b, what in changes if start <= a and b <= end)
+
+    return Verdict(verdict.action, kept(verdict.changes), kept(verdict.puts))

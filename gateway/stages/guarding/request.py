@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guardrails import Guardrail, GuardrailSettings, Place
+from gateway.guardrails.guardrail import WHOLE
+from gateway.guardrails.reading import meant
 from gateway.guardrails.verdict import ALLOW, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker
 from gateway.stages.assign import task_of
@@ -93,15 +95,20 @@ def judged(
     *,
     final: bool = True,
     data: bool = False,
+    in_json: bool | None = None,
 ) -> Verdict:
-    """What a guardrail says; ``data``: a tool or a document said it. One that fails blocks, unless its settings let the
-    text pass. Raises Unavailable."""
-    try:
+    """What a guardrail says; ``data``: a tool or a document said it; ``in_json``: whether the text is JSON, or a piece
+    of it (None: look). One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
+
+    def say(text: str) -> Verdict:
         if guard.needs_scene and exchange.scene is not None:
-            return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
-        if data:
-            return spelled_out(guard.check_data(text), text)
-        return spelled_out(guard.check(text, direction, final=final), text)
+            return guard.check_in(exchange.scene, text, direction, final=final)
+        return guard.check_data(text) if data else guard.check(text, direction, final=final)
+
+    try:
+        if "\\" in text and guard.reads_escapes and (final or guard.reach < WHOLE):
+            return meant(text, say, in_json=in_json, final=final)
+        return spelled_out(say(text), text)
     except Exception as problem:
         failed(exchange, name, guard, direction, problem)
         return ALLOW
@@ -135,7 +142,7 @@ def note_finding(exchange: Exchange, finding: Finding) -> None:
 
 def _sample(text: str, verdict: Verdict) -> str:
     """The beginning of a text, with everything personal and what is to be masked behind placeholders."""
-    hides = [spelled_out(MASK, text), *([verdict] if verdict.action == "mask" else [])]
+    hides = [meant(text, lambda said: spelled_out(MASK, said)), *([verdict] if verdict.action == "mask" else [])]
     shown = changed(text, hides, Masker())
     return shown if len(shown) <= _SAMPLE else shown[: _SAMPLE - 1] + "…"
 

@@ -13,7 +13,7 @@ from gateway.guardrails.verdict import Verdict
 from gateway.masking import Masker, Unmasker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import chunk_text
-from gateway.stages.guarding.changes import Changer
+from gateway.stages.guarding.changes import Changer, behind
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
 
@@ -160,11 +160,11 @@ class GuardedStream(QueuedStream):
     def _judge(self, channel: Channel, text: str, *, final: bool) -> None:
         window = self._windows.get(channel, "") + text
         self._waiting.pop(channel, None)
-        place = place_of(channel)
+        place, in_json = place_of(channel), is_json(channel, self._content_is_json)
         for name, guard in self._guards.items():
             if not guard.reads(place):
                 continue
-            verdict = judged(self._exchange, name, guard, window, "out", final=final)
+            verdict = judged(self._exchange, name, guard, window, "out", final=final, in_json=in_json)
             if verdict.action == "wait":
                 if not guard.shadow and name not in self._changing:
                     self._waiting[channel] = name
@@ -175,9 +175,15 @@ class GuardedStream(QueuedStream):
                 if verdict.action == "block" and not guard.shadow:
                     raise blocked(name, "out")
         if len(window) > self._reach:
-            # What is left of a word that began before the window stands as one word character.
-            window = _CUT_WORD.sub("_", window[-self._reach :])
-        self._windows[channel] = window
+            self._windows[channel] = self._end_of(window)
+        else:
+            self._windows[channel] = window
+
+    def _end_of(self, window: str) -> str:
+        """What has to be seen of it once more arrives."""
+        start = behind(window, len(window), self._reach)
+        # What is left of a word that began before the window stands as one word character.
+        return _CUT_WORD.sub("_", window[start:]) if start else window
 
     # ------------------------------------------------------------------ unmasking
     def _unmasked(self, chunk: Chunk) -> Chunk:
@@ -215,12 +221,15 @@ class GuardedStream(QueuedStream):
         if changer is None:
             place = place_of(channel)
             guards = {name: guard for name, guard in self._changing.items() if guard.reads(place)}
-            changer = Changer(guards, self._masker, self._verdict)
+            in_json = is_json(channel, self._content_is_json)
+
+            def verdict(name: str, text: str, final: bool) -> Verdict:
+                guard = self._changing[name]
+                return judged(self._exchange, name, guard, text, "out", final=final, in_json=in_json)
+
+            changer = Changer(guards, self._masker, verdict, in_json=in_json)
             self._changers[channel] = changer
         return changer
-
-    def _verdict(self, name: str, text: str, final: bool) -> Verdict:
-        return judged(self._exchange, name, self._changing[name], text, "out", final=final)
 
     def _rest(self, channel: Channel) -> str:
         unmasker, changer = self._unmaskers[channel], self._changers.get(channel)
