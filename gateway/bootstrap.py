@@ -187,7 +187,7 @@ def _parts(
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
-    meter, observations = Meter(env, live), Observations(bus=bus, canary=live.watcher.canary_share)
+    meter, observations = Meter(env, live, home), Observations(bus=bus, canary=live.watcher.canary_share)
     metrics.follow(live)
     metrics.add(KeyGauges(keys, live))
     metrics.add(backups := BackupGauges(home, time.time))

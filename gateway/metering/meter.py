@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from gateway.control import Control
 from gateway.metering.alerts import BudgetAlerts
 from gateway.metering.spending import LedgerSpending
+from gateway.metering.told import Told
 from gateway.stages.limit import Limit
 from gateway.storage.counting.counters import Counters, MemoryCounters
 from gateway.storage.counting.counters_redis import RedisCounters
+from gateway.storage.home import Home
 from gateway.storage.records import CallRecord, PairRecord
 
 
 class Meter:
     """``UNDERSTUDY_REDIS_URL`` in ``env`` shares limits and budgets with every process of that Redis."""
 
-    def __init__(self, env: Mapping[str, str], control: Control) -> None:
+    def __init__(self, env: Mapping[str, str], control: Control, home: Home) -> None:
         self._control = control
         self._alerts = BudgetAlerts(lambda: control.runtime().config.limits.alerts)
         ledger, url = LedgerSpending(control.reader), env.get("UNDERSTUDY_REDIS_URL", "")
@@ -25,8 +27,10 @@ class Meter:
         if url:
             replicas = max(1, int(env.get("UNDERSTUDY_WORKERS") or 1))
             self._counters = RedisCounters(url, ledger, self._alerts.spent, replicas=replicas)
+            self._once = self._counters.once
         else:
             self._counters = MemoryCounters(time.monotonic, ledger, self._alerts.spent)
+            self._once = Told(home.alerts_told).once
         self.stage = Limit(self._counters)
 
     def pair(self, pair: PairRecord) -> None:
@@ -42,7 +46,7 @@ class Meter:
 
     async def start(self) -> None:
         await self._counters.start()
-        self._alerts.start(self._counters.once)
+        self._alerts.start(self._once)
 
     async def close(self) -> None:
         await self._counters.close()

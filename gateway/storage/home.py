@@ -102,6 +102,11 @@ class Home:
         return self.root / "labels"
 
     @property
+    def alerts_told(self) -> Path:
+        """Which shares of budgets a gateway without Redis has told already."""
+        return self.root / "alerts_told.json"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,12 @@ from aiohttp import web
 from gateway_server import Gateway, gateway
 from scripted import Line, Provider, provider, sse
 
+from gateway.storage.engine import write_engine
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.writing.writer import SqlWriter
+
 WIDE, NARROW, POOR = "a-key-with-wide-limits-01", "a-key-for-one-request-001", "a-key-with-a-budget-0001"
+OTHER = "another-key-with-a-budget-"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk="
 POLICIES = """
 providers:
@@ -28,6 +35,9 @@ keys:
   - {{name: wide, key: {wide}, requests_per_minute: 50, tokens_per_minute: 90000000}}
   - {{name: narrow, key: {narrow}, requests_per_minute: 1}}
   - {{name: poor, key: {poor}, budget_usd_month: 0.01}}
+  - {{name: other-0, key: {other}0, budget_usd_month: 0.01}}
+  - {{name: other-1, key: {other}1, budget_usd_month: 0.01}}
+  - {{name: other-2, key: {other}2, budget_usd_month: 0.01}}
 {alerts}
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 """
@@ -64,13 +74,13 @@ async def answer(line: Line) -> None:
 
 
 @asynccontextmanager
-async def limited(tmp_path: Path, upstream: Provider, alerts: str = "") -> AsyncIterator[Gateway]:
+async def limited(tmp_path: Path, upstream: Provider, alerts: str = "", **env: str) -> AsyncIterator[Gateway]:
     upstream.behave = answer
     folder = tmp_path / "policies"
-    folder.mkdir()
-    text = POLICIES.format(url=upstream.url, wide=WIDE, narrow=NARROW, poor=POOR, alerts=alerts)
+    folder.mkdir(exist_ok=True)
+    text = POLICIES.format(url=upstream.url, wide=WIDE, narrow=NARROW, poor=POOR, other=OTHER, alerts=alerts)
     (folder / "gateway.yaml").write_text(text)
-    async with gateway(tmp_path, folder) as made:
+    async with gateway(tmp_path, folder, **env) as made:
         yield made
 
 
@@ -109,9 +119,8 @@ async def test_every_route_tells_and_keeps_the_limits(tmp_path: Path, upstream: 
                 assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None), name
 
 
-async def test_a_gateway_tells_each_share_of_a_budget_and_then_spends_no_more(tmp_path: Path, upstream: Provider) -> None:
-    got: list[tuple[bytes, dict[str, str]]] = []
-
+@asynccontextmanager
+async def webhook(got: list[tuple[bytes, dict[str, str]]]) -> AsyncIterator[str]:
     async def take(request: web.Request) -> web.Response:
         got.append((await request.read(), dict(request.headers)))
         return web.Response(status=204)
@@ -122,22 +131,69 @@ async def test_a_gateway_tells_each_share_of_a_budget_and_then_spends_no_more(tm
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    alerts = f"limits: {{alerts: {{webhook: 'http://127.0.0.1:{port}/hook', secret: '{SECRET}', at: [0.3, 0.6]}}}}"
+    try:
+        yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/hook"  # type: ignore[union-attr]
+    finally:
+        await runner.cleanup()
+
+
+def alerting(hook: str, *at: float) -> str:
+    return f"limits: {{alerts: {{webhook: '{hook}', secret: '{SECRET}', at: {list(at)}}}}}"
+
+
+async def told_by(got: list[tuple[bytes, dict[str, str]]], least: int) -> list[dict[str, Any]]:
+    """What was told, once there is so much of it."""
+    async with asyncio.timeout(30):
+        while len(got) < least:
+            await asyncio.sleep(0.02)
+    return [json.loads(raw)["data"] for raw, _ in got]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_no_share_is_told_again_after_a_restart(
+    tmp_path: Path, upstream: Provider, shared: bool, request: pytest.FixtureRequest
+) -> None:
+    env = {"UNDERSTUDY_REDIS_URL": request.getfixturevalue("redis_server").url} if shared else {}
+    got: list[tuple[bytes, dict[str, str]]] = []
+    body = {"model": "first/m", "messages": TURN, "max_tokens": 100}  # costs 0.0035 of 0.01
+    async with webhook(got) as hook:
+        for run, least in enumerate((2, 3, 5)):
+            async with (
+                limited(tmp_path, upstream, alerting(hook, 0.3, 0.9), **env) as served,
+                httpx.AsyncClient(base_url=served.url, timeout=30) as http,
+            ):
+                for key in (POOR, f"{OTHER}{run}"):  # what the other key spends is told after what was told again
+                    answer = await http.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
+                    assert answer.status_code == 200
+                await told_by(got, least)
+            ingest(served)
+    told = await told_by(got, 5)
+    counted = Counter((one["id"], one["share"]) for one in told)
+    assert len(told) == 5 and max(counted.values()) == 1, counted
+
+
+def ingest(served: Gateway) -> None:
+    writer = SqlWriter(write_engine(served.home.database_url))
+    try:
+        Ingester(served.home, writer, threading.Event()).drain()
+    finally:
+        writer.close()
+
+
+async def test_a_gateway_tells_each_share_of_a_budget_and_then_spends_no_more(tmp_path: Path, upstream: Provider) -> None:
+    got: list[tuple[bytes, dict[str, str]]] = []
     body = {"model": "first/m", "messages": TURN, "max_tokens": 100}
-    async with limited(tmp_path, upstream, alerts) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
+    async with (
+        webhook(got) as hook,
+        limited(tmp_path, upstream, alerting(hook, 0.3, 0.6)) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as http,
+    ):
         key = {"authorization": f"Bearer {POOR}"}
         # Each costs 0.0035: 1,000 tokens in, 100 out.
         seen = [await http.post("/v1/chat/completions", json=body, headers=key) for _ in range(4)]
-        for _ in range(500):
-            if len(got) >= 2:
-                break
-            await asyncio.sleep(0.02)
-    await runner.cleanup()
+        assert [one["share"] for one in await told_by(got, 2)] == [0.3, 0.6]
     assert [one.status_code for one in seen] == [200, 200, 200, 429]
     assert seen[-1].json()["error"]["code"] == "insufficient_quota"
-    told = [json.loads(raw)["data"] for raw, _ in got]
-    assert [one["share"] for one in told] == [0.3, 0.6]
     client = openai.OpenAI(api_key="x")
     for raw, headers in got:
         client.webhooks.verify_signature(raw, headers, secret=SECRET)
