@@ -58,7 +58,8 @@ def policies(folder: Path, port: int, upstream: int) -> None:
     base = f'base_url: "http://127.0.0.1:{upstream}/v1", api_key: none-needed-here'
     (folder / "gateway.yaml").write_text(
         f"server: {{host: 127.0.0.1, port: {port}}}\nproviders:\n"
-        f"  free: {{type: openai, {base}}}\n  strict: {{type: openai, {base}}}\n"
+        f"  free: {{type: openai, {base}}}\n"
+        f"  strict: {{type: openai, {base}, traits: {{structured: strict}}}}\n"
         f"  guided: {{type: openai, profile: together, {base}}}\n"
         f'keys: [{{name: bench, key: "{KEY}", project: default}}]\n'
     )

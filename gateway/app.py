@@ -12,16 +12,24 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
-from litestar.types import Message, Scope
+from litestar.types import Message, Scope, Send
+from litestar.utils import normalize_path
 
 from gateway import errors
+from gateway.access.origins import API_PATHS, Origins
+from gateway.api.gemini.generate import told_error
+from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
+from gateway.api.messages import MessagesDialect
 
 _log = logging.getLogger("understudy.app")
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 Lane = Callable[[Line], Awaitable[None]]
+Head = list[tuple[bytes, bytes]]
+_MESSAGES = MessagesDialect()
+_GEMINI_VERBS = tuple(f":{verb}" for verb in METHODS)
 
 
 class Gateway(Litestar):
@@ -29,6 +37,32 @@ class Gateway(Litestar):
 
     lanes: Mapping[bytes, Lane] = {}
     """POST handlers by path, for the server's protocol; each turns its own errors into answers."""
+    origins = Origins()
+    """Whose pages may call the API; the server's protocol asks it for the lanes."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            if scope["method"] == "HEAD":  # what GET would say, without its body, which the server leaves out
+                scope = {**scope, "method": "GET"}
+            elif scope["method"] == "OPTIONS" and (head := self._options(scope)) is not None:
+                await _said(send, head)
+                return
+        await super().__call__(scope, receive, send)
+
+    def _options(self, scope: Any) -> Head | None:
+        """The answer to OPTIONS; None for a path that is not there. Litestar's own names the methods of one handler."""
+        path = scope["path"]
+        told = self.origins.preflight(path, scope["headers"]) if self.origins.on else None
+        if told is not None:
+            return told
+        try:
+            self.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")
+        except MethodNotAllowedException as problem:
+            methods = _methods(problem)
+        except HTTPException:
+            return None
+        more = self.origins.fields(_origin(scope)) if self.origins.on and path.startswith(API_PATHS) else ()
+        return [(b"allow", ", ".join(methods).encode()), *more]
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
@@ -37,8 +71,18 @@ class Gateway(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane]) -> Gateway:
+def build_app(
+    handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane], origins: Origins
+) -> Gateway:
     """The application. A path in ``lanes`` has its ordinary handler too: for other methods, other servers, a query."""
+
+    async def before_send(message: Message, scope: Scope) -> None:
+        """Every answer has a request id, those too that are no call, and is readable for the pages that may."""
+        if message["type"] == "http.response.start":
+            headers = message["headers"] = _named(message["headers"])
+            if origins.on and scope["path"].startswith(API_PATHS):
+                headers += origins.fields(_origin(scope))
+
     app = Gateway(
         route_handlers=list(handlers),
         lifespan=[lifespan],
@@ -47,44 +91,81 @@ def build_app(handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes,
             HTTPException: _framework,
             Exception: _unknown,
         },
-        before_send=[_name],
+        before_send=[before_send],
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
-    app.lanes = lanes
+    app.lanes, app.origins = lanes, origins
     return app
 
 
-async def _name(message: Message, scope: Scope) -> None:
-    """Every answer has a request id, those too that are no call."""
-    if message["type"] == "http.response.start":
-        headers = message["headers"] = list(message["headers"])
-        if not any(name.lower() == b"x-request-id" for name, _ in headers):
-            headers.append((b"x-request-id", f"req_{secrets.token_hex(16)}".encode()))
+def _named(given: Any) -> Head:
+    """A head with a request id. Where GET may be asked, so may HEAD."""
+    headers = [
+        (name, value.replace(b"GET", b"GET, HEAD", 1)) if name.lower() == b"allow" else (name, value)
+        for name, value in given
+    ]
+    if not any(name.lower() == b"x-request-id" for name, _ in headers):
+        headers.append((b"x-request-id", f"req_{secrets.token_hex(16)}".encode()))
+    return headers
 
 
-def _respond(error: errors.GatewayError) -> Response[bytes]:
+def _origin(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), "")
+
+
+async def _said(send: Send, head: Head) -> None:
+    """An answer that is its head alone."""
+    await send({"type": "http.response.start", "status": 204, "headers": _named(head)})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _respond(request: Request[Any, Any, Any], error: errors.GatewayError) -> Response[bytes]:
+    """The error in the shape of the API that the path belongs to."""
     request_id = "req_" + secrets.token_hex(16)
     errors.note_detail(error, request_id)
     headers = {"x-request-id": request_id, **error.headers}
-    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")
+    status, body, path = error.status, error.body(), request.url.path
+    if path.startswith("/v1/messages"):
+        headers |= _MESSAGES.headers(request_id)
+        status, body = _MESSAGES.error(error, request_id)
+    elif path.startswith("/v1beta/") or (path.startswith("/v1/models/") and path.endswith(_GEMINI_VERBS)):
+        status, body = told_error(error, request_id)
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def _known(_: Request[Any, Any, Any], error: errors.GatewayError) -> Response[bytes]:
-    return _respond(error)
+def _known(request: Request[Any, Any, Any], error: errors.GatewayError) -> Response[bytes]:
+    return _respond(request, error)
 
 
 def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
     """Litestar's own refusals; its texts stay inside where they could quote internals."""
     where = f"{request.method} {request.url.path[:200]}"
     if isinstance(problem, NotFoundException):
-        return _respond(errors.NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url"))
+        error = errors.NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url")
+        return _respond(request, error)
     if isinstance(problem, MethodNotAllowedException):
-        return _respond(errors.MethodNotAllowed(f"Not allowed to {where}. Check the method."))
+        return _respond(request, _other_method(request.method, where, problem))
     if problem.status_code < 500:
-        return _respond(errors.BadRequest(_reason(problem), status=problem.status_code))
+        return _respond(request, errors.BadRequest(_reason(problem), status=problem.status_code))
     return _unknown(request, problem)
+
+
+def _methods(problem: HTTPException) -> list[str]:
+    """What a path serves, as the router says it: ``websocket`` stands there for what begins as a GET."""
+    told = (problem.headers or {}).get("allow", "")
+    return sorted(set(told.replace("websocket", "GET").split(", ")) - {""})
+
+
+def _other_method(method: str, where: str, problem: HTTPException) -> errors.GatewayError:
+    served = _methods(problem)
+    if method in served:
+        message = f"{where} is a WebSocket. Connect with a client that asks to upgrade."
+        return errors.BadRequest(message, status=426, headers={"upgrade": "websocket"})
+    allowed = ", ".join(served)
+    message = f"Not allowed to {where}. Check the method: this path serves {allowed}."
+    return errors.MethodNotAllowed(message, headers={"allow": allowed})
 
 
 def _reason(problem: HTTPException) -> str:
@@ -99,4 +180,4 @@ def _reason(problem: HTTPException) -> str:
 def _unknown(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
     error = errors.Internal(repr(problem))
     _log.error("unhandled error at %s", request.url.path[:200], exc_info=problem)
-    return _respond(error)
+    return _respond(request, error)

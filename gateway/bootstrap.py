@@ -171,7 +171,7 @@ def build(
         parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
-    app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live))
+    app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live), parts.live.origins)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
 

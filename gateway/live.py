@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec import structs
 
 from gateway import errors
+from gateway.access.origins import Origins
 from gateway.caching.repeats import Repeats
 from gateway.config import Config
 from gateway.context import Exchange, Principal
@@ -62,6 +63,7 @@ class Live:
         self._base = NOTHING
         self.database_away = False
         self.drain = Drain()
+        self.origins = Origins(policies.config.server.cors_origins)
         self.repeats: Repeats | None = None
         """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
         self.who: Callable[[Mapping[str, str], Runtime], Principal] = nobody_yet
@@ -206,6 +208,7 @@ class Live:
 
     def adopt_policies(self, config: Config) -> None:
         self._rebuild(config)
+        self.origins.follow(config.server.cors_origins)
         self.audit("policies", "reload", config.digest, "the policies folder changed")
 
     def _rebuild(self, config: Config) -> None:

@@ -52,12 +52,16 @@ class Gateway:
             reader.commit(batch)
         return found
 
+TRUSTED = "{structured: strict, json_mode: strict, strict_tools: strict}"
+"""``traits`` of a stand-in whose word on forms counts as OpenAI's."""
+
 
 def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "", gateway: str = "") -> Path:
-    """One provider each, a task ``triage`` over all of them in order, captured; ``extra`` is routing YAML."""
+    """One provider each that counts as OpenAI, a task ``triage`` over all of them in order, captured; ``extra`` is
+    routing YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     providers = "\n".join(
-        f'  {name}: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}'
+        f'  {name}: {{type: openai, base_url: "{url}", traits: {TRUSTED}, api_key: sk-upstream-secret}}'
         for name, url in provider_urls.items()
     )
     prices = "\n".join(

@@ -21,6 +21,8 @@ class Server(Node, frozen=True):
     shutdown_s: Positive = 30.0
     allowed_hosts: list[str] = []
     """Host names accepted besides loopback and ``host``; exact, without port."""
+    cors_origins: list[str] = []
+    """Origins whose pages may call the API from a browser, such as ``https://app.example.com``; ``*``: all of them."""
     behind_tls: bool = False
     """Acknowledges that TLS ends in front of a public bind; cookies then carry Secure and ``__Host-``."""
     header_timeout_s: Positive = 10.0

@@ -45,8 +45,9 @@ def check(config: Config, source: Source, converted: Converted, env: Mapping[str
         _names, _providers, _upstreams, _keys, _policies, _tasks, _matches, _learning, _prices,
         promotion_checks.promotion, promotion_checks.judge, promotion_checks.slices,
         routing_checks.aliases, routing_checks.models, surface_checks.surface, surface_checks.alerts,
-        surface_checks.encoders, surface_checks.prompts, guard_checks.guardrails, generative_checks.generative,
-        generative_checks.ensembles, generative_checks.synthetics, generative_checks.clusters,
+        surface_checks.encoders, surface_checks.prompts, surface_checks.origins, guard_checks.guardrails,
+        generative_checks.generative, generative_checks.ensembles, generative_checks.synthetics,
+        generative_checks.clusters,
     )  # fmt: skip
     problems = [problem for part in parts for problem in part(view)]
     why, hint = bind_problem(config.server, env)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.access.origins import ANY
 from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
@@ -110,7 +111,7 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     problems = [*source.problems, *check(config, source, converted, env)]
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
-    return Loaded(config=config, warnings=(*warnings, *_idle_lessons(config, source)))
+    return Loaded(config=config, warnings=(*warnings, *_idle_lessons(config, source), *_open_to_all(config, source)))
 
 
 def _keyless(source: Source, providers: Mapping[str, Any]) -> Iterator[str]:
@@ -140,6 +141,13 @@ def _unset(source: Source) -> tuple[list[Problem], tuple[str, ...]]:
             message = f"${variable} is not set in the environment."
             source.problems.append(source.problem(path, message, hint))
     return warnings, tuple(sorted(set(disabled)))
+
+
+def _open_to_all(config: Config, source: Source) -> Iterator[Problem]:
+    """A star is right for a public API whose keys are its users' own, and rarely meant otherwise."""
+    if ANY in config.server.cors_origins:
+        message = "pages of every origin may call the API and read its answers, with whatever key they have."
+        yield source.problem(("server", "cors_origins"), message, "List the origins of your own pages instead.")
 
 
 def _idle_lessons(config: Config, source: Source) -> list[Problem]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
+from gateway.access.origins import ANY
 from gateway.config import CandidateRef, Config, SemanticCache
 from gateway.model_names import folder_of
 from gateway.policy.convert import did_you_mean
@@ -59,6 +61,20 @@ def surface(view: View) -> Iterator[Problem]:
             message = f"provider '{name}' is disabled because ${view.unset(('providers', name))} is not set"
             hint = "Set it, name another provider or take this line out."
             yield view.problem(path, f"{message} in the environment.", hint)
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
+
+
+def origins(view: View) -> Iterator[Problem]:
+    """Origins are written as browsers send them, or no page would ever match."""
+    for index, origin in enumerate(view.config.server.cors_origins):
+        path: Path = ("server", "cors_origins", index)
+        if origin != ANY and _ORIGIN.fullmatch(origin) is None:
+            hint = "Write scheme and host alone, such as https://app.example.com, or '*' for all."
+            yield view.problem(path, f"'{origin}' is not an origin.", hint)
+        elif origin == ANY and len(view.config.server.cors_origins) > 1:
+            yield view.problem(path, "'*' stands for all origins, so no other can stand beside it.")
 
 
 _ENCODER_FILES = ("config.json", "tokenizer.json", "model.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,9 @@ from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses import ResponsesCodec
 from gateway.providers.vendors import TRANSPARENT, profile_of
+
+_OPENAIS = (".openai.com", ".openai.azure.com", ".openai.azure.us")
+"""Where OpenAI's own models answer, in any region."""
 
 
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
@@ -33,8 +37,11 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
 
     def build(self, name: str, engine_socket: str) -> OpenAICodec:
         profile = profile_of(self.profile) or Profile(base_url=self.base_url)
-        if self.profile == "openai" and self.base_url.rstrip("/") not in ("", profile.base_url):
-            profile = msgspec.structs.replace(profile, keeps=TRANSPARENT, most_stops=None)  # somebody's own server
+        if self.own_server:  # it is sent what the client sent, and its answers are checked
+            profile = msgspec.structs.replace(
+                profile, keeps=TRANSPARENT, most_stops=None, structured="guided", json_mode="guided",
+                strict_tools="guided",
+            )
         profile = profile.with_traits(self.traits)
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
         if self.api_key:
@@ -42,3 +49,10 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         base_url = (self.base_url or profile.base_url).rstrip("/")
         made = ResponsesCodec if self.api == "responses" else OpenAICodec
         return made(name, f"{base_url}/chat/completions", headers, profile, drop=self.drop_params)
+
+    @property
+    def own_server(self) -> bool:
+        """Whether nobody knows what answers there: the address is not OpenAI's, and no profile says whose it is."""
+        if self.profile != "openai" or not self.base_url:
+            return False
+        return not f".{urlsplit(self.base_url).hostname or ''}".endswith(_OPENAIS)

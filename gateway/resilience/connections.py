@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.access.origins import Origins
 from gateway.errors import Unavailable
 from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle
@@ -77,6 +78,7 @@ class PatientProtocol(StrictProtocol):
     doors = Doors()
     lanes: Mapping[bytes, Lane] = {}
     """Handlers of POST requests by their path."""
+    origins = Origins()
 
     _headers_due: asyncio.TimerHandle | None = None
     _reading_due: asyncio.TimerHandle | None = None
@@ -99,6 +101,7 @@ class PatientProtocol(StrictProtocol):
             return
         self._admitted = address or "-"
         self.lanes = getattr(self.app, "lanes", self.lanes)
+        self.origins = getattr(self.app, "origins", self.origins)
         super().connection_made(transport)
         self._await_headers()
 
@@ -136,7 +139,7 @@ class PatientProtocol(StrictProtocol):
         if found is None or self.transport.is_closing():
             return False
         cycle = LaneCycle(
-            self.transport, self.flow, found[0], self._default_lines(), self.on_response_complete,
+            self.transport, self.flow, found[0], self._default_lines(found[0]), self.on_response_complete,
             keep_alive=True, expects_continue=False,
         )  # fmt: skip
         cycle.body, cycle.more_body, self._tries = found[1], False, _TRIES
@@ -172,7 +175,7 @@ class PatientProtocol(StrictProtocol):
         before = self.cycle
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
         cycle = LaneCycle(
-            self.transport, self.flow, headers, self._default_lines(), self.on_response_complete,
+            self.transport, self.flow, headers, self._default_lines(headers), self.on_response_complete,
             keep_alive=self.parser.should_keep_alive(), expects_continue=self.expect_100_continue,
         )  # fmt: skip
         self.cycle = cycle  # type: ignore[assignment]
@@ -205,14 +208,14 @@ class PatientProtocol(StrictProtocol):
         successor: Any = self.transport.get_protocol()
         successor.when_lost = lambda: self.doors.leave(address)
 
-    def _default_lines(self) -> str:
-        """uvicorn's own headers (the date), written out once per change."""
+    def _default_lines(self, headers: Mapping[str, str]) -> str:
+        """uvicorn's own headers (the date), written out once per change, and those for pages of other origins."""
         known = PatientProtocol._defaults
         if known[0] is not self.server_state.default_headers:
             pairs = self.server_state.default_headers
             lines = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in pairs)
             known = PatientProtocol._defaults = (pairs, lines)
-        return known[1]
+        return known[1] + self.origins.lines(headers.get("origin", "")) if self.origins.on else known[1]
 
     def _await_headers(self) -> None:
         self._headers_due = self.loop.call_later(self.bounds.header, self._too_slow)

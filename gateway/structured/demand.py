@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from gateway import errors
 from gateway.config import Structured
-from gateway.providers import ClassifierProvider
+from gateway.providers import ClassifierProvider, OpenAIProvider
 from gateway.providers.codec import AttemptFailed, Enforcement, failed
 from gateway.routing.abilities import model_of
 from gateway.runtime import Runtime
@@ -53,7 +53,7 @@ def strict_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
 
 def enforcement(runtime: Runtime, candidate: Candidate) -> Enforcement:
     """What the candidate's provider guarantees: the dialect's or the vendor's word, and for compatible vendors
-    what is known of the model before it."""
+    what is known of the model before it. A server of somebody's own may call any model by OpenAI's names."""
     found = runtime.codecs[candidate.provider].enforces(candidate.model)
     settings = runtime.config.providers.get(candidate.provider)
     if found.settled or settings is None or isinstance(settings, ClassifierProvider):
@@ -62,10 +62,17 @@ def enforcement(runtime: Runtime, candidate: Candidate) -> Enforcement:
     if model.capabilities is None:
         return found
     if "json_schema" in model.capabilities:
-        return structs.replace(found, schema="strict")
+        own = isinstance(settings, OpenAIProvider) and settings.own_server
+        return found if own and not _told(runtime, candidate) else structs.replace(found, schema="strict")
     if "json_object" in model.capabilities:
         return structs.replace(found, schema="json")
     return structs.replace(found, schema="prompt", json="prompt")
+
+
+def _told(runtime: Runtime, candidate: Candidate) -> bool:
+    """Whether the policies themselves say what the model can do."""
+    mine = runtime.config.models.get(candidate.provider, {}).get(candidate.model)
+    return mine is not None and mine.capabilities is not None
 
 
 def demand_of(

@@ -95,3 +95,16 @@ def test_traits_are_read_from_yaml_and_mistakes_have_a_place(tmp_path: Path) -> 
     with pytest.raises(PolicyError) as caught:
         load(tmp_path, {})
     assert "gateway.yaml:2" in str(caught.value) and "most_choices" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "believed"),
+    [("", "strict"), ("https://api.openai.com/v1", "strict"), ("https://eu.api.openai.com/v1/", "strict"),
+     ("https://mine.openai.azure.com/openai/v1", "strict"), ("https://azure.com/openai.azure.com", "guided"),
+     ("http://127.0.0.1:8000/v1", "guided"), ("https://openai.com.example.org/v1", "guided"), ("https://myopenai.com/v1", "guided")],
+)  # fmt: skip
+def test_a_server_that_nothing_is_known_of_is_not_believed_to_keep_to_schemas(url: str, believed: str) -> None:
+    found = OpenAIProvider(base_url=url).build("mine", "").enforces("m")
+    assert (found.schema, found.json, found.tools) == (believed, believed, believed)
+    told = OpenAIProvider(base_url=url, traits=Traits(structured="strict")).build("mine", "").enforces("m")
+    assert told.schema == "strict"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_server import KEY
+from gateway_server import KEY, TRUSTED
 from google import genai
 from google.genai import types
 from scripted import Behaviour, Line, chunk, sse
@@ -19,7 +19,7 @@ from scripted import Behaviour, Line, chunk, sse
 HERE = Path(__file__).parent
 POLICIES = """
 providers:
-  openai: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}
+  openai: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret, traits: {traits}}}
   anthropic: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
   cohere: {{type: cohere, base_url: "{url}", api_key: sk-upstream-secret}}
@@ -58,7 +58,7 @@ def node() -> str:
 
 def policies_over(folder: Path, url: str, more: str = "") -> Path:
     folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=url, key=KEY) + more)
+    (folder / "gateway.yaml").write_text(POLICIES.format(url=url, key=KEY, traits=TRUSTED) + more)
     (folder / "routing.yaml").write_text(
         "tasks:\n  - {name: triage, candidates: [{provider: openai, model: gpt-4o}]}\n"
     )

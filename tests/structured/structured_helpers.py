@@ -22,7 +22,9 @@ MODELS = {
 }  # fmt: skip
 POLICIES = """
 providers:
-  strict: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}
+  strict: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret,
+           traits: {{structured: strict, json_mode: strict, strict_tools: strict}}}}
+  own: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}
   deepseek: {{type: openai, profile: deepseek, base_url: "{url}", api_key: sk-upstream-secret}}
   together: {{type: openai, profile: together, base_url: "{url}", api_key: sk-upstream-secret}}
   perplexity: {{type: openai, profile: perplexity, base_url: "{url}", api_key: sk-upstream-secret}}
@@ -34,6 +36,7 @@ providers:
   cohere: {{type: cohere, base_url: "{url}", api_key: sk-upstream-secret}}
 prices:
   together: {{m: {{input: 1.0, output: 10.0}}}}
+models: {{own: {{known: {{capabilities: [json_object, json_schema]}}}}}}
 keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
 retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}

@@ -59,6 +59,27 @@ async def test_a_provider_that_guarantees_the_form_is_left_alone(client: openai.
     assert upstream.seen[0].body["response_format"] == hostile and upstream.seen[0].body["tools"] == [TOOL]
 
 
+@pytest.mark.parametrize("model", ["m", "gpt-4o"])
+async def test_a_server_of_somebodys_own_is_checked_whatever_its_models_are_called(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, model: str
+) -> None:
+    upstream.behave = says(WRONG, RIGHT)
+    answer = await client.chat.completions.create(model=f"own/{model}", messages=ASK, response_format=FORM)
+    assert answer.choices[0].message.content == RIGHT and upstream.seen[0].body["response_format"] == FORM
+    assert [one.outcome for one in call_of(served).attempts] == ["invalid", "ok"]
+    upstream.behave = says(WRONG)
+    plain = await client.chat.completions.create(model=f"own/{model}", messages=ASK)
+    assert plain.choices[0].message.content == WRONG
+
+
+async def test_what_the_policies_say_of_a_model_counts_for_a_server_of_ones_own(
+    client: openai.AsyncOpenAI, upstream: Provider
+) -> None:
+    upstream.behave = says(WRONG)
+    answer = await client.chat.completions.create(model="own/known", messages=ASK, response_format=FORM)
+    assert answer.choices[0].message.content == WRONG
+
+
 async def test_what_the_repair_cost_is_counted(client: openai.AsyncOpenAI, served: Gateway, upstream: Provider) -> None:
     upstream.behave = says(WRONG, RIGHT)
     raw = await client.chat.completions.with_raw_response.create(model="alone", messages=ASK, response_format=FORM)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import KEY, TRUSTED, Gateway, gateway
 from scripted import COMPLETION, Line, Provider, provider
 from tuning_parts import until
 
@@ -42,7 +42,9 @@ LABEL = {
 SLOW = "a-key-for-one-call-a-minute"
 FEW = "a-key-that-may-call-one-model"
 POLICIES = """
-providers: {{teacher: {{type: openai, base_url: "{url}", api_key: unused}}}}
+providers:
+  teacher: {{type: openai, base_url: "{url}", api_key: unused, traits: {traits}}}
+  own: {{type: openai, base_url: "{url}", api_key: unused}}
 prices: {{teacher: {{m: {{input: 2.5, output: 10.0, as_of: '2026-01-01', source: test}}}}}}
 keys:
   - {{name: tests, key: {key}, project: default}}
@@ -79,7 +81,7 @@ async def served(root: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     folder = root / "policies"
     folder.mkdir()
     encoder = tiny_bert(root / "bert")
-    text = POLICIES.format(url=upstream.url, key=KEY, few=FEW, slow=SLOW, encoder=encoder)
+    text = POLICIES.format(url=upstream.url, traits=TRUSTED, key=KEY, few=FEW, slow=SLOW, encoder=encoder)
     (folder / "all.yaml").write_text(text)
     async with gateway(root, folder) as made:
         yield made
@@ -172,6 +174,7 @@ async def test_what_keeps_a_grader_from_a_score_is_told_by_its_flag(client, upst
         {"model_grader_parse_error"},
         1100,
     )
+    assert flags(await run(client, {**SCORE, "model": "own/m"}, "a")) == {"model_grader_parse_error"}
     upstream.behave = says(None, refusal="I will not")
     assert flags(await run(client, SCORE, "a")) == {"model_grader_refusal_error"}
 

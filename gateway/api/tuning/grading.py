@@ -113,7 +113,8 @@ class Grading:
 
 def _unanswered(problem: errors.GatewayError) -> Outcome:
     """A provider's failure is told in the report: the other graders have their scores all the same."""
-    fault = failed(Fault("model_grader_server_error", problem.message))
+    unread = problem.code == "invalid_structured_output"
+    fault = failed(Fault("model_grader_parse_error" if unread else "model_grader_server_error", problem.message))
     if isinstance(problem, errors.UpstreamTimeout):
         slow = ("unresponsive_reward_error", problem.message)
         return msgspec.structs.replace(fault, faults=(*fault.faults, slow))
