@@ -17,6 +17,12 @@ PATIENCE_S = 10.0
 _LOOK_S = 0.025
 """How often a request looks for the answer that another worker asks for."""
 
+_ASKED_S = 900.0
+"""An answer that was asked for before a purge comes within this time: a call's deadline is shorter."""
+_PURGES = 100
+
+Good = Callable[[Entry], bool]
+
 
 class Exact:
     """The exact cache's memory. ``now`` in seconds of a clock that never goes back."""
@@ -24,14 +30,18 @@ class Exact:
     def __init__(self, answers: Answers, now: Callable[[], float]) -> None:
         self._answers, self._now = answers, now
         self._flights: dict[str, asyncio.Future[bool]] = {}
+        self._purges: list[tuple[float, Purge]] = []
 
-    async def find(self, key: str, deadline: float, *, only_once: bool = False) -> Entry | None:
-        """The kept answer, once an identical request in flight has brought it; None: ask for it.
+    async def find(
+        self, key: str, deadline: float, good: Good | None = None, *, only_once: bool = False
+    ) -> Entry | None:
+        """The kept answer, once an identical request in flight has brought it; None: ask for it. One that is not
+        ``good`` enough for who asks is as good as none.
 
         A leader that fails sends everybody their own way; one that is cancelled hands over to a follower.
         ``only_once``: no two may ask at a time. Who waits in vain until ``deadline`` gets a TimeoutError.
         """
-        entry = await self._kept(key)
+        entry = await self._kept(key, good)
         if entry is not None:
             return entry
         until = deadline if only_once else min(self._now() + PATIENCE_S, deadline)
@@ -43,7 +53,7 @@ class Exact:
                     await asyncio.sleep(_LOOK_S)
                 elif not claimed and only_once:
                     raise TimeoutError
-                elif only_once and (entry := await self._kept(key)) is not None:
+                elif only_once and (entry := await self._kept(key, good)) is not None:
                     self._answers.release(key)  # it came between the look and the claim
                     return entry
                 elif key not in self._flights:
@@ -57,14 +67,15 @@ class Exact:
                         raise
                     return None
                 if not handed_over:
-                    return await self._kept(key)
-            entry = await self._kept(key)
+                    return await self._kept(key, good)
+            entry = await self._kept(key, good)
             if entry is not None:
                 return entry
 
-    async def _kept(self, key: str) -> Entry | None:
+    async def _kept(self, key: str, good: Good | None) -> Entry | None:
         found = await self._answers.get(key, self._now())
-        return unpacked(found) if found is not None else None
+        entry = unpacked(found) if found is not None else None
+        return entry if entry is None or good is None or good(entry) else None
 
     async def claim(self, key: str) -> bool:
         """Whether nobody is asking for this answer just now, here or elsewhere."""
@@ -86,6 +97,16 @@ class Exact:
             return entry is None or which.fits(key, entry)
 
         return await self._answers.purge(fits, which.entry)
+
+    def remember(self, which: Purge) -> None:
+        """Also what is being asked for just now does not enter, if it fits. ``which.before``: until when."""
+        now = self._now()
+        recent = [(until, one) for until, one in self._purges if until > now]
+        self._purges = [*recent, (now + _ASKED_S, which)][-_PURGES:]
+
+    def purged(self, key: str, entry: Entry) -> bool:
+        """Whether somebody has had such answers forgotten since this one was asked for."""
+        return any(which.fits(key, entry) for _, which in self._purges)
 
     def stats(self) -> dict[str, int]:
         return self._answers.stats()

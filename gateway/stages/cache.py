@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway import context
+from gateway.caching.complete import complete
 from gateway.caching.entries import Entry, oldest
 from gateway.caching.flights import Exact, Flight
 from gateway.caching.refreshing import Refresher
@@ -38,7 +39,6 @@ __all__ = ["Admit", "Cache", "cache_key", "cacheable"]
 _log = logging.getLogger("understudy.caching")
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_WHOLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 KEY_HEADER = "x-understudy-cache-key"
 
 
@@ -71,9 +71,11 @@ class Cache:
         asked = _Asked(cache_key(exchange, task), task, oldest(wishes))
         exchange.response_headers[KEY_HEADER] = asked.key
         if asked.oldest > 0:
-            entry = await self.exact.find(asked.key, exchange.deadline)
-            if entry is not None and (since := age(exchange, entry)) <= asked.oldest:
-                if since <= entry.fresh_s or self._refresher is None:
+            entry = await self.exact.find(
+                asked.key, exchange.deadline, lambda kept: age(exchange, kept) <= asked.oldest
+            )
+            if entry is not None:
+                if age(exchange, entry) <= entry.fresh_s or self._refresher is None:
                     return replay(exchange, entry, task)
                 await self._refresher.refresh(asked.key, exchange, self.exact)
                 return replay(exchange, entry, task, "stale")
@@ -117,7 +119,9 @@ class Cache:
             asked.look = replace(look, proposed=False, answer=None) if look is not None else None
 
     def keep(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], entry: Entry) -> None:
-        """``data``, of which ``entry`` holds the JSON, enters both caches."""
+        """``data``, of which ``entry`` holds the JSON, enters both caches, unless it was purged meanwhile."""
+        if self.exact.purged(asked.key, entry):
+            return
         rules = exchange.runtime.config.cache
         self.exact.put(asked.key, entry, life=rules.ttl_s + rules.stale_s, max_bytes=rules.max_bytes)
         semantic, look = _rules(asked.task), asked.look
@@ -224,9 +228,8 @@ class Landing:
 
     def bring(self, data: dict[str, Any], usage: Usage | None) -> None:
         """The provider's answer is here. It is written down at once: later stages change it for this client."""
-        choices = data.get("choices")
-        if choices and all(choice.get("finish_reason") in _WHOLE for choice in choices):
-            if usage is not None:
+        if complete(data, limited=self._exchange.request.token_limit is not None):
+            if usage is not None and not data.get("usage"):
                 data = {**data, "usage": usage_to_wire(usage)}
             used = usage or usage_from_wire(data.get("usage"))
             self._brought = data, entry_of(self._exchange, self._asked.task, _encode(data), used)

@@ -37,8 +37,10 @@ class PlainCache:
         key, accepted = key_of(exchange, exchange.body, task, exchange.endpoint, exchange.form), oldest(wishes)
         exchange.response_headers[KEY_HEADER] = key
         if accepted > 0:
-            entry = await self._exact.find(key, exchange.deadline)
-            if entry is not None and age(exchange, entry) <= min(accepted, entry.fresh_s):
+            entry = await self._exact.find(
+                key, exchange.deadline, lambda kept: age(exchange, kept) <= min(accepted, kept.fresh_s)
+            )
+            if entry is not None:
                 note(exchange, entry, task, "hit")
                 return WholeAnswer(data=_decode(entry.answer), text="", finish_reason=None, usage=exchange.usage)
         return await self._ask(exchange, key, task, inner)
@@ -51,7 +53,8 @@ class PlainCache:
             if isinstance(answer, WholeAnswer):
                 rules = exchange.runtime.config.cache
                 entry = entry_of(exchange, task, _encode(answer.data), answer.usage)
-                self._exact.put(key, entry, life=rules.ttl_s, max_bytes=rules.max_bytes)
+                if not self._exact.purged(key, entry):
+                    self._exact.put(key, entry, life=rules.ttl_s, max_bytes=rules.max_bytes)
         except asyncio.CancelledError:
             handed_over = True
             raise

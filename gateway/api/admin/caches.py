@@ -69,6 +69,7 @@ def cache_routes(
     """For ``admin_routes(more=...)``, which holds the door."""
 
     def here(project: str, task: str, key_ids: list[str], entry: str, before: float) -> int:
+        exact.remember(Purge(project, task, tuple(key_ids), entry, min(before, clock())))
         return semantic.purge(Purge(project, task, tuple(key_ids), entry, before))
 
     bus.hear(_TOPIC, here)
@@ -83,11 +84,12 @@ def cache_routes(
         body = await json_body(request, PurgeBody)
         reason, which = reason_in(body.reason), purge_of(body, control.runtime(), clock())
         control.audit(ACTOR, "cache purge", subject_of(body), reason)
-        kept = await exact.purge(which)
         words = which.project, which.task, list(which.key_ids), which.entry, which.before
         common = await semantic.purge_commons(which)
         elsewhere = sum(int(one) for one in await bus.ask(_TOPIC, *words))
-        likened = here(*words) + elsewhere if common is None else max(common, here(*words))
+        gone = here(*words)
+        kept = await exact.purge(which)
+        likened = gone + elsewhere if common is None else max(common, gone)
         return Purged(kept, likened, f"Forgotten: {kept:,} answers, {likened:,} of the semantic cache.")
 
     return [caches, purge]
