@@ -6,6 +6,8 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 EXTRAS ?= dev
+JOBS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 && echo 2 || echo 1)
+unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes, each of which would compile everything again
 INSTALLED := .venv/.installed
 WITH_EXTRAS := .venv/.installed-$(EXTRAS)
 FIND_PYTHON = for one in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3 python; do \
@@ -23,8 +25,8 @@ run: $(INSTALLED) ## Start Understudy: your providers when a key is set, else th
 demo: $(INSTALLED) ## Show the whole loop with a simulated teacher
 	@exec $(BIN)/understudy demo
 
-test: $(WITH_EXTRAS) ## Run every test
-	$(BIN)/pytest $(ARGS)
+test: $(WITH_EXTRAS) ## Run every test, JOBS files at a time (2; 1 where there is one core)
+	$(BIN)/pytest $(if $(filter-out 0 1,$(JOBS)),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 check: $(WITH_EXTRAS) ## Lint, strict typing, and the rules of the house
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from gateway.processes.memory import settle
 from gateway.processes.workers import listening
 from gateway.resilience.connections import Bounds, PatientProtocol, protocol, websocket_protocol
 from gateway.resilience.drain import Drain
+from gateway.storage.counting.redis_client import WrongTimeout
 from gateway.storage.home import Home
 from gateway.storage.spooling.format import SpoolKeyError
 from gateway.telemetry.logs import setup_logging
@@ -112,7 +113,7 @@ def run(
     """Serves until told to stop. → the exit status. ``config``: what ``policies`` say, when they were read already."""
     try:
         app, config = build(home, policies, os.environ, config)
-    except (PolicyError, SpoolKeyError, WeakKey) as problem:
+    except (PolicyError, SpoolKeyError, WeakKey, WrongTimeout) as problem:
         print(problem, file=sys.stderr)
         return 1
     server = config.server

@@ -53,7 +53,7 @@ class Exact:
                     await asyncio.sleep(_LOOK_S)
                 elif not claimed and only_once:
                     raise TimeoutError
-                elif only_once and (entry := await self._kept(key, good)) is not None:
+                elif (entry := await self._kept(key, good)) is not None:
                     self._answers.release(key)  # it came between the look and the claim
                     return entry
                 elif key not in self._flights:

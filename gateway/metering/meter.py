@@ -12,6 +12,7 @@ from gateway.metering.told import Told
 from gateway.stages.limit import Limit
 from gateway.storage.counting.counters import Counters, MemoryCounters
 from gateway.storage.counting.counters_redis import RedisCounters
+from gateway.storage.counting.redis_client import patience_of
 from gateway.storage.home import Home
 from gateway.storage.records import CallRecord, PairRecord
 
@@ -26,7 +27,9 @@ class Meter:
         self._counters: Counters
         if url:
             replicas = max(1, int(env.get("UNDERSTUDY_WORKERS") or 1))
-            self._counters = RedisCounters(url, ledger, self._alerts.spent, replicas=replicas)
+            self._counters = RedisCounters(
+                url, ledger, self._alerts.spent, replicas=replicas, patience_s=patience_of(env)
+            )
             self._once = self._counters.once
         else:
             self._counters = MemoryCounters(time.monotonic, ledger, self._alerts.spent)

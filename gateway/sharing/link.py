@@ -29,7 +29,7 @@ class Link:
 
     def __init__(self, url: str, *, patience_s: float | None = None) -> None:
         self.redis, self.failures = connect(url)
-        self._patience = patience_s or COMMAND_S
+        self.patience = patience_s or COMMAND_S
         self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -46,7 +46,7 @@ class Link:
         """What was told before is sent, if Redis takes it at once."""
         if not self.away:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.join(), self._patience)
+                await asyncio.wait_for(self._queue.join(), self.patience)
         self._closed = True
         pending = set(self._tasks)
         while pending:  # the client may swallow a cancellation
@@ -63,7 +63,7 @@ class Link:
         if self.away or not self._put(words, found):
             raise Away
         try:
-            async with asyncio.timeout(self._patience * 2):
+            async with asyncio.timeout(self.patience * 2):
                 return await found
         except TimeoutError:
             raise Away from None
@@ -96,7 +96,7 @@ class Link:
             pipe = self.redis.pipeline(transaction=False)
             for words in commands:
                 pipe.execute_command(*words)
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 return list(await pipe.execute(raise_on_error=False))
         except self.failures as problem:
             self._lost(problem)
@@ -109,7 +109,7 @@ class Link:
 
     async def _probe(self) -> None:
         try:
-            async with asyncio.timeout(self._patience * 2):
+            async with asyncio.timeout(self.patience * 2):
                 await self.redis.ping()
         except self.failures as problem:
             self._lost(problem)

@@ -24,7 +24,9 @@ from gateway.sharing.link import Away, Link
 from gateway.storage.spooling.format import SpoolCipher
 
 _log = logging.getLogger("understudy.sharing")
-_PATIENCE_S = 0.25
+_PATIENCE = 5
+"""An answer of another worker may take so many times as long as one of Redis: a quarter of a second."""
+_AGAIN_S = 0.25
 _MENTION_S = 0.1
 _MOST_MENTIONED = 10_000
 _BEAT_S = 1.0
@@ -49,7 +51,7 @@ class RedisBus:
     """Also listens and beats in the background between ``start`` and ``close``; ``link`` is the caller's."""
 
     def __init__(self, link: Link, cipher: SpoolCipher) -> None:
-        self._link, self._cipher = link, cipher
+        self._link, self._cipher, self._patience = link, cipher, _PATIENCE * link.patience
         self._me = uuid.uuid4().hex
         self._all = f"understudy:{cipher.key_id.hex()}:bus"
         self._mine = f"{self._all}:{self._me}"
@@ -58,7 +60,6 @@ class RedisBus:
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[list[Any], asyncio.Event]] = {}
         self._mentioned: list[tuple[str, tuple[Any, ...]]] = []
-        self._heard = 0.0
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -66,7 +67,7 @@ class RedisBus:
         listening = asyncio.Event()
         self._tasks = [asyncio.create_task(self._listen(listening)), asyncio.create_task(self._beat())]
         with contextlib.suppress(TimeoutError):  # else it goes on in the background
-            await asyncio.wait_for(listening.wait(), _PATIENCE_S)
+            await asyncio.wait_for(listening.wait(), self._patience)
 
     async def close(self) -> None:
         self._closed = True
@@ -101,7 +102,7 @@ class RedisBus:
         try:
             message = self._sealed("ask", number, topic, list(values))
             others = int(await self._link.ask("PUBLISH", self._all, message)) - 1
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience):
                 while len(replies) < others:
                     news.clear()
                     await news.wait()
@@ -132,19 +133,25 @@ class RedisBus:
             try:
                 async with self._link.redis.pubsub() as channel:
                     await asyncio.wait_for(channel.subscribe(self._all, self._mine), 1.0)
-                    self._heard = time.monotonic()
                     listening.set()
                     self._say_hello()
                     await self._follow(channel)
             except self._link.failures:
-                await asyncio.sleep(_PATIENCE_S)
+                await asyncio.sleep(_AGAIN_S)
 
     async def _follow(self, channel: Any) -> None:
-        """Until the connection fails or falls silent. Raises what the link may fail with."""
-        while time.monotonic() - self._heard < _DEAF_S:
+        """Until the connection fails or falls silent. Raises what the link may fail with.
+
+        Silence is what was listened to: a process that stood still finds afterwards what was said meanwhile.
+        """
+        silent = 0.0
+        while silent < _DEAF_S:
+            began = time.monotonic()
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=_BEAT_S)
-            if message is not None:
-                self._heard = time.monotonic()
+            if message is None:
+                silent += min(_BEAT_S, time.monotonic() - began)
+            else:
+                silent = 0.0
                 self._take(message["data"])
 
     def _say_hello(self) -> None:

@@ -11,6 +11,7 @@ from gateway.sharing.commons import RedisCommons
 from gateway.sharing.link import Link
 from gateway.sharing.redis_bus import RedisBus
 from gateway.storage.answers import Answers, MemoryAnswers
+from gateway.storage.counting.redis_client import patience_of
 from gateway.storage.spooling.format import SpoolCipher
 
 
@@ -31,7 +32,7 @@ class Sharing:
         self._link: Link | None = None
         self._bus: RedisBus | None = None
         if url:
-            self._link = Link(url)
+            self._link = Link(url, patience_s=patience_of(env))
             self.bus = self._bus = RedisBus(self._link, cipher)
             self.answers = RedisAnswers(self._link, cipher)
             self.repeats = RedisAnswers(self._link, cipher, "repeats")

@@ -114,7 +114,7 @@ def visiting(
         opened = browser.new_context(
             **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **context}
         )
-        opened.set_default_timeout(8000)
+        opened.set_default_timeout(60_000)
         try:
             visit = Visit(opened.new_page(), control, clock, base)
             yield visit

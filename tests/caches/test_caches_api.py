@@ -272,12 +272,9 @@ async def test_a_stale_answer_is_refreshed_in_the_whole_gateway(tmp_path: Path) 
             assert not upstream.seen[1].body.get("stream")
 
 
-async def test_workers_forget_together(
-    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 2.0)
-    monkeypatch.setattr("gateway.sharing.redis_bus._PATIENCE_S", 5.0)
-    env = {"UNDERSTUDY_REDIS_URL": redis_server.url, "UNDERSTUDY_WORKERS": "2", "UNDERSTUDY_WORKERS_OF": "us"}
+async def test_workers_forget_together(tmp_path: Path, redis_server: RedisServer) -> None:
+    env = {"UNDERSTUDY_REDIS_URL": redis_server.url, "UNDERSTUDY_REDIS_TIMEOUT_MS": "2000"}
+    env |= {"UNDERSTUDY_WORKERS": "2", "UNDERSTUDY_WORKERS_OF": "us"}
     key = {"authorization": f"Bearer {KEY}"}
     async with provider() as upstream:
         policies = write_policies(tmp_path / "policies", {"first": upstream.url}, FAQ)

@@ -24,7 +24,7 @@ providers:
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
   cohere: {{type: cohere, base_url: "{url}", api_key: sk-upstream-secret}}
 keys: [{{name: tests, key: {key}, project: default}}]
-timeouts: {{connect: 1, first_byte: 2.0, chunk_gap: 2.0, total: 20}}
+timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 retries: {{attempts: 1, base_s: 0.01, cap_s: 0.05}}
 """
 MODELS = {

@@ -221,13 +221,18 @@ async def test_a_client_that_leaves_frees_the_upstream(
 
     upstream.behave = slow
     body = {"model": "triage", "messages": MESSAGES, "stream": stream}
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.4):
-            await http.post("/v1/chat/completions", json=body)
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body))
+    async with asyncio.timeout(60):
+        while not upstream.seen:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    asking.cancel()
     async with within(0.5):
         await upstream.seen[0].peer_left.wait()
-    await asyncio.sleep(0.05)
-    assert [call.status for call in calls(served)] == ["client_closed"]
+    async with asyncio.timeout(60):
+        while not (found := calls(served)):
+            await asyncio.sleep(0.01)
+    assert [call.status for call in found] == ["client_closed"]
 
 
 async def test_many_who_hang_up_do_not_spoil_it_for_the_rest(
@@ -338,7 +343,7 @@ async def test_policies_are_reloaded_and_bad_ones_are_not(
     routing = served.policies / "routing.yaml"
     good = routing.read_text()
     routing.write_text("tasks: [{name: triage, polcy: x}]")
-    for _ in range(60):
+    for _ in range(600):
         if (await http.get("/readyz")).json()["degraded"] == ["policies"]:
             break
         await asyncio.sleep(0.1)
@@ -346,7 +351,7 @@ async def test_policies_are_reloaded_and_bad_ones_are_not(
         pytest.fail("the broken policies were not noticed")
     await client.chat.completions.create(model="triage", messages=MESSAGES)
     routing.write_text(good.replace("triage", "sorting"))
-    for _ in range(60):
+    for _ in range(600):
         if "sorting" in [model.id async for model in client.models.list()]:
             break
         await asyncio.sleep(0.1)

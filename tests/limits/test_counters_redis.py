@@ -51,15 +51,15 @@ async def processes(
     found = [RedisCounters(url, ledger, replicas=count, patience_s=patience_s) for _ in range(count)]
     for one in found:
         await one.start()
-    await asyncio.sleep(0.3)  # until each has heard of the others
     try:
+        await until(lambda: all(one._standby.replicas == count for one in found))  # each has heard of the others
         yield found
     finally:
         for one in found:
             await one.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     for _ in range(int(seconds / 0.02)):
         if condition():
             return
@@ -90,8 +90,8 @@ async def test_both_backends_reserve_settle_and_refuse_alike(counters: Counters)
     assert third.hold is None and third.rules[third.refused].kind == "tokens"
     assert 59 < third.lines[1].wait <= 60.5
     counters.settle(first.hold, [1, 10, 1, 50])
-    await asyncio.sleep(0.1)
-    fourth = await counters.reserve("d", rules, ttl=60)
+    while not (fourth := await counters.reserve("d", rules, ttl=60)).hold:  # until it is settled
+        await asyncio.sleep(0.02)
     assert fourth.hold is not None
     assert [line.used for line in fourth.lines] == [3, 90, 2, 50 + 600]
     fifth = await counters.reserve("e", rules, ttl=60)
@@ -111,7 +111,10 @@ async def test_four_processes_share_one_limit_and_one_budget_exactly(redis_serve
         assert len(holds) == 50
         for index, hold in enumerate(holds):
             found[index % 4].settle(hold, [1, 3])
-        await asyncio.sleep(0.2)
+        async with Redis.from_url(redis_server.url) as direct:
+            key = next(one for one in await direct.keys("*day*") if not one.endswith(b"holds"))
+            while int(await direct.hget(key, "spent") or 0) < 50 * 3:
+                await asyncio.sleep(0.02)
         again = await asyncio.gather(
             *(found[number % 4].reserve(f"i{number}", (money(50 * 7, 7),), ttl=60) for number in range(100))
         )
@@ -180,8 +183,11 @@ async def test_flushed_under_load_budgets_come_back_from_the_ledger(redis_server
                 counters.settle(decision.hold, [10])
             await asyncio.sleep(0.005)
         assert spent == 1000
-        await asyncio.sleep(0.2)
         key = next(one for one in await direct.keys("*day*") if not one.endswith(b"holds"))
+        for _ in range(3000):  # until all of them have settled
+            if int(await direct.hget(key, "spent")) >= 1000:
+                break
+            await asyncio.sleep(0.02)
         assert int(await direct.hget(key, "spent")) == ledger.spent["k"] == 1000
         await direct.aclose()
 
@@ -210,10 +216,14 @@ async def test_nonsense_is_rewritten(redis_server: Any) -> None:
 async def test_what_nobody_settles_is_given_back(redis_server: Any) -> None:
     rules = (Rule("key", "k", "concurrency", 1, 1), money(10, 10))
     async with processes(redis_server.url, Ledger(), 1) as found:
-        assert (await found[0].reserve("a", rules, ttl=0.3)).hold
-        assert (await found[0].reserve("b", rules, ttl=0.3)).hold is None
-        await asyncio.sleep(0.35)
-        assert (await found[0].reserve("c", rules, ttl=60)).hold
+        began = time.monotonic()
+        assert (await found[0].reserve("a", rules, ttl=1)).hold
+        refused = (await found[0].reserve("b", rules, ttl=60)).hold is None
+        assert refused or time.monotonic() - began > 1
+        if refused:
+            while (await found[0].reserve("c", rules, ttl=60)).hold is None:
+                assert time.monotonic() - began < 60
+                await asyncio.sleep(0.05)
 
 
 async def test_a_reservation_that_was_cancelled_is_given_back(redis_server: Any) -> None:

@@ -46,7 +46,7 @@ prices:
   bedrock: {{"{claude}": {{input: 3.0, cached_input: 0.3, output: 15.0}}}}
   cohere: {{command-a: {{input: 2.5, output: 10.0}}}}
 keys: [{{name: tests, key: {key}, project: default}}]
-timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
+timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}
 """
 

@@ -230,7 +230,7 @@ POLICIES = """
 providers:
   openai: {{type: openai, api: responses, base_url: "{url}", api_key: sk-upstream-secret}}
 keys: [{{name: tests, key: {key}, project: default}}]
-timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
+timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 """
 
 

@@ -38,7 +38,7 @@ prices:
   together: {{m: {{input: 1.0, output: 10.0}}}}
 models: {{own: {{known: {{capabilities: [json_object, json_schema]}}}}}}
 keys: [{{name: tests, key: {key}, project: default}}]
-timeouts: {{connect: 1, first_byte: 1.0, chunk_gap: 1.0, total: 20}}
+timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}
 guardrails: {{pii: {{type: pii}}}}
 """

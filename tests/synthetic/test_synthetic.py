@@ -191,14 +191,11 @@ async def test_the_day_s_budget_holds_over_a_restart(tmp_path: Path) -> None:
     assert len({one.text for one in calls if one.source}) == 6
 
 
-async def test_of_two_workers_one_looks(
-    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 2.0)
-    monkeypatch.setattr("gateway.sharing.redis_bus._PATIENCE_S", 5.0)
+async def test_of_two_workers_one_looks(tmp_path: Path, redis_server: RedisServer) -> None:
     teacher = Teacher(new_faxes)
     both = {
         "UNDERSTUDY_REDIS_URL": redis_server.url,
+        "UNDERSTUDY_REDIS_TIMEOUT_MS": "2000",
         "UNDERSTUDY_WORKERS": "2",
         "UNDERSTUDY_WORKERS_OF": "us",
     }

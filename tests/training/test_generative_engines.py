@@ -49,7 +49,8 @@ TASK = """  - name: sorting
     learn: {}
     watch: {reask_rate: 1.0e-12, max_p95_latency_ms: 60000}
 """
-ENGINES = """engines:
+ENGINES = """timeouts: {connect: 30, first_byte: 120, chunk_gap: 120, total: 180}
+engines:
   vllm: {base: BASE, python: /nowhere, usd_per_hour: 3.6}
   transformers: {usd_per_hour: 3.6}
 """
@@ -129,7 +130,6 @@ def install(home: Home) -> None:
 async def served(home: Home, base: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     policies = write_policies(home.root.parent / "policies", {"first": upstream.url}, extra=TASK, gateway=ENGINES.replace("BASE", str(base)))  # fmt: skip
     text = (policies / "gateway.yaml").read_text()
-    text = text.replace("first_byte: 1.0", "first_byte: 60").replace("total: 20", "total: 90")
     (policies / "gateway.yaml").write_text(
         text.replace("providers:\n", "providers:\n  students: {type: classifier}\n", 1)
     )

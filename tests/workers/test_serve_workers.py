@@ -166,7 +166,7 @@ async def test_row_25_a_request_whose_worker_was_killed_comes_again(
         upstream.script = [never]
         policies = write_policies(
             tmp_path / "p", {"first": upstream.url},
-            gateway="timeouts: {connect: 1, first_byte: 60, chunk_gap: 60, total: 90}\nidempotency: {wait_s: 20}",
+            gateway="timeouts: {connect: 30, first_byte: 60, chunk_gap: 60, total: 90}\nidempotency: {wait_s: 60}",
         )  # fmt: skip
         house = House(tmp_path, policies, redis_server.url)
         houses.append(house)

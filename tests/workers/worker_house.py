@@ -28,6 +28,7 @@ class House:
         self.home, self.policies, self.log = Home(tmp / "home").prepare(), policies, tmp / "log"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
         self.env = {**kept, "UNDERSTUDY_ADMIN_KEY": ADMIN, "UNDERSTUDY_REDIS_URL": redis_url}
+        self.env["UNDERSTUDY_REDIS_TIMEOUT_MS"] = "2000"  # a busy machine must not look like a Redis that is away
         self.processes: list[subprocess.Popen[bytes]] = []
         self.port = 0
 
@@ -38,7 +39,7 @@ class House:
     def client(self, **more: object) -> httpx.AsyncClient:
         """Every client, and every connection of it, may meet another worker."""
         return httpx.AsyncClient(
-            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=30, **more  # type: ignore[arg-type]
+            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=120, **more  # type: ignore[arg-type]
         )  # fmt: skip
 
     async def start(self, workers: int = 2, *, ingester: bool = False) -> subprocess.Popen[bytes]:
@@ -71,7 +72,7 @@ class House:
         """The exit statuses, the gateway's last."""
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
-            process.wait(40)
+            process.wait(120)
         return [process.returncode for process in self.processes]
 
     def end(self) -> None:
@@ -90,7 +91,7 @@ class House:
 
 
 async def until(
-    true: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None, seconds: float = 40
+    true: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None, seconds: float = 120
 ) -> None:
     end = time.monotonic() + seconds
     while not true():

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 COMMAND_S = 0.05
-"""Serving waits this long for an answer of Redis, and then goes on without it."""
+"""Serving waits this long for an answer of Redis, and then goes on without it. ``TIMEOUT`` says otherwise."""
+TIMEOUT = "UNDERSTUDY_REDIS_TIMEOUT_MS"
+_LONGEST_MS = 60_000
+
+
+class WrongTimeout(Exception):
+    """What the environment says is no time in which Redis could answer."""
+
+
+def patience_of(env: Mapping[str, str]) -> float:
+    """Seconds that serving waits for Redis, which ``env`` may say in milliseconds. Raises WrongTimeout."""
+    text = env.get(TIMEOUT, "")
+    if not text:
+        return COMMAND_S
+    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_MS:
+        raise WrongTimeout(f"{TIMEOUT} is '{text}', and must be milliseconds from 1 to {_LONGEST_MS}, for example 50.")
+    return int(text) / 1000
 
 
 def connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
