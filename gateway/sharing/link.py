@@ -28,8 +28,8 @@ class Link:
     """``patience_s``: how long a batch of commands may take."""
 
     def __init__(self, url: str, *, patience_s: float | None = None) -> None:
-        self.redis, self.failures = connect(url)
         self.patience = patience_s or COMMAND_S
+        self.redis, self.failures = connect(url, self.patience)
         self._queue: asyncio.Queue[_Asked] = asyncio.Queue(_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False

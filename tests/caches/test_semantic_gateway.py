@@ -19,7 +19,11 @@ FAQ = """\
     semantic_cache: {delta: 0.2, alpha: 0.2, reask_rate: 0.4, average_run_length: 100}
 """
 SUBJECTS = ["refund", "invoice", "parcel", "password", "warranty", "shipping", "coupon", "account"]
-WAYS = ["how do I get my {} sorted please", "please how do I get my {} sorted", "how would I get my {} sorted"]
+WAYS = [
+    "how do I get my {} sorted please",
+    "please how do I get my {} sorted",
+    "how would I get my {} sorted",
+]
 ENOUGH = 2500
 
 
@@ -41,15 +45,22 @@ class Teacher:
 
 @pytest.mark.parametrize("index", ["exact", "redis"])
 async def test_a_task_opens_serves_and_is_switched_off_when_it_breaks_its_bound(
-    tmp_path: Path, index: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, index: str, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr("gateway.sharing.link.COMMAND_S", 10.0)  # a busy machine is no Redis that is away
     env = {"UNDERSTUDY_REDIS_URL": request.getfixturevalue("redis_8").url} if index == "redis" else {}
+    env["UNDERSTUDY_REDIS_TIMEOUT_MS"] = "10000"  # a busy machine is no Redis that is away
     rng, teacher = random.Random(3), Teacher()
     async with provider() as upstream:
         upstream.behave = teacher
-        policies = write_policies(tmp_path / "policies", {"first": upstream.url}, FAQ.replace("delta: 0.2", f"index: {index}, delta: 0.2"))
-        async with gateway(tmp_path, policies, **env) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
+        policies = write_policies(
+            tmp_path / "policies",
+            {"first": upstream.url},
+            FAQ.replace("delta: 0.2", f"index: {index}, delta: 0.2"),
+        )
+        async with (
+            gateway(tmp_path, policies, **env) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=30) as http,
+        ):
             await http.post("/admin/login", json={"key": ADMIN})
             headers = {"authorization": f"Bearer {KEY}"}
 

@@ -66,7 +66,7 @@ class RedisCounters:
         replicas: int = 1,
         patience_s: float = COMMAND_S,
     ) -> None:
-        self._redis, self._failures = connect(url)
+        self._redis, self._failures = connect(url, patience_s)
         self._ledger, self._spent = ledger, spent
         self._prefix, self._patience = prefix, patience_s
         self._scripts = {

@@ -25,7 +25,7 @@ def patience_of(env: Mapping[str, str]) -> float:
     return int(text) / 1000
 
 
-def connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
+def connect(url: str, patience_s: float = COMMAND_S) -> tuple[Any, tuple[type[Exception], ...]]:
     """The client and what it raises."""
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
@@ -33,7 +33,7 @@ def connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
     from redis.exceptions import RedisError
 
     client = Redis.from_url(
-        url, socket_connect_timeout=COMMAND_S * 4, retry=Retry(NoBackoff(), 0), max_connections=256,
+        url, socket_connect_timeout=patience_s * 4, retry=Retry(NoBackoff(), 0), max_connections=256,
         health_check_interval=0,
     )  # fmt: skip
     return client, (RedisError, TimeoutError, OSError)
