@@ -112,6 +112,11 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return True
 
     @property
+    def reads_names(self) -> bool:
+        """Whether it reads the names of called functions too, where it reads their arguments."""
+        return True
+
+    @property
     def stops(self) -> bool:
         """Whether it may stop or change a text, rather than only record."""
         return not self.shadow and getattr(self, "action", "block") != "flag"

@@ -45,6 +45,10 @@ class JsonSchema(Guardrail, frozen=True, tag="json_schema", tag_field="type"):
         return not _validator(msgspec.json.encode(self.schema)).faults(value, len(text))
 
     @property
+    def reads_names(self) -> bool:
+        return False
+
+    @property
     def reads_escapes(self) -> bool:
         """It is JSON itself that is judged."""
         return False

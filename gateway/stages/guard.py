@@ -6,7 +6,7 @@ are put back, in whole answers and in streams, tool calls included. A guardrail 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Any
 
 import msgspec
@@ -23,10 +23,11 @@ from gateway.stages.guarding.asked_stream import AskedStream
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.inband import answered, wanted_of
+from gateway.stages.guarding.parts import COMPLETE, Channel, fixed_in, is_json, map_delta
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for, judged, settle
-from gateway.stages.guarding.stream import Channel, GuardedStream, is_json, map_delta
-from gateway.stages.guarding.texts import dicts, said_by, said_in, with_whole_thoughts
+from gateway.stages.guarding.stream import GuardedStream
+from gateway.stages.guarding.texts import Said, dicts, names_in, said_by, said_in, with_whole_thoughts
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
@@ -102,9 +103,17 @@ async def check_answer(
             text = changed(text, changes[text], masker)
         return unmask(text, values, in_json=is_json(channel, content_is_json))
 
+    def complete(text: str) -> str:
+        return restored((0, COMPLETE, 0), text)
+
+    def signed(text: str) -> str:
+        """Thoughts go back as they were signed: with placeholders."""
+        return text if text not in changes else ""
+
     new = [
         _spoken_for(
-            {**choice, "message": map_delta(at, choice["message"], restored)}, choice["message"], changes
+            {**choice, "message": map_delta(at, choice["message"], restored, complete, signed)},
+            choice["message"], changes,
         )
         if isinstance(choice.get("message"), dict)
         else choice
@@ -131,19 +140,24 @@ async def _judged_answer(
     if not readers and not any(guard.asks for guard in guards.values()):
         return {}
     messages: list[Any] = [choice.get("message") for choice in dicts(answer.data.get("choices"))]
-    said = [one for message in messages if isinstance(message, dict) for one in said_by(message)]
+    said = [one for message in dicts(messages) for one in said_by(message)]
+    names = frozenset(one for message in dicts(messages) for one in names_in(message))
+
+    def fixed() -> Collection[Said]:
+        return {one for message in dicts(messages) for one in fixed_in(message)}
+
     changes: dict[str, list[Verdict]] = {}
     for name, guard in readers.items():
         verdicts = [
             (place, text, judged(exchange, name, guard, text, "out"))
             for place, text in said
-            if guard.reads(place)
+            if guard.reads(place) and (guard.reads_names or (place, text) not in names)
         ]
-        settle(exchange, name, guard, verdicts, "out", changes)
+        settle(exchange, name, guard, verdicts, "out", changes, fixed)
     watch(exchange, watching(guards, answers=True), said, "out", judges)
     asking = {name: one for name, one in guards.items() if one.asks and one.asked_reach and not one.shadow}
     if asking:
-        async with Asking(exchange, asking, "out", judges) as questions:
+        async with Asking(exchange, asking, "out", judges, fixed) as questions:
             questions.start(said)
             await questions.settle(changes)
     return changes

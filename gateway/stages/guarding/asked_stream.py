@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,20 @@ from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
+from gateway.stages.guarding.parts import (
+    AUDIO,
+    COMPLETE,
+    NAME,
+    Channel,
+    complete_in,
+    delta_parts,
+    is_json,
+    map_delta,
+    place_of,
+)
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, closed
-from gateway.stages.guarding.stream import Channel, delta_parts, is_json, map_delta, place_of
+from gateway.stages.guarding.texts import Said, names_in
 
 
 @dataclass
@@ -55,6 +67,9 @@ class AskedStream(QueuedStream):
         reaches = [guard.asked_reach for guard in self._windowed.values()]
         self._reach, self._step = max(reaches, default=0), max(1, min(reaches, default=2) // 2)
         self._texts: dict[Channel, _Text] = {}
+        self._complete: dict[tuple[tuple[int, str], str], Channel] = {}
+        self._new: dict[str, str] = {}
+        """What becomes of texts that arrived as a whole."""
         self._held: list[Chunk] = []
 
     async def _take(self, chunk: Chunk | None) -> None:
@@ -67,6 +82,7 @@ class AskedStream(QueuedStream):
             self._held.append(chunk)
             for at, part in delta_parts(chunk.data):
                 map_delta(at, part["delta"], self._add)
+                self._add_complete(at, part["delta"])
                 over = over or bool(part.get("finish_reason"))
         if self._windowed and (over or any(text.fresh >= self._step for text in self._texts.values())):
             await self._judge_windows()
@@ -87,6 +103,14 @@ class AskedStream(QueuedStream):
             if self._watched:
                 found.whole += text
         return text
+
+    def _add_complete(self, choice: int, delta: Mapping[str, Any]) -> None:
+        """What arrives as a whole is a channel each, once: signed thoughts are told again with each that follows."""
+        every = [((choice, NAME), text) for _, text in names_in(delta)]
+        for key in [*every, *(((choice, COMPLETE), text) for text in complete_in(delta))]:
+            if key not in self._complete:
+                self._complete[key] = (*key[0], len(self._complete))
+                self._add(self._complete[key], key[1])
 
     async def _judge_windows(self) -> None:
         windows: dict[Channel, tuple[str, int]] = {}
@@ -109,12 +133,18 @@ class AskedStream(QueuedStream):
     async def _judge(self, guards: Guards, windows: dict[Channel, tuple[str, int]]) -> None:
         """``windows``: by channel what is asked about, and where in what is held it begins."""
         changes: dict[str, list[Verdict]] = {}
-        async with Asking(self._exchange, guards, "out", self._judges) as questions:
+
+        def fixed() -> Collection[Said]:
+            return {(place_of(one), text) for one, (text, _) in windows.items() if one[1] in (AUDIO, NAME)}
+
+        async with Asking(self._exchange, guards, "out", self._judges, fixed) as questions:
             questions.start([(place_of(channel), text) for channel, (text, _) in windows.items()])
             await questions.settle(changes)
         for channel, (text, start) in windows.items():
             if text in changes:
                 self._change(self._texts[channel], changes[text], start)
+                if channel[1] == COMPLETE:
+                    self._new[text] = self._texts[channel].held
 
     def _change(self, text: _Text, verdicts: list[Verdict], start: int) -> None:
         """Rewrites what is held. Of a find that has left in part, the rest goes."""
@@ -125,7 +155,7 @@ class AskedStream(QueuedStream):
 
     def _release(self) -> None:
         held, self._held = self._held, []
-        if any(text.other for text in self._texts.values()):
+        if self._new or any(text.other for text in self._texts.values()):
             held = [self._rewritten(chunk) for chunk in held]
         self._ready.extend(held)
         for text in self._texts.values():
@@ -140,9 +170,13 @@ class AskedStream(QueuedStream):
         for position, part in enumerate(choices):
             if isinstance(part, dict) and isinstance(part.get("delta"), dict):
                 at = part["index"] if isinstance(part.get("index"), int) else 0
-                choices[position] = {**part, "delta": map_delta(at, part["delta"], self._instead)}
+                delta = map_delta(at, part["delta"], self._instead, self._whole, self._whole)
+                choices[position] = {**part, "delta": delta}
         data = {**chunk.data, "choices": choices}
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _whole(self, text: str) -> str:
+        return self._new.get(text, text)
 
     def _instead(self, channel: Channel, said: str) -> str:
         text = self._texts.get(channel)

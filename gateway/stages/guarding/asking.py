@@ -12,7 +12,7 @@ from gateway.guardrails import Guardrail, Scene
 from gateway.guardrails.reading import together
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict, spelled_out
 from gateway.judges import Judges
-from gateway.stages.guarding.request import Guards, failed, settle
+from gateway.stages.guarding.request import Fixed, Guards, failed, nothing_fixed, settle
 from gateway.stages.guarding.texts import Said
 
 Judged = list[tuple[Said, Verdict]]
@@ -23,7 +23,10 @@ _NOTHING = Scene({}, ())
 class Asking:
     """The questions of one call in one direction; a context, so that none outlives it."""
 
-    def __init__(self, exchange: Exchange, guards: Guards, direction: Direction, judges: Judges) -> None:
+    def __init__(
+        self, exchange: Exchange, guards: Guards, direction: Direction, judges: Judges, fixed: Fixed = nothing_fixed
+    ) -> None:
+        self._fixed = fixed
         self._exchange, self._guards, self._direction, self._judges = exchange, guards, direction, judges
         self._asked: dict[str, asyncio.Task[Judged]] = {}
 
@@ -67,7 +70,7 @@ class Asking:
                 failed(self._exchange, name, guard, self._direction, problem)
                 continue
             verdicts = [(place, text, verdict) for (place, text), verdict in found]
-            settle(self._exchange, name, guard, verdicts, self._direction, changes)
+            settle(self._exchange, name, guard, verdicts, self._direction, changes, self._fixed)
 
 
 def wanted_by(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from gateway.context import Exchange
@@ -13,8 +14,8 @@ from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
-from gateway.stages.guarding.request import Guards, judged, project_of, settle
-from gateway.stages.guarding.texts import Said, joined_turns, said_in
+from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
+from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, said_in
 
 Changes = dict[str, list[Verdict]]
 
@@ -31,13 +32,18 @@ async def masked_prose(
     if asking or shadows or any(guard.needs_scene for guard in guards.values()):
         exchange.scene = Scene(prose, tuple(said), project_of(exchange))
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
-    changes, seen = _at_once(exchange, guards, said, joined)
+
+    @cache
+    def fixed() -> Collection[Said]:
+        return frozenset(fixed_names(prose))
+
+    changes, seen = _at_once(exchange, guards, said, joined, fixed)
     watch(exchange, shadows, said, "in", judges, joined, seen, outside=False)
     if not asking:
         masked = _changed(exchange, prose, said, changes) if changes else None
         _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
         return masked
-    async with Asking(exchange, asking, "in", judges) as inside:
+    async with Asking(exchange, asking, "in", judges, fixed) as inside:
         inside.start(said, joined, seen, outside=False)
         await inside.settle(changes, changing=True)
         masked = _changed(exchange, prose, said, changes) if changes else None
@@ -63,7 +69,7 @@ def _watch_outside(
 
 
 def _at_once(
-    exchange: Exchange, guards: Guards, said: list[Said], joined: str
+    exchange: Exchange, guards: Guards, said: list[Said], joined: str, fixed: Fixed
 ) -> tuple[Changes, dict[str, set[str]]]:
     """What is to be changed, and by guardrail the texts it has objected to already: those are not asked about."""
     changes: Changes = {}
@@ -78,7 +84,7 @@ def _at_once(
             whole = judged(exchange, name, guard, joined, "in")
             if whole.action in ("flag", "block"):  # nothing can be cut out of what nobody sent
                 verdicts.append(("input", joined, whole))
-        settle(exchange, name, guard, verdicts, "in", changes)
+        settle(exchange, name, guard, verdicts, "in", changes, fixed)
         if guard.asks:
             seen[name] = {text for _, text, verdict in verdicts if verdict.action in ("flag", "block")}
     return changes, seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gateway.context import Exchange, Finding
@@ -10,12 +10,19 @@ from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guardrails import Guardrail, GuardrailSettings, Place
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.reading import meant
-from gateway.guardrails.verdict import ALLOW, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
+from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker
 from gateway.stages.assign import task_of
+from gateway.stages.guarding.texts import Said
 
 Guards = Mapping[str, GuardrailSettings]
+Fixed = Callable[[], Collection[Said]]
+"""The texts that can only be left or stopped."""
 _SAMPLE = 160  # characters of a text that an incident shows
+
+
+def nothing_fixed() -> Collection[Said]:
+    return ()
 
 
 def guards_for(exchange: Exchange) -> Guards:
@@ -69,10 +76,16 @@ def settle(
     verdicts: Iterable[tuple[Place, str, Verdict]],
     direction: Direction,
     changes: dict[str, list[Verdict]],
+    fixed: Fixed = nothing_fixed,
 ) -> None:
     """Notes the worst of what one guardrail said, raises BadRequest when that is *block*, and adds to ``changes``
-    what is to become of which text."""
-    found = [one for one in verdicts if one[2].action not in ("allow", "wait")]
+    what is to become of which text. What is to be changed and is ``fixed`` is blocked: that
+    is asked for only then."""
+    found = [
+        (place, text, BLOCK if verdict.action in ("mask", "rewrite") and (place, text) in fixed() else verdict)
+        for place, text, verdict in verdicts
+        if verdict.action not in ("allow", "wait")
+    ]
     if not found:
         return
     place, text, worst = max(found, key=lambda one: SEVERITY[one[2].action])

@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
-from gateway.guardrails import Place
-from gateway.guardrails.verdict import Verdict
-from gateway.masking import Masker, Unmasker
+from gateway.guardrails.verdict import BLOCK, Verdict, changed
+from gateway.masking import Masker, Unmasker, unmask
 from gateway.protocol.answer import Pattern, arrived
-from gateway.protocol.assemble import chunk_text
+from gateway.protocol.assemble import REASONING, chunk_text
 from gateway.stages.guarding.changes import Changer, behind
+from gateway.stages.guarding.parts import (
+    AUDIO,
+    COMPLETE,
+    NAME,
+    THOUGHTS,
+    Channel,
+    complete_in,
+    delta_parts,
+    is_json,
+    map_delta,
+    place_of,
+)
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
+from gateway.stages.guarding.texts import names_in
 
-Channel = tuple[int, str, int]  # choice, field, tool call
 _CONTENT: Channel = (0, "content", 0)
-_JSON_FIELDS = frozenset({"tool_calls", "function_call"})
-_TOOL_FIELDS = _JSON_FIELDS | {"custom"}
 _CUT_WORD = re.compile(r"^\w+")
-
-
-def is_json(channel: Channel, content_is_json: bool) -> bool:
-    """Whether a channel's text is JSON, so that values put into it have to be escaped."""
-    return channel[1] in _JSON_FIELDS or (content_is_json and channel[1] == "content")
-
-
-def place_of(channel: Channel) -> Place:
-    return "tool_arguments" if channel[1] in _TOOL_FIELDS else "output"
-
-
-def map_delta(choice: int, delta: Mapping[str, Any], change: Callable[[Channel, str], str]) -> dict[str, Any]:
-    """A copy of a message or a delta with ``change`` applied to its texts and its tool calls' arguments."""
-    changed: dict[str, Any] = {}
-    for name, value in delta.items():
-        if name == "tool_calls" and isinstance(value, list):
-            changed[name] = [_map_call(choice, at, call, change) for at, call in enumerate(value)]
-        elif name == "function_call" and isinstance(value, dict):
-            changed[name] = _map_field(value, "arguments", (choice, name, 0), change)
-        elif name != "role" and isinstance(value, str):
-            changed[name] = change((choice, name, 0), value)
-        else:
-            changed[name] = value
-    return changed
-
-
-def _map_call(choice: int, at: int, call: Any, change: Callable[[Channel, str], str]) -> Any:
-    if not isinstance(call, dict):
-        return call
-    index = call["index"] if isinstance(call.get("index"), int) else at
-    call = dict(call)
-    if isinstance(call.get("function"), dict):
-        call["function"] = _map_field(call["function"], "arguments", (choice, "tool_calls", index), change)
-    if isinstance(call.get("custom"), dict):
-        call["custom"] = _map_field(call["custom"], "input", (choice, "custom", index), change)
-    return call
-
-
-def _map_field(
-    value: dict[str, Any], name: str, channel: Channel, change: Callable[[Channel, str], str]
-) -> dict[str, Any]:
-    text = value.get(name)
-    return {**value, name: change(channel, text)} if isinstance(text, str) else value
 
 
 class GuardedStream(QueuedStream):
@@ -87,8 +53,10 @@ class GuardedStream(QueuedStream):
         self._masker = Masker()
         for placeholder in exchange.placeholders:
             self._masker.reserve(placeholder)
-        self._noted: set[str] = set()
-        self._waiting: dict[Channel, str] = {}
+        self._noted: set[tuple[str, str]] = set()
+        self._waiting: set[Channel] = set()
+        self._complete: set[tuple[Channel, str]] = set()
+        self._instead: dict[str, str] = {}
         self._held: list[Chunk] = []
 
     async def _take(self, chunk: Chunk | None) -> None:
@@ -153,31 +121,50 @@ class GuardedStream(QueuedStream):
                 return text
 
             map_delta(at, part["delta"], judge)
+            self._judge_complete(at, part["delta"])
             if final:
                 for channel in [one for one in self._waiting if one[0] == at]:
                     self._judge(channel, "", final=True)
 
+    def _judge_complete(self, choice: int, delta: Mapping[str, Any]) -> None:
+        """What arrives as a whole, once: signed thoughts are told again with each that follows."""
+        every = [((choice, NAME, 0), text) for _, text in names_in(delta)]
+        every += [((choice, COMPLETE, 0), text) for text in complete_in(delta)]
+        for channel, text in every:
+            if (channel, text) not in self._complete:
+                self._complete.add((channel, text))
+                self._judge_text(channel, text, final=True)
+
     def _judge(self, channel: Channel, text: str, *, final: bool) -> None:
         window = self._windows.get(channel, "") + text
-        self._waiting.pop(channel, None)
-        place, in_json = place_of(channel), is_json(channel, self._content_is_json)
-        for name, guard in self._guards.items():
-            if not guard.reads(place):
-                continue
-            verdict = judged(self._exchange, name, guard, window, "out", final=final, in_json=in_json)
-            if verdict.action == "wait":
-                if not guard.shadow and name not in self._changing:
-                    self._waiting[channel] = name
-            elif verdict.action != "allow":
-                if name not in self._noted:
-                    self._noted.add(name)
-                    note(self._exchange, name, guard, verdict, place, window)
-                if verdict.action == "block" and not guard.shadow:
-                    raise blocked(name, "out")
+        if self._judge_text(channel, window, final=final):
+            self._waiting.add(channel)
+        else:
+            self._waiting.discard(channel)
         if len(window) > self._reach:
             self._windows[channel] = self._end_of(window)
         else:
             self._windows[channel] = window
+
+    def _judge_text(self, channel: Channel, text: str, *, final: bool) -> bool:
+        """Whether ``text`` has to wait for more. What is fixed cannot be changed, and is stopped instead."""
+        place, in_json = place_of(channel), is_json(channel, self._content_is_json)
+        fixed, waits = channel[1] in (AUDIO, NAME), False
+        for name, guard in self._guards.items():
+            if not guard.reads(place) or (channel[1] == NAME and not guard.reads_names):
+                continue
+            verdict = judged(self._exchange, name, guard, text, "out", final=final, in_json=in_json)
+            if verdict.action == "wait":
+                waits = waits or (not guard.shadow and (fixed or name not in self._changing))
+            elif verdict.action != "allow":
+                if fixed and verdict.action in ("mask", "rewrite"):
+                    verdict = BLOCK
+                if (name, verdict.action) not in self._noted:
+                    self._noted.add((name, verdict.action))
+                    note(self._exchange, name, guard, verdict, place, text)
+                if verdict.action == "block" and not guard.shadow:
+                    raise blocked(name, "out")
+        return waits
 
     def _end_of(self, window: str) -> str:
         """What has to be seen of it once more arrives."""
@@ -193,7 +180,9 @@ class GuardedStream(QueuedStream):
         for position, part in enumerate(choices):
             if isinstance(part, dict) and isinstance(part.get("delta"), dict):
                 at = part["index"] if isinstance(part.get("index"), int) else 0
-                delta = map_delta(at, part["delta"], self._unmask)
+                delta = map_delta(at, part["delta"], self._unmask, self._unmask_complete, self._changed)
+                if delta.get(THOUGHTS):
+                    self._end_thought(at, delta)
                 if part.get("finish_reason"):
                     self._add_rest(at, delta)
                 choices[position] = {**part, "delta": delta}
@@ -206,6 +195,29 @@ class GuardedStream(QueuedStream):
         changer = self._changer(channel)
         return self._unmasker(channel).feed(changer.feed(text) if changer is not None else text)
 
+    def _unmask_complete(self, text: str) -> str:
+        return unmask(self._changed(text), self._exchange.placeholders)
+
+    def _changed(self, text: str) -> str:
+        """A text that arrived as a whole, as guardrails leave it."""
+        new = self._instead.get(text)
+        if new is None:
+            verdicts = [
+                judged(self._exchange, name, guard, text, "out")
+                for name, guard in self._changing.items()
+                if guard.reads("output")
+            ]
+            found = [one for one in verdicts if one.changes or one.puts]
+            if found:
+                self._masker.reserve(text)
+            new = self._instead[text] = changed(text, found, self._masker) if found else text
+        return new
+
+    def _end_thought(self, choice: int, delta: dict[str, Any]) -> None:
+        """A signature says that a thought is over: what was held back of it goes before."""
+        for channel in [one for one in self._unmaskers if one[0] == choice and one[1] in REASONING]:
+            delta[channel[1]] = (delta.get(channel[1]) or "") + self._rest(channel)
+
     def _unmasker(self, channel: Channel) -> Unmasker:
         unmasker = self._unmaskers.get(channel)
         if unmasker is None:
@@ -215,7 +227,7 @@ class GuardedStream(QueuedStream):
         return unmasker
 
     def _changer(self, channel: Channel) -> Changer | None:
-        if not self._changing:
+        if not self._changing or channel[1] == AUDIO:
             return None
         changer = self._changers.get(channel)
         if changer is None:
@@ -250,6 +262,8 @@ class GuardedStream(QueuedStream):
                 delta["tool_calls"] = [*delta.get("tool_calls", ()), {"index": call, **inner}]
             elif name == "function_call":
                 delta[name] = {"arguments": rest}
+            elif name == AUDIO:
+                delta[name] = {**(delta.get(name) or {}), "transcript": rest}
             else:
                 delta[name] = (delta.get(name) or "") + rest
 
@@ -268,13 +282,3 @@ class GuardedStream(QueuedStream):
                     "choices": [part],
                 }
                 self._ready.append(Chunk(data, chunk_text(data)))
-
-
-def delta_parts(data: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """(index of the choice, choice) of what a chunk adds."""
-    choices = data.get("choices")
-    return [
-        (part["index"] if isinstance(part.get("index"), int) else 0, part)
-        for part in (choices if isinstance(choices, list) else [])
-        if isinstance(part, dict) and isinstance(part.get("delta"), dict)
-    ]

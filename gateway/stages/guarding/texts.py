@@ -51,6 +51,26 @@ def said_by(message: Mapping[str, Any]) -> Iterator[Said]:
             yield place, text
 
 
+def names_in(message: Mapping[str, Any]) -> Iterator[Said]:
+    """The names of the functions that a message calls."""
+    for call in [*dicts(message.get("tool_calls")), {"function": message.get("function_call")}]:
+        for kind in ("function", "custom"):
+            named = call.get(kind)
+            if isinstance(named, dict) and isinstance(named.get("name"), str) and named["name"]:
+                yield "tool_arguments", named["name"]
+
+
+def fixed_names(prose: Mapping[str, Any]) -> Iterator[Said]:
+    """The names of functions in a request. Another name is another function: they are left or stopped."""
+    for message in dicts(prose.get("messages")):
+        if message.get("role") == "assistant":
+            yield from names_in(message)
+    choice = prose.get("tool_choice")
+    defined = [*dicts(prose.get("tools")), *([choice] if isinstance(choice, dict) else [])]
+    for _, name in names_in({"tool_calls": [*defined, *({"function": one} for one in dicts(prose.get("functions")))]}):
+        yield "system", name
+
+
 def dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
