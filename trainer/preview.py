@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
+from gateway.protocol.visible import visible
 from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import TaskVersion
@@ -40,7 +41,7 @@ def main() -> None:
     if options.json:
         sys.stdout.buffer.write(msgspec.json.encode(card | {"digest": digest}) + b"\n")
     else:
-        sys.stdout.write(readable(card, digest))
+        sys.stdout.write(visible(readable(card, digest)))
 
 
 def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str]:

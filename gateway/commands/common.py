@@ -10,6 +10,7 @@ from typing import Any
 
 import gateway
 from gateway.policy.files import Loaded, PolicyError, read
+from gateway.protocol.visible import visible
 from gateway.storage.away import database_errors
 from gateway.storage.commands import Command
 from gateway.storage.home import Home
@@ -19,13 +20,13 @@ SHIPPED = Path(gateway.__file__).resolve().parent.parent / "policies"
 
 
 def say(text: str = "") -> None:
-    """A line for the person at the terminal."""
-    print(text, flush=True)
+    """A line for the person at the terminal, whatever texts of clients are in it."""
+    print(visible(text), flush=True)
 
 
 def fail(text: str) -> int:
     """Tells what went wrong; returns the exit status."""
-    print(f"understudy: {text}", file=sys.stderr, flush=True)
+    print(f"understudy: {visible(text)}", file=sys.stderr, flush=True)
     return 1
 
 
@@ -44,7 +45,7 @@ def read_policies(folder: Path) -> Loaded | None:
     except PolicyError as error:
         count = len(error.problems)
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(visible(str(problem)), file=sys.stderr)
         fail(f"{count} problem{'s' if count > 1 else ''} in the policies.")
         return None
 

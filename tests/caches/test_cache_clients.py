@@ -196,6 +196,24 @@ async def test_projects_keys_limits_and_budgets_of_hits(house: House) -> None:
     assert sum(bought) == 200, "the tokens of a hit were not bought"
 
 
+async def test_row_18_another_project_neither_waits_for_nor_learns_of_ours(house: House) -> None:
+    """No hit, no age, no key in common, and no wait that would tell that somebody asks the same just now."""
+    _, go = await held(house.upstream)
+    ours = asyncio.create_task(house.ask("ours"))
+    theirs = asyncio.create_task(house.ask("ours", key=OTHERS["second"]))
+    await until(lambda: len(house.upstream.seen) == 2)
+    go.set()
+    first, other = await ours, await theirs
+    assert how(first) == how(other) == "miss" and "age" not in other.headers
+    keys = {one.headers["x-understudy-cache-key"] for one in (first, other)}
+    assert len(keys) == 2
+    for number in range(100):
+        text = f"what is my balance {'?' * (number // 2)}"
+        asked = await house.ask(text, key=OTHERS["second"] if number % 2 else KEY)
+        assert how(asked) == "miss" and asked.headers["x-understudy-cache-key"] not in keys
+        keys.add(asked.headers["x-understudy-cache-key"])
+
+
 async def held(upstream: Provider, then: Behaviour = usual) -> tuple[asyncio.Event, asyncio.Event]:
     """(set once the provider was asked, lets it answer)."""
     asked, go = asyncio.Event(), asyncio.Event()

@@ -175,3 +175,10 @@ def test_the_snippet_is_a_policy_once_the_operator_has_said_the_word(tmp_path) -
 def test_no_calls_are_no_tasks() -> None:
     assert discover([], [], now=1.0).tasks == []
     assert groups_of([msgspec.structs.replace(call(1, "s", "t", "a"), request={"messages": 3})]) == []
+
+
+def test_prompts_do_not_steer_the_terminal() -> None:
+    rng = random.Random(3)
+    calls = [call(number, "\x1b]0;owned\x07\u202eSort this.", *ticket(rng)) for number in range(80)]
+    shown = told(found_in(calls))
+    assert "Sort this." in shown and not set(shown) & set("\x1b\x07\u202e")

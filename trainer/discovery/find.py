@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.config import Discover
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
+from gateway.protocol.visible import visible
 from gateway.storage.home import Home
 from gateway.storage.reading.discovery import UntaggedCall, UntaggedTotal
 from gateway.storage.reading.reader import open_reader
@@ -126,7 +127,7 @@ def told(found: Discovery) -> str:
     lines = [f"{found.captured:,} captured calls without a task, {len(found.tasks)} kinds of prompts.", ""]
     for task in found.tasks:
         lines += [*_told(task), "", *(f"    {line}" for line in task.yaml.splitlines()), ""]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _told(task: Found) -> list[str]:
