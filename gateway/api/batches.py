@@ -20,7 +20,7 @@ from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import decode_object
 from gateway.storage.commands import Refused
-from gateway.storage.data_values import AddBatch, Batch, CancelBatch
+from gateway.storage.data_values import AddBatch, Batch, BatchUsage, CancelBatch
 from gateway.storage.files import FileStore
 from gateway.storage.protocols import Writer
 
@@ -61,6 +61,7 @@ class Batches:
             id="batch_" + secrets.token_hex(16), project=principal.project, key_id=principal.key_id,
             endpoint=str(endpoint), completion_window="24h", input_file_id=await self._input(principal, data),
             created_at=now, expires_at=now + _WINDOW_S, metadata=metadata,
+            usage=BatchUsage(),
             output_expires_s=lifetime(expires.get("anchor"), expires.get("seconds"), "output_expires_after"),
         )  # fmt: skip
         command = AddBatch(batch, settings.open_per_project)
@@ -152,6 +153,18 @@ def shown(batch: Batch) -> dict[str, Any]:
         "cancelled_at": at(batch.cancelled_at),
         "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
         "metadata": batch.metadata,
+        "model": batch.model,
+        "usage": _used(batch.usage) if batch.usage is not None else None,
+    }
+
+
+def _used(usage: BatchUsage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.input + usage.output,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.storage.data_values import LineError
+from gateway.storage.data_values import BatchUsage, LineError
 from gateway.storage.files import write_all
 
 MOST_LINES = 50_000
@@ -30,24 +30,33 @@ class Line(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
-def validate(path: Path, endpoint: str) -> tuple[int, tuple[LineError, ...]]:
-    """How many requests an input file holds, and what is wrong with it, the first hundred mistakes."""
+class Found(msgspec.Struct, frozen=True):
+    """What stands in an input file: how many requests, the model that all of them name (None: several, or none), and
+    what is wrong, the first hundred mistakes."""
+
+    count: int
+    model: str | None
+    errors: tuple[LineError, ...]
+
+
+def validate(path: Path, endpoint: str) -> Found:
     found: list[LineError] = []
     seen: set[str] = set()
+    models: set[str | None] = set()
     count = 0
     for number, text in numbered(path):
         count += 1
         if count > MOST_LINES:
             found.append(LineError("too_many_requests", f"A batch takes at most {MOST_LINES} requests."))
             break
-        wrong = _wrong(text, endpoint, seen, number)
+        wrong = _wrong(text, endpoint, seen, models, number)
         if wrong is not None:
             found.append(wrong)
             if len(found) >= _MOST_ERRORS:
                 break
     if not count:
         found.append(LineError("empty_file", "The input file holds no requests."))
-    return count, tuple(found)
+    return Found(count, models.pop() if len(models) == 1 else None, tuple(found))
 
 
 def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -62,7 +71,9 @@ def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def _wrong(text: bytes, endpoint: str, seen: set[str], number: int) -> LineError | None:
+def _wrong(
+    text: bytes, endpoint: str, seen: set[str], models: set[str | None], number: int
+) -> LineError | None:
     def error(code: str, message: str, param: str | None = None) -> LineError:
         return LineError(code, message, number, param)
 
@@ -94,6 +105,7 @@ def _wrong(text: bytes, endpoint: str, seen: set[str], number: int) -> LineError
     model = body.get("model")
     if (model is not None or endpoint != "/v1/moderations") and not isinstance(model, str):
         return error("missing_required_parameter", "'body.model' must be a text.", "body.model")
+    models.add(model)
     if body.get("stream"):
         return error("invalid_parameter", "A line of a batch cannot be streamed.", "body.stream")
     return None
@@ -103,6 +115,35 @@ def read_line(text: bytes) -> Line:
     """A line that was found valid."""
     data = _decode(text)
     return Line(custom_id=data["custom_id"], body=data["body"])
+
+
+class _Told(msgspec.Struct):
+    usage: Any = None
+
+
+_decode_told = msgspec.json.Decoder(_Told).decode
+
+
+def usage_in(body: bytes) -> BatchUsage:
+    """What an answer says that it used."""
+    return _usage(_decode_told(body).usage)
+
+
+def _usage(told: Any) -> BatchUsage:
+    """Chat's words or those of responses; nothing where it does not say."""
+    if not isinstance(told, dict):
+        return BatchUsage()
+
+    def count(of: Any, *names: str) -> int:
+        values = (of.get(name) for name in names) if isinstance(of, dict) else ()
+        return next((value for value in values if isinstance(value, int) and value >= 0), 0)
+
+    asked = told.get("prompt_tokens_details") or told.get("input_tokens_details")
+    said = told.get("completion_tokens_details") or told.get("output_tokens_details")
+    return BatchUsage(
+        input=count(told, "prompt_tokens", "input_tokens"), cached=count(asked, "cached_tokens"),
+        output=count(told, "completion_tokens", "output_tokens"), reasoning=count(said, "reasoning_tokens"),
+    )  # fmt: skip
 
 
 def answered(line_id: str, custom_id: str, request_id: str, body: bytes) -> bytes:
@@ -130,6 +171,7 @@ class Outputs:
     def __init__(self, output: Path, error: Path) -> None:
         self.done: set[str] = set()
         self.completed = self.failed = 0
+        self.usage = BatchUsage()
         self._paths = (output, error)
         self._descriptors: list[int] = []
 
@@ -138,21 +180,24 @@ class Outputs:
         for at, path in enumerate(self._paths):
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._descriptors.append(descriptor)
-            whole, count = 0, 0
+            whole, count, used = 0, 0, BatchUsage()
             with path.open("rb") as source:
                 for text in source:
                     if not text.endswith(b"\n"):
                         break
                     whole, count = whole + len(text), count + 1
-                    self.done.add(_decode(text)["custom_id"])
+                    line = _decode(text)
+                    self.done.add(line["custom_id"])
+                    if at == 0:
+                        used += _usage(line["response"]["body"].get("usage"))
             os.ftruncate(descriptor, whole)
             if at == 0:
-                self.completed = count
+                self.completed, self.usage = count, used
             else:
                 self.failed = count
         return self
 
-    def add(self, custom_id: str, text: bytes, *, ok: bool) -> None:
+    def add(self, custom_id: str, text: bytes, *, ok: bool, used: BatchUsage | None = None) -> None:
         """Raises OSError; a line that was written in part is cut off again."""
         descriptor = self._descriptors[0 if ok else 1]
         size = os.fstat(descriptor).st_size
@@ -162,6 +207,8 @@ class Outputs:
             os.ftruncate(descriptor, size)
             raise
         self.done.add(custom_id)
+        if used is not None:
+            self.usage += used
         if ok:
             self.completed += 1
         else:

@@ -175,6 +175,7 @@ class _Job:
         self._ids = (output_id(batch.id, "output"), output_id(batch.id, "error"))
         self._outputs = Outputs(store.path(self._ids[0]), store.path(self._ids[1]))
         self._outputs.completed, self._outputs.failed = batch.completed, batch.failed
+        self._outputs.usage = batch.usage or self._outputs.usage
         self._tasks: set[asyncio.Task[None]] = set()
         self._freed, self._looks = asyncio.Event(), asyncio.Event()
         self._problem: BaseException | None = None
@@ -195,12 +196,12 @@ class _Job:
             await self._end_unread(LineError("file_not_found", "The input file does not exist any more."))
             return
         if self._status == "validating":
-            self._total, found = await asyncio.to_thread(batch_lines.validate, path, self._batch.endpoint)
-            if found:
-                self._total = 0
-                await self.report("failed", problems=found)
+            found = await asyncio.to_thread(batch_lines.validate, path, self._batch.endpoint)
+            if found.errors:
+                await self.report("failed", problems=found.errors, model=found.model)
                 return
-            await self.report("in_progress")
+            self._total = found.count
+            await self.report("in_progress", model=found.model)
         await asyncio.to_thread(self._outputs.open)
         beat = asyncio.create_task(self._beat())
         try:
@@ -223,6 +224,7 @@ class _Job:
         *,
         problems: tuple[LineError, ...] = (),
         files: tuple[str | None, str | None] = (None, None),
+        model: str | None = None,
         release: bool = False,
     ) -> None:
         """Tells storage how far it is, and hears whether somebody cancelled. Raises Refused, WriterAway."""
@@ -230,6 +232,7 @@ class _Job:
             batch_id=self._batch.id, worker=self._runner.worker, at=time.time(), status=status or self._status,
             total=self._total, completed=self._outputs.completed, failed=self._outputs.failed,
             output_file_id=files[0], error_file_id=files[1], errors=problems, release=release,
+            model=model, usage=self._outputs.usage,
         )  # fmt: skip
         batch: Batch = await asyncio.to_thread(self._runner.writer.execute, command)
         self._status = batch.status
@@ -306,7 +309,7 @@ class _Job:
                 await asyncio.sleep(min(pause, max(0.0, self._batch.expires_at - time.time())))
                 continue
             told = batch_lines.answered(line_id, line.custom_id, request_id, body)
-            self._outputs.add(line.custom_id, told, ok=True)
+            self._outputs.add(line.custom_id, told, ok=True, used=batch_lines.usage_in(body))
             return
 
     async def _once(self, line: Line, request_id: str) -> bytes:

@@ -34,6 +34,21 @@ class LineError(Struct, frozen=True):
     param: str | None = None
 
 
+class BatchUsage(Struct, frozen=True):
+    """Tokens of a batch's answers together; ``cached`` are inside ``input``, ``reasoning`` inside ``output``."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def __add__(self, more: BatchUsage) -> BatchUsage:
+        return BatchUsage(
+            self.input + more.input, self.cached + more.cached, self.output + more.output,
+            self.reasoning + more.reasoning,
+        )  # fmt: skip
+
+
 class Batch(Struct, frozen=True):
     """A batch as it is stored. While it is open, ``worker`` with a fresh ``heartbeat_at`` is at work on it."""
 
@@ -63,6 +78,10 @@ class Batch(Struct, frozen=True):
     failed: int = 0
     worker: str = ""
     heartbeat_at: float | None = None
+    model: str | None = None
+    """The one that all lines name; None while they are not read, and when they name several."""
+    usage: BatchUsage | None = None
+    """What its answers say that they used; None for a batch from before this was counted."""
 
 
 class AddFile(Struct, frozen=True, tag="add_file"):
@@ -120,6 +139,8 @@ class ReportBatch(Struct, frozen=True, tag="report_batch"):
     error_file_id: str | None = None
     errors: tuple[LineError, ...] = ()
     release: bool = False
+    model: str | None = None
+    usage: BatchUsage | None = None
 
 
 class CancelBatch(Struct, frozen=True, tag="cancel_batch"):

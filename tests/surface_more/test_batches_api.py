@@ -77,6 +77,9 @@ async def test_a_batch_from_file_to_file(
         assert moment is not None and batch.created_at <= moment <= time.time() + 1
     good, bad = await lines_of(client, batch.output_file_id), await lines_of(client, batch.error_file_id)
     assert set(good) == {"one", "three"} and set(bad) == {"refuse me"}
+    bodies = [one["response"]["body"] for one in good.values()]
+    assert (batch.model, batch.usage.total_tokens) == ("triage", sum(one["usage"]["total_tokens"] for one in bodies))
+    assert (made.model, made.usage.total_tokens) == (None, 0)
     response = good["one"]["response"]
     assert response["status_code"] == 200 and response["request_id"].startswith("req_")
     assert response["body"]["choices"][0]["message"]["content"] == "hello"
@@ -107,14 +110,20 @@ async def test_every_endpoint_and_the_price_class(tmp_path: Path, upstream: Prov
         body, answers = {"model": "first/m", "input": "a"}, []
         for endpoint in ("/v1/embeddings", "/v1/moderations"):
             batch = await start(client, [line("x", endpoint) | {"body": body}], endpoint)
-            assert (await ended(client, batch.id)).request_counts.completed == 1
+            batch = await ended(client, batch.id)
+            assert batch.request_counts.completed == 1 and batch.model == "first/m"
+            assert batch.usage.input_tokens == (1000 if endpoint == "/v1/embeddings" else 0)
         more: Any
         for endpoint, more in (("/v1/responses", {"input": "a"}), ("/v1/completions", {"prompt": ["a", "b"]})):
             batch = await start(client, [line("x", endpoint) | {"body": {"model": "triage", **more}}], endpoint)
             batch = await ended(client, batch.id)
+            told, times = batch.usage, 2 if endpoint == "/v1/completions" else 1
+            assert (told.input_tokens, told.output_tokens, told.input_tokens_details.cached_tokens) == (1000 * times, 100 * times, 400 * times)
             answers.append((await lines_of(client, batch.output_file_id))["x"]["response"]["body"])
-        batch = await start(client, [line("x")])
-        assert (await ended(client, batch.id)).request_counts.completed == 1
+        other = {"model": "first/m", "messages": [{"role": "user", "content": "y"}]}
+        batch = await start(client, [line("x"), line("y", body=other)])
+        batch = await ended(client, batch.id)
+        assert batch.request_counts.completed == 2 and batch.model is None and batch.usage.total_tokens == 2200
         await client.chat.completions.create(model="triage", messages=[{"role": "user", "content": "live"}])
         costs = {
             (one.endpoint, bool(one.batch)): one.cost_usd
@@ -301,6 +310,7 @@ async def test_kill_9_between_lines_asks_nothing_answered_again(tmp_path: Path, 
             batch = await ended(client, made.id, within=30)
             assert batch.status == "completed"
             assert (batch.request_counts.completed, batch.request_counts.failed) == (60, 0)
+            assert (batch.model, batch.usage.total_tokens) == ("triage", 60 * 1100)
             done = await lines_of(client, batch.output_file_id)
             assert set(done) == {str(at) for at in range(60)}
             assert kept and all(answered[one] == before[one] == 1 for one in kept)

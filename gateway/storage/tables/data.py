@@ -57,6 +57,8 @@ class BatchRow(Table, table=True):
     failed: int
     worker: str
     heartbeat_at: float | None
+    model: str | None
+    usage: str | None = Field(sa_column=text(nullable=True))
 
 
 class EventRow(Table, table=True):

@@ -12,6 +12,7 @@ from gateway.storage.data_values import (
     OPEN_BATCH,
     AddBatch,
     Batch,
+    BatchUsage,
     CancelBatch,
     ClaimBatch,
     LineError,
@@ -22,13 +23,15 @@ from gateway.storage.tables.data import BATCHES
 from gateway.storage.writing.events import announce
 
 _decode_errors = msgspec.json.Decoder(tuple[LineError, ...]).decode
+_decode_usage = msgspec.json.Decoder(BatchUsage | None).decode
 
 
 def batch_of(row: sa.RowMapping) -> Batch:
     values = dict(row)
-    metadata = values.pop("metadata_json")
+    metadata, usage = values.pop("metadata_json"), values.pop("usage")
     return Batch(
-        **{**values, "errors": _decode_errors(values["errors"]), "metadata": msgspec.json.decode(metadata)}
+        **{**values, "errors": _decode_errors(values["errors"]), "metadata": msgspec.json.decode(metadata)},
+        usage=_decode_usage(usage) if usage is not None else None,
     )
 
 
@@ -45,6 +48,7 @@ def add_batch(connection: sa.Connection, command: AddBatch) -> Batch:
         )
     row = msgspec.structs.asdict(batch)
     row |= {"errors": to_json(batch.errors), "metadata_json": to_json(row.pop("metadata"))}
+    row["usage"] = to_json(batch.usage) if batch.usage is not None else None
     connection.execute(sa.insert(BATCHES).values(**storable(row)))
     return batch
 
@@ -75,7 +79,9 @@ def report_batch(connection: sa.Connection, command: ReportBatch) -> Batch:
         changes |= {"status": new, f"{new}_at": command.at}
     if command.errors:
         changes["errors"] = to_json(command.errors)
-    for name in ("output_file_id", "error_file_id"):
+    if command.usage is not None:
+        changes["usage"] = to_json(command.usage)
+    for name in ("output_file_id", "error_file_id", "model"):
         if getattr(command, name) is not None:
             changes[name] = getattr(command, name)
     return _update(connection, batch.id, **changes)
