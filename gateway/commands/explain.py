@@ -100,6 +100,9 @@ def _tell(found: Explanation) -> None:
         say(f"  error      {found.error}")
         return
     say(f"  plan       {' -> '.join(f'{rung.candidate} ({rung.role})' for rung in found.plan)}")
+    for rung in found.plan:
+        if rung.passed_over:
+            say(f"  passed over {rung.candidate}: {rung.passed_over}")
     say(f"             {found.reason}; this one is first with probability {found.propensity:.4g}")
 
 

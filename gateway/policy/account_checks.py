@@ -23,6 +23,9 @@ def problems(view: View, path: Path, provider: VertexProvider) -> Iterator[Probl
     if provider.credentials and account is not None:
         message = "this provider has a 'service_account' too."
         yield view.problem((*path, "credentials"), message, "Take out one of the two.")
+    if provider.api_keys and (account is not None or provider.credentials):
+        message = "access tokens take the place of keys, and this provider has both."
+        yield view.problem((*path, "api_keys"), message, "Take out one of the two.")
     other = provider.credentials or provider.api_key or provider.api_keys or "authorization" in provider.headers
     if account is None and not other:
         hint = (

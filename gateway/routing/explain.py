@@ -12,17 +12,20 @@ from msgspec import Struct
 from gateway.access.keys import principal_of_yaml_key
 from gateway.api.ingress import check
 from gateway.context import Exchange, Principal
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest
 from gateway.money.accounting import price_for
 from gateway.money.pricing import cost
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, Usage
+from gateway.resilience.breakers import Breakers
+from gateway.routing.foreseen import foreseen
 from gateway.routing.observations import Observations
 from gateway.runtime import Runtime, asks_for
 from gateway.stages.assign import assign
 from gateway.stages.authenticate import model_not_found
 from gateway.stages.route import Routed, nobody, routed
 from optimizer.routing.facts import Considered
+from optimizer.routing.plan import Rung
 
 
 class RuleShown(Struct, frozen=True):
@@ -51,9 +54,12 @@ class CandidateShown(Struct, frozen=True):
 
 
 class RungShown(Struct, frozen=True):
+    """``passed_over``: why it would not be asked although it stands here; "" for who would be, and who is behind it."""
+
     candidate: str
     role: str
     threshold: float
+    passed_over: str = ""
 
 
 class Explanation(Struct, frozen=True):
@@ -88,16 +94,20 @@ def explain(
     headers: Mapping[str, str] | None = None,
     now: float,
     rng: random.Random,
+    breakers: Breakers | None = None,
 ) -> Explanation:
     """How ``body`` (a chat completion request) would be routed at ``now``, unix seconds, for the key named ``key``
-    or, without one, for anybody in ``project``. Raises the GatewayError that the client would get before routing."""
+    or, without one, for anybody in ``project``. ``breakers``: those of a running gateway.
+    Raises the GatewayError that the client would get before routing."""
     exchange = _exchange(runtime, body, principal_of(runtime, key, project), headers or {}, now)
     allowed = exchange.principal.models if exchange.principal else ()
     if allowed and exchange.request.model not in allowed:
         raise model_not_found(exchange.request.model)
     assign(exchange)
     found = routed(exchange, rng, observations)
-    return _shown(exchange, body, found, observations)
+    rungs = found.decision.plan.rungs
+    passed, error = foreseen(exchange, rungs, breakers) if rungs else ({}, nobody(found.decision.considered))
+    return _shown(exchange, body, found, observations, passed, error.message if error is not None else "")
 
 
 def principal_of(runtime: Runtime, key: str, project: str) -> Principal:
@@ -126,8 +136,9 @@ def _exchange(
 
 
 def _shown(
-    exchange: Exchange, body: Mapping[str, Any], found: Routed, observations: Observations
-) -> Explanation:
+    exchange: Exchange, body: Mapping[str, Any], found: Routed, observations: Observations,
+    passed: Mapping[Rung, str], error: str,
+) -> Explanation:  # fmt: skip
     runtime, task, plan = exchange.runtime, exchange.task, found.decision.plan
     tokens = found.tokens
     if not any(tokens):  # the policy did not ask for them; people do
@@ -149,12 +160,12 @@ def _shown(
         ],
         defaults={name: value for name, value in exchange.body.items() if body.get(name) is None and value},
         candidates=[_candidate(exchange, one, tokens, observations) for one in found.decision.considered],
-        plan=[RungShown(rung.candidate.name, rung.role, rung.threshold) for rung in plan.rungs],
+        plan=[RungShown(rung.candidate.name, rung.role, rung.threshold, passed.get(rung, "")) for rung in plan.rungs],
         arm=plan.arm,
         propensity=plan.propensity,
         reason=plan.reason,
         students=exchange.ineligible,
-        error="" if plan.rungs else _refusal(found),
+        error=error,
     )
 
 
@@ -179,8 +190,3 @@ def _candidate(
         context_window=facts.context_window,
         capabilities=None if facts.capabilities is None else sorted(facts.capabilities),
     )
-
-
-def _refusal(found: Routed) -> str:
-    error: GatewayError = nobody(found.decision.considered)
-    return error.message

@@ -139,7 +139,7 @@ class Dispatch:
             check_answer(exchange, rung, found.text, self._structure)
         except AttemptFailed as problem:
             _note(exchange, rung, began, _outcome(problem.failure), problem.failure.status)
-            raise _final([problem]) from None
+            raise final([problem]) from None
         exchange.confidence, exchange.student_text = found.confidence, found.text
         tell_confidence(exchange, found)
         exchange.student_ms = _note(exchange, rung, began, "ok", 200, found)
@@ -151,7 +151,7 @@ class Dispatch:
 
     # ------------------------------------------------------------------ everybody else
     async def _walk(self, exchange: Exchange, planned: list[Rung]) -> Answer:
-        chosen, hedge = _rules(exchange)
+        chosen, hedge = fallback_rules(exchange)
         rungs = self._breakers.usable(planned)
         tries = Tries(exchange, self._gate, self._rng, chosen)
         most = max(exchange.runtime.config.retries.attempts, len(rungs))
@@ -169,13 +169,13 @@ class Dispatch:
                 tries.used -= failure.kind == "unsupported"  # nobody was asked
                 step = tries.after(failure, attempt=attempt, more=more)
                 if isinstance(step, GiveUp):
-                    raise _final(problems)
+                    raise final(problems)
                 if isinstance(step, NextCandidate):
                     break
                 await tries.rest(step)
                 if not self._breakers.usable([rung]):
                     break  # it opened while this call slept
-        raise _final(problems) if problems else providers_failing(self._breakers.wait(planned))
+        raise final(problems) if problems else providers_failing(self._breakers.wait(planned))
 
     async def _serve(
         self,
@@ -265,7 +265,7 @@ class Dispatch:
         self, exchange: Exchange, rung: Rung, said: Mapping[str, Any], *, spill: bool, whole: bool
     ) -> WholeAnswer | UpstreamStream:
         """One attempt, with its note on the exchange and its mark on the breaker."""
-        body = self._structure.body(exchange, rung, _varied(exchange, rung.candidate, said))
+        body = self._structure.body(exchange, rung, varied(exchange, rung.candidate, said))
         began = time.monotonic()
         try:
             passage = await self._gate.enter(
@@ -281,9 +281,9 @@ class Dispatch:
                 if not isinstance(answer, WholeAnswer):
                     passage.until_end(answer)
         except AttemptFailed as problem:
-            classed = _classed(problem)
-            _note(exchange, rung, began, _outcome(classed.failure), classed.failure.status)
-            raise classed from None
+            told = classed(problem)
+            _note(exchange, rung, began, _outcome(told.failure), told.failure.status)
+            raise told from None
         except BaseException:
             _note(exchange, rung, began, "cancelled", 0)
             raise
@@ -304,7 +304,7 @@ class Dispatch:
         return self._thoughts.ask(exchange, rung, body, send)
 
 
-def _varied(exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def varied(exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body with the parameters of a variant; what the client said itself stays."""
     if not candidate.variant or exchange.task is None:
         return body
@@ -319,7 +319,7 @@ def _remaining(exchange: Exchange) -> float:
     return exchange.deadline - time.monotonic()
 
 
-def _rules(exchange: Exchange) -> tuple[Collection[str], Hedge | None]:
+def fallback_rules(exchange: Exchange) -> tuple[Collection[str], Hedge | None]:
     """(what another candidate is asked after, how to hedge): the task's word, its policy's, the default."""
     task = exchange.task
     if task is None:
@@ -331,7 +331,7 @@ def _rules(exchange: Exchange) -> tuple[Collection[str], Hedge | None]:
     return FALLBACK if chosen is None else chosen, policy.hedge if policy is not None else None
 
 
-def _classed(problem: AttemptFailed) -> AttemptFailed:
+def classed(problem: AttemptFailed) -> AttemptFailed:
     """A refusal that another model may not share, under its own name; everything else as it is."""
     if problem.failure.kind != "refused":
         return problem
@@ -368,7 +368,7 @@ def _outcome(failure: Failure) -> str:
     return failure.kind if failure.kind in ("refused", "timeout") else "failed"
 
 
-def _final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
+def final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
     """What the client is told in the end: the last word of a provider that was asked. Our own retries are spent,
     so the SDK's would only pile on, unless the provider named a time."""
     asked = [one for one in problems if one.failure.kind != "unsupported"]

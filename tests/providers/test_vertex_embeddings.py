@@ -193,7 +193,7 @@ def test_claude_at_vertex_has_no_files_api_and_enforces_no_schema() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [("credentials: metadata", "needs a 'project'"), ("credentials: gcloud, project: p", "credentials"),
-     ("project: p", "'credentials: metadata'")],
+     ("credentials: metadata, project: p, api_keys: [a, b]", "api_keys"), ("project: p", "'credentials: metadata'")],
 )  # fmt: skip
 def test_the_policies_say_what_a_machine_lacks(tmp_path: Path, settings: str, said: str) -> None:
     (tmp_path / "gateway.yaml").write_text(f"providers:\n  v: {{type: vertex, region: global, {settings}}}\n")

@@ -194,3 +194,17 @@ async def test_the_command_says_the_same(
     assert main([*command, "--key", "nobody"]) == 1
     assert main([*command[:-1], str(tmp_path / "absent.json")]) == 1
     assert "absent.json cannot be read" in capsys.readouterr().err
+
+
+async def test_explain_tells_whom_the_call_would_pass_over(house: House) -> None:
+    async def broken(line: Any) -> None:
+        await line.answer(500, {"error": {"message": "no"}})
+
+    house.a.behave = broken
+    for _ in range(12):
+        assert (await house.ask()).status_code == 200
+    asked = len(house.a.seen)
+    first, second = (await house.explain()).json()["plan"]
+    assert first["candidate"] == "a/m" and "rests" in first["passed_over"] and second["passed_over"] == ""
+    await house.ask()
+    assert len(house.a.seen) == asked

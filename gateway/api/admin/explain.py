@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from gateway.control import Control
 from gateway.errors import BadRequest
 from gateway.protocol.body import decode_object, typed
+from gateway.resilience.breakers import Breakers
 from gateway.routing.explain import Explanation, explain
 from gateway.routing.observations import Observations
 
@@ -29,7 +30,7 @@ class ExplainBody(Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
 
 
-def explain_routes(control: Control, observations: Observations, rng: random.Random) -> list[Any]:
+def explain_routes(control: Control, observations: Observations, rng: random.Random, breakers: Breakers) -> list[Any]:
     """For ``admin_routes(more=...)``, which holds the door."""
 
     @post("/explain", status_code=200, include_in_schema=False, request_max_body_size=_MAX_BODY)
@@ -46,6 +47,7 @@ def explain_routes(control: Control, observations: Observations, rng: random.Ran
             headers=asked.headers,
             now=time.time(),
             rng=rng,
+            breakers=breakers,
         )
 
     return [explain_request]
