@@ -51,9 +51,9 @@ async def test_workers_prove_serve_and_remember_together(redis_8: RedisServer, t
         (stood,) = one.semantic.standings()
         assert stood.proposals >= 10 and stood.round == 1
         assert {each.semantic.stats()["entries"] for each in (one, two)} == {0}, "no worker holds a question"
-        await one.ask("which museum shows whales on mondays")
+        await one.ask("which museum shows whales and sharks")
         await one.link._queue.join()
-        found = await two.look("which museum shows whales on monday")
+        found = await two.look("which museum shows sharks and whales")
         assert found is not None and found.kept is not None and found.kept.text == "? of p1"
         hits = [await two.ask(f"how do I get my refund sorted please {'x' * n}") for n in range(20)]
         assert "refund of p1" in hits and set(hits) <= {"refund of p1", None}
