@@ -30,7 +30,7 @@ from gateway.providers.codec import AttemptFailed, Codec, Embedder, failed
 from gateway.providers.failures import object_in
 from gateway.providers.openai import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
-from gateway.resilience.provider_keys import Encode, ProviderKeys
+from gateway.resilience.provider_keys import Encode, Lease, Opening, ProviderKeys, T
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
 from gateway.stages.guarding.prose import masked_prose
@@ -183,6 +183,11 @@ class Surface:
     def codec(self, runtime: Runtime, provider: str) -> Codec:
         """How a provider is spoken to, with the best of its keys."""
         return self._keys.codec(runtime, provider)
+
+    async def open(self, exchange: Exchange, rung: Rung, opening: Opening[T]) -> tuple[T, Lease | None]:
+        """What lasts: opened with the best of the provider's keys, which is held until the lease is left. Raises
+        AttemptFailed."""
+        return await self._keys.open(exchange.runtime, rung.candidate.provider, opening)
 
     async def send(self, exchange: Exchange, rung: Rung, encode: Encode) -> Reply:
         """A 200 whose headers have arrived. Raises AttemptFailed; the caller closes the reply."""

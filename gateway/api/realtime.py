@@ -26,6 +26,8 @@ from gateway.context import Exchange
 from gateway.live import Live
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.providers.codec import Codec, failed
+from gateway.resilience.provider_keys import Lease
 from gateway.surface import Surface, address, usage_of
 from gateway.upstreams.reply import HandshakeRefused
 from gateway.upstreams.upstream import Upstream
@@ -45,6 +47,8 @@ _SPOKEN = "realtime"
 _LONGEST_S = 3600.0
 """Sessions end after an hour, as OpenAI's own do."""
 _IDLE_S = 900.0
+_TELLABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+"""Close codes that may stand in a close frame (RFC 6455, 7.4)."""
 _USAGE_MARK = '"response.done"'
 _USAGE_LARGEST = 4 * 1024 * 1024
 
@@ -56,11 +60,14 @@ class Said(Chunk, frozen=True):
 
 
 class Session:
-    """The provider's side as a stream of messages. Its usage grows with every response; closing is idempotent."""
+    """The provider's side as a stream of messages. Its usage grows with every response; closing is idempotent.
+    ``reason`` is what the provider closed it with."""
 
     def __init__(self, exchange: Exchange, upstream: aiohttp.ClientWebSocketResponse) -> None:
         self._exchange, self.upstream = exchange, upstream
         self._tell: Callable[[bool], None] | None = None
+        self.lease: Lease | None = None
+        self.reason, self._left = "", False
         exchange.usage = Usage()
 
     def on_end(self, tell: Callable[[bool], None]) -> None:
@@ -70,12 +77,15 @@ class Session:
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         from aiohttp import WSMsgType  # loaded by now: there is a session
 
-        async for message in self.upstream:
+        while (message := await self.upstream.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
             if message.type is WSMsgType.TEXT:
                 self._count(message.data)
-                yield Said(data={}, message=message.data)
-            elif message.type is WSMsgType.BINARY:
-                yield Said(data={}, message=message.data)
+            yield Said(data={}, message=message.data)
+        if message.type is WSMsgType.CLOSE:
+            self.reason = str(message.extra or "")
+        elif not self._left:
+            self._over(ok=False)
+            raise failed("failed", errors.UpstreamFailed("The provider ended the session without a word."))
         await self.aclose()
 
     def _count(self, text: str) -> None:
@@ -90,14 +100,23 @@ class Session:
         more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
         if event.get("type") == "response.done" and more is not None and now is not None:
             self._exchange.usage = now + more
+            if self.lease is not None:
+                self.lease.used(more.total)
 
-    async def aclose(self) -> None:
+    def _over(self, *, ok: bool) -> None:
         tell, self._tell = self._tell, None
+        if self.lease is not None:
+            self.lease.leave()
         if tell is not None:
-            tell(True)
+            tell(ok)
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """``code`` and ``reason`` are told to the provider where the session was still open."""
+        self._left = True
+        self._over(ok=True)
         if not self.upstream.closed:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(self.upstream.close(), 1.0)
+                await asyncio.wait_for(self.upstream.close(code=code, message=_short(reason)), 1.0)
 
 
 class Realtime:
@@ -136,7 +155,14 @@ class Realtime:
 
     async def _open(self, exchange: Exchange, rung: Rung) -> Session:
         """Raises AttemptFailed when the provider does not open a session."""
-        name, codec = rung.candidate.provider, self._surface.codec(exchange.runtime, rung.candidate.provider)
+        session, lease = await self._surface.open(
+            exchange, rung, lambda codec: self._session(exchange, rung, codec)
+        )
+        session.lease = lease
+        return session
+
+    async def _session(self, exchange: Exchange, rung: Rung, codec: Codec) -> Session:
+        name = rung.candidate.provider
         url, headers = address(codec, "/realtime", rung.candidate.model)
         base, _, more = url.partition("?")
         url = f"ws{base.removeprefix('http')}?model={quote(rung.candidate.model, safe='')}{'&' + more if more else ''}"
@@ -175,7 +201,7 @@ class Realtime:
         try:
             await _first_end((up, down), heard)
             if not down.done():  # the client has left, or nobody spoke for too long: an ordinary end
-                await session.aclose()
+                await session.aclose(*_goodbye(up))
                 await asyncio.wait((down,), timeout=1.0)
             problem = down.exception() if down.done() and not down.cancelled() else None
             if isinstance(problem, errors.GatewayError):
@@ -191,21 +217,35 @@ class Realtime:
             left = up.done() and not up.cancelled() and up.exception() is None
             if not left:
                 with contextlib.suppress(Exception):
-                    await send({"type": "websocket.close", "code": session.upstream.close_code or code})
+                    said = session.upstream.close_code
+                    told_code = said if code == 1000 and said in _TELLABLE else code
+                    await send({"type": "websocket.close", "code": told_code, "reason": session.reason})
 
 
-async def _upwards(session: Session, receive: Receive, heard: list[float]) -> None:
-    """Client to provider. Returns when the client has left."""
+async def _upwards(session: Session, receive: Receive, heard: list[float]) -> tuple[int, str]:
+    """Client to provider. Returns when the client has left: code and reason, as far as they can be passed on."""
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            return
+            code = message.get("code")
+            return code if code in _TELLABLE else 1000, str(message.get("reason") or "")
         heard[0] = time.monotonic()
         text = message.get("text")
         if text is not None:
             await session.upstream.send_str(text)
         else:
             await session.upstream.send_bytes(message.get("bytes") or b"")
+
+
+def _goodbye(up: asyncio.Task[tuple[int, str]]) -> tuple[int, str]:
+    """What the client left with."""
+    left = up.done() and not up.cancelled() and up.exception() is None
+    return up.result() if left else (1000, "")
+
+
+def _short(reason: str) -> bytes:
+    """A close frame has room for 123 bytes; no character is cut in two."""
+    return reason.encode()[:123].decode(errors="ignore").encode()
 
 
 async def _downwards(stream: ChunkStream, send: Send, heard: list[float]) -> None:
@@ -216,7 +256,7 @@ async def _downwards(stream: ChunkStream, send: Send, heard: list[float]) -> Non
         await send({"type": "websocket.send", kind: said})
 
 
-async def _first_end(tasks: tuple[asyncio.Task[None], ...], heard: list[float]) -> None:
+async def _first_end(tasks: tuple[asyncio.Task[Any], ...], heard: list[float]) -> None:
     end = time.monotonic() + _LONGEST_S
     while (left := min(end, heard[0] + _IDLE_S) - time.monotonic()) > 0:
         done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)

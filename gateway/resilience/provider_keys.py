@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gateway import errors
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
@@ -28,7 +29,9 @@ _REFUSED_S, _REFUSED_MOST_S = 60.0, 600.0
 _LIMITED_S, _LIMITED_MOST_S = 1.0, 60.0
 _SPILLS = frozenset({"throttled", "credentials"})
 
+T = TypeVar("T")
 Encode = Callable[[Codec], UpstreamRequest]
+Opening = Callable[[Codec], Awaitable[T]]
 
 
 @dataclass(slots=True)
@@ -123,6 +126,9 @@ def _refill(key: KeyedCodec, state: KeyState, now: float) -> None:
     state.filled_at = now
 
 
+Use = Callable[[KeyedCodec, KeyState], Awaitable[T]]
+
+
 class ProviderKeys:
     """Sends with whichever key is best. What is known of the keys outlives every change of the policies."""
 
@@ -141,7 +147,7 @@ class ProviderKeys:
         """An answer whose headers have arrived, and the codec that reads it. Raises AttemptFailed."""
         keys = runtime.keyed.get(provider)
         if keys is not None:
-            return await self._spill(provider, keys, encode, remaining)
+            return await self._sent(provider, keys, encode, remaining)
         codec = runtime.codecs[provider]
         try:
             request = encode(codec)
@@ -156,37 +162,67 @@ class ProviderKeys:
         await self._grants.close()
 
     def codec(self, runtime: Runtime, provider: str) -> Codec:
-        """The codec with the key that is best now, for what holds no lease: a session that lasts."""
+        """The codec with the key that is best now, for what holds no lease."""
         keys = runtime.keyed.get(provider)
         if keys is None:
             return runtime.codecs[provider]
         states = [self._states.setdefault(key.id, KeyState()) for key in keys]
         return keys[choose(keys, states, (), self._clock()) or 0].codec
 
-    async def _spill(
+    async def open(self, runtime: Runtime, provider: str, opening: Opening[T]) -> tuple[T, Lease | None]:
+        """What ``opening`` opened with the best key, which is held until the lease is left; None where there is but one
+        key. Raises AttemptFailed, as ``opening`` does for a provider that will not."""
+        keys = runtime.keyed.get(provider)
+        if keys is None:
+            return await opening(runtime.codecs[provider]), None
+
+        async def use(key: KeyedCodec, state: KeyState) -> tuple[T, Lease]:
+            lease = self._lease(provider, key, state)
+            try:
+                opened = await opening(key.codec)
+            except BaseException as problem:
+                lease.leave()
+                if isinstance(problem, AttemptFailed):
+                    self._setback(provider, key, state, problem.failure, None)
+                raise
+            self._well(state, {})
+            return opened, lease
+
+        return await self._spill(provider, keys, use)
+
+    async def _sent(
         self, provider: str, keys: Sequence[KeyedCodec], encode: Encode, remaining: float
     ) -> tuple[Codec, Reply]:
+        until = self._clock() + remaining
+
+        async def use(key: KeyedCodec, state: KeyState) -> tuple[Codec, Reply]:
+            return key.codec, await self._with(provider, key, state, encode, until - self._clock())
+
+        return await self._spill(provider, keys, use)
+
+    async def _spill(self, provider: str, keys: Sequence[KeyedCodec], use: Use[T]) -> T:
         states = [self._states.setdefault(key.id, KeyState()) for key in keys]
-        until, tried = self._clock() + remaining, set[int]()
+        tried = set[int]()
         last: AttemptFailed | None = None
-        while (position := choose(keys, states, tried, now := self._clock())) is not None:
+        while (position := choose(keys, states, tried, self._clock())) is not None:
             tried.add(position)
             try:
-                reply = await self._with(provider, keys[position], states[position], encode, until - now)
+                return await use(keys[position], states[position])
             except AttemptFailed as problem:
                 if problem.failure.kind not in _SPILLS:
                     raise
                 last = problem
-            else:
-                return keys[position].codec, reply
         raise self._exhausted(provider, keys, states, last)
+
+    def _lease(self, provider: str, key: KeyedCodec, state: KeyState) -> Lease:
+        turn = self._turns[provider] = max(state.turn, self._turns.get(provider, 0.0))
+        return Lease(key, state, self._clock(), turn)
 
     async def _with(
         self, provider: str, key: KeyedCodec, state: KeyState, encode: Encode, remaining: float
     ) -> Reply:
         """One request with one key. Raises AttemptFailed; the key then rests if that was the key's doing."""
-        turn = self._turns[provider] = max(state.turn, self._turns.get(provider, 0.0))
-        lease, reply = Lease(key, state, self._clock(), turn), None
+        lease, reply = self._lease(provider, key, state), None
         try:
             reply = await self._upstream.send(encode(key.codec), name=provider, remaining=remaining)
             if reply.status >= 400:

@@ -33,6 +33,7 @@ class Upstream:
         self.ended = asyncio.Event()
         self.behave: Behave = self.answer
         self.refuse_with = 0
+        self.refuse: Callable[[Any], int] = lambda _: self.refuse_with
 
     async def answer(self, connection: ServerConnection) -> None:
         """Greets, and answers every ``response.create`` with a finished response."""
@@ -62,7 +63,8 @@ async def upstream() -> AsyncIterator[Upstream]:
     made = Upstream()
 
     def gate(connection: ServerConnection, request: Any) -> Any:
-        return connection.respond(made.refuse_with, "no") if made.refuse_with else None
+        status = made.refuse(request.headers)
+        return connection.respond(status, "no") if status else None
 
     async with serve(made.handle, "127.0.0.1", 0, process_request=gate) as server:
         made.port = port_of(server)  # type: ignore[attr-defined]
