@@ -1,7 +1,7 @@
 """Calls that are not chat: the same record, key, limits, guards and prices around one request to a provider.
 
-The stages are those of the chat pipeline where they fit (record, authenticate, limit) and two of this file's own:
-guarding the texts of a request that has no messages, and choosing who serves it. What is asked of a candidate is a
+The stages are those of the chat pipeline where they fit (record, authenticate, limit), the guard of texts that are no
+messages, and one of this file's own: choosing who serves the call. What is asked of a candidate is a
 function of the call, so the fold is made anew for each; that is five partial applications.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,7 +23,7 @@ from gateway.context import Answer, Exchange
 from gateway.errors import GatewayError
 from gateway.judges import Judges
 from gateway.pipeline import Handler, Stage, fold
-from gateway.protocol.answer import Chunk, WholeAnswer
+from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.chat import usage_from_wire
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import AttemptFailed, Codec, Embedder, failed
@@ -33,8 +33,7 @@ from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, Lease, Opening, ProviderKeys, T
 from gateway.runtime import Runtime, candidates_of
 from gateway.stages.assign import resolve
-from gateway.stages.guarding.prose import masked_prose
-from gateway.stages.guarding.request import closed, guards_for
+from gateway.stages.guard_texts import GuardTexts
 from gateway.storage.records import Attempt
 from gateway.upstreams.reply import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
@@ -46,54 +45,11 @@ Ask = Callable[[Exchange, Rung], Awaitable[Answer]]
 Here = Callable[[Exchange, Judges], Awaitable[WholeAnswer]]
 """An answer that needs no provider."""
 
-PROSE = frozenset({"input", "prompt", "instructions"})
-"""The fields of a request that hold what a person wrote."""
-
-
-class Piece(Chunk, frozen=True):
-    """Bytes of an answer that is passed on as it is."""
-
-    raw: bytes = b""
-
-
 @runtime_checkable
 class Lasting(Protocol):
     """An answer that keeps its place in the provider's lane until it is over."""
 
     def on_end(self, tell: Callable[[bool], None]) -> None: ...
-
-
-class PassedStream:
-    """An answer passed on piece by piece. Closing is idempotent and frees the upstream at once."""
-
-    def __init__(self, reply: Reply, first: bytes) -> None:
-        self._reply, self._first = reply, first
-        self._tell: Callable[[bool], None] | None = None
-        self.content_type = reply.headers.get("content-type", "application/octet-stream")
-
-    def on_end(self, tell: Callable[[bool], None]) -> None:
-        """``tell`` is called once, at the end, with whether it was a good one."""
-        self._tell = tell
-
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
-        piece = self._first
-        try:
-            while piece:
-                yield Piece(data={}, raw=piece)
-                piece = await self._reply.piece()
-        except AttemptFailed:
-            self._over(ok=False)
-            raise
-        await self.aclose()
-
-    def _over(self, *, ok: bool) -> None:
-        tell, self._tell = self._tell, None
-        self._reply.release()
-        if tell is not None:
-            tell(ok)
-
-    async def aclose(self) -> None:
-        self._over(ok=True)
 
 
 class Surface:
@@ -214,34 +170,6 @@ class Surface:
         if reply.lease is not None and used is not None:
             reply.lease.used(used.total)
         return data
-
-
-class GuardTexts:
-    """The guardrails of a request without messages: blocks its texts, or masks them before they go out."""
-
-    def __init__(self, judges: Judges) -> None:
-        self._judges = judges
-
-    async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
-        if exchange.runtime.config.guardrails:
-            with closed(exchange, "input"):
-                await guard_texts(exchange, self._judges)
-        return await inner(exchange)
-
-
-async def guard_texts(exchange: Exchange, judges: Judges) -> None:
-    guards = guards_for(exchange)
-    if exchange.endpoint == "realtime" and not all(guard.shadow for guard in guards.values()):
-        raise errors.BadRequest(
-            f"'{exchange.request.model}' has guardrails, and they cannot look into a realtime session. Ask for it over "
-            "/v1/chat/completions or /v1/responses, or let the gateway's operator lift them for this task.",
-            param="model", code="guardrails_cannot_apply",
-        )  # fmt: skip
-    prose = {name: value for name, value in exchange.body.items() if name in PROSE}
-    masked = await masked_prose(exchange, guards, prose, judges)
-    if masked is not None:
-        exchange.body = {**exchange.body, **masked}
-        exchange.placeholders = {}  # what comes back is no text with placeholders
 
 
 class Place:

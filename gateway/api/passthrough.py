@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -28,14 +29,16 @@ from gateway.api.surface import Door, new_exchange
 from gateway.context import Exchange
 from gateway.live import Live
 from gateway.masking import texts_of
+from gateway.passing import PassedStream, Piece
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import usage_from_wire
 from gateway.protocol.sse import frame
 from gateway.providers.codec import Codec, UpstreamRequest
 from gateway.resilience.provider_keys import Encode
+from gateway.stages.guard_texts import PROSE
 from gateway.storage.files import FileStore, Upload
-from gateway.surface import PROSE, PassedStream, Piece, Surface, address, usage_of
+from gateway.surface import Surface, address, usage_of
 from gateway.upstreams.reply import StreamedRequest
 from optimizer.routing.plan import Rung
 
@@ -108,6 +111,17 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
+def _gathered(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """The fields of a form by name: of one that comes again the last counts, and of a list (``name[]``) all do."""
+    data: dict[str, Any] = {}
+    for name, value in fields:
+        if name.endswith("[]"):
+            data.setdefault(name, []).append(value)
+        else:
+            data[name] = value
+    return data
+
+
 class PassThrough:
     """An ASGI app for one path."""
 
@@ -148,7 +162,7 @@ class PassThrough:
             parcel.close_part()
             if parcel.upload is not None:
                 await parcel.upload.flush(least=0)
-            await self._answer(door, headers, dict(fields), parcel, fields)
+            await self._answer(door, headers, _gathered(fields), parcel, fields)
         finally:
             parcel.close()
 
@@ -190,10 +204,11 @@ class PassThrough:
         url, headers = address(codec, self._path, model)
         if parcel is None:
             return UpstreamRequest(url, headers, msgspec.json.encode({**exchange.body, "model": model}))
-        now = [
-            (name, model if name == "model" else str(exchange.body[name]) if name in PROSE else value)
-            for name, value in fields
-        ]
+        left = {  # by the guardrails
+            name: iter(value) if isinstance(value, list) else repeat(value)
+            for name, value in exchange.body.items()
+        }
+        now = [(name, model if name == "model" else str(next(left[name]))) for name, _ in fields]
         head = parcel.framed(now)
         framed = {
             **headers,

@@ -6,7 +6,7 @@ are put back, in whole answers and in streams, tool calls included. A guardrail 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -19,15 +19,14 @@ from gateway.masking import Masker, unmask
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
+from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
-from gateway.stages.guarding.asking import Asking
-from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.inband import answered, wanted_of
-from gateway.stages.guarding.parts import COMPLETE, Channel, fixed_in, is_json, map_delta
+from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
 from gateway.stages.guarding.prose import masked_prose
-from gateway.stages.guarding.request import Guards, closed, guards_for, judged, settle
+from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.stream import GuardedStream
-from gateway.stages.guarding.texts import Said, dicts, names_in, said_by, said_in, with_whole_thoughts
+from gateway.stages.guarding.texts import dicts, said_by, said_in, with_whole_thoughts
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})
@@ -89,7 +88,7 @@ async def check_answer(
 ) -> WholeAnswer:
     """Judges a whole answer, changes what is to be changed, and puts the client's own values back into it."""
     choices = answer.data.get("choices")
-    changes = await _judged_answer(exchange, guards, answer, judges)
+    changes = await judged_answer(exchange, guards, answer, judges)
     values = exchange.placeholders
     if not values and not changes:
         return answer
@@ -130,37 +129,6 @@ def _spoken_for(
     if choice.get("logprobs") and any(text in changes for _, text in said_by(said)):
         choice["logprobs"] = None
     return choice
-
-
-async def _judged_answer(
-    exchange: Exchange, guards: Guards, answer: WholeAnswer, judges: Judges
-) -> dict[str, list[Verdict]]:
-    """What is to be changed, by text. Raises BadRequest for what is blocked."""
-    readers = {name: guard for name, guard in guards.items() if guard.reach}
-    if not readers and not any(guard.asks for guard in guards.values()):
-        return {}
-    messages: list[Any] = [choice.get("message") for choice in dicts(answer.data.get("choices"))]
-    said = [one for message in dicts(messages) for one in said_by(message)]
-    names = frozenset(one for message in dicts(messages) for one in names_in(message))
-
-    def fixed() -> Collection[Said]:
-        return {one for message in dicts(messages) for one in fixed_in(message)}
-
-    changes: dict[str, list[Verdict]] = {}
-    for name, guard in readers.items():
-        verdicts = [
-            (place, text, judged(exchange, name, guard, text, "out"))
-            for place, text in said
-            if guard.reads(place) and (guard.reads_names or (place, text) not in names)
-        ]
-        settle(exchange, name, guard, verdicts, "out", changes, fixed)
-    watch(exchange, watching(guards, answers=True), said, "out", judges)
-    asking = {name: one for name, one in guards.items() if one.asks and one.asked_reach and not one.shadow}
-    if asking:
-        async with Asking(exchange, asking, "out", judges, fixed) as questions:
-            questions.start(said)
-            await questions.settle(changes)
-    return changes
 
 
 def _wants_json(request: ChatRequest) -> bool:
