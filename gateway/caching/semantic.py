@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LONGEST = 2000
 """Characters of a question that is looked up: longer ones are documents, and one word decides there."""
 
+_TEXT_PART = {"type", "text"}
+
 
 class Question(Struct, frozen=True):
     """What is asked: ``key`` of the exact request, ``bucket`` of all that must be the same, and the last user text."""
@@ -61,11 +63,13 @@ class Look(Struct, frozen=True):
 
 
 def last_question(request: ChatRequest) -> str | None:
-    """The text of the last turn, when it is a user's, is nothing but text and one answer in text is wanted."""
+    """The text of the last turn, when it is a user's, is nothing but one text and one answer in text is wanted."""
     last = request.messages[-1] if request.messages else None
     if last is None or last.role != "user" or (request.n or 1) > 1 or request.logprobs:
         return None
-    text = last.content
+    text: object = last.content
+    if isinstance(text, list) and len(text) == 1 and isinstance(text[0], dict) and text[0].keys() == _TEXT_PART:
+        text = text[0]["text"] if text[0]["type"] == "text" else None
     return text if isinstance(text, str) and 0 < len(text) <= LONGEST else None
 
 

@@ -167,6 +167,24 @@ async def test_what_differs_besides_the_last_text_is_never_reused() -> None:
     assert (await house.ask(asked, headers={"x-understudy-force": "teacher"}))[0] == "miss"
 
 
+async def test_one_text_part_is_a_text_and_anything_beside_it_is_not_compared() -> None:
+    house = House()
+    await house.open()
+    house.semantic._rng = random.Random(0)
+
+    async def found(*content: Any) -> str:
+        return (await house.ask("", body={"messages": [{"role": "user", "content": list(content)}]}))[0]
+
+    texts_of = [{"type": "text", "text": f"how do I get my refund sorted plz{'x' * n}"} for n in range(10)]
+    assert "semantic" in {await found(text) for text in texts_of}
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    for more in (picture, {"type": "text", "text": "and"}, {"type": "file", "file": {"file_id": "file-1"}}):
+        assert {await found(text, more) for text in texts_of} == {"miss"}
+    marked = [{**text, "cache_control": {"type": "ephemeral"}} for text in texts_of]
+    assert {await found(text) for text in marked} == {"miss"}
+    assert await found({"type": "text", "text": ["a"]}) == await found({"type": "input", "text": "a"}) == "miss"
+
+
 async def test_guards_stand_between_likely_questions() -> None:
     house = House()
     await house.open()
