@@ -6,8 +6,10 @@
 The load is open: request number i is due at ``start + i / rate`` whether or not earlier ones were answered, and its
 latency counts from when it was *due*, so that a gateway that falls behind cannot hide it (no coordinated omission).
 The gateway has one core to itself, the client and the ingester share the other. ``lateness`` is how long after its due
-time a request was written by the client: latency that is not the gateway's. ``--flood`` asks so many different prompts
-of a gateway whose cache may take 16 MiB, and tells its memory before, midway and after.
+time a request was written by the client, ``gateway`` the latency without what of it was the client's own: a request
+that was due while a connection was free and that the client wrote later counts from when it was written, one that had
+to wait for a connection counts the wait. ``--flood`` asks so many different prompts of a gateway whose cache may take
+16 MiB, and tells its memory before, midway and after.
 """
 
 from __future__ import annotations
@@ -44,17 +46,18 @@ class Pace:
 
     def __init__(self, port: int, payloads: Sequence[bytes], connections: int) -> None:
         self._payloads = payloads
-        self._idle = deque(_connected(port) for _ in range(connections))
-        self._busy: dict[socket.socket, tuple[float, bytearray]] = {}
+        self._idle = deque((_connected(port), 0.0) for _ in range(connections))
+        self._busy: dict[socket.socket, tuple[float, float, bytearray]] = {}
         self._waiting: deque[float] = deque()
         self._sent = 0
         self.latencies: list[float] = []
+        self.gateways: list[float] = []
         self.lateness: list[float] = []
         self.headers: dict[bytes, int] = {}
 
     def run(self, rate: float, seconds: float) -> float:
         """Seconds until the last answer. Raises SystemExit for an answer that is no 200."""
-        self.latencies, self.lateness, self.headers = [], [], {}
+        self.latencies, self.gateways, self.lateness, self.headers = [], [], [], {}
         began, count, issued = time.perf_counter(), int(rate * seconds), 0
         while len(self.latencies) < count:
             now = time.perf_counter() - began
@@ -70,28 +73,31 @@ class Pace:
 
     def _send(self) -> None:
         while self._waiting and self._idle:
-            due, connection = self._waiting.popleft(), self._idle.popleft()
-            self.lateness.append(time.perf_counter() - due)
+            due, (connection, free_at) = self._waiting.popleft(), self._idle.popleft()
+            now = time.perf_counter()
+            self.lateness.append(now - due)
             connection.sendall(self._payloads[self._sent % len(self._payloads)])
             self._sent += 1
-            self._busy[connection] = due, bytearray()
+            self._busy[connection] = due, now - max(0.0, free_at - due), bytearray()
 
     def _receive(self, connection: socket.socket) -> None:
-        due, got = self._busy[connection]
+        due, counted_from, got = self._busy[connection]
         got += connection.recv(1 << 18)
         if not _complete(got):
             return
-        self.latencies.append(time.perf_counter() - due)
+        now = time.perf_counter()
+        self.latencies.append(now - due)
+        self.gateways.append(now - counted_from)
         if not got.startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"the gateway answered {bytes(got[:300])!r}")
         at = got.find(b"x-understudy-cache: ")
         how = bytes(got[at + 20 : got.find(b"\r", at)]) if at >= 0 else b"none"
         self.headers[how] = self.headers.get(how, 0) + 1
         del self._busy[connection]
-        self._idle.append(connection)
+        self._idle.append((connection, now))
 
     def close(self) -> None:
-        for one in (*self._idle, *self._busy):
+        for one in (*(free for free, _ in self._idle), *self._busy):
             one.close()
 
 
@@ -135,7 +141,8 @@ def hits(port: int, way: Way, options: argparse.Namespace) -> Figures:
     return Figures(
         answers=count, rate_per_s=count / took, hit_share=pace.headers.get(b"hit", 0) / count,
         cpu_us_per_hit=(after[0] - before[0]) / count * 1e6, rss_mb=after[1],
-        **_percentiles("latency", pace.latencies), **_percentiles("lateness", pace.lateness),
+        **_percentiles("latency", pace.latencies), **_percentiles("gateway", pace.gateways),
+        **_percentiles("lateness", pace.lateness),
     )  # fmt: skip
 
 
