@@ -118,7 +118,10 @@ async def test_an_approximate_index_is_proven_like_an_exact_one(monkeypatch: pyt
     house.mood = "changed"
     for number in range(400):
         await house.ask(f"how do I get my coupon sorted {'y' * (number % 90)} {number % 7}")
-    await house.semantic.settled()
+        if number % 20 == 19:
+            await house.semantic.settled()
+            if house.semantic.standings()[0].alarms:
+                break
     assert house.semantic.standings()[0].alarms == 1
 
 
