@@ -8,7 +8,6 @@ import datetime
 import ipaddress
 import json
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -26,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from free_ports import free_port
 from gateway_server import ADMIN, KEY, write_policies
 from migrated import migrated
+from peak import Peak
 from rough import BODY, Start, ask, events
 from scripted import Line, Provider, chunk, sse
 from stopwatch import Stopwatch
@@ -66,7 +66,7 @@ async def test_row_16_a_client_that_does_not_read_is_disconnected_and_memory_sta
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", _port(served.url)))
         body = json.dumps({**BODY, "stream": True}).encode()
         raw.sendall(f"{HEAD}content-length: {len(body)}\r\n\r\n".encode() + body)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = Peak()
         async with asyncio.timeout(60):
             while not first.seen:
                 await asyncio.sleep(0.01)
@@ -74,7 +74,7 @@ async def test_row_16_a_client_that_does_not_read_is_disconnected_and_memory_sta
                 await asyncio.sleep(0.02)
         raw.close()
         assert sent < 30_000_000  # backpressure reached the provider
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
+        assert peak.grown_mib < 20
         (call,) = served.records()
         assert call.status == "client_closed"  # type: ignore[attr-defined]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import threading
 
 import pytest
+from peak import Peak
 from rough import BODY, Start, ask
 from scripted import Line, Provider, usual
 from stopwatch import within
@@ -31,7 +31,7 @@ async def test_row_6_a_thousand_calls_while_all_are_down_cost_nothing(
     async with start({"first": first.url, "spare": spare.url}) as (served, client):
         for _ in range(12):
             await ask(client)
-        gate, before = asyncio.Semaphore(32), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gate, peak = asyncio.Semaphore(32), Peak()
         asked = len(first.seen) + len(spare.seen)
 
         async def one() -> tuple[int, str, int]:
@@ -41,13 +41,13 @@ async def test_row_6_a_thousand_calls_while_all_are_down_cost_nothing(
                 return answer.status_code, answer.headers.get("retry-after", ""), own
 
         answers = await asyncio.gather(*[one() for _ in range(1000)])
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        grown = peak.grown_mib
         assert not served.app.state.upstream.connections()[0] and not len(served.app.state.drain)
     told = [one for one in answers if one[0] == 503]
     assert len(told) >= 980 and all(int(wait) >= 1 for _, wait, _ in told)
     assert sorted(own for _, _, own in told)[len(told) // 2] <= 100
     assert len(first.seen) + len(spare.seen) - asked <= 40  # probes, and nothing else
-    assert grown < 30 * 1024  # KiB; the clients of this test live in the same process
+    assert grown < 30  # the clients of this test live in the same process
 
 
 async def test_row_12_a_storm_of_retries_is_not_passed_on_and_ends_with_its_cause(start: Start, first: Provider) -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _RAY = [sys.executable, "-W", "ignore", "-m", "ray.scripts.scripts"]
@@ -35,10 +35,13 @@ def cluster() -> Iterator[tuple[str, Path]]:
         try:
             yield _address(Path(folder), head), Path(folder)
         finally:
-            head.terminate()
+            os.killpg(head.pid, signal.SIGKILL)  # asked politely it waits half a minute for its own
             head.wait(_PATIENCE_S)
-            for process in processes_of(folder):
-                os.kill(process, signal.SIGKILL)
+            while left := [*workers_of(folder), *processes_of(folder)]:
+                for process in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+                time.sleep(0.05)
 
 
 def processes_of(folder: str | Path) -> list[int]:

@@ -51,7 +51,7 @@ def job(address: str, workspace: Path) -> subprocess.Popen[str]:
 
 def test_the_cluster_curates_to_the_same_dataset(ray, tmp_path) -> None:
     def curated(*more: str) -> dict[str, object]:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.curation", "--calls", "30000", *more]
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.curation", "--calls", "17000", *more]
         subprocess.run([*command, "--json", str(tmp_path / "found")], check=True, stdout=subprocess.DEVNULL)
         found = json.loads((tmp_path / "found").read_bytes())
         return {name: found[name] for name in ("rows", "steps", "digest")}
