@@ -114,9 +114,10 @@ class Ability(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Host(Struct, frozen=True, forbid_unknown_fields=True):
-    """What models lack where somebody else than their vendor runs them."""
+    """What models lack where somebody else than their vendor runs them. ``plain``: patterns of those whose answers are
+    held to no schema there."""
 
-    structured: bool = True
+    plain: list[str] = []
 
 
 class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,10 +125,6 @@ class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
     source: Web
     models: list[Ability]
     hosts: dict[str, Host] = {}
-
-    def at(self, host: str) -> list[Ability]:
-        found = self.hosts.get(host, Host())
-        return [structs.replace(one, structured=one.structured and found.structured) for one in self.models]
 
 
 class ListedModel(Struct, frozen=True, forbid_unknown_fields=True):

@@ -45,7 +45,6 @@ _STATUS = {
     "throttlingException": 429, "validationException": 400, "modelStreamErrorException": 424,
     "internalServerException": 500, "serviceUnavailableException": 503,
 }  # fmt: skip
-_PLAIN = Ability(match="*", structured=True)
 
 
 class BedrockProvider(Struct, frozen=True, tag="bedrock", tag_field="type", forbid_unknown_fields=True):
@@ -81,7 +80,8 @@ class BedrockCodec:
         self._credentials = Credentials(
             settings.access_key_id, settings.secret_access_key, settings.session_token
         )
-        self._ability = abilities("anthropic", settings.models)
+        self._claude = abilities("anthropic", settings.models, host="bedrock")
+        self._others = abilities("bedrock", settings.models)
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         reader = Reader(self._name, body, drop=self._settings.drop_params)
@@ -101,12 +101,12 @@ class BedrockCodec:
         return UpstreamRequest(url=f"{self._base}{place}", headers=headers, body=raw)
 
     def _ability_of(self, model: str) -> Ability:
-        """Claude's models differ as they do at home; about others nothing is assumed but what is configured."""
+        """Claude's models differ as they do at home."""
         own = next((one for one in self._settings.models if one.match == model), None)
         if own is not None:
             return own
         _, claude, name = model.partition("anthropic.")
-        return self._ability(name) if claude else _PLAIN
+        return self._claude(name) if claude else self._others(model)
 
     def decode(
         self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
@@ -150,7 +150,7 @@ class BedrockCodec:
         return most_choices("bedrock")
 
     def enforces(self, model: str) -> Enforcement:
-        return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED
+        return CLAUDE_ENFORCES if self._ability_of(model).structured else NOT_ENFORCED
 
 
 class BedrockStream(Steps):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from msgspec import structs
+
 from gateway.catalog import Ability, vendor
 
 __all__ = ["Ability", "abilities", "most_choices", "most_stops"]
@@ -14,10 +16,16 @@ def abilities(dialect: str, own: list[Ability], host: str = "") -> Callable[[str
     """The look-up for one provider: the first entry that fits a model's name, the operator's before ours. ``host``:
     who runs these models, if not their vendor."""
     known = vendor(dialect)
-    entries = [*own, *(known.thinking.at(host) if known is not None and known.thinking is not None else ())]
+    thinking = known.thinking if known is not None else None
+    listed = thinking.models if thinking is not None else []
+    plain = thinking.hosts[host].plain if thinking is not None and host in thinking.hosts else []
 
     def find(model: str) -> Ability:
-        return next((one for one in entries if fnmatchcase(model, one.match)), Ability(match=model))
+        for one in own:
+            if fnmatchcase(model, one.match):
+                return one
+        found = next((one for one in listed if fnmatchcase(model, one.match)), Ability(match=model))
+        return structs.replace(found, structured=False) if any(fnmatchcase(model, one) for one in plain) else found
 
     return find
 

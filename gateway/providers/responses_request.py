@@ -160,11 +160,12 @@ def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
         for call in other.message.get("tool_calls") or []
         if isinstance(call, dict)
     )
-    text = "\n".join(
-        str(part.get("text") or "") for _, part in reader.parts(turn) if part.get("type") == "text"
-    )
+    said = [_part(reader, at, part) for at, part in reader.parts(turn)]
+    told: str | list[dict[str, Any]] = said
+    if all(part["type"] == "input_text" for part in said):
+        told = "\n".join(part["text"] for part in said)
     kind = "custom_tool_call_output" if custom else "function_call_output"
-    return {"type": kind, "call_id": str(id_ or ""), "output": text}
+    return {"type": kind, "call_id": str(id_ or ""), "output": told}
 
 
 def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -445,3 +445,22 @@ def test_nova_tells_that_a_stop_sequence_was_met_and_not_which(asked: Any, told:
     assert chunks[-2].data["choices"][0]["stop_reason"] == told
     ended = codec().decode(200, {}, json.dumps({**ANSWER, "stopReason": "end_turn"}).encode(), now=0, asked={"stop": asked})
     assert "stop_reason" not in ended.data["choices"][0]
+
+
+@pytest.mark.parametrize(
+    ("model", "enforced"),
+    [("anthropic.claude-3-5-sonnet-20241022-v2:0", False), ("eu.anthropic.claude-sonnet-4-20250514-v1:0", False),
+     ("us.anthropic.claude-opus-4-1-20250805-v1:0", False), ("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", True),
+     ("arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-3-7-sonnet-20250219-v1:0", False),
+     (NOVA, False), ("meta.llama3-70b-instruct-v1:0", False), ("qwen.qwen3-32b-v1:0", True)],
+)  # fmt: skip
+def test_what_is_promised_of_a_schema_is_what_is_sent(model: str, enforced: bool) -> None:
+    """Where the model does not enforce it, the gateway does, and sends none."""
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    assert codec().enforces(model).schema == ("strict" if enforced else "prompt")
+    body = {"messages": [{"role": "user", "content": "x"}], "response_format": form}
+    if enforced:
+        assert b"textFormat" in codec().encode(body, model, stream=False).body
+    else:
+        with pytest.raises(AttemptFailed, match="does not enforce"):
+            codec().encode(body, model, stream=False)

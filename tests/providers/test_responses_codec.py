@@ -305,3 +305,17 @@ async def test_every_client_gets_and_returns_thoughts_through_a_gateway(tmp_path
             assert vectors.data[0].embedding == [0.5]
             records = [one for one in made.records() if isinstance(one, CallRecord)]
             assert {one.status for one in records} == {"ok"}
+
+
+def test_a_tools_result_keeps_its_images() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+             {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "a map"}, image]}]  # fmt: skip
+    output = sent({"messages": turns})["input"][-1]
+    assert output == {"type": "function_call_output", "call_id": "call_1", "output": [
+        {"type": "input_text", "text": "a map"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"},
+    ]}  # fmt: skip
+    turns[-1]["content"] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert sent({"messages": turns})["input"][-1]["output"] == "a\nb"
