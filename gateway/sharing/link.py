@@ -59,8 +59,8 @@ class Link:
 
     async def ask(self, *words: Any) -> Any:
         """The reply to one command. Raises Away. Who is cancelled meanwhile breaks no connection."""
-        found: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self.away or not self._put(words, found):
+        found = self.send(*words)
+        if found is None:
             raise Away
         try:
             async with asyncio.timeout(self.patience * 2):
@@ -72,6 +72,11 @@ class Link:
         """Sends a command whose reply nobody needs; dropped while Redis is away."""
         if not self.away:
             self._put(words, None)
+
+    def send(self, *words: Any) -> asyncio.Future[Any] | None:
+        """Sends a command whose reply nobody waits for, but somebody counts. None: it was dropped, Redis is away."""
+        found: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return found if not self.away and self._put(words, found) else None
 
     def _put(self, words: tuple[Any, ...], found: asyncio.Future[Any] | None) -> bool:
         with contextlib.suppress(asyncio.QueueFull):

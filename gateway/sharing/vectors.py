@@ -7,6 +7,7 @@ vector, and the likeness is computed from that one. The copy that Redis searches
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 from hashlib import sha256
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("understudy.sharing")
 _LINKS = 700
 """Bytes of a vector's neighbours in its set, roughly; beside them it takes one byte for a value."""
+
+_AT_ONCE = 8
+"""Questions of one worker that are being kept. One takes Redis up to a millisecond, in which no limit, budget or answer
+of anybody is looked up: a flood of new questions must not make Redis look away."""
 
 
 class Turned:
@@ -60,24 +65,31 @@ class RedisVectors(RedisAnswers):
         )
         self._turned = Turned(cipher.derived(b"vectors of the semantic cache"))
         self._told = False
+        self._keeping = 0
 
     def _words(self, what: str, *more: Any) -> tuple[Any, ...]:
         return ("EVAL", self._script, 2, self._order, self._sizes, what, *more)
 
     def keep(self, passed: Passed) -> None:
-        """Keeps a question with its vector."""
+        """Keeps a question with its vector, unless Redis still has enough to do with those before it."""
         import numpy as np
 
+        if self._keeping >= _AT_ONCE:
+            return
         name = f"{_bucket_of(passed.project, passed.task, passed.bucket)}:{passed.key}"
         sealed = self._cipher.seal(name.encode() + encode(passed))
         vector = np.frombuffer(passed.vector, dtype=np.float32)
         life, beside = max(1, int(passed.ttl * 1000)), OVERHEAD + _LINKS + len(vector)
         turned = self._turned.bytes_of(vector)
-        self._link.tell(
-            *self._words(
-                "keep", self._prefix + name, sealed, life, passed.max_bytes, beside, turned, passed.max_entries
-            )
-        )
+        bounds = sealed, life, passed.max_bytes, beside, turned, passed.max_entries
+        sent = self._link.send(*self._words("keep", self._prefix + name, *bounds))
+        if sent is not None:
+            self._keeping += 1
+            sent.add_done_callback(self._kept)
+
+    def _kept(self, sent: asyncio.Future[Any]) -> None:
+        self._keeping -= 1
+        sent.exception()  # a question that is not kept is asked again, and nobody needs to hear of it
 
     async def nearest(
         self, project: str, task: str, bucket: str, vector: NDArray[np.float32]

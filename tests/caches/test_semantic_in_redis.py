@@ -182,6 +182,20 @@ async def until_gone(one: Worker, text: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_a_flood_of_new_questions_leaves_redis_time_for_others(redis_8: RedisServer, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    async with worker(redis_8, home, 1, IN_REDIS) as one, Redis.from_url(redis_8.url) as redis:
+        for number in range(500):
+            one.commons.keep(passed(str(number), 384))
+        assert one.link._queue.qsize() <= 8
+        await one.link._queue.join()
+        await asyncio.sleep(0)
+        assert await kept_in(redis) == 8, "a question that is not kept costs a hit at most"
+        one.commons.keep(passed("later", 384))
+        await one.link._queue.join()
+        assert await kept_in(redis) == 9
+
+
 async def test_an_outage_means_misses(redis_8: RedisServer, tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     async with worker(redis_8, home, 1, IN_REDIS) as one:
