@@ -29,7 +29,7 @@ from gateway.storage.files import FileStore, Upload, read_pieces
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _SHORTEST_S, _LONGEST_S = 3600, 2_592_000
-_FORM_ROOM = 64 * 1024  # what a form may take beside its file
+FORM_ROOM = 64 * 1024  # what a form may take beside its file
 Client = Request[Any, Any, Any]
 
 
@@ -156,17 +156,18 @@ def number(text: str, name: str, least: int, most: int) -> int:
     return int(text)
 
 
-class _One:
-    """The sink of a form with one file in it. ``limit`` counts the file's bytes."""
+class OneFile:
+    """The sink of a form with one file in it, in ``field``. ``limit`` counts the file's bytes."""
 
-    def __init__(self, begin: Callable[[], Upload], limit: int) -> None:
-        self._begin, self._limit = begin, limit
+    def __init__(self, begin: Callable[[], Upload], limit: int, field: str = "file") -> None:
+        self._begin, self._limit, self._field = begin, limit, field
         self.upload: Upload | None = None
         self.filename = ""
 
     def begin(self, part: multipart.MultipartSegment) -> None:
-        if part.name != "file" or self.upload is not None:
-            raise errors.BadRequest("Send exactly one file, in the field 'file'.", param="file")
+        if part.name != self._field or self.upload is not None:
+            field = self._field
+            raise errors.BadRequest(f"Send exactly one file, in the field '{field}'.", param=field)
         self.upload, self.filename = self._begin(), plain_name(part.filename or "")
 
     def write(self, piece: bytes) -> None:
@@ -178,6 +179,13 @@ class _One:
     async def flush(self) -> None:
         if self.upload is not None:
             await self.upload.flush()
+
+
+def check_purpose(purpose: Any) -> None:
+    """Raises BadRequest."""
+    if purpose not in PURPOSES:
+        names = ", ".join(f"'{one}'" for one in PURPOSES)
+        raise errors.BadRequest(f"'purpose' must be one of {names}.", param="purpose", code="invalid_value")
 
 
 def plain_name(name: str) -> str:
@@ -195,7 +203,7 @@ class _Uploads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = "req_" + secrets.token_hex(16)
-        sink: _One | None = None
+        sink: OneFile | None = None
         try:
             async with heard(receive) as arriving:
                 headers = headers_of(scope)
@@ -205,7 +213,7 @@ class _Uploads:
                     sink = await self._sink(principal, config.files)
                     fields = await read_form(
                         headers, arriving, sink,
-                        limit=config.files.max_bytes + _FORM_ROOM, idle=config.server.body_timeout_s,
+                        limit=config.files.max_bytes + FORM_ROOM, idle=config.server.body_timeout_s,
                     )  # fmt: skip
                     file = await self._add(principal, sink, dict(fields), config.files)
             await send_whole(send, msgspec.json.encode(shown(file)), request_id, {})
@@ -217,24 +225,20 @@ class _Uploads:
             if sink is not None and sink.upload is not None:
                 sink.upload.close()
 
-    async def _sink(self, principal: Principal, settings: Files) -> _One:
+    async def _sink(self, principal: Principal, settings: Files) -> OneFile:
         """Takes a file as large as one may be, and as the project has room for."""
         room = await self._store.room(principal.project, settings.project_bytes)
         if room < settings.max_bytes:
             return _Roomy(self._store.begin, max(0, room), settings.project_bytes)
-        return _One(self._store.begin, settings.max_bytes)
+        return OneFile(self._store.begin, settings.max_bytes)
 
     async def _add(
-        self, principal: Principal, sink: _One, fields: dict[str, str], settings: Files
+        self, principal: Principal, sink: OneFile, fields: dict[str, str], settings: Files
     ) -> StoredFile:
         upload, purpose = sink.upload, fields.get("purpose", "")
         if upload is None:
             raise errors.BadRequest("Missing required parameter: 'file'.", param="file")
-        if purpose not in PURPOSES:
-            names = ", ".join(f"'{one}'" for one in PURPOSES)
-            raise errors.BadRequest(
-                f"'purpose' must be one of {names}.", param="purpose", code="invalid_value"
-            )
+        check_purpose(purpose)
         now = time.time()
         seconds = lifetime(fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]"))
         file = StoredFile(
@@ -245,7 +249,7 @@ class _Uploads:
         return await self._store.add(upload, file, settings.project_bytes)
 
 
-class _Roomy(_One):
+class _Roomy(OneFile):
     """Where the project's quota is nearer than the largest file."""
 
     def __init__(self, begin: Callable[[], Upload], room: int, quota: int) -> None:

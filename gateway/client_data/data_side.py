@@ -20,6 +20,7 @@ from gateway.api.surface import JsonEndpoint
 from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
+from gateway.api.uploads import upload_routes
 from gateway.client_data.batches import BatchRunner, Once
 from gateway.client_data.client_state import ClientStates
 from gateway.live import Live
@@ -28,6 +29,7 @@ from gateway.storage.away import database_errors
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
 from gateway.storage.home import Home
+from gateway.storage.uploads import UploadStore
 from gateway.storage.writing.writers import open_writer
 from gateway.surface import Surface
 from gateway.upstreams.upstream import Upstream
@@ -46,7 +48,7 @@ class DataSide:
     ) -> None:  # fmt: skip
         self.surface = surface
         self.writer = self._writer = open_writer(home)
-        self._store = FileStore(home, live.reader, self._writer)
+        self._store, self._uploads = FileStore(home, live.reader, self._writer), UploadStore(home)
         embeddings = JsonEndpoint(surface, live, Embeddings())
         moderations = JsonEndpoint(surface, live, Moderations())
         asked: dict[str, Once] = {
@@ -66,6 +68,7 @@ class DataSide:
             *pass_through_routes(surface, live, self._store, who("inference")),
             *realtime_routes(surface, upstream, live),
             *file_routes(live, self._store, who("data")),
+            *upload_routes(live, self._store, self._uploads, who("data")),
             *batch_routes(batches, who("inference")),
             *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
             *grader_routes(live, chat, who("train")),
@@ -87,6 +90,7 @@ class DataSide:
         while True:
             try:
                 await self._store.sweep()
+                await asyncio.to_thread(self._uploads.sweep)
             except database_errors(WriterAway, OSError):
                 pass  # what is left is swept the next time
             await asyncio.sleep(_SWEEP_S)

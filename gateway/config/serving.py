@@ -210,6 +210,8 @@ class Files(Node, frozen=True):
 
     max_bytes: Annotated[int, Meta(ge=1024)] = 512 * 1024 * 1024
     project_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024 * 1024
+    upload_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024 * 1024
+    """The largest file that may come in parts (``/v1/uploads``)."""
 
 
 class Webhook(Node, frozen=True):

@@ -52,9 +52,10 @@ class Upload:
 
     async def finish(self, target: Path) -> None:
         await self.flush(least=0)
-        await asyncio.to_thread(self._settle, target)
+        await asyncio.to_thread(self.settle, target)
 
-    def _settle(self, target: Path) -> None:
+    def settle(self, target: Path) -> None:
+        """Moves what was flushed to its place, once it is on disk. Blocking."""
         os.fsync(self._descriptor)
         self._path.rename(target)
         folder = os.open(target.parent, os.O_RDONLY)
@@ -80,6 +81,18 @@ class Upload:
                 self._path.unlink()
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader, and a crash, find it whole or not at all. Blocking."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft.touch(mode=0o600, exist_ok=False)
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -101,11 +114,12 @@ class FileStore:
             raise KeyError(file_id)
         return self._folder / file_id
 
-    def begin(self) -> Upload:
-        """Raises OSError."""
-        file_id = new_file_id()
+    def begin(self, file_id: str = "") -> Upload:
+        """``file_id``: one that nobody else is writing now, else a new one. Raises OSError."""
+        draft = self._folder / f"{file_id or (file_id := new_file_id())}.part"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Upload(file_id, self._folder / f"{file_id}.part")
+        draft.unlink(missing_ok=True)  # a process that was killed has left it
+        return Upload(file_id, draft)
 
     async def add(self, upload: Upload, file: StoredFile, quota: int) -> StoredFile:
         """Makes an upload a file. Raises Refused over the quota, WriterAway, OSError; the bytes are gone then."""

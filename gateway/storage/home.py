@@ -11,6 +11,10 @@ from pathlib import Path
 _LONGEST_SOCKET = 100  # the kernel's limit for a unix socket path is 108 bytes with its final zero
 
 
+def _plain(project: str) -> str:
+    return hashlib.sha256(project.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     root: Path
@@ -67,12 +71,20 @@ class Home:
         return self.root / "files"
 
     @property
+    def uploads(self) -> Path:
+        """Files that arrive in parts, until they are whole; made when there is a first."""
+        return self.root / "uploads"
+
+    def uploads_of(self, project: str) -> Path:
+        return self.uploads / _plain(project)
+
+    @property
     def evals(self) -> Path:
         return self.root / "evals"
 
     def evals_of(self, project: str) -> Path:
         """Where a project's evals lie: its name may hold what no path may."""
-        return self.evals / hashlib.sha256(project.encode()).hexdigest()[:32]
+        return self.evals / _plain(project)
 
     @property
     def datasets(self) -> Path:

@@ -22,14 +22,14 @@ from gateway import errors
 from gateway.api.evals.captured import Opens
 from gateway.api.evals.rows import BadRows, Row, as_texts, question, rows_of
 from gateway.api.evals.shapes import Criterion, Custom, EvalRun, RunBody, Sampled, criteria_of
-from gateway.api.evals.store import CANCELED, LINES, OPEN, ROWS, EvalStore, Item, lines_of, taken, whole
+from gateway.api.evals.store import CANCELED, LINES, OPEN, ROWS, EvalStore, Item, lines_of, taken
 from gateway.api.tuning.grading import Grading
 from gateway.client_data.batches import Once, owner_of, pause_before
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
 from gateway.schemas.compile import compiled
-from gateway.storage.files import FileStore
+from gateway.storage.files import FileStore, write_whole
 from optimizer.graders import Fault, scene
 
 _log = logging.getLogger("understudy.evals")
@@ -151,7 +151,7 @@ class _Work:
             source, self._present.project, config.get("metadata") or {}, schema, self._runner.live.reader,
             self._runner.files, self._runner.opens,
         )  # fmt: skip
-        whole(kept, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        write_whole(kept, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
         return rows
 
     def _owner(self) -> Principal:
@@ -280,7 +280,7 @@ class _Work:
             criteria={name: (passed, failed) for name, (passed, failed) in self._criteria.items()},
             usage={model: (a, b, c, d) for model, (a, b, c, d) in self._usage.items()},
         )  # fmt: skip
-        await asyncio.to_thread(whole, self._folder / "run.json", msgspec.json.encode(self._present))
+        await asyncio.to_thread(write_whole, self._folder / "run.json", msgspec.json.encode(self._present))
 
     async def _end(self, status: str, why: str = "") -> None:
         await self._report(status, {"code": "invalid_run", "message": why} if why else None)

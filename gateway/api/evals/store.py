@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.evals.shapes import Eval, EvalRun
+from gateway.storage.files import write_whole
 from gateway.storage.home import Home
 
 _EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")
@@ -54,7 +55,7 @@ class EvalStore:
         return found / run_id if run_id else found
 
     def put_eval(self, one: Eval) -> None:
-        whole(self.folder(one.project, one.id) / "eval.json", msgspec.json.encode(one))
+        write_whole(self.folder(one.project, one.id) / "eval.json", msgspec.json.encode(one))
 
     def eval(self, project: str, eval_id: str) -> Eval:
         """Raises KeyError."""
@@ -85,7 +86,7 @@ class EvalStore:
         (self.folder(one.project, one.eval_id, one.id) / OPEN).touch()
 
     def put_run(self, one: EvalRun) -> None:
-        whole(self.folder(one.project, one.eval_id, one.id) / "run.json", msgspec.json.encode(one))
+        write_whole(self.folder(one.project, one.eval_id, one.id) / "run.json", msgspec.json.encode(one))
 
     def run(self, project: str, eval_id: str, run_id: str) -> EvalRun:
         """As it stands. Raises KeyError."""
@@ -114,18 +115,6 @@ class EvalStore:
         folder = self.folder(project, eval_id, run_id)
         self.run(project, eval_id, run_id)
         return sorted(lines_of(folder / LINES), key=lambda one: one.number)
-
-
-def whole(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, and a crash, find it whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600, exist_ok=False)
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
 
 
 def taken(folder: Path) -> Callable[[], None] | None:
