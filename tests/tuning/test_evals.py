@@ -277,7 +277,7 @@ async def test_what_was_done_before_a_gateway_died_is_not_asked_again(tmp_path: 
     async with provider() as big:
 
         async def stuck(line: Line) -> None:
-            if len(big.seen) > 6:
+            if big.seen.index(line.seen) >= 6:  # not how many there are by now: several may come at once
                 await asyncio.sleep(600)
             await saying(lambda text: text)(line)
 
