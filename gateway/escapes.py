@@ -55,6 +55,16 @@ class Reading(Struct, frozen=True):
         place = at if number < 0 else self.ends[number] + at - self.at[number] - 1
         return place if self.below is None else self.below.end(place)
 
+    def snapped(self, start: int, end: int) -> tuple[int, int]:
+        """``start`` and ``end``, moved out of the escapes that they would cut in two."""
+        number = bisect_right(self.ends, start)
+        if number < len(self.ends) and self.begins[number] < start:
+            start = self.begins[number]
+        number = bisect_left(self.ends, end)
+        if number < len(self.ends) and self.begins[number] < end:
+            end = self.ends[number]
+        return start, end
+
     def read_at(self, place: int) -> int:
         """Where in ``text`` stands what is spelt from ``place`` on."""
         if self.below is not None:
@@ -123,18 +133,3 @@ def unescaped(text: str) -> str:
     """``text`` with one layer of escapes taken off."""
     read = readings(text)
     return read[0].text if read else text
-
-
-def snapped(text: str, start: int, end: int) -> tuple[int, int]:
-    """``start`` and ``end``, moved out of the escapes of ``text`` that they would cut in two."""
-    read = readings(text)
-    if not read:
-        return start, end
-    first = read[0]
-    number = bisect_left(first.ends, start + 1)
-    if number < len(first.ends) and first.begins[number] < start:
-        start = first.begins[number]
-    number = bisect_left(first.ends, end)
-    if number < len(first.ends) and first.begins[number] < end:
-        end = first.ends[number]
-    return start, end

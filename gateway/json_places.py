@@ -88,11 +88,10 @@ def _places(text: str, edits: Sequence[Edit], inside: bool, depth: int) -> Itera
         start, end = (one - offset for one in found.span("bare" if bare else "within"))
         while at < len(edits) and edits[at][1] <= start:
             at += 1
-        mine = [
-            (max(start, one), min(end, other), undone, what)
-            for one, other, undone, what in edits[at:]
-            if one < end and start < other
-        ]
+        last = at
+        while last < len(edits) and edits[last][0] < end:
+            last += 1
+        mine = [(max(start, one), min(end, other), undone, what) for one, other, undone, what in edits[at:last]]
         if mine and bare:
             yield _whole(text, start, end, mine, depth)
         elif mine:

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.escapes import readings, snapped, unescaped
+from gateway.escapes import readings, unescaped
 from gateway.json_places import Edit, Place, is_json, places
 from gateway.known_numbers import cards, ibans, ssns
 from gateway.known_secrets import may_hold, secrets
@@ -268,10 +268,14 @@ def find(text: str) -> Found:
 
 def find_meant(text: str) -> Found:
     """Where ``text`` holds it by what it says: also under JSON's escapes."""
-    found = [] if is_json(text) and readings(text) else find(text)
-    for read in readings(text):
+    several = readings(text)
+    if not several:
+        return find(text)
+    plain = [] if is_json(text) else find(text)
+    found = [(*several[0].snapped(start, end), kind) for start, end, kind in plain]
+    for read in several:
         found += [(read.start(start), read.end(end), kind) for start, end, kind in find(read.text)]
-    return _without_overlap([(*snapped(text, start, end), kind) for start, end, kind in found])
+    return _without_overlap(found)
 
 
 def _needed(text: str) -> Iterator[tuple[str, Callable[[str], Iterable[Span]]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.escapes import Reading, readings, snapped
+from gateway.escapes import Reading, readings
 from gateway.guardrails.verdict import SEVERITY, Change, Verdict, spelled_out
 from gateway.json_places import escaped, is_json
 
@@ -29,7 +29,7 @@ def together(
     if not read:
         return verdict
     json = is_json(text) if in_json is None else in_json
-    every = [Verdict(verdict.action) if json else _snapped(text, verdict)]
+    every = [Verdict(verdict.action) if json else _snapped(read[0], verdict)]
     every += [
         _spelt(one, spelled_out(found, one.text), 0 if json else one.depth)
         for one, found in zip(read, said, strict=True)
@@ -44,9 +44,9 @@ def together(
     return Verdict(worst, changes, tuple(puts))
 
 
-def _snapped(text: str, verdict: Verdict) -> Verdict:
+def _snapped(read: Reading, verdict: Verdict) -> Verdict:
     def whole(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        return tuple((*snapped(text, start, end), what) for start, end, what in changes)
+        return tuple((*read.snapped(start, end), what) for start, end, what in changes)
 
     return Verdict(verdict.action, whole(verdict.changes), whole(verdict.puts))
 

@@ -22,6 +22,7 @@ from gateway.stages.guarding.parts import (
     Channel,
     complete_in,
     delta_parts,
+    has_more,
     is_json,
     map_delta,
     place_of,
@@ -82,7 +83,8 @@ class AskedStream(QueuedStream):
             self._held.append(chunk)
             for at, part in delta_parts(chunk.data):
                 map_delta(at, part["delta"], self._add)
-                self._add_complete(at, part["delta"])
+                if has_more(part["delta"]):
+                    self._add_complete(at, part["delta"])
                 over = over or bool(part.get("finish_reason"))
         if self._windowed and (over or any(text.fresh >= self._step for text in self._texts.values())):
             await self._judge_windows()

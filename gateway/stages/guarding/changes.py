@@ -10,6 +10,8 @@ from gateway.json_places import bare_start, ends_inside
 from gateway.masking import Masker
 from gateway.stages.guarding.request import Guards
 
+_LONGEST_BARE = 256  # characters: a longer number is not waited for
+
 
 class Changer:
     """One channel of an answer. ``judge(name, text, final)`` says what a guardrail says. ``in_json``: it is JSON.
@@ -48,23 +50,22 @@ class Changer:
             return ""
         verdicts = [self._judge(name, seen, final) for name in self._guards]
         found = [one for one in verdicts if one.action in ("mask", "rewrite")]
-        spans = ((a, b) for one in found for a, b, _ in (*one.changes, *one.puts))
+        spans = [(a, b) for one in found for a, b, _ in (*one.changes, *one.puts)]
         for start, end in sorted(spans, reverse=True):
             if start < cut < end:
                 cut = max(start, gone)
         if self._in_json and not final:
-            cut = gone + bare_start(seen[gone:], cut - gone, inside=self._inside)
+            start = gone + bare_start(seen[gone:], cut - gone, inside=self._inside)
+            cut = start if cut - start <= _LONGEST_BARE else cut
         return self._changed(seen, gone, cut, found)
 
     def _changed(self, seen: str, gone: int, cut: int, found: list[Verdict]) -> str:
         """What leaves of ``seen``, from ``gone`` to ``cut``; the rest is held."""
-        out = seen[gone:cut]
-        kept = [_between(one, gone, cut) for one in found]
+        out = new = seen[gone:cut]
         self._masker.reserve(seen)
-        new = changed(
-            out, [one for one in kept if one.changes or one.puts], self._masker,
-            in_json=self._in_json, inside=self._inside,
-        )  # fmt: skip
+        if found:
+            kept = [_between(one, gone, cut) for one in found]
+            new = changed(out, kept, self._masker, in_json=self._in_json, inside=self._inside)
         if self._in_json:
             self._inside = ends_inside(out, inside=self._inside)
         self._held = seen[cut:]
@@ -75,7 +76,7 @@ class Changer:
 def behind(text: str, place: int, count: int) -> int:
     """Where in ``text`` the last ``count`` characters before ``place`` begin; an escape counts as the one it stands
     for, and is not cut."""
-    read = readings(text, final=False)
+    read = readings(text, final=False) if "\\" in text else ()
     if not read:
         return max(0, place - count)
     meant = read[-1]

@@ -80,6 +80,14 @@ def _unchanged(blocks: Any, change: Callable[[str], str]) -> list[dict[str, Any]
     return [block for block in dicts(blocks) if all(change(text) == text for text in texts_of(block))]
 
 
+def has_more(delta: Mapping[str, Any]) -> bool:
+    """Whether a delta has anything but texts that grow: most have not."""
+    for value in delta.values():  # noqa: SIM110 - a generator costs as much as the looks
+        if isinstance(value, dict | list):
+            return True
+    return False
+
+
 def complete_in(delta: Mapping[str, Any]) -> Iterator[str]:
     """The texts of a message or a delta that arrive as a whole, but for names."""
     for name, value in delta.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Any
 
 from gateway.context import Exchange
@@ -33,7 +32,6 @@ async def masked_prose(
         exchange.scene = Scene(prose, tuple(said), project_of(exchange))
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
 
-    @cache
     def fixed() -> Collection[Said]:
         return frozenset(fixed_names(prose))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
@@ -81,13 +82,10 @@ def settle(
     """Notes the worst of what one guardrail said, raises BadRequest when that is *block*, and adds to ``changes``
     what is to become of which text. What is to be changed and is ``fixed`` is blocked: that
     is asked for only then."""
-    found = [
-        (place, text, BLOCK if verdict.action in ("mask", "rewrite") and (place, text) in fixed() else verdict)
-        for place, text, verdict in verdicts
-        if verdict.action not in ("allow", "wait")
-    ]
+    found = [one for one in verdicts if one[2].action not in ("allow", "wait")]
     if not found:
         return
+    found = _stopped(found, fixed)
     place, text, worst = max(found, key=lambda one: SEVERITY[one[2].action])
     note(exchange, name, guard, worst, place, text)
     if guard.shadow:
@@ -97,6 +95,17 @@ def settle(
     for _, text, verdict in found:
         if verdict.action in ("mask", "rewrite"):
             changes.setdefault(text, []).append(verdict)
+
+
+def _stopped(found: list[tuple[Place, str, Verdict]], fixed: Fixed) -> list[tuple[Place, str, Verdict]]:
+    """``found``, with what would change what is fixed as a reason to block."""
+    if all(verdict.action not in ("mask", "rewrite") for _, _, verdict in found):
+        return found
+    kept = fixed()
+    return [
+        (place, text, BLOCK if verdict.action in ("mask", "rewrite") and (place, text) in kept else verdict)
+        for place, text, verdict in found
+    ]
 
 
 def judged(
@@ -113,18 +122,23 @@ def judged(
     """What a guardrail says; ``data``: a tool or a document said it; ``in_json``: whether the text is JSON, or a piece
     of it (None: look). One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
 
-    def say(text: str) -> Verdict:
-        if guard.needs_scene and exchange.scene is not None:
-            return guard.check_in(exchange.scene, text, direction, final=final)
-        return guard.check_data(text) if data else guard.check(text, direction, final=final)
-
     try:
         if "\\" in text and guard.reads_escapes and (final or guard.reach < WHOLE):
-            return meant(text, say, in_json=in_json, final=final)
-        return spelled_out(say(text), text)
+            return meant(text, partial(_said, exchange, guard, direction, final, data), in_json=in_json, final=final)
+        if guard.needs_scene and exchange.scene is not None:
+            return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
+        return spelled_out(guard.check_data(text) if data else guard.check(text, direction, final=final), text)
     except Exception as problem:
         failed(exchange, name, guard, direction, problem)
         return ALLOW
+
+
+def _said(
+    exchange: Exchange, guard: GuardrailSettings, direction: Direction, final: bool, data: bool, text: str
+) -> Verdict:
+    if guard.needs_scene and exchange.scene is not None:
+        return guard.check_in(exchange.scene, text, direction, final=final)
+    return guard.check_data(text) if data else guard.check(text, direction, final=final)
 
 
 def failed(exchange: Exchange, name: str, guard: Guardrail, direction: Direction, problem: Exception) -> None:

@@ -21,6 +21,7 @@ from gateway.stages.guarding.parts import (
     Channel,
     complete_in,
     delta_parts,
+    has_more,
     is_json,
     map_delta,
     place_of,
@@ -30,6 +31,7 @@ from gateway.stages.guarding.request import Guards, blocked, closed, judged, not
 from gateway.stages.guarding.texts import names_in
 
 _CONTENT: Channel = (0, "content", 0)
+_FIXED = frozenset({AUDIO, NAME})
 _CUT_WORD = re.compile(r"^\w+")
 
 
@@ -121,7 +123,8 @@ class GuardedStream(QueuedStream):
                 return text
 
             map_delta(at, part["delta"], judge)
-            self._judge_complete(at, part["delta"])
+            if chunk.pattern is None and has_more(part["delta"]):
+                self._judge_complete(at, part["delta"])
             if final:
                 for channel in [one for one in self._waiting if one[0] == at]:
                     self._judge(channel, "", final=True)
@@ -142,14 +145,16 @@ class GuardedStream(QueuedStream):
         else:
             self._waiting.discard(channel)
         if len(window) > self._reach:
-            self._windows[channel] = self._end_of(window)
-        else:
-            self._windows[channel] = window
+            start = behind(window, len(window), self._reach) if "\\" in window else -self._reach
+            # What is left of a word that began before the window stands as one word character.
+            window = _CUT_WORD.sub("_", window[start:]) if start else window
+        self._windows[channel] = window
 
     def _judge_text(self, channel: Channel, text: str, *, final: bool) -> bool:
         """Whether ``text`` has to wait for more. What is fixed cannot be changed, and is stopped instead."""
-        place, in_json = place_of(channel), is_json(channel, self._content_is_json)
-        fixed, waits = channel[1] in (AUDIO, NAME), False
+        place = place_of(channel)
+        in_json = "\\" in text and is_json(channel, self._content_is_json)
+        fixed, waits = channel[1] in _FIXED, False
         for name, guard in self._guards.items():
             if not guard.reads(place) or (channel[1] == NAME and not guard.reads_names):
                 continue
@@ -165,12 +170,6 @@ class GuardedStream(QueuedStream):
                 if verdict.action == "block" and not guard.shadow:
                     raise blocked(name, "out")
         return waits
-
-    def _end_of(self, window: str) -> str:
-        """What has to be seen of it once more arrives."""
-        start = behind(window, len(window), self._reach)
-        # What is left of a word that began before the window stands as one word character.
-        return _CUT_WORD.sub("_", window[start:]) if start else window
 
     # ------------------------------------------------------------------ unmasking
     def _unmasked(self, chunk: Chunk) -> Chunk:
