@@ -217,6 +217,39 @@ async def test_row_18_another_project_neither_waits_for_nor_learns_of_ours(house
         keys.add(asked.headers["x-understudy-cache-key"])
 
 
+async def echo(line: Line) -> None:
+    await ends("stop", content=f"so: {line.seen.body['messages'][-1]['content']}")(line)
+
+
+async def test_everybody_gets_their_own_masked_values_back_and_a_new_guardrail_judges_what_is_kept(
+    tmp_path: Path,
+) -> None:
+    async with provider() as upstream:
+        upstream.behave = echo
+        written = policies(tmp_path / "policies", upstream.url)
+        rules = "guardrails:\n  pii: {type: pii, action: mask}\n"
+        (written / "safety.yaml").write_text(rules)
+        async with (
+            gateway(tmp_path, written) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=60) as http,
+        ):
+            house = House(served, http, upstream)
+            for number, who in enumerate(("anna@example.com", "bert@example.org")):
+                answer = await house.ask(f"write to {who}")
+                assert how(answer) == ("hit" if number else "miss")
+                assert answer.json()["choices"][0]["message"]["content"] == f"so: write to {who}"
+            streamed = (await house.ask("write to carl@example.net", stream=True)).text
+            assert "carl@example.net" in streamed and "[EMAIL" not in streamed
+            assert [one.body["messages"][-1]["content"] for one in upstream.seen] == ["write to [EMAIL_1]"]
+            assert await house.twice("a bird") == ("miss", "hit")
+            (written / "safety.yaml").write_text(f"{rules}  words: {{type: blocklist, phrases: [bird]}}\n")
+
+            async def blocked() -> bool:
+                return (await house.ask("a bird")).status_code == 400
+
+            await eventually(blocked)
+
+
 async def held(upstream: Provider, then: Behaviour = usual) -> tuple[asyncio.Event, asyncio.Event]:
     """(set once the provider was asked, lets it answer)."""
     asked, go = asyncio.Event(), asyncio.Event()
