@@ -31,7 +31,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [self._binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(400):
+        for _ in range(4000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return

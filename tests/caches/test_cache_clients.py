@@ -280,7 +280,7 @@ def waiting(house: House) -> int:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    for _ in range(3000):
+    for _ in range(30000):
         if true():
             return
         await asyncio.sleep(0.01)
@@ -371,7 +371,7 @@ async def test_a_changed_policy_ends_the_answers_of_its_task_and_no_others(house
     async def changed() -> bool:
         return how(await house.ask("pol")) == "miss"
 
-    for _ in range(600):
+    for _ in range(6000):
         if await changed():
             break
         await asyncio.sleep(0.05)
@@ -411,7 +411,7 @@ async def test_redis_that_dies_in_the_middle_means_misses_and_comes_back(
 
 
 async def eventually(true: Callable[[], Any]) -> None:
-    for _ in range(600):
+    for _ in range(6000):
         if await true():
             return
         await asyncio.sleep(0.05)

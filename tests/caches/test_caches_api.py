@@ -261,7 +261,7 @@ async def test_a_stale_answer_is_refreshed_in_the_whole_gateway(tmp_path: Path) 
             stale = await house.chat("hi", model="triage", temperature=0, stream=True)
             assert stale.headers["x-understudy-cache"] == "stale"
             records: list[Any] = []
-            for _ in range(500):
+            for _ in range(5000):
                 records = served.records()
                 if len(records) >= 3:
                     break

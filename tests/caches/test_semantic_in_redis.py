@@ -176,7 +176,7 @@ async def test_what_is_kept_is_bounded_expires_and_is_forgotten(redis_8: RedisSe
 
 
 async def until_gone(one: Worker, text: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while (found := await one.look(text, "short")) is not None and found.kept is not None:
         assert time.monotonic() < end
         await asyncio.sleep(0.05)

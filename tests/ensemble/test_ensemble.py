@@ -50,9 +50,10 @@ def votes(served: Gateway) -> list[VoteRecord]:
 
 
 async def asked(
-    tmp: Path, budget: str, calls: int, *others: Provider, big: Provider
+    tmp: Path, budget: str, calls: int, *others: Provider, big: Provider, voted: int = 1000
 ) -> tuple[Gateway, list[VoteRecord]]:
-    """The votes after so many calls, each waited for; others answer as they were told."""
+    """The votes after so many calls, each waited for; others answer as they were told. ``voted``: from this call on
+    none is to come, which half a second shows."""
     urls = {"big": big.url} | dict(zip(("other", "third", "fourth"), (one.url for one in others), strict=False))
     folder = write_policies(tmp / "policies", urls, LEARNS.replace("BUDGET", budget))
     async with gateway(tmp, folder) as served:
@@ -62,7 +63,7 @@ async def asked(
                     model="triage", messages=[{"role": "user", "content": f"{QUESTION} {number}"}]
                 )
                 assert answer.choices[0].message.content == "to ann@example.com"
-                for _ in range(60):
+                for _ in range(1200 if number < voted else 10):
                     if len(votes(served)) > number:
                         break
                     await asyncio.sleep(0.05)
@@ -163,7 +164,7 @@ def test_what_a_judge_chose_stands_on_the_card() -> None:
 async def test_a_spent_budget_ends_the_asking(tmp_path: Path) -> None:
     async with provider() as big, provider() as other, provider() as third:
         big.behave = says("to ann@example.com")
-        _, found = await asked(tmp_path, "0.004", 3, other, third, big=big)
+        _, found = await asked(tmp_path, "0.004", 3, other, third, big=big, voted=1)
         assert len(found) == 1
         assert (len(other.seen), len(third.seen)) == (1, 1)
 

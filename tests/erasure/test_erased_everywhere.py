@@ -39,7 +39,7 @@ async def house(tmp: Path, upstream: Provider) -> AsyncIterator[tuple[Gateway, o
             ingester.wait(60)
 
 
-async def eventually(look: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+async def eventually(look: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
     for _ in range(int(seconds / 0.05)):
         if await look():
             return

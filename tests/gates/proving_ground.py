@@ -79,7 +79,7 @@ class Ground:
 
     async def pairs(self, count: int) -> list[PairRecord]:
         """Waits until so many comparisons were recorded."""
-        for _ in range(600):
+        for _ in range(6000):
             found = [one for one in self.gateway.records() if isinstance(one, PairRecord)]
             if len(found) >= count:
                 return found
@@ -116,7 +116,7 @@ class Ground:
 
     async def serving(self) -> None:
         """Waits until the gateway knows of the promotion, and gives the student a call."""
-        for _ in range(200):
+        for _ in range(2000):
             if await self.ask("is anybody there") == "students/stu":
                 return
             await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ async def beside(place: Ground) -> None:
     reader.close()
     for name, version in (("stub", 2), ("stuc", 3)):
         await asyncio.to_thread(install, home, structs.replace(one, id=name, version=version, epoch=0), Stage.SHADOW)
-    for number in range(600):
+    for number in range(6000):
         await place.ask(f"are you there {number}")
         if {"stub", "stuc"} <= {one.student for one in shadows(place)}:
             return
@@ -46,7 +46,7 @@ async def test_the_teacher_is_asked_once_for_all_that_stand_in_shadow(
         await beside(place)
         for number in range(4):
             assert await place.ask(f"bill {number}") == "students/stu"
-        for _ in range(600):
+        for _ in range(6000):
             found = [one for one in shadows(place) if one.teacher_text.startswith("bill")]
             if len(found) == 8:
                 break

@@ -172,13 +172,19 @@ async def test_our_own_bad_credentials_are_never_the_clients_fault(
 
 
 async def test_a_silent_provider_is_left_for_the_next(
-    client: openai.AsyncOpenAI, upstream: Provider, spare: Provider
+    tmp_path: Path, upstream: Provider, spare: Provider
 ) -> None:
     upstream.behave = Line.hang
-    answer = await client.chat.completions.create(model="triage", messages=MESSAGES)
-    assert answer.choices[0].message.content == "hello"
-    assert len(spare.seen) == 1
-    await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 30)
+    impatient = "timeouts: {connect: 30, first_byte: 0.5, chunk_gap: 0.5, total: 60}"
+    policies = write_policies(tmp_path / "hasty", {"first": upstream.url, "spare": spare.url}, gateway=impatient)
+    async with (
+        gateway(tmp_path / "hasty", policies) as served,
+        openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as client,
+    ):
+        raw = await client.chat.completions.with_raw_response.create(model="triage", messages=MESSAGES)
+        await asyncio.wait_for(upstream.seen[0].peer_left.wait(), 30)
+    assert raw.headers["x-understudy-candidate"] == "spare/m"
+    assert raw.parse().choices[0].message.content == "hello"
 
 
 async def test_a_stream_cut_in_the_middle_ends_in_an_error_event(

@@ -36,7 +36,7 @@ async def test_each_share_is_told_once_signed_and_tried_again() -> None:
     rule = Rule("key", "k", "day", 1000, 1, "2026-11-21", 0.0)
     for spent in (100, 600, 700, 1000):
         alerts.spent(rule, spent)
-    for _ in range(100):
+    for _ in range(3000):
         if len(got) >= 3:
             break
         await asyncio.sleep(0.02)

@@ -235,7 +235,7 @@ async def test_a_reservation_that_was_cancelled_is_given_back(redis_server: Any)
         await asyncio.sleep(0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        for _ in range(100):
+        for _ in range(1000):
             if (await found[0].reserve("b", rules, ttl=60)).hold is not None:
                 return
             await asyncio.sleep(0.02)

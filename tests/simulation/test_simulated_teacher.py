@@ -26,7 +26,7 @@ def origin() -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.simulation.teacher", *arguments])
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
+        for _ in range(2000):
             try:
                 httpx.get(f"{address}/healthz", trust_env=False)
                 break

@@ -66,7 +66,7 @@ def _wait(url: str) -> None:
     from gateway.storage.engine import write_engine
 
     engine = write_engine(url)
-    for _ in range(200):
+    for _ in range(2000):
         try:
             with engine.connect():
                 break

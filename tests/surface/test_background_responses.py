@@ -21,7 +21,7 @@ from gateway.storage.writing.writer import SqlWriter
 
 
 async def ended(client: openai.AsyncOpenAI, response_id: str) -> Any:
-    for _ in range(1000):
+    for _ in range(10000):
         found = await client.responses.retrieve(response_id)
         if found.status not in ("queued", "in_progress"):
             return found
@@ -114,7 +114,8 @@ async def test_a_failure_is_told_where_it_is_looked_for(client: openai.AsyncOpen
 
 async def test_what_a_process_took_with_it_is_told_as_failed(tmp_path: Path, upstream: Provider) -> None:
     upstream.behave = Slow()
-    policies = write_policies(tmp_path / "policies", {"first": upstream.url})
+    settings = "timeouts: {connect: 30, first_byte: 1, chunk_gap: 1, total: 60}"
+    policies = write_policies(tmp_path / "policies", {"first": upstream.url}, gateway=settings)
     async with gateway(tmp_path, policies) as made, _client(made) as client:
         lost = await client.responses.create(model="triage", input="hi", background=True)
         await asyncio.to_thread(_ingest, made.home)  # as it stands when the process is killed

@@ -295,7 +295,7 @@ async def test_guardrails_mask_what_goes_out_and_put_it_back(
         await line.answer(200, completion({"content": line.seen.body["messages"][-1]["content"]}))
 
     upstream.behave = repeat
-    for _ in range(40):
+    for _ in range(400):
         answer = await client.responses.create(model="triage", input="I am bob@example.org")
         assert answer.output_text == "I am bob@example.org"
         if "bob@" not in json.dumps(upstream.seen[-1].body):

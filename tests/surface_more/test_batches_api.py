@@ -268,7 +268,7 @@ class Process:
             env={**os.environ, "UNDERSTUDY_ADMIN_KEY": ADMIN}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         async with httpx.AsyncClient() as http:
-            for _ in range(400):
+            for _ in range(4000):
                 try:
                     if (await http.get(f"http://127.0.0.1:{self.port}/healthz")).status_code == 200:
                         return

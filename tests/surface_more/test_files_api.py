@@ -165,12 +165,12 @@ async def test_many_parts_and_a_client_that_leaves(served: Gateway) -> None:
     writer.write(f"POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n{head}\r\n".encode())
     writer.write(b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nhalf')
     await writer.drain()
-    for _ in range(200):
+    for _ in range(2000):
         if list(served.home.files.iterdir()):
             break
         await asyncio.sleep(0.01)
     writer.close()
-    for _ in range(200):
+    for _ in range(2000):
         if not list(served.home.files.iterdir()):
             break
         await asyncio.sleep(0.01)
@@ -200,7 +200,7 @@ async def test_a_key_without_the_scope(served: Gateway) -> None:
     async with httpx.AsyncClient(base_url=served.base_url) as http:
         allowed = {"authorization": f"Bearer {texts['data']}"}
         lacking = {"authorization": f"Bearer {texts['inference']}"}
-        for _ in range(200):
+        for _ in range(2000):
             if (answer := await http.get("/files", headers=allowed)).status_code == 200:
                 break
             await asyncio.sleep(0.02)
@@ -231,12 +231,12 @@ async def test_the_sweeper_deletes_what_has_expired(
         engine = write_engine(served.home.database_url)
         with engine.begin() as connection:
             connection.execute(sa.update(FILES).where(FILES.c.id == gone.id).values(expires_at=1.0))
-        for _ in range(200):
+        for _ in range(2000):
             if not (served.home.files / gone.id).exists():
                 break
             await asyncio.sleep(0.02)
         assert [path.name for path in served.home.files.iterdir()] == [kept.id]
-        for _ in range(200):
+        for _ in range(2000):
             with engine.connect() as connection:
                 rows = connection.execute(sa.select(FILES.c.id)).scalars().all()
             if rows == [kept.id]:

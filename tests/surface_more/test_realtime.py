@@ -97,7 +97,7 @@ def at(served: Gateway, model: str = "first/m", key: str = KEY, **more: Any) -> 
 
 async def call_of(served: Gateway) -> CallRecord:
     """The record of the one session, which is written when it has ended."""
-    for _ in range(400):
+    for _ in range(4000):
         found = [one for one in served.records() if isinstance(one, CallRecord)]
         if found:
             return found[0]
@@ -228,7 +228,7 @@ async def test_a_session_counts_as_one_connection_until_it_ends(served: Gateway,
     async with at(served) as connection:
         await connection.recv()
         assert doors.total == 1
-    for _ in range(200):
+    for _ in range(2000):
         if doors.total == 0:
             break
         await asyncio.sleep(0.01)

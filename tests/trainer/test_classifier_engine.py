@@ -46,7 +46,7 @@ def engine(trained) -> Iterator[Home]:
 
 
 def _wait_until_up(home: Home, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(str(home.engine_socket)) == 0:

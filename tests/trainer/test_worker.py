@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def until(check: Callable[[], object], seconds: float = 240.0) -> None:
+def until(check: Callable[[], object], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -49,7 +49,7 @@ def ended(home: Home) -> bool:
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
-    return process.wait(60)
+    return process.wait(300)
 
 
 @pytest.fixture(scope="module")

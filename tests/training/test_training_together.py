@@ -62,7 +62,7 @@ def test_no_process_outlives_its_job(torch, base, tmp_path) -> None:
             assert job.poll() is None
         assert len(_working_on(work)) == 3  # torchrun and two processes
         os.kill(job.pid, signal.SIGKILL)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while _working_on(work) and time.monotonic() < until:
             time.sleep(0.1)
         assert not _working_on(work)

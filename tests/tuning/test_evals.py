@@ -63,7 +63,7 @@ def stock(served: Gateway) -> openai.AsyncOpenAI:
 
 
 async def ended(client: openai.AsyncOpenAI, run: Any) -> Any:
-    for _ in range(600):
+    for _ in range(6000):
         run = await client.evals.runs.retrieve(run.id, eval_id=run.eval_id)
         if run.status not in ("queued", "in_progress"):
             return run
@@ -331,7 +331,7 @@ async def test_a_run_shows_no_more_than_its_key_may_read(tmp_path: Path) -> None
 
 async def until_known(client: openai.AsyncOpenAI) -> Any:
     """An eval, once the gateway has heard of the key."""
-    for _ in range(200):
+    for _ in range(2000):
         try:
             return await client.evals.create(data_source_config=CUSTOM, testing_criteria=[SAME])
         except openai.AuthenticationError:

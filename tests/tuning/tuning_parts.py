@@ -50,7 +50,7 @@ def tickets(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 async def until(
-    look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool], seconds: float = 90
+    look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool], seconds: float = 600
 ) -> Any:
     """What ``look`` finds once it is wanted."""
     deadline = time.monotonic() + seconds
