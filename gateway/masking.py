@@ -35,7 +35,7 @@ _BARE_KIND = "_NUMBER"
 
 
 class Bare(str):
-    """A value that stood in JSON without quotes: a number, most likely. Put back into JSON it has none again."""
+    """A value that stood in JSON without quotes: a number, most likely. Put back it has none again."""
 
     __slots__ = ()
 
@@ -55,8 +55,8 @@ def mask(text: str) -> Masked:
 
 
 def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> str:
-    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it, and those
-    that were bare lose the quotes around their placeholders."""
+    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it. Those that
+    were bare lose the quotes around their placeholders everywhere: JSON stands in prose and in code fences too."""
     if not values or "[" not in text:
         return text
 
@@ -70,7 +70,7 @@ def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> st
             return found.group()
         return json.dumps(value, ensure_ascii=False)[1:-1] if in_json else value
 
-    if in_json and any(isinstance(value, Bare) for value in values.values()):
+    if any(isinstance(value, Bare) for value in values.values()):
         text = _QUOTED.sub(bare_of, text)
     return _PLACEHOLDER.sub(value_of, text)
 
@@ -229,7 +229,7 @@ class Unmasker:
         self._held = ""
         self._quoted = [
             f"{quote}{name}{quote}"
-            for name, value in (values.items() if in_json else ())
+            for name, value in values.items()
             if isinstance(value, Bare)
             for quote in ('"', '\\"')
         ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import json_places
 from gateway.context import Answer, Exchange, WholeAnswer
 from gateway.guardrails import Scene
 from gateway.guardrails.verdict import Verdict, changed
@@ -100,7 +101,7 @@ async def check_answer(
         if text in changes:
             masker.reserve(text)
             text = changed(text, changes[text], masker)
-        return unmask(text, values, in_json=is_json(channel, content_is_json))
+        return unmask(text, values, in_json=is_json(channel, content_is_json) or json_places.is_json(text))
 
     def complete(text: str) -> str:
         return restored((0, COMPLETE, 0), text)

@@ -218,11 +218,14 @@ async def test_a_number_is_hidden_in_a_string_and_put_back_as_a_number(arguments
         assert halves == arguments
 
 
-async def test_a_number_in_words_is_put_back_in_words() -> None:
-    exchange, answer = await through(
-        {"privacy": Pii()}, turns(f'{{"card": {CARD}}}'), whole('Card "[CARD_NUMBER_1]" it is, [CARD_NUMBER_1].')
-    )
-    assert answer.text == f'Card "{CARD}" it is, {CARD}.'
+async def test_a_number_is_put_back_in_words_and_in_json_among_them() -> None:
+    said = 'It is [CARD_NUMBER_1]:\n```json\n{"card": "[CARD_NUMBER_1]", "t": "card [CARD_NUMBER_1]"}\n```'
+    body = turns(f'{{"card": {CARD}}}')
+    exchange, answer = await through({"privacy": Pii()}, body, whole(said))
+    expected = f'It is {CARD}:\n```json\n{{"card": {CARD}, "t": "card {CARD}"}}\n```'
+    assert answer.text == expected
+    _, stream = await through({"privacy": Pii()}, body, streamed(said, [5] * 20, "content"))
+    assert await read(stream) == expected
     unmasker = Unmasker(exchange.placeholders, in_json=True)
     out = [unmasker.feed(one) for one in ('{"a": "x', '", "b": "', '[CARD_NUMBER_1] and"', "}")]
     assert out == ['{"a": "x', '", "b": ', f'"{CARD} and', '"}'] and unmasker.finish() == ""
@@ -286,6 +289,19 @@ async def test_streamed_arguments_are_rewritten_however_they_are_cut(cuts: list[
     assert told == {
         "a": "word " * 20 + '"it" \U0001f600 x', "n": ['"it"', 12, '"it"'], "b": '"it" [SECRET_1]', "c": "w " * 50 + '"it"'
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
+async def test_an_answer_that_was_to_be_json_stays_json(size: int) -> None:
+    guards: dict[str, GuardrailSettings] = {
+        "privacy": Pii(), "words": Blocklist(phrases=["4711", "falcon"], action="rewrite", replacement='"it"')
+    }  # fmt: skip
+    body = turns(f'{{"card": {CARD}}}') | {"response_format": {"type": "json_object"}}
+    text = f'{{"n": 4711, "c": "[CARD_NUMBER_1]", "w": "{"w " * 60}{every("falcon")}", "last": 4711}}'
+    for answer in (streamed(text, [size] * (len(text) // size), "content"), whole(text)):
+        _, got = await through(guards, body, answer)
+        told = got.text if hasattr(got, "text") else await read(got)
+        assert json.loads(told) == {"n": '"it"', "c": CARD, "w": "w " * 60 + '"it"', "last": '"it"'}
 
 
 async def test_escapes_hold_back_no_more_than_their_characters() -> None:

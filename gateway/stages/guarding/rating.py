@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Unavailable
+from gateway.escapes import readings
 from gateway.guardrails import Category, GuardrailSettings, Place, Rating
 from gateway.guardrails.verdict import Direction, Verdict
 from gateway.judges import Judges
@@ -55,6 +56,8 @@ async def _ratings(
     exchange: Exchange, name: str, guard: GuardrailSettings, texts: Sequence[str], judges: Judges, direction: Direction
 ) -> dict[str, Rating]:  # fmt: skip
     """By category, of all texts together. Raises Unavailable when the guardrail failed."""
+    if guard.reads_escapes:
+        texts = [*texts, *(read.text for text in texts for read in readings(text))]
     try:
         rated = await judges.rated(exchange, name, guard, texts)
         if rated is not None:
