@@ -12,7 +12,11 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
 from gateway.providers.capabilities import most_choices, most_stops
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
+from gateway.providers.cohere_embeddings import MOST_TEXTS
+from gateway.providers.cohere_embeddings import answer_of as embeddings_of
+from gateway.providers.cohere_embeddings import request_body as embed_body
 from gateway.providers.credentials import ApiKeys
+from gateway.providers.embedded_texts import portions
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
@@ -94,6 +98,16 @@ class CohereCodec:
 
     def most_choices(self) -> int:
         return most_choices("cohere")
+
+    def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+        return portions(Reader(self._name, body, drop=self._drop), MOST_TEXTS)
+
+    def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
+        url = self._url.removesuffix("/chat") + "/embed"
+        return UpstreamRequest(url=url, headers=self._headers, body=_encode(embed_body(body, model)))
+
+    def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        return embeddings_of(data, body, model)
 
     def enforces(self, model: str) -> Enforcement:
         return Enforcement("guided", "guided", "guided")

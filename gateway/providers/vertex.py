@@ -19,11 +19,12 @@ from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities
 from gateway.providers.codec import AttemptFailed, UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
+from gateway.providers.embedded_texts import portions
 from gateway.providers.failures import lenient
 from gateway.providers.gemini import GeminiCodec, GeminiProvider
 from gateway.providers.google_account import Grant, account_of, no_account
 from gateway.providers.translate_request import Reader
-from gateway.providers.vertex_embeddings import answer_of, portions
+from gateway.providers.vertex_embeddings import answer_of, most_texts
 from gateway.providers.vertex_embeddings import request_body as request_of
 
 _encode = msgspec.json.encode
@@ -115,7 +116,7 @@ class VertexGemini(GeminiCodec):
         return structs.replace(request, headers=self._door.headers())
 
     def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
-        return portions(self._reader(body), model.removeprefix("google/"))
+        return portions(self._reader(body), most_texts(model.removeprefix("google/")))
 
     def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
         path = self._reader(body).model_in_path(model.removeprefix("google/"))
