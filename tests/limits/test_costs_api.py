@@ -134,6 +134,9 @@ def test_times() -> None:
         read({}, now=NOW).since == moment("2026-11-01", "since", default=0) < read({}, now=NOW).until == NOW
     )
     assert moment("2026-11-01T01:00:00+01:00", "since", default=0) == moment("2026-11-01", "since", default=0)
+    for text in ("2026-11-01T01:00:00 01:00", "2026-11-01T05:30:00.0 0530", "2026-11-01 02:00 02"):  # a "+" in a query
+        assert moment(text, "since", default=0) == moment("2026-11-01", "since", default=0)
+    assert moment("2026-11-01 01:00", "since", default=0) == moment("2026-11-01T01:00:00Z", "since", default=0)
 
 
 @pytest.mark.parametrize("name", ["=1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])

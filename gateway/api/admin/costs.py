@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -65,6 +66,10 @@ async def costs(desk: DeskHere, request: Plain) -> Response[Any]:
     return Response(table(lines).encode(), media_type="text/csv", headers=headers)
 
 
+_SPACE = re.compile(r"(\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?) (\d\d(?::?\d\d)?)\Z")
+"""The offset of a time whose ``+`` was written into a query as it is, where it means a space."""
+
+
 def read(query: Any, *, now: float) -> Asked:
     """``query``: the parameters by name; ``now``: unix seconds. Raises BadRequest that names the one at fault."""
     group, kind = str(query.get("group_by", "key")), str(query.get("format", "json"))
@@ -99,7 +104,7 @@ def moment(text: str | None, name: str, *, default: float) -> float:
 
 def _iso(text: str) -> float:
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(_SPACE.sub(r"\1+\2", text))
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return math.nan
