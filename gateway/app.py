@@ -101,11 +101,8 @@ def build_app(
 
 
 def _named(given: Any) -> Head:
-    """A head with a request id. Where GET may be asked, so may HEAD."""
-    headers = [
-        (name, value.replace(b"GET", b"GET, HEAD", 1)) if name.lower() == b"allow" else (name, value)
-        for name, value in given
-    ]
+    """A head with a request id."""
+    headers = list(given)
     if not any(name.lower() == b"x-request-id" for name, _ in headers):
         headers.append((b"x-request-id", f"req_{secrets.token_hex(16)}".encode()))
     return headers
@@ -155,7 +152,8 @@ def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Respo
 def _methods(problem: HTTPException) -> list[str]:
     """What a path serves, as the router says it: ``websocket`` stands there for what begins as a GET."""
     told = (problem.headers or {}).get("allow", "")
-    return sorted(set(told.replace("websocket", "GET").split(", ")) - {""})
+    served = set(told.replace("websocket", "GET").split(", ")) - {""}
+    return sorted(served | ({"HEAD"} if "GET" in served else set()))
 
 
 def _other_method(method: str, where: str, problem: HTTPException) -> errors.GatewayError:

@@ -7,8 +7,9 @@ with an error calls :func:`note_detail`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -49,6 +50,16 @@ class GatewayError(Exception):
 
     def body(self) -> bytes:
         return _encode(self.payload())
+
+
+@contextlib.contextmanager
+def at(param: str) -> Iterator[None]:
+    """An error inside is the fault of this parameter."""
+    try:
+        yield
+    except GatewayError as error:
+        error.param = param
+        raise
 
 
 def note_detail(error: GatewayError, request_id: str) -> None:

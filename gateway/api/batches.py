@@ -98,7 +98,10 @@ class Batches:
 
     async def page(self, project: str, query: dict[str, str]) -> dict[str, Any]:
         limit = number(query.get("limit", "20"), "limit", 1, 100)
-        after = await self.one(project, query["after"]) if query.get("after") else None
+        after = None
+        if query.get("after"):
+            with errors.at("after"):
+                after = await self.one(project, query["after"])
         found = await asyncio.to_thread(
             lambda: self._live.reader.batches(project, after=after, limit=limit + 1)
         )

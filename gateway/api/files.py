@@ -131,7 +131,10 @@ async def page(live: Live, store: FileStore, project: str, query: Mapping[str, s
     limit, order = number(query.get("limit", "10000"), "limit", 1, 10_000), query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise errors.BadRequest("'order' must be 'asc' or 'desc'.", param="order")
-    after = await found(store, project, query["after"]) if query.get("after") else None
+    after = None
+    if query.get("after"):
+        with errors.at("after"):
+            after = await found(store, project, query["after"])
     with Told():
         files = await asyncio.to_thread(
             lambda: live.reader.files(

@@ -19,7 +19,7 @@ from litestar.handlers import BaseRouteHandler
 from gateway import errors
 from gateway.api.http import read_body
 from gateway.api.stored_elsewhere import Elsewhere
-from gateway.api.stored_query import Query, place
+from gateway.api.stored_query import Place, Query, place
 from gateway.context import Principal
 from gateway.control import Control
 from gateway.protocol.body import decode_object
@@ -163,38 +163,43 @@ class Stored:
         return msgspec.structs.replace(found, metadata=metadata)
 
     async def delete(self, principal: Principal, call_id: str) -> None:
-        await self.one(principal.project, call_id)
+        found = await self.one(principal.project, call_id)
         self._control.recorder.append(
             DeletionRecord(call_id=call_id, project=principal.project, actor=principal.key_id, at=self._now())
         )
-        self._recent.forget(principal.project, call_id)
-        await self._elsewhere.deleted(principal.project, call_id)
+        self._recent.forget(principal.project, call_id, found.created_at)
+        await self._elsewhere.deleted(principal.project, call_id, found.created_at)
 
-    async def _after(self, project: str, asked: Query) -> StoredCompletion | None:
-        """The item a page starts behind. Raises BadRequest when there is no such item."""
-        if asked.after is None:
+    async def _after(self, project: str, asked: Query) -> Place | None:
+        """Where a page starts, also behind what was deleted since. Raises BadRequest for what was never there."""
+        call_id = asked.after
+        if call_id is None:
             return None
         try:
-            return await self.one(project, asked.after)
+            return place(await self.one(project, call_id))
         except errors.NotFound:
-            raise errors.BadRequest(
-                "The item that 'after' names does not exist. Start again without it.", param="after"
-            ) from None
+            reader = self._control.reader
+            stood = self._recent.stood(project, call_id)
+            stood = stood or await self._read(lambda: reader.completion_place(project, call_id))
+            if stood is None:
+                message = "The item that 'after' names does not exist. Start again without it."
+                raise errors.BadRequest(message, param="after") from None
+            return stood
 
     async def _rows(
-        self, project: str, asked: Query, after: StoredCompletion | None, deleted: int
+        self, project: str, asked: Query, after: Place | None, deleted: int
     ) -> list[StoredCompletion]:
         """One row more than a page, and as many more as deletions may take from it."""
         reader = self._control.reader
 
         def read() -> list[StoredCompletion]:
             # An item that only memory knows is newer than what the database has.
-            known = after is not None and reader.completion(project, after.id) is not None
+            known = after is not None and reader.completion_place(project, after[1]) is not None
             return reader.completions(
                 project,
                 model=asked.model,
                 metadata=asked.metadata,
-                after=after.id if known and after is not None else None,
+                after=after[1] if known and after is not None else None,
                 limit=asked.limit + 1 + deleted,
                 descending=asked.descending,
             )

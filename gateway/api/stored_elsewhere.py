@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.stored_query import Query, place
+from gateway.api.stored_query import Place, Query, place
 from gateway.sharing.bus import Bus
 from gateway.storage.recent import DELETED, RecentCalls
 from gateway.storage.values import StoredCompletion
@@ -27,29 +27,26 @@ class Elsewhere:
         found = await self._bus.ask("completion", project, call_id)
         return _read(found[0]) if found else None
 
-    async def page(
-        self, project: str, asked: Query, after: StoredCompletion | None
-    ) -> list[StoredCompletion]:
+    async def page(self, project: str, asked: Query, after: Place | None) -> list[StoredCompletion]:
         """A page of each worker, so that their newest are among them."""
-        start = msgspec.to_builtins(after) if after is not None else None
-        pages = await self._bus.ask("completions", project, msgspec.to_builtins(asked), start)
+        pages = await self._bus.ask("completions", project, msgspec.to_builtins(asked), after)
         return [_read(one) for page in pages for one in page]
 
     async def changed(self, project: str, call_id: str, metadata: dict[str, str]) -> None:
         """Returns when the others know."""
         await self._bus.ask("metadata", project, call_id, metadata)
 
-    async def deleted(self, project: str, call_id: str) -> None:
+    async def deleted(self, project: str, call_id: str, created_at: float) -> None:
         """Returns when the others know."""
-        await self._bus.ask("deleted", project, call_id)
+        await self._bus.ask("deleted", project, call_id, created_at)
 
     # ------------------------------------------------------------------ what this worker answers
     def _told_one(self, project: str, call_id: str) -> Any:
         found = self._recent.get(project, call_id)
         return None if found is None or found is DELETED else msgspec.to_builtins(found)
 
-    def _told_page(self, project: str, query: dict[str, Any], start: dict[str, Any] | None) -> Any:
-        asked, after = msgspec.convert(query, Query), _read(start) if start is not None else None
+    def _told_page(self, project: str, query: dict[str, Any], start: Any) -> Any:
+        asked, after = msgspec.convert(query, Query), msgspec.convert(start, Place | None)
         found = [
             one for one in self._recent.list(project)
             if asked.wants(one) and (after is None or asked.follows(one, after))
@@ -60,8 +57,8 @@ class Elsewhere:
     def _told_metadata(self, project: str, call_id: str, metadata: dict[str, str]) -> None:
         self._recent.metadata(project, call_id, metadata)
 
-    def _told_deletion(self, project: str, call_id: str) -> None:
-        self._recent.forget(project, call_id)
+    def _told_deletion(self, project: str, call_id: str, created_at: float) -> None:
+        self._recent.forget(project, call_id, created_at)
 
 
 def _read(told: Any) -> StoredCompletion:

@@ -13,6 +13,10 @@ from gateway.storage.values import StoredCompletion
 _METADATA_QUERY = re.compile(r"metadata\[(.+)\]")
 
 
+Place = tuple[float, str]
+"""Of an item in the list: when it was created, and its id."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """The list parameters of OpenAI's collections."""
 
@@ -49,9 +53,9 @@ class Query(msgspec.Struct, frozen=True):
         matches = all(one.metadata.get(name) == value for name, value in self.metadata.items())
         return matches and self.model in {None, one.model}
 
-    def follows(self, one: StoredCompletion, after: StoredCompletion) -> bool:
-        return place(one) < place(after) if self.descending else place(one) > place(after)
+    def follows(self, one: StoredCompletion, after: Place) -> bool:
+        return place(one) < after if self.descending else place(one) > after
 
 
-def place(one: StoredCompletion) -> tuple[float, str]:
+def place(one: StoredCompletion) -> Place:
     return one.created_at, one.id

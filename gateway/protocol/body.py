@@ -20,6 +20,9 @@ _KEY = re.compile(rb'"[ \t\r\n]*:')
 _decode = msgspec.json.decode
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""How gzip, zstd and zlib begin, and no JSON does."""
+
 
 def decode_object(body: bytes) -> dict[str, Any]:
     """``body`` as a map. Raises BadRequest for anything but one JSON object with unique keys."""
@@ -28,6 +31,8 @@ def decode_object(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise BadRequest("The JSON body is nested too deeply. Send at most 100 levels.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        if body.startswith(_COMPRESSED):
+            raise _compressed() from None
         raise BadRequest(f"The body is not valid JSON: {_reason(problem)}.") from None
     if not isinstance(value, dict):
         raise BadRequest("The body must be one JSON object.")
@@ -35,6 +40,15 @@ def decode_object(body: bytes) -> dict[str, Any]:
     if _most_keys(body) != _count_keys(value):
         _refuse_duplicates(body)
     return value
+
+
+def _compressed() -> BadRequest:
+    return BadRequest(
+        "The body is compressed, which is not understood here. Send it as it is, without Content-Encoding.",
+        status=415,
+        code="unsupported_content_encoding",
+        headers={"accept-encoding": "identity"},
+    )
 
 
 def _most_keys(body: bytes) -> int:

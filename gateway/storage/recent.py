@@ -37,7 +37,7 @@ class RecentCalls:
     def __init__(self, max_calls: int = 2000, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._calls: OrderedDict[_Place, tuple[CallRecord | StoredCompletion, int]] = OrderedDict()
         self._metadata: OrderedDict[_Place, dict[str, str]] = OrderedDict()
-        self._deleted: OrderedDict[_Place, None] = OrderedDict()
+        self._deleted: OrderedDict[_Place, float] = OrderedDict()
         self._max_calls = max_calls
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -57,12 +57,13 @@ class RecentCalls:
         self._metadata.move_to_end((project, call_id))
         _trim(self._metadata, self._max_calls)
 
-    def forget(self, project: str, call_id: str) -> None:
-        """The completion was deleted: its text goes at once."""
+    def forget(self, project: str, call_id: str, created_at: float = 0.0) -> None:
+        """The completion was deleted: its text goes at once. ``created_at`` stays, 0 where it is not known: a client
+        that deletes what it lists goes on behind it."""
         place = (project, call_id)
         self._drop(place)
         self._metadata.pop(place, None)
-        self._deleted[place] = None
+        self._deleted[place] = created_at
         _trim(self._deleted, self._max_calls)
 
     def forget_people(self, project: str, erased: Callable[[str], bool]) -> None:
@@ -74,7 +75,7 @@ class RecentCalls:
             if isinstance(call, StoredCompletion):
                 self._drop(place)
             elif call.end_user and erased(call.end_user):
-                self.forget(*place)
+                self.forget(*place, call.created_at)
 
     def get(self, project: str, call_id: str) -> StoredCompletion | Literal[_Sentinel.DELETED] | None:
         """The completion, DELETED, or None when only the database can tell."""
@@ -92,6 +93,11 @@ class RecentCalls:
     def deleted(self, project: str) -> set[str]:
         """The ids of deleted completions that the database may still show."""
         return {call_id for owner, call_id in self._deleted if owner == project}
+
+    def stood(self, project: str, call_id: str) -> tuple[float, str] | None:
+        """Where a deleted completion stood in the list; None when that is not known here."""
+        created_at = self._deleted.get((project, call_id))
+        return (created_at, call_id) if created_at else None
 
     def list(self, project: str) -> list[StoredCompletion]:
         """The project's completions, oldest first."""

@@ -30,6 +30,10 @@ class Database:
     def completion(self, project: str, call_id: str) -> StoredCompletion | None:
         return next((row for row in self.rows if (row.project, row.id) == (project, call_id)), None)
 
+    def completion_place(self, project: str, call_id: str) -> tuple[float, str] | None:
+        found = self.completion(project, call_id)
+        return (found.created_at, found.id) if found is not None else None
+
     def completions(
         self, project: str, *, model: str | None, metadata: dict[str, str], after: str | None, limit: int,
         descending: bool,
@@ -197,6 +201,13 @@ def test_a_deleted_call_is_gone_at_once(
         with pytest.raises(openai.NotFoundError):
             attempt(call_id)
     assert number not in ids(client.chat.completions.list(limit=5))
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_who_deletes_what_is_listed_reaches_the_end(client: openai.OpenAI, order: Any) -> None:
+    for one in client.chat.completions.list(limit=7, order=order):
+        client.chat.completions.delete(one.id)
+    assert ids(client.chat.completions.list()) == []
 
 
 def test_a_foreign_call_does_not_exist(client: openai.OpenAI) -> None:

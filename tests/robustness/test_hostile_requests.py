@@ -3,7 +3,9 @@ that says whose fault it is, nothing of it reaches a provider, and the next call
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import httpx
@@ -90,6 +92,16 @@ async def test_what_is_no_json_object_is_refused_everywhere(start: Start, first:
         assert not wrong
         assert not first.seen
         assert (await ask(client)).status_code == 200
+
+
+async def test_a_compressed_body_is_told_to_come_as_it_is(start: Start, first: Provider) -> None:
+    async with start({"first": first.url}, settings=SETTINGS) as (_, client):
+        for path, body in ROUTES.items():
+            for name, packed in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+                answer = await client.post(path, content=packed(json.dumps(body).encode()), headers={"content-encoding": name})
+                assert answer.status_code == 415 and answer.headers["accept-encoding"] == "identity", (path, answer.text)
+                in_shape(answer)
+        assert not first.seen
 
 
 VALUES: list[Any] = [None, True, -1, 1e300, "", "x" * 300, [], [None], {"a": {"b": [1]}}, "\x00\u202e", 10**30]

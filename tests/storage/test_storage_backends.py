@@ -178,6 +178,10 @@ def test_metadata_is_replaced_feedback_kept_and_deletion_erases(room: Room) -> N
     assert room.reader.completion("p", "c1") is not None
     room.add(DeletionRecord("c1", "p", "k", 7.0))
     assert room.reader.completion("p", "c1") is None
+    place = room.reader.completion_place("p", "c1")  # who deletes while listing goes on behind it
+    assert place is not None
+    assert place[1] == "c1"
+    assert room.reader.completion_place("intruder", "c1") is None
     assert room.reader.training_calls("p", "triage", F, limit=9) == []
     assert room.reader.task_versions()[0].trainable_calls == 0
     assert room.reader.pairs()[0].teacher_text == ""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from anthropic import types as anthropic_types
 from gateway_server import KEY, Gateway
@@ -270,3 +271,21 @@ def told(answer: httpx.Response, status: int, path: str) -> None:
     assert answer.headers["x-request-id"].startswith("req_") and answer.headers["content-type"] == "application/json"
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["message"] and error["type"]
+
+
+async def test_the_clients_raw_and_streaming_responses(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    upstream.behave = usual
+    ask: Any = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
+    chat = client.chat.completions
+    raw = await chat.with_raw_response.create(**ask, extra_body={"vendor": {"a": [1]}}, extra_query={"beta": "true"})
+    assert raw.headers["x-request-id"] == raw.request_id and raw.parse().choices[0].message.content == "hello"
+    assert upstream.seen[-1].body["vendor"] == {"a": [1]}
+    async with chat.with_streaming_response.create(**ask) as streamed:
+        assert json.loads(await streamed.read())["choices"][0]["message"]["content"] == "hello"
+    async with chat.with_streaming_response.create(**ask, stream=True) as streamed:
+        lines = [line async for line in streamed.iter_lines() if line]
+    assert streamed.headers["content-type"].startswith("text/event-stream") and lines[-1] == "data: [DONE]"
+    again = {"extra_headers": {"Idempotency-Key": "one"}}
+    asked = len(upstream.seen)
+    first, second = await chat.create(**ask, **again), await chat.create(**ask, **again)
+    assert first.id == second.id and len(upstream.seen) == asked + 1

@@ -59,6 +59,12 @@ async def test_listing_pages_and_filters(client: openai.AsyncOpenAI) -> None:
     assert [one.id for one in page.data] == ids[2:4] and page.has_more
     with pytest.raises(openai.BadRequestError):
         await client.files.list(limit=0)
+    with pytest.raises(openai.NotFoundError) as told:
+        await client.files.list(after="file-none")
+    assert told.value.param == "after"
+    with pytest.raises(openai.NotFoundError) as told:
+        await client.batches.list(after="batch_none")
+    assert told.value.param == "after"
 
 
 async def test_another_project_sees_nothing(client: openai.AsyncOpenAI, foreign: openai.AsyncOpenAI) -> None:

@@ -68,6 +68,13 @@ class CaptureQueries:
             query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
             return [completion_of(row) for row in connection.execute(query).mappings()]
 
+    def completion_place(self, project: str, call_id: str) -> tuple[float, str] | None:
+        """Where a completion stands in the list, or stood before it was deleted; None for one that never was there."""
+        mine = (CAPTURES.c.project == project, CAPTURES.c.visible.is_(True), CAPTURES.c.call_id == call_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(CAPTURES.c.created_at, CAPTURES.c.call_id).where(*mine)).first()
+            return (row.created_at, row.call_id) if row is not None else None
+
     def completion(self, project: str, call_id: str) -> StoredCompletion | None:
         query = sa.select(CAPTURES).where(*_shown(project), CAPTURES.c.call_id == call_id)
         with self._engine.connect() as connection:
