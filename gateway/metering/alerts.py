@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("understudy.alerts")
 _QUEUE = 100
-_TRIES = 5
-_WAIT_S = 1.0
+_TRIES = 6
+_WAIT_S, _LONGER = 1.0, 5.0
+"""After the first refusal, and how many times as long after each one more: a quarter of an hour in all."""
 _KEPT_S = 35 * 86_400.0
 _MOST_TOLD = 100_000
 
@@ -69,6 +70,7 @@ class BudgetAlerts:
         self._queue: asyncio.Queue[Alert] = asyncio.Queue(_QUEUE)
         self._told: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
         self.dropped = 0
 
     def spent(self, rule: Rule, amount: int) -> None:
@@ -96,16 +98,22 @@ class BudgetAlerts:
         self._task = asyncio.create_task(self._run(once))
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*([self._task] if self._task is not None else []), *self._under_way]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, once: Once) -> None:
+        """Each alert is on a way of its own: one that is not taken holds up no other."""
         alert = await self._queue.get()
         async with await opened() as session:
             while True:
+                if len(self._under_way) >= _QUEUE:
+                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
                 if await once(f"alert:{alert.name}", _KEPT_S):
-                    await self._deliver(session, alert)
+                    task = asyncio.create_task(self._deliver(session, alert))
+                    self._under_way.add(task)
+                    task.add_done_callback(self._under_way.discard)
                 alert = await self._queue.get()
 
     async def _deliver(self, session: ClientSession, alert: Alert) -> None:
@@ -119,5 +127,7 @@ class BudgetAlerts:
             if not problem:
                 return
             _log.warning("the budget webhook did not take an alert (%s), try %d", problem, attempt + 1)
-            await asyncio.sleep(self._wait * 2**attempt)
+            if attempt + 1 < _TRIES:
+                await asyncio.sleep(self._wait * _LONGER**attempt)
+        _log.error("a budget alert was given up: %s", alert.name)
         self.dropped += 1
