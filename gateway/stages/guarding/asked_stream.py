@@ -15,6 +15,7 @@ from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
+from gateway.stages.guarding.changes import behind
 from gateway.stages.guarding.parts import (
     AUDIO,
     COMPLETE,
@@ -119,7 +120,7 @@ class AskedStream(QueuedStream):
         for channel, text in self._texts.items():
             if text.fresh:
                 seen = text.before + text.held
-                start = max(0, len(seen) - text.fresh - self._reach)
+                start = behind(seen, len(seen) - text.fresh, self._reach)
                 windows[channel] = seen[start:], start - len(text.before)
                 text.fresh = 0
         await self._judge(self._windowed, windows)
@@ -161,7 +162,8 @@ class AskedStream(QueuedStream):
             held = [self._rewritten(chunk) for chunk in held]
         self._ready.extend(held)
         for text in self._texts.values():
-            text.before = (text.before + text.held)[-self._reach :] if self._reach else ""
+            seen = text.before + text.held
+            text.before = seen[behind(seen, len(seen), self._reach) :] if self._reach else ""
             if text.in_json:
                 text.inside = ends_inside(text.held, inside=text.inside)
             text.held, text.other = "", False
