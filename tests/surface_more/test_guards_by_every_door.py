@@ -132,6 +132,27 @@ async def test_values_come_back_and_words_are_rewritten_by_every_door(tmp_path: 
                     assert _arguments(json.loads(got)) == expected
 
 
+async def test_signed_thoughts_keep_their_signature_or_lose_it_as_a_whole(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (upstream, ask):
+        for said, told, signature in (("It is fine.", "It is fine.", "SIG"), ("A blue heron.", 'A "bird".', "")):
+            block = {"type": "thinking", "thinking": said, "signature": "SIG"}
+            deltas = [*({"reasoning_content": letter} for letter in said), {"thinking_blocks": [block]}, {"content": "Yes."}]
+            streamed = sse([*map(chunk, deltas), chunk({}, "stop")])
+
+            async def behave(line: Line, raw: bytes = streamed) -> None:
+                await line.stream(raw)
+
+            upstream.behave = behave
+            thinking = {"type": "enabled", "budget_tokens": 1024}
+            asked = {"max_tokens": 2000, "messages": [ROUND[0]], "stream": True, "thinking": thinking}
+            got = await ask("/v1/messages", asked)
+            events = [json.loads(one[5:]) for one in got.text.splitlines() if one.startswith("data:")]
+            changes = [one["delta"] for one in events if one["type"] == "content_block_delta"]
+            assert "".join(one.get("thinking", "") for one in changes) == told
+            assert "".join(one.get("signature", "") for one in changes) == signature
+            assert changes[-1] == {"type": "text_delta", "text": "Yes."}
+
+
 def _arguments(answer: Any) -> Any:
     """The arguments of the call in an answer of any API."""
     if "choices" in answer:
