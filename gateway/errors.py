@@ -81,6 +81,10 @@ class Unauthenticated(GatewayError):
     status, kind, code = 401, "invalid_request_error", "invalid_api_key"
 
 
+class UnknownKey(Unauthenticated):
+    """A key that this program could have made, and that nobody knows: it may be younger than what is known."""
+
+
 class Forbidden(GatewayError):
     status, kind, code = 403, "invalid_request_error", "permission_denied"
 

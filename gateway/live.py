@@ -37,6 +37,7 @@ from gateway.students.watching import Watcher
 from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")
+_LOOK_S = 0.05
 NOTHING = Snapshot(generation=-1, keys=(), students=(), students_off=False)
 
 
@@ -62,6 +63,7 @@ class Live:
         self._off: bool | None = None
         self._base = NOTHING
         self.database_away = False
+        self._looking: asyncio.Task[None] | None = None
         self.drain = Drain()
         self.origins = Origins(policies.config.server.cors_origins)
         self.repeats: Repeats | None = None
@@ -186,6 +188,20 @@ class Live:
         snapshot = await asyncio.to_thread(self.refresh)
         if snapshot is not None:
             self.adopt(snapshot, await asyncio.to_thread(self.backlog, snapshot))
+
+    async def look_again(self) -> None:
+        """Waits until the database was looked at once more, for a key that may have been made just now. However many
+        ask, it is looked at twenty times a second at most."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            await self.catch_up()
+        except Exception as problem:  # as for refresh: serving goes on with what is known
+            _log.warning("the database could not be looked at again: %s", type(problem).__name__)
 
     def backlog(self, snapshot: Snapshot) -> dict[str, list[bool]]:
         """What was recorded about serving students that are not watched yet. Blocking, for a restart."""

@@ -132,7 +132,11 @@ async def read_from(live: Live, headers: Mapping[str, str], read: Read) -> tuple
     :func:`read_body` do."""
     runtime = live.runtime()
     try:
-        principal = live.who(headers, runtime)
+        try:
+            principal = live.who(headers, runtime)
+        except errors.UnknownKey:
+            await live.look_again()
+            principal = live.who(headers, live.runtime())
     except errors.GatewayError as error:
         await _heard_out(read, error)
         raise

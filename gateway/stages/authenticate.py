@@ -22,7 +22,7 @@ from gateway.access.keys import (
 )
 from gateway.config import Config
 from gateway.context import Answer, Exchange, Principal
-from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable, UnknownKey
 from gateway.pipeline import Handler
 from gateway.runtime import Runtime
 
@@ -151,7 +151,8 @@ def _key_in(headers: Mapping[str, str]) -> str:
 def _stored(text: str, digest: str, runtime: Runtime, now: float) -> Principal:
     key = runtime.keys.get(digest)
     if key is None:
-        raise _refused(text, "Keys are made by `understudy keys create`.")
+        refused = _refused(text, "Keys are made by `understudy keys create`.")
+        raise UnknownKey(refused.message, headers=_CHALLENGE) if well_formed(text) else refused
     if key.revoked_at is not None:  # whatever the clock says now: it may have been set back
         raise _refused(text, "It has been revoked.")
     if key.expires_at is not None and key.expires_at <= now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 from gateway_server import Gateway, gateway, write_policies
 from scripted import CHUNKS, Line, provider, sse, usual
 
+from gateway.access.keys import new_key
 from gateway.cli import main
+from gateway.live import Live
 from gateway.storage.records import CallRecord
+from gateway.storage.values import Snapshot
 
 
 class Desk:
@@ -68,13 +72,13 @@ async def test_both_texts_open_until_the_grace_is_over_and_a_stream_goes_on(desk
 
     desk.upstream.behave = slow  # type: ignore[attr-defined]
     old = await desk.run("create", "--name", "app")
-    await desk.until(old, 200)
+    assert await desk.ask(old) == (200, ""), "a key opens as soon as it was told"
     headers = {"authorization": f"Bearer {old}"}
     async with desk.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}, headers=headers) as stream:
         lines = stream.aiter_lines()
         assert stream.status_code == 200 and (await anext(lines)).startswith("data: ")
         new = await desk.run("rotate", "app", "--grace", "0.0003")
-        await desk.until(new, 200)
+        assert await desk.ask(new) == (200, "")
         assert "replaced" in await desk.until(old, 401)
         assert (await desk.ask(new))[0] == 200
         go_on.set()
@@ -84,3 +88,19 @@ async def test_both_texts_open_until_the_grace_is_over_and_a_stream_goes_on(desk
     assert (await desk.ask(old))[0] == 401
     calls = [one for one in desk.served.records() if isinstance(one, CallRecord)]
     assert len({one.key_id for one in calls if one.key_id}) == 1, "one key, whatever its text"
+
+
+async def test_keys_that_nobody_made_are_looked_up_together_and_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[float] = []
+    refresh = Live.refresh
+
+    def counted(live: Live) -> Snapshot | None:
+        looked.append(time.monotonic())
+        return refresh(live)
+
+    monkeypatch.setattr(Live, "refresh", counted)
+    began = time.monotonic()
+    keys = [new_key("inference").text for _ in range(40)]
+    found = await asyncio.gather(*(desk.ask(key) for key in keys))
+    assert {status for status, _ in found} == {401} and all("understudy keys create" in said for _, said in found)
+    assert 1 <= len(looked) <= 4 + 25 * (time.monotonic() - began), "and no faster, however many ask"
