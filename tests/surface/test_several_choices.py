@@ -35,8 +35,7 @@ async def served(tmp_path: Path, upstream: Provider, spare: Provider) -> AsyncIt
     urls = {"first": upstream.url, "second": spare.url}
     policies = write_policies(tmp_path / "policies", urls, gateway=SETTINGS)
     main = policies / "gateway.yaml"
-    one = "api_key: sk-upstream-secret, traits: {most_choices: 1}}"
-    main.write_text(main.read_text().replace("api_key: sk-upstream-secret}", one, 1))
+    main.write_text(main.read_text().replace("traits: {", "traits: {most_choices: 1, ", 1))
     async with gateway(tmp_path, policies) as made:
         yield made
 
