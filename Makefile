@@ -6,7 +6,7 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 EXTRAS ?= dev
-JOBS ?= 1
+JOBS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 && echo 2 || echo 1)
 unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes, each of which would compile everything again
 INSTALLED := .venv/.installed
 WITH_EXTRAS := .venv/.installed-$(EXTRAS)
@@ -25,7 +25,7 @@ run: $(INSTALLED) ## Start Understudy: your providers when a key is set, else th
 demo: $(INSTALLED) ## Show the whole loop with a simulated teacher
 	@exec $(BIN)/understudy demo
 
-test: $(WITH_EXTRAS) ## Run every test, JOBS files at a time
+test: $(WITH_EXTRAS) ## Run every test, JOBS files at a time (2; 1 where there is one core)
 	$(BIN)/pytest $(if $(filter-out 0 1,$(JOBS)),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 check: $(WITH_EXTRAS) ## Lint, strict typing, and the rules of the house

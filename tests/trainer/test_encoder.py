@@ -131,7 +131,8 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path) -> None:
         train_first("auto", examples(), seed=1, tick=lambda *_: None, encoder=str(tmp_path / "nothing"))
 
 
-async def test_a_gateway_encodes_in_a_process_of_its_own(tmp_path: Path) -> None:
+async def test_a_gateway_encodes_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.caching.vectors._PATIENCE_S", 120.0)  # the process that encodes starts meanwhile
     folder, vectors = str(tiny_bert(tmp_path / "bert")), Vectors()
     try:
         made = [await vectors.of(text, wording(text), folder) for text in ("my parcel is late", "my box is late")]
