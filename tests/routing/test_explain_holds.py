@@ -132,8 +132,9 @@ async def test_who_is_asked_first_is_whom_explain_names(tmp_path: Path, upstream
                 assert not first and told.json()["error"]["message"] == shown["error"], where
                 refused += 1
             else:
-                named = next(one["candidate"] for one in shown["plan"] if not one["passed_over"])
-                assert first and f"{first}/m" == named, where
+                likely = [one["candidate"] for one in shown["plan"] if not one["passed_over"]]
+                by_latency = shown["policy"] in {"fast", "quick"}  # learnt from every answer, with a share for the others
+                assert f"{first}/m" in (likely if by_latency else likely[:1]), where
                 skipped += bool(shown["plan"][0]["passed_over"])
                 assert told.status_code == 200, where
                 asked += 1
