@@ -318,11 +318,12 @@ class _Call:
         """No more pings."""
         if self._pulse is not None:
             await self._pulse.settled()
-            self._pulse.stop()
+            self.close()
 
     def close(self) -> None:
         if self._pulse is not None:
             self._pulse.stop()
+            self._pulse = None  # it refers to this: a stream's memory would wait for the collector
 
     def headers(self) -> dict[str, str]:
         return told(self._exchange) | self._dialect.headers(self._exchange.request_id)

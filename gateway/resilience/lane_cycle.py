@@ -42,12 +42,17 @@ class LaneCycle:
         self.body: bytearray | bytes = bytearray()
         self.more_body = True
         self.disconnected = self.response_complete = self.gone = False
-        self.message_event = self  # the protocol only ever calls its set()
         self._expects_continue = expects_continue
         self._waiter: asyncio.Future[None] | None = None
         self._call: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._head, self._begun = b"", False
+
+    @property
+    def message_event(self) -> LaneCycle:
+        """The protocol only ever calls its ``set()``. A reference would be a cycle, and a call's memory would wait for
+        the collector instead of being the next one's."""
+        return self
 
     @property
     def response_started(self) -> bool:
@@ -82,6 +87,7 @@ class LaneCycle:
             _log.exception("unhandled error in a fast lane")
         finally:
             tasks.discard(self._task)
+            self._task = None  # it refers to this
         if not self.response_complete and not self.disconnected:
             self._transport.abort()
 
