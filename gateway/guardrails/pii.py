@@ -157,6 +157,11 @@ class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
         return self.presidio is not None
 
     @property
+    def reads_names(self) -> bool:
+        """A model that knows people and places by their sentences only guesses at identifiers."""
+        return self.presidio is None or not (self.presidio.spacy or self.presidio.transformers)
+
+    @property
     def asks_to_change(self) -> bool:
         return self.action == "mask"
 

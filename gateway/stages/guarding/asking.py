@@ -49,7 +49,8 @@ class Asking:
         for name, guard in self._guards.items():
             if name in self._asked or (outside is not None and guard.asks_outside is not outside):
                 continue
-            wanted = wanted_by(guard, said, self._direction, joined, (seen or {}).get(name, frozenset()))
+            read = said if guard.reads_names else [one for one in said if one not in self._fixed()]
+            wanted = wanted_by(guard, read, self._direction, joined, (seen or {}).get(name, frozenset()))
             if wanted:
                 asked = asked_about(self._judges, self._exchange, name, guard, wanted, self._direction)
                 self._asked[name] = asyncio.create_task(asked)
