@@ -46,11 +46,11 @@ async def burst(house: House, count: int) -> Counter[int]:
     return Counter(await asyncio.gather(*(one() for _ in range(count))))
 
 
-def calls_by_worker(house: House) -> Counter[str]:
+def calls_by_worker(house: House, status: str = 'status="ok"') -> Counter[str]:
     text = httpx.get(f"{house.url}/metrics", headers={"authorization": f"Bearer {KEY}"}).text
     found: Counter[str] = Counter()
     for line in text.splitlines():
-        if line.startswith("understudy_calls_total{") and 'status="ok"' in line:
+        if line.startswith("understudy_calls_total{") and status in line:
             found[line.split('worker="')[1][0]] += int(float(line.split()[-1]))
     return found
 
@@ -75,10 +75,11 @@ async def test_limits_are_exact_then_shared_out_and_streams_are_drained(
         houses.append(house)
         parent = await house.start()
         assert await burst(house, 80) == {200: LIMIT, 429: 80 - LIMIT}
-        by_worker = calls_by_worker(house)
-        assert set(by_worker) == {"1", "2"} and by_worker.total() == LIMIT
+        assert calls_by_worker(house).total() == LIMIT
 
-        assert await burst(house, 20) == {429: 20}  # now each worker has seen the full window
+        assert await burst(house, 20) == {429: 20}  # now each worker has seen the full window,
+        while set(calls_by_worker(house, "status=")) != {"1", "2"}:  # however the kernel shared connections out
+            assert await burst(house, 20) == {429: 20}
         redis_server.stop()  # and what it saw counts against its share
         during = await burst(house, 20)
         assert set(during) <= {200, 429} and during[200] <= 2
