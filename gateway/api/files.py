@@ -6,7 +6,9 @@ import asyncio
 import errno
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -183,6 +185,41 @@ class OneFile:
         if self.upload is not None:
             await self.upload.flush()
 
+    def close(self) -> None:
+        if self.upload is not None:
+            self.upload.close()
+
+
+class FileForm(ABC):
+    """A form with a file in it, as an ASGI app: its bytes go to disk while they arrive."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = "req_" + secrets.token_hex(16)
+        with ExitStack() as until_told:
+            try:
+                async with heard(receive) as arriving:
+                    told = await self.take(headers_of(scope), arriving, until_told)
+                await send_whole(send, msgspec.json.encode(told), request_id, {})
+            except errors.GatewayError as error:
+                await send_error(send, error, request_id, {"connection": "close"})
+            except ClientGone:
+                return
+
+    @abstractmethod
+    async def take(self, headers: dict[str, str], arriving: Receive, until_told: ExitStack) -> dict[str, Any]:
+        """What is told of the file that was taken; ``until_told`` closes its sink. Raises GatewayError, ClientGone."""
+
+
+def file_of(
+    upload: Upload, *, project: str, key_id: str, filename: str, purpose: str, seconds: int | None
+) -> StoredFile:
+    """The file that ``upload`` becomes now. ``seconds``: its lifetime."""
+    now = time.time()
+    return StoredFile(
+        id=upload.id, project=project, key_id=key_id, filename=filename, purpose=purpose, bytes=upload.size,
+        created_at=now, expires_at=now + seconds if seconds is not None else None,
+    )  # fmt: skip
+
 
 def check_purpose(purpose: Any) -> None:
     """Raises BadRequest."""
@@ -198,35 +235,23 @@ def plain_name(name: str) -> str:
     return kept if kept.strip(".") else "file"
 
 
-class _Uploads:
-    """POST /v1/files, as an ASGI app: the body goes to disk while it arrives."""
+class _Uploads(FileForm):
+    """POST /v1/files."""
 
     def __init__(self, live: Live, store: FileStore, who: Authenticator) -> None:
         self._live, self._store, self._who = live, store, who
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = "req_" + secrets.token_hex(16)
-        sink: OneFile | None = None
-        try:
-            async with heard(receive) as arriving:
-                headers = headers_of(scope)
-                principal = self._who(headers)
-                config = self._live.runtime().config
-                with Told():
-                    sink = await self._sink(principal, config.files)
-                    fields = await read_form(
-                        headers, arriving, sink,
-                        limit=config.files.max_bytes + FORM_ROOM, idle=config.server.body_timeout_s,
-                    )  # fmt: skip
-                    file = await self._add(principal, sink, dict(fields), config.files)
-            await send_whole(send, msgspec.json.encode(shown(file)), request_id, {})
-        except errors.GatewayError as error:
-            await send_error(send, error, request_id, {"connection": "close"})
-        except ClientGone:
-            return
-        finally:
-            if sink is not None and sink.upload is not None:
-                sink.upload.close()
+    async def take(self, headers: dict[str, str], arriving: Receive, until_told: ExitStack) -> dict[str, Any]:
+        principal = self._who(headers)
+        config = self._live.runtime().config
+        with Told():
+            sink = await self._sink(principal, config.files)
+            until_told.callback(sink.close)
+            fields = await read_form(
+                headers, arriving, sink,
+                limit=config.files.max_bytes + FORM_ROOM, idle=config.server.body_timeout_s,
+            )  # fmt: skip
+            return shown(await self._add(principal, sink, dict(fields), config.files))
 
     async def _sink(self, principal: Principal, settings: Files) -> OneFile:
         """Takes a file as large as one may be, and as the project has room for."""
@@ -242,12 +267,9 @@ class _Uploads:
         if upload is None:
             raise errors.BadRequest("Missing required parameter: 'file'.", param="file")
         check_purpose(purpose)
-        now = time.time()
-        seconds = lifetime(fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]"))
-        file = StoredFile(
-            id=upload.id, project=principal.project, key_id=principal.key_id, filename=sink.filename,
-            purpose=purpose, bytes=upload.size, created_at=now,
-            expires_at=now + seconds if seconds is not None else None,
+        file = file_of(
+            upload, project=principal.project, key_id=principal.key_id, filename=sink.filename, purpose=purpose,
+            seconds=lifetime(fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")),
         )  # fmt: skip
         return await self._store.add(upload, file, settings.project_bytes)
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
-import msgspec
 from litestar import Request, Response, post
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive
 
 from gateway import errors
-from gateway.api.files import FORM_ROOM, OneFile, Told, answer, check_purpose, lifetime, plain_name
+from gateway.api.files import (
+    FORM_ROOM,
+    FileForm,
+    OneFile,
+    Told,
+    answer,
+    check_purpose,
+    file_of,
+    lifetime,
+    plain_name,
+)
 from gateway.api.files import shown as shown_file
-from gateway.api.http import Authenticator, ClientGone, headers_of, heard, json_body, send_error, send_whole
+from gateway.api.http import Authenticator, json_body
 from gateway.api.multipart import read_form
 from gateway.context import Principal
 from gateway.live import Live
@@ -155,11 +164,9 @@ class _Work:
             if md5 and found != md5:
                 message = f"The MD5 checksum of the parts together is {found}, and 'md5' says {md5}."
                 raise errors.BadRequest(message, param="md5", code="checksum_mismatch")
-            now, seconds = time.time(), upload.lifetime_s
-            file = StoredFile(
-                id=draft.id, project=upload.project, key_id=principal.key_id, filename=upload.filename,
-                purpose=upload.purpose, bytes=draft.size, created_at=now,
-                expires_at=now + seconds if seconds is not None else None,
+            file = file_of(
+                draft, project=upload.project, key_id=principal.key_id, filename=upload.filename,
+                purpose=upload.purpose, seconds=upload.lifetime_s,
             )  # fmt: skip
             return await self._files.add(draft, file, self.live.runtime().config.files.project_bytes)
         finally:
@@ -179,34 +186,22 @@ def _told(problem: UploadRefused) -> errors.GatewayError:
     return errors.BadRequest(str(problem), param=problem.param)
 
 
-class _Part:
-    """One part, as an ASGI app: its bytes go to disk while they arrive."""
+class _Part(FileForm):
+    """One part of an upload."""
 
     def __init__(self, work: _Work, who: Authenticator, upload_id: str) -> None:
         self._work, self._who, self._id = work, who, upload_id
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = "req_" + secrets.token_hex(16)
-        sink: OneFile | None = None
-        try:
-            async with heard(receive) as arriving:
-                headers = headers_of(scope)
-                upload = await self._work.get(self._who(headers), self._id)
-                sink = OneFile(lambda: self._begun(upload), LARGEST_PART, "data")
-                with Told():
-                    await read_form(
-                        headers, arriving, sink, limit=LARGEST_PART + FORM_ROOM,
-                        idle=self._work.live.runtime().config.server.body_timeout_s,
-                    )  # fmt: skip
-                    told = await self._kept(upload, sink)
-            await send_whole(send, msgspec.json.encode(told), request_id, {})
-        except errors.GatewayError as error:
-            await send_error(send, error, request_id, {"connection": "close"})
-        except ClientGone:
-            return
-        finally:
-            if sink is not None and sink.upload is not None:
-                sink.upload.close()
+    async def take(self, headers: dict[str, str], arriving: Receive, until_told: ExitStack) -> dict[str, Any]:
+        upload = await self._work.get(self._who(headers), self._id)
+        sink = OneFile(lambda: self._begun(upload), LARGEST_PART, "data")
+        until_told.callback(sink.close)
+        with Told():
+            await read_form(
+                headers, arriving, sink, limit=LARGEST_PART + FORM_ROOM,
+                idle=self._work.live.runtime().config.server.body_timeout_s,
+            )  # fmt: skip
+            return await self._kept(upload, sink)
 
     def _begun(self, upload: PendingUpload) -> Any:
         try:
