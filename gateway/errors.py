@@ -19,6 +19,11 @@ _log = logging.getLogger("understudy.errors")
 _LONGEST_DETAIL = 500
 
 
+def in_seconds(wait: float) -> str:
+    """``wait``, in seconds, as ``retry-after`` tells it: whole, and never too short."""
+    return str(int(wait + 0.999))
+
+
 class GatewayError(Exception):
     """An answer that is an error: ``status`` and OpenAI's ``{message, type, param, code}``."""
 

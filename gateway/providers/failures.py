@@ -82,7 +82,7 @@ def refusal(
     if blame == "throttle":
         passed_on = dict(complaint.headers)
         if retry_after is not None:
-            passed_on["retry-after"] = _whole(retry_after)
+            passed_on["retry-after"] = errors.in_seconds(retry_after)
         error = errors.RateLimited(
             message or f"The provider '{provider}' is limiting requests.",
             code=complaint.code or "rate_limit_exceeded",
@@ -110,15 +110,12 @@ def _broken(provider: str, status: int, detail: str, wait: float | None) -> erro
     if status in _BUSY:
         return errors.UpstreamFailed(
             f"The provider '{provider}' is overloaded (status {status}). Try again shortly.",
-            status=503, code="upstream_overloaded", headers={"retry-after": _whole(wait or 1.0)}, detail=detail,
+            status=503, code="upstream_overloaded", detail=detail,
+            headers={"retry-after": errors.in_seconds(wait or 1.0)},
         )  # fmt: skip
     if status == 504:
         return errors.UpstreamTimeout(f"The provider '{provider}' took too long (status 504).", detail=detail)
     return errors.UpstreamFailed(f"The provider '{provider}' failed (status {status}).", detail=detail)
-
-
-def _whole(seconds: float) -> str:
-    return str(int(seconds + 0.999))
 
 
 def asked_wait(headers: Mapping[str, str], now: float) -> float | None:

@@ -287,7 +287,7 @@ class ProviderKeys:
         error = errors.RateLimited(
             f"The provider '{provider}' is limiting the gateway's requests.",
             code="rate_limit_exceeded",
-            headers={"retry-after": str(int(wait + 0.999))},
+            headers={"retry-after": errors.in_seconds(wait)},
         )
         return failed("throttled", error, retry_after=wait)
 

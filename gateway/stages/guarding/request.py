@@ -125,9 +125,7 @@ def judged(
     try:
         if "\\" in text and guard.reads_escapes and (final or guard.reach < WHOLE):
             return meant(text, partial(_said, exchange, guard, direction, final, data), in_json=in_json, final=final)
-        if guard.needs_scene and exchange.scene is not None:
-            return spelled_out(guard.check_in(exchange.scene, text, direction, final=final), text)
-        return spelled_out(guard.check_data(text) if data else guard.check(text, direction, final=final), text)
+        return spelled_out(_said(exchange, guard, direction, final, data, text), text)
     except Exception as problem:
         failed(exchange, name, guard, direction, problem)
         return ALLOW
