@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from aiohttp import web
 from gateway_server import Gateway, gateway
 from scripted import Line, Provider, provider, sse
+from webhook_receiver import Got, receiver
 
 from gateway.storage.engine import write_engine
 from gateway.storage.spooling.ingester import Ingester
@@ -119,29 +119,11 @@ async def test_every_route_tells_and_keeps_the_limits(tmp_path: Path, upstream: 
                 assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None), name
 
 
-@asynccontextmanager
-async def webhook(got: list[tuple[bytes, dict[str, str]]]) -> AsyncIterator[str]:
-    async def take(request: web.Request) -> web.Response:
-        got.append((await request.read(), dict(request.headers)))
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_post("/hook", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/hook"  # type: ignore[union-attr]
-    finally:
-        await runner.cleanup()
-
-
 def alerting(hook: str, *at: float) -> str:
     return f"limits: {{alerts: {{webhook: '{hook}', secret: '{SECRET}', at: {list(at)}}}}}"
 
 
-async def told_by(got: list[tuple[bytes, dict[str, str]]], least: int) -> list[dict[str, Any]]:
+async def told_by(got: Got, least: int) -> list[dict[str, Any]]:
     """What was told, once there is so much of it."""
     async with asyncio.timeout(30):
         while len(got) < least:
@@ -154,9 +136,8 @@ async def test_no_share_is_told_again_after_a_restart(
     tmp_path: Path, upstream: Provider, shared: bool, request: pytest.FixtureRequest
 ) -> None:
     env = {"UNDERSTUDY_REDIS_URL": request.getfixturevalue("redis_server").url} if shared else {}
-    got: list[tuple[bytes, dict[str, str]]] = []
     body = {"model": "first/m", "messages": TURN, "max_tokens": 100}  # costs 0.0035 of 0.01
-    async with webhook(got) as hook:
+    async with receiver() as (hook, got):
         for run, least in enumerate((2, 3, 5)):
             async with (
                 limited(tmp_path, upstream, alerting(hook, 0.3, 0.9), **env) as served,
@@ -181,10 +162,9 @@ def ingest(served: Gateway) -> None:
 
 
 async def test_a_gateway_tells_each_share_of_a_budget_and_then_spends_no_more(tmp_path: Path, upstream: Provider) -> None:
-    got: list[tuple[bytes, dict[str, str]]] = []
     body = {"model": "first/m", "messages": TURN, "max_tokens": 100}
     async with (
-        webhook(got) as hook,
+        receiver() as (hook, got),
         limited(tmp_path, upstream, alerting(hook, 0.3, 0.6)) as served,
         httpx.AsyncClient(base_url=served.url, timeout=30) as http,
     ):

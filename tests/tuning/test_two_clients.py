@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from gateway_server import KEY, gateway
 from scripted import provider
-from test_webhooks import SECRET, receiver, webhooks
+from test_webhooks import SECRET, webhooks
 from tuning_parts import policies, tickets
+from webhook_receiver import receiver
 
 from gateway.storage.data_values import AddEvent
 from gateway.storage.writing.writers import open_writer

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from aiohttp import web
 from gateway_server import KEY, gateway
 from scripted import provider
 from tuning_parts import OTHER, policies, tickets, until
+from webhook_receiver import Got, receiver
 
 from gateway.config import Webhook
 from gateway.storage.data_values import AddEvent
@@ -25,28 +24,6 @@ from gateway.storage.writing.writers import open_writer
 from gateway.webhooks import Deliveries
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk="
-Got = list[tuple[bytes, dict[str, str]]]
-
-
-@asynccontextmanager
-async def receiver(status: Callable[[int], int] = lambda count: 204) -> AsyncIterator[tuple[str, Got]]:
-    got: Got = []
-
-    async def take(request: web.Request) -> web.Response:
-        got.append((await request.read(), dict(request.headers)))
-        return web.Response(status=status(len(got)))
-
-    app = web.Application()
-    app.router.add_post("/hook", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    try:
-        yield f"http://127.0.0.1:{port}/hook", got
-    finally:
-        await runner.cleanup()
 
 
 def unwrapped(got: Got) -> list[Any]:
@@ -115,7 +92,7 @@ async def test_an_endpoint_that_fails_is_asked_again_and_the_other_one_is_not(tm
         writer.execute(AddEvent("default", "batch.completed", "batch_1", now))
     writer.execute(AddEvent("default", "batch.failed", "batch_2", now - 4 * 86_400))
     async with (
-        receiver(lambda count: 503 if count < 3 else 200) as (flaky, often),
+        receiver(lambda got: 503 if len(got) < 3 else 200) as (flaky, often),
         receiver() as (steady, once),
         receiver() as (unasked, never),
     ):
