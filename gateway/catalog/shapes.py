@@ -128,11 +128,11 @@ class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListedModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens of context, the longest answer, what it can do; ``also``: other names of the same model."""
+    """Tokens of context, the longest answer (None: nobody says), what it can do; ``also``: other names of the same model."""
 
     context_window: Tokens
-    max_output: Tokens
     capabilities: list[Capability]
+    max_output: Tokens | None = None
     also: list[str] = []
 
 
@@ -197,7 +197,7 @@ class Vendor(Struct, frozen=True, forbid_unknown_fields=True):
             for name in {name for name in names if names.count(name) > 1}:
                 yield f"{part}: '{name}' is there twice"
         for name, one in (self.models.models if self.models else {}).items():
-            if one.max_output > one.context_window:
+            if one.max_output is not None and one.max_output > one.context_window:
                 yield f"models: '{name}' answers more than its context holds"
         for name, price in (self.prices.models if self.prices else {}).items():
             if price.cached_input is not None and price.cached_input > price.input:

@@ -108,3 +108,18 @@ def test_a_server_that_nothing_is_known_of_is_not_believed_to_keep_to_schemas(ur
     assert (found.schema, found.json, found.tools) == (believed, believed, believed)
     told = OpenAIProvider(base_url=url, traits=Traits(structured="strict")).build("mine", "").enforces("m")
     assert told.schema == "strict"
+
+
+NO_CHAT = {
+    "openai": {"gpt-realtime-2.1-mini", "gpt-4o-transcribe", "gpt-4o-mini-realtime-preview", "gpt-4o-mini-realtime-preview-2024-12-17"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", vendors())
+def test_of_every_model_with_a_price_it_is_known_how_much_it_holds_and_what_it_can_do(name: str) -> None:
+    """Constraints could not judge it otherwise. What is not asked to chat is no candidate."""
+    found = vendor(name)
+    assert found is not None
+    priced = {one for key, price in (found.prices.models if found.prices else {}).items() for one in (key, *price.also)}
+    listed = {one for key, model in (found.models.models if found.models else {}).items() for one in (key, *model.also)}
+    assert {one for one in priced - listed - NO_CHAT.get(name, set()) if "embedding" not in one} == set()
