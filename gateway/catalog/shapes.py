@@ -128,7 +128,7 @@ class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListedModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens of context, the longest answer (None: nobody says), what it can do; ``also``: other names of the same model."""
+    """Tokens of context, the longest answer (None: nobody says), what it can do; ``also``: its other names."""
 
     context_window: Tokens
     capabilities: list[Capability]
