@@ -37,6 +37,8 @@ class Gateway(Litestar):
 
     lanes: Mapping[bytes, Lane] = {}
     """POST handlers by path, for the server's protocol; each turns its own errors into answers."""
+    known: Callable[[Any], Awaitable[None]] | None = None
+    """Waits until the key of a request that is no lane's is known, if it ever will be."""
     origins = Origins()
     """Whose pages may call the API; the server's protocol asks it for the lanes."""
 
@@ -47,6 +49,8 @@ class Gateway(Litestar):
             elif scope["method"] == "OPTIONS" and (head := self._options(scope)) is not None:
                 await _said(send, head)
                 return
+        if self.known is not None and scope["type"] in ("http", "websocket") and scope["path"].startswith(API_PATHS):
+            await self.known(scope)
         await super().__call__(scope, receive, send)
 
     def _options(self, scope: Any) -> Head | None:

@@ -33,7 +33,7 @@ from gateway.api.chat import chat_lane
 from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.feedback import feedback_route
 from gateway.api.health import health_routes
-from gateway.api.http import Authenticator
+from gateway.api.http import Authenticator, known_by_now
 from gateway.api.ingress import new_id
 from gateway.api.models import model_routes
 from gateway.api.runs import run_routes
@@ -166,12 +166,16 @@ def build(
     holders = (parts.live.drain, parts.meter.stage, parts.gate, parts.keys, parts.upstream, parts.cache, repeats)
     parts.metrics.add(InUse(*[holder.in_use for holder in holders]))
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
-    data = DataSide(home, parts.live, surface, parts.upstream, parts.record, lines, who, states=states)
+    data = DataSide(
+        home, parts.live, surface, parts.upstream, parts.record, lines, who, states=states,
+        going_on=parts.meter.stage.going_on,
+    )  # fmt: skip
     forgetting = Forgetting(
         parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live), parts.live.origins)
+    app.known = partial(known_by_now, parts.live)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
 

@@ -76,6 +76,9 @@ class Exchange(Struct, eq=False):
     endpoint: str = "chat"
     """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
 
+    lasts_s: float = 0.0
+    """How long an answer may last, where that is longer than until ``deadline``: a realtime session's."""
+
     form: str = ""
     """How an answer that is no chat is told, where its endpoint and body leave that open."""
 

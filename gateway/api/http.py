@@ -132,11 +132,7 @@ async def read_from(live: Live, headers: Mapping[str, str], read: Read) -> tuple
     :func:`read_body` do."""
     runtime = live.runtime()
     try:
-        try:
-            principal = live.who(headers, runtime)
-        except errors.UnknownKey:
-            await live.look_again()
-            principal = live.who(headers, live.runtime())
+        principal = await caller(live, headers)
     except errors.GatewayError as error:
         await _heard_out(read, error)
         raise
@@ -145,6 +141,23 @@ async def read_from(live: Live, headers: Mapping[str, str], read: Read) -> tuple
     if live.runtime() is not runtime:  # a key may be revoked while a slow body comes
         principal = live.who(headers, live.runtime())
     return principal, body
+
+
+async def caller(live: Live, headers: Mapping[str, str]) -> Principal:
+    """Who asks a model; a key that is not known yet may have been made at another worker just now. Raises what
+    ``live.who`` does."""
+    try:
+        return live.who(headers, live.runtime())
+    except errors.UnknownKey:
+        await live.look_again()
+        return live.who(headers, live.runtime())
+
+
+async def known_by_now(live: Live, scope: Mapping[str, Any]) -> None:
+    """Returns when whoever asks with a key of the right shape is known, or is known to be nobody: what handlers
+    that look a key up once need."""
+    with contextlib.suppress(errors.GatewayError):  # they tell what is wrong with it
+        await caller(live, headers_of(scope))  # type: ignore[arg-type]
 
 
 async def _heard_out(read: Read, error: errors.GatewayError) -> None:

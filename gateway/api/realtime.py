@@ -11,34 +11,34 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 import msgspec
 from litestar import WebSocket, websocket
 
 from gateway import errors
-from gateway.api.http import headers_of
+from gateway.api.http import caller, headers_of
 from gateway.api.ingress import told
+from gateway.api.realtime_session import Said, Session
 from gateway.api.surface import new_exchange
-from gateway.context import Exchange
+from gateway.context import Exchange, Principal
 from gateway.live import Live
-from gateway.protocol.answer import Chunk, ChunkStream
-from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.providers.codec import Codec, failed
-from gateway.resilience.provider_keys import Lease
-from gateway.surface import Surface, address, usage_of
+from gateway.protocol.answer import ChunkStream
+from gateway.providers.codec import Codec
+from gateway.runtime import Runtime
+from gateway.stages.authenticate import model_not_found
+from gateway.surface import Surface, address
 from gateway.upstreams.reply import HandshakeRefused
 from gateway.upstreams.upstream import Upstream
 from optimizer.routing.plan import Rung
 
-if TYPE_CHECKING:
-    import aiohttp
-
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+GoingOn = Callable[[Exchange, Principal, Runtime], Awaitable[None]]
+"""Charges a call that lasts with what it used by now. Raises GatewayError when it may use no more."""
 
 PATH = "/v1/realtime"
 _KEY_PROTOCOL = "openai-insecure-api-key."
@@ -49,79 +49,15 @@ _LONGEST_S = 3600.0
 _IDLE_S = 900.0
 _TELLABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 """Close codes that may stand in a close frame (RFC 6455, 7.4)."""
-_USAGE_MARK = '"response.done"'
-_USAGE_LARGEST = 4 * 1024 * 1024
-
-
-class Said(Chunk, frozen=True):
-    """One message of the provider, as it came."""
-
-    message: str | bytes = ""
-
-
-class Session:
-    """The provider's side as a stream of messages. Its usage grows with every response; closing is idempotent.
-    ``reason`` is what the provider closed it with."""
-
-    def __init__(self, exchange: Exchange, upstream: aiohttp.ClientWebSocketResponse) -> None:
-        self._exchange, self.upstream = exchange, upstream
-        self._tell: Callable[[bool], None] | None = None
-        self.lease: Lease | None = None
-        self.reason, self._left = "", False
-        exchange.usage = Usage()
-
-    def on_end(self, tell: Callable[[bool], None]) -> None:
-        """``tell`` is called once, at the end, with whether it was a good one."""
-        self._tell = tell
-
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
-        from aiohttp import WSMsgType  # loaded by now: there is a session
-
-        while (message := await self.upstream.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            if message.type is WSMsgType.TEXT:
-                self._count(message.data)
-            yield Said(data={}, message=message.data)
-        if message.type is WSMsgType.CLOSE:
-            self.reason = str(message.extra or "")
-        elif not self._left:
-            self._over(ok=False)
-            raise failed("failed", errors.UpstreamFailed("The provider ended the session without a word."))
-        await self.aclose()
-
-    def _count(self, text: str) -> None:
-        """Adds what a finished response used."""
-        if _USAGE_MARK not in text or len(text) > _USAGE_LARGEST:
-            return
-        try:
-            event = msgspec.json.decode(text)
-            usage = event["response"]["usage"]
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-            return
-        more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
-        if event.get("type") == "response.done" and more is not None and now is not None:
-            self._exchange.usage = now + more
-            if self.lease is not None:
-                self.lease.used(more.total)
-
-    def _over(self, *, ok: bool) -> None:
-        tell, self._tell = self._tell, None
-        if self.lease is not None:
-            self.lease.leave()
-        if tell is not None:
-            tell(ok)
-
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """``code`` and ``reason`` are told to the provider where the session was still open."""
-        self._left = True
-        self._over(ok=True)
-        if not self.upstream.closed:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(self.upstream.close(code=code, message=_short(reason)), 1.0)
+_LOOK_S = 0.5
+"""How often it is looked whether a session may go on; after each of its responses as well."""
+_NOT_ANY_MORE = 1008
+"""The close code of a session that we end (RFC 6455: it goes against a policy)."""
 
 
 class Realtime:
-    def __init__(self, surface: Surface, upstream: Upstream, live: Live) -> None:
-        self._surface, self._upstream, self._live = surface, upstream, live
+    def __init__(self, surface: Surface, upstream: Upstream, live: Live, going_on: GoingOn) -> None:
+        self._surface, self._upstream, self._live, self._going_on = surface, upstream, live, going_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
@@ -135,6 +71,7 @@ class Realtime:
 
         try:
             exchange = self._exchange(scope, request_id)
+            exchange.principal = await caller(self._live, exchange.headers)
             stream = await self._surface.run(exchange, ask)
         except errors.GatewayError as error:
             await _refuse(send, error, request_id, told(exchange) if exchange is not None else {})
@@ -151,6 +88,7 @@ class Realtime:
             self._live, headers, endpoint="realtime", model=model, text="", body={"model": model},
             request_id=request_id, started=time.monotonic(),
         )  # fmt: skip
+        exchange.lasts_s = _LONGEST_S
         return exchange
 
     async def _open(self, exchange: Exchange, rung: Rung) -> Session:
@@ -188,7 +126,8 @@ class Realtime:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Until one side leaves, nobody has said anything for a quarter of an hour, or the hour is over."""
+        """Until one side leaves, nobody has said anything for a quarter of an hour, the hour is over, or the key or its
+        budget is."""
         offered = scope.get("subprotocols") or []
         headers = [(name.encode(), value.encode("latin-1")) for name, value in told(exchange).items()]
         await send({
@@ -197,29 +136,70 @@ class Realtime:
         heard = [time.monotonic()]
         up = asyncio.create_task(_upwards(session, receive, heard))
         down = asyncio.create_task(_downwards(stream, send, heard))
+        over = asyncio.create_task(self._over(exchange, session))
         code = 1000
         try:
-            await _first_end((up, down), heard)
-            if not down.done():  # the client has left, or nobody spoke for too long: an ordinary end
-                await session.aclose(*_goodbye(up))
+            await _first_end((up, down, over), heard)
+            if not down.done():
+                await _ended_by_us(session, up, over)
                 await asyncio.wait((down,), timeout=1.0)
-            problem = down.exception() if down.done() and not down.cancelled() else None
+            problem = down.exception() if down.done() and not down.cancelled() else session.ended
             if isinstance(problem, errors.GatewayError):
-                code = 1011
+                code = 1011 if session.ended is None else _NOT_ANY_MORE
                 errors.note_detail(problem, exchange.request_id)
-                with contextlib.suppress(Exception):
-                    await send({"type": "websocket.send", "text": _event(problem)})
+                await _bounded(send({"type": "websocket.send", "text": _event(problem)}))
         finally:
-            for task in (up, down):
+            for task in (up, down, over):
                 task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
+            await asyncio.gather(up, down, over, return_exceptions=True)
             await asyncio.shield(stream.aclose())
             left = up.done() and not up.cancelled() and up.exception() is None
             if not left:
-                with contextlib.suppress(Exception):
-                    said = session.upstream.close_code
-                    told_code = said if code == 1000 and said in _TELLABLE else code
-                    await send({"type": "websocket.close", "code": told_code, "reason": session.reason})
+                said = session.upstream.close_code
+                told_code = said if code == 1000 and said in _TELLABLE else code
+                reason = session.reason if session.ended is None else session.ended.code or ""
+                await _bounded(send({"type": "websocket.close", "code": told_code, "reason": reason}))
+
+    async def _over(self, exchange: Exchange, session: Session) -> errors.GatewayError:
+        """Returns when the session may not go on, with the reason."""
+        end = time.monotonic() + _LONGEST_S
+        while time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await session.used.wait()
+            session.used.clear()
+            try:
+                await self._look(exchange)
+            except errors.Unavailable:
+                pass  # nothing is known against it
+            except errors.GatewayError as error:
+                return error
+        return errors.BadRequest("Your session hit the maximum duration of 60 minutes.", code="session_expired")
+
+    async def _look(self, exchange: Exchange) -> None:
+        """Raises GatewayError when the key has ended, lost the model, or spent its budget."""
+        runtime = self._live.runtime()
+        principal = self._live.who(exchange.headers, runtime)
+        if principal.models and exchange.request.model not in principal.models:
+            raise model_not_found(exchange.request.model)
+        await self._going_on(exchange, principal, runtime)
+
+
+async def _ended_by_us(
+    session: Session, up: asyncio.Task[tuple[int, str]], over: asyncio.Task[errors.GatewayError]
+) -> None:
+    """The client has left or nobody spoke for too long, which is an ordinary end; or the session may not go on."""
+    if not up.done() and over.done() and not over.cancelled():
+        up.cancel()  # what the client asks for now is not answered any more
+        await session.end(over.result())
+    else:
+        await session.aclose(*_goodbye(up))
+
+
+async def _bounded(saying: Awaitable[None]) -> None:
+    """A client that does not listen, or has left, is not waited for."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(saying, 1.0)
 
 
 async def _upwards(session: Session, receive: Receive, heard: list[float]) -> tuple[int, str]:
@@ -243,11 +223,6 @@ def _goodbye(up: asyncio.Task[tuple[int, str]]) -> tuple[int, str]:
     return up.result() if left else (1000, "")
 
 
-def _short(reason: str) -> bytes:
-    """A close frame has room for 123 bytes; no character is cut in two."""
-    return reason.encode()[:123].decode(errors="ignore").encode()
-
-
 async def _downwards(stream: ChunkStream, send: Send, heard: list[float]) -> None:
     async for chunk in stream:
         heard[0] = time.monotonic()
@@ -257,8 +232,7 @@ async def _downwards(stream: ChunkStream, send: Send, heard: list[float]) -> Non
 
 
 async def _first_end(tasks: tuple[asyncio.Task[Any], ...], heard: list[float]) -> None:
-    end = time.monotonic() + _LONGEST_S
-    while (left := min(end, heard[0] + _IDLE_S) - time.monotonic()) > 0:
+    while (left := heard[0] + _IDLE_S - time.monotonic()) > 0:
         done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return
@@ -297,8 +271,8 @@ def _event(error: errors.GatewayError) -> str:
     }).decode()  # fmt: skip
 
 
-def realtime_routes(surface: Surface, upstream: Upstream, live: Live) -> list[Any]:
-    relay = Realtime(surface, upstream, live)
+def realtime_routes(surface: Surface, upstream: Upstream, live: Live, going_on: GoingOn) -> list[Any]:
+    relay = Realtime(surface, upstream, live, going_on)
 
     @websocket(PATH)
     async def realtime(socket: WebSocket[Any, Any, Any]) -> None:

@@ -15,7 +15,7 @@ from gateway.api.files import file_routes
 from gateway.api.http import Authenticator
 from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
-from gateway.api.realtime import realtime_routes
+from gateway.api.realtime import GoingOn, realtime_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
@@ -45,6 +45,7 @@ class DataSide:
     def __init__(
         self, home: Home, live: Live, surface: Surface, upstream: Upstream, record: Record,
         lines: Mapping[str, Once], who: Callable[[str], Authenticator], *, states: ClientStates,
+        going_on: GoingOn,
     ) -> None:  # fmt: skip
         self.surface = surface
         self.writer = self._writer = open_writer(home)
@@ -66,7 +67,7 @@ class DataSide:
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
             *pass_through_routes(surface, live, self._store, who("inference")),
-            *realtime_routes(surface, upstream, live),
+            *realtime_routes(surface, upstream, live, going_on),
             *file_routes(live, self._store, who("data")),
             *upload_routes(live, self._store, self._uploads, who("data")),
             *batch_routes(batches, who("inference")),

@@ -11,13 +11,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.config import Config, Price, Task
-from gateway.context import Answer, Chunk, ChunkStream, Exchange, WholeAnswer
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
 from gateway.errors import BadRequest, Unavailable
 from gateway.metering import limits
 from gateway.metering.estimate import Estimator
 from gateway.metering.limits import rate_headers, wire_duration
 from gateway.money.accounting import price_for
-from gateway.money.pricing import rates
+from gateway.money.pricing import cost, rates
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
 from gateway.protocol.chat import PRICED_TIERS
@@ -64,6 +64,8 @@ class Limit:
         self._clock = clock
         self._estimator = Estimator()
         self._holds: dict[str, tuple[Hold, str]] = {}
+        self._charged: dict[str, int] = {}
+        """What calls that last have been charged with by now, in billionths of a dollar."""
         self._config: Config | None = None
         self._idle = True
         self._dearest: dict[tuple[str, str, bool], _Dearest | str] = {}
@@ -102,17 +104,11 @@ class Limit:
         return principal is not None and not (self._idle and not limits.limited(principal))
 
     async def _reserve(self, exchange: Exchange) -> None:
-        principal, config = exchange.principal, exchange.runtime.config
+        principal = exchange.principal
         assert principal is not None
-        task = task_of(exchange.runtime, exchange.request)[0]
-        name = task.name if task is not None else exchange.request.model
-        project = config.limits.projects.get(principal.project)
-        own = task.limits if task is not None else None
+        task, name, scopes = _scopes(exchange, principal, exchange.runtime)
         given, made = self._estimator.tokens(name, exchange.request)
         given *= self._most_asks(exchange, task)
-        scopes: list[tuple[Who, str, limits.AnyLimits | None]] = [
-            ("key", principal.key_id, principal), ("project", principal.project, project), ("task", name, own)
-        ]  # fmt: skip
         paid = any(limits.has_budget(scope[2]) for scope in scopes)
         rules = limits.rules_of(
             scopes,
@@ -133,16 +129,11 @@ class Limit:
         return max((asks_for(runtime, one, n) for one in _may_answer(exchange, task)), default=1)
 
     async def _hold(self, exchange: Exchange, rules: tuple[Rule, ...], name: str) -> None:
-        ttl = max(0.0, exchange.deadline - exchange.started) + _SLACK_S
+        ttl = max(exchange.lasts_s, exchange.deadline - exchange.started) + _SLACK_S
         try:
             decision = await self._counters.reserve(exchange.call_id, rules, ttl=ttl)
         except SpendingUnknown as problem:
-            raise Unavailable(
-                "What this budget has spent cannot be told just now, so nothing may be spent. Try again shortly.",
-                code="budget_unknown",
-                headers={"retry-after": "2"},
-                detail=str(problem),
-            ) from None
+            raise _untold(problem) from None
         if decision.hold is None:
             exchange.response_headers.update(rate_headers(decision))
             raise limits.refusal(decision, self._clock())
@@ -161,24 +152,50 @@ class Limit:
                 self._dearest.clear()
             found = self._dearest[key] = dearest(exchange, task, given)
         if isinstance(found, str):
-            raise BadRequest(
-                f"The price of '{found}' is unknown, and this call falls under a money budget, which pays known "
-                "prices only. Ask the gateway's operator to add it under 'prices' in the policies.",
-                param="model",
-                code="unknown_price",
-            )
+            raise _unpriced(found)
         return limits.nano((given * found[0] + made * found[1]) / _PER_MILLION)
+
+    # ------------------------------------------------------------------ while it lasts
+    async def going_on(self, exchange: Exchange, principal: Principal, runtime: Runtime) -> None:
+        """Charges the budgets of a call that lasts with what it used by now. Raises RateLimited once one is spent,
+        BadRequest for what has no known price, Unavailable while nobody can tell."""
+        scopes = _scopes(exchange, principal, runtime)[2]
+        if not any(limits.has_budget(scope[2]) for scope in scopes):
+            return
+        spent, charged = self._spent(exchange), self._charged.get(exchange.call_id, 0)
+        due = max(0, spent - charged)
+        found = limits.rules_of(scopes, tokens=0, least_tokens=0, cost=max(1, due), at=self._clock())
+        money = tuple(rule for rule in found if rule.kind in MONEY)
+        try:
+            decision = await self._counters.reserve(f"{exchange.call_id}+{spent}", money, ttl=_SLACK_S)
+        except SpendingUnknown as problem:
+            raise _untold(problem) from None
+        self._charged[exchange.call_id] = charged + due
+        self._counters.settle(decision.hold or Hold("", money, -1), [due] * len(money))
+        if decision.hold is None:
+            raise limits.refusal(decision, self._clock())
+
+    @staticmethod
+    def _spent(exchange: Exchange) -> int:
+        """Billionths of a dollar. Raises BadRequest for an unknown price."""
+        rung, usage = exchange.answered_by, exchange.usage
+        if rung is None or usage is None or not usage.total:
+            return 0
+        usd = cost(usage, price_for(exchange.runtime.config, rung.candidate))
+        if usd is None:
+            raise _unpriced(rung.candidate.name)
+        return limits.nano(usd)
 
     # ------------------------------------------------------------------ after the call
     def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         """An observer of ``record``: settles what was reserved by what the ledger says."""
-        held = self._holds.pop(exchange.call_id, None)
+        held, charged = self._holds.pop(exchange.call_id, None), self._charged.pop(exchange.call_id, 0)
         if held is None:
             return
         hold, name = held
         answered = bool(record.provider) and not exchange.replayed
         tokens = record.prompt_tokens + record.completion_tokens if answered else 0
-        self._counters.settle(hold, [_used(rule, record, answered, tokens) for rule in hold.rules])
+        self._counters.settle(hold, [_used(rule, record, answered, tokens, charged) for rule in hold.rules])
         if answered and record.status == "ok" and not record.tokens_estimated:
             given = record.prompt_tokens // exchange.asked
             self._estimator.learn(name, exchange.request, given, record.completion_tokens)
@@ -199,14 +216,47 @@ class Limit:
             self._counters.settle(Hold("", money, -1), [cost] * len(money))
 
 
-def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int) -> int:
+def _scopes(
+    exchange: Exchange, principal: Principal, runtime: Runtime
+) -> tuple[Task | None, str, list[tuple[Who, str, limits.AnyLimits | None]]]:
+    """A call's task, the name that its tokens are counted under, and whose limits it falls under."""
+    task = task_of(runtime, exchange.request)[0]
+    name = task.name if task is not None else exchange.request.model
+    project = runtime.config.limits.projects.get(principal.project)
+    own = task.limits if task is not None else None
+    return task, name, [
+        ("key", principal.key_id, principal), ("project", principal.project, project), ("task", name, own)
+    ]  # fmt: skip
+
+
+def _untold(problem: SpendingUnknown) -> Unavailable:
+    return Unavailable(
+        "What this budget has spent cannot be told just now, so nothing may be spent. Try again shortly.",
+        code="budget_unknown",
+        headers={"retry-after": "2"},
+        detail=str(problem),
+    )
+
+
+def _unpriced(name: str) -> BadRequest:
+    return BadRequest(
+        f"The price of '{name}' is unknown, and this call falls under a money budget, which pays known "
+        "prices only. Ask the gateway's operator to add it under 'prices' in the policies.",
+        param="model",
+        code="unknown_price",
+    )
+
+
+def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int, charged: int) -> int:
+    """What is settled under a rule; ``charged``: the money that was taken while the call lasted."""
     if rule.kind == "tokens":
         return tokens
     if rule.kind in WINDOWED or rule.kind == "concurrency":
         return rule.amount
     if not answered:
         return 0
-    return limits.nano(record.cost_usd) if record.cost_usd is not None else rule.amount
+    paid = limits.nano(record.cost_usd) if record.cost_usd is not None else rule.amount
+    return max(0, paid - charged)
 
 
 def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str:
