@@ -82,10 +82,7 @@ class Dispatch:
         assert exchange.task is not None and rung.student is not None
         limit = min(exchange.task.watch.max_p95_latency_ms / 1000, _remaining(exchange))
         if not self._breakers.healthy(rung.candidate):
-            self._observe(
-                rung.student, False, 0.0
-            )  # the watch hears of it, or it would take the student for well
-            return None
+            return None  # nobody was asked: the failures before it and each probe are what the watch hears of
         began = time.monotonic()
         try:
             passage = await self._gate.enter(

@@ -25,7 +25,7 @@ _MOST_HEADERS = 200
 _LONGEST_HEADERS = 64 * 1024
 _HIGH_WATER = 256 * 1024
 _PIECE = 1024 * 1024
-_IDLE_S = 50.0
+IDLE_S = 50.0
 _TICK_S = 0.001
 """What the event loop's timers round to."""
 
@@ -328,7 +328,7 @@ class Pool:
         """The idle connection used last, if it is fresh."""
         while idle:
             connection = idle.pop()
-            if connection.usable and time.monotonic() - connection.idle_since < _IDLE_S:
+            if connection.usable and time.monotonic() - connection.idle_since < IDLE_S:
                 return connection
             connection.close()
         return None

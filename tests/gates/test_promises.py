@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from gateway_server import ADMIN
 from proving_ground import ground, saying
-from scripted import Provider
+from scripted import Line, Provider
 
 from gateway.config.learning import USUAL_GATES
 from gateway.policy.files import load
@@ -61,3 +61,20 @@ async def test_a_rollback_holds_from_the_next_call_on(tmp_path: Path, teacher: P
         assert set(await asyncio.gather(*(place.ask(f"more {number}") for number in range(8)))) == {"first/m"}
         (demotion,) = [one for one in place.gateway.records() if isinstance(one, DemotionRecord)]
         assert (demotion.student, demotion.to, demotion.reason) == ("stu", "retired", "it is wrong")
+
+
+async def test_an_engine_that_is_away_for_a_moment_costs_no_student_its_place(
+    tmp_path: Path, teacher: Provider, engine: Provider
+) -> None:
+    """Its breaker opens after five failures, and the teacher answers. That nobody asks meanwhile is no evidence
+    against the student, however many calls come by."""
+    teacher.behave = saying(lambda text: "billing")
+
+    async def away(line: Line) -> None:
+        await line.answer(500, {"error": {"message": "starting"}})
+
+    engine.behave = away
+    async with ground(tmp_path, teacher, engine, promotion=SERVES, stage=Stage.CANARY) as place:
+        answered = [await place.ask(f"call {number}") for number in range(60)]
+        assert set(answered) == {"first/m"} and 5 <= len(engine.seen) < 15
+        assert not [one for one in place.gateway.records() if isinstance(one, DemotionRecord)]

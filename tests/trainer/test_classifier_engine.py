@@ -17,7 +17,10 @@ import httpx
 import pytest
 
 from gateway.storage.home import Home
+from gateway.upstreams import http1
 from trainer.artifacts.registry import store
+from trainer.engines import asgi
+from trainer.engines.vllm import ENVIRONMENT
 
 STUDENT = "triage-abcd-v1"
 
@@ -183,3 +186,10 @@ def test_a_single_call_is_quick(engine) -> None:
             for n in range(30)
         ]
     assert sorted(spent)[15] < 5  # milliseconds; 0.2 on a quiet machine
+
+
+def test_an_idle_connection_outlives_the_gateways_use_of_it() -> None:
+    """The side that sends must be the one that closes: a question on a connection that the other side is just closing
+    is lost, and a student's question is asked once."""
+    assert asgi.IDLE_S > http1.IDLE_S
+    assert ENVIRONMENT["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] == str(asgi.IDLE_S)

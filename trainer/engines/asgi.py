@@ -17,6 +17,8 @@ from msgspec import Struct
 from gateway.errors import BadRequest, GatewayError, Internal, MethodNotAllowed, NotFound, TooLarge
 
 MAX_BODY = 16 * 1024 * 1024
+IDLE_S = 75
+"""Longer than the gateway keeps an idle connection: else one is closed here at the moment in which it is used there."""
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -122,6 +124,7 @@ async def serve_on(path: Path, application: Application) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=5,
     )
     try:

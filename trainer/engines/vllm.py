@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.storage.home import Home
+from trainer.engines.asgi import IDLE_S
 from trainer.training.bases import BaseRefused, check
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -24,6 +25,7 @@ ENVIRONMENT = {
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(IDLE_S),
 }
 
 
