@@ -77,7 +77,7 @@ def conversation_routes(live: Live, conversations: Conversations, who: Authentic
     @get(f"{_ONE}/items")
     async def list_items(request: Client) -> Response[bytes]:
         state = await conversations.one(*asked(request))
-        return _json(page_of(state.items, list(request.query_params.multi_items())))
+        return _json(page_of(state.items, list(request.query_params.multi_items()), state.gone))
 
     @get(f"{_ONE}/items/{{item_id:str}}")
     async def retrieve_item(request: Client) -> Response[bytes]:

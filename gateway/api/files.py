@@ -135,8 +135,10 @@ async def page(live: Live, store: FileStore, project: str, query: Mapping[str, s
         raise errors.BadRequest("'order' must be 'asc' or 'desc'.", param="order")
     after = None
     if query.get("after"):
-        with errors.at("after"):
-            after = await found(store, project, query["after"])
+        with Told():
+            after = await store.place(project, query["after"])
+        if after is None:
+            raise errors.NotFound(f"No such File object: {query['after'][:80]}", param="after")
     with Told():
         files = await asyncio.to_thread(
             lambda: live.reader.files(

@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from gateway import errors
 from gateway.context import Principal
 from gateway.live import Live
-from gateway.protocol.body import decode_object
+from gateway.protocol.body import check_encoding, decode_object
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -23,6 +23,7 @@ _HEARD_BYTES = 64 * 1024
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _SLOWEST = 4096.0
 """Bytes per second that a body must keep up over ``idle`` seconds' grace: trickling is no progress."""
+_ENCODING = b"content-encoding"
 
 
 class ClientGone(Exception):
@@ -44,8 +45,8 @@ def client_patience(headers: Mapping[str, str]) -> float:
 
 
 async def read_body(scope: Mapping[str, Any], receive: Receive, *, limit: int, idle: float) -> bytes:
-    """The request's body. Raises TooLarge, RequestTimeout (no progress for ``idle`` seconds) or
-    ClientGone."""
+    """The request's body. Raises TooLarge, BadRequest (415, when it is encoded), RequestTimeout (no progress for
+    ``idle`` seconds) or ClientGone."""
     parts: list[bytes] = []
     size, more, began = 0, True, time.monotonic()
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
@@ -62,6 +63,7 @@ async def read_body(scope: Mapping[str, Any], receive: Receive, *, limit: int, i
             f"The request's body is larger than {limit} bytes, the most this gateway accepts.",
             headers={"connection": "close"},
         )
+    check_encoding(next((value.decode("latin-1") for name, value in scope["headers"] if name == _ENCODING), ""))
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

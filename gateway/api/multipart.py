@@ -10,6 +10,7 @@ from litestar.types import Receive
 
 from gateway import errors
 from gateway.api.http import body_pieces
+from gateway.protocol.body import check_encoding
 
 MOST_PARTS = 64
 _LONGEST_HEADER = 4096
@@ -30,6 +31,7 @@ async def read_form(
 ) -> list[tuple[str, str]]:
     """The text fields in their order. Raises BadRequest for a form that cannot be read, TooLarge beyond
     ``limit`` bytes, RequestTimeout, ClientGone, and what the sink raises."""
+    check_encoding(headers.get("content-encoding", ""))
     reader = _Reader(headers, sink)
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -156,15 +157,22 @@ def items_page(state: ResponseState, pairs: Sequence[tuple[str, str]]) -> dict[s
     return page_of(with_ids(state.input, state.id.removeprefix("resp_")), pairs)
 
 
-def page_of(items: list[dict[str, Any]], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A page of items that stand oldest first. Raises BadRequest."""
+def page_of(
+    items: list[dict[str, Any]], pairs: Sequence[tuple[str, str]], gone: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A page of items that stand oldest first. ``gone``: deleted ones, and after which each stood. Raises BadRequest."""
     asked = Query.read([("order", "desc"), *pairs])
-    found = items[::-1] if asked.descending else items
+    found = items
     if asked.after is not None:
-        places = [at for at, item in enumerate(found) if item["id"] == asked.after]
-        if not places:
+        places, name = {item["id"]: at for at, item in enumerate(items)} | {"": -1}, asked.after
+        while name not in places and name in gone:
+            name = gone[name]
+        if name not in places or not asked.after:
             raise errors.BadRequest("The item that 'after' names does not exist.", param="after")
-        found = found[places[0] + 1 :]
+        at, here = places[name], name == asked.after
+        found = items[: at if here else at + 1] if asked.descending else items[at + 1 :]
+    if asked.descending:
+        found = found[::-1]
     return listed(found[: asked.limit], has_more=len(found) > asked.limit)
 
 

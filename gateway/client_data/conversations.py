@@ -19,6 +19,7 @@ from gateway.protocol.responses_items import chat_messages, with_ids
 
 MOST_AT_ONCE = 20
 _MOST_ITEMS = 5000
+_MOST_GONE = 1000
 _MOST_BYTES = 8 * 1024 * 1024
 
 
@@ -72,7 +73,10 @@ class Conversations:
     async def remove(self, project: str, conversation_id: str, item_id: str) -> ConversationState:
         state = await self.one(project, conversation_id)
         _item(state, item_id)
-        return self._keep(state, [item for item in state.items if item["id"] != item_id])
+        ids = ["", *(item["id"] for item in state.items)]
+        gone = {**state.gone, item_id: ids[ids.index(item_id) - 1]}
+        kept = msgspec.structs.replace(state, gone=dict(list(gone.items())[-_MOST_GONE:]))
+        return self._keep(kept, [item for item in state.items if item["id"] != item_id])
 
     async def delete(self, project: str, conversation_id: str) -> None:
         """The items go with it. Raises NotFound."""

@@ -42,9 +42,17 @@ def decode_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _compressed() -> BadRequest:
+def check_encoding(named: str) -> None:
+    """``named``: what a request's Content-Encoding says. Bodies are taken as they are alone: what is inflated may be a
+    thousand times larger than what was sent, and has to be waited for. Raises BadRequest, a 415."""
+    if named and named.strip().lower() != "identity":
+        raise _compressed(named)
+
+
+def _compressed(named: str = "") -> BadRequest:
+    how = f"'{''.join(letter for letter in named[:40] if letter.isprintable())}'" if named else "compressed"
     return BadRequest(
-        "The body is compressed, which is not understood here. Send it as it is, without Content-Encoding.",
+        f"The body's encoding is {how}, and only 'identity' is accepted. Send it as it is, without Content-Encoding.",
         status=415,
         code="unsupported_content_encoding",
         headers={"accept-encoding": "identity"},

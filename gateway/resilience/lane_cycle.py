@@ -16,8 +16,10 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.api.http import read_body
+from gateway.protocol.body import check_encoding
 
 _log = logging.getLogger("understudy.lane")
+_OF_A_BODY = ("content-length", "content-encoding")
 _STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in HTTPStatus}
 
 
@@ -96,9 +98,11 @@ class LaneCycle:
         if not self.more_body and len(self.body) <= limit and not self.disconnected:
             body, self.body = bytes(self.body), bytearray()
             self._flow.resume_reading()  # also to hear that the client leaves
+            if (encoding := self.headers.get("content-encoding")) is not None:
+                check_encoding(encoding)
             return body
-        announced = self.headers.get("content-length", "").encode("latin-1")
-        scope = {"headers": [(b"content-length", announced)]}
+        said = [(name.encode(), self.headers.get(name, "").encode("latin-1")) for name in _OF_A_BODY]
+        scope = {"headers": said}
         return await read_body(scope, self._receive, limit=limit, idle=idle)
 
     async def _receive(self) -> Any:

@@ -19,6 +19,7 @@ from gateway.storage.away import database_errors
 from gateway.storage.data_values import AddFile, DeleteFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.tombstones import Place, Tombstones
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
 _PIECE = 1024 * 1024
@@ -106,6 +107,7 @@ class FileStore:
         self, home: Home, reader: Reader, writer: Writer, now: Callable[[], float] = time.time
     ) -> None:
         self._folder, self._reader, self._writer, self._now = home.files, reader, writer, now
+        self._gone = Tombstones(home, now)
         self.datasets = home.datasets
 
     def path(self, file_id: str) -> Path:
@@ -155,7 +157,16 @@ class FileStore:
     async def delete(self, file: StoredFile) -> None:
         await asyncio.to_thread(self._delete, file)
 
+    async def place(self, project: str, file_id: str) -> Place | None:
+        """Where a file stands in the list, or stood before it was deleted or expired."""
+        return await asyncio.to_thread(self._place, project, file_id)
+
+    def _place(self, project: str, file_id: str) -> Place | None:
+        file = self._reader.file(project, file_id)
+        return (file.created_at, file.id) if file is not None else self._gone.place(project, file_id)
+
     def _delete(self, file: StoredFile) -> None:
+        self._gone.bury(file.project, file.id, file.created_at)
         self.path(file.id).unlink(missing_ok=True)
         self._writer.execute(DeleteFile(file.project, file.id))
 
@@ -164,6 +175,7 @@ class FileStore:
         await asyncio.to_thread(self._sweep)
 
     def _sweep(self) -> None:
+        self._gone.sweep()
         for file in self._reader.expired_files(self._now()):
             self._delete(file)
         if not self._folder.is_dir():

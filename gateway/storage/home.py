@@ -11,10 +11,6 @@ from pathlib import Path
 _LONGEST_SOCKET = 100  # the kernel's limit for a unix socket path is 108 bytes with its final zero
 
 
-def _plain(project: str) -> str:
-    return hashlib.sha256(project.encode()).hexdigest()[:32]
-
-
 @dataclass(frozen=True, slots=True)
 class Home:
     root: Path
@@ -76,7 +72,17 @@ class Home:
         return self.root / "uploads"
 
     def uploads_of(self, project: str) -> Path:
-        return self.uploads / _plain(project)
+        return self.uploads / self.plain(project)
+
+    @staticmethod
+    def plain(project: str) -> str:
+        """A project's name as a path may hold it."""
+        return hashlib.sha256(project.encode()).hexdigest()[:32]
+
+    @property
+    def gone(self) -> Path:
+        """Where deleted things stood in lists; made when there is a first."""
+        return self.root / "gone"
 
     @property
     def evals(self) -> Path:
@@ -84,7 +90,7 @@ class Home:
 
     def evals_of(self, project: str) -> Path:
         """Where a project's evals lie: its name may hold what no path may."""
-        return self.evals / _plain(project)
+        return self.evals / self.plain(project)
 
     @property
     def datasets(self) -> Path:

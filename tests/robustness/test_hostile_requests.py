@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -101,7 +102,22 @@ async def test_a_compressed_body_is_told_to_come_as_it_is(start: Start, first: P
                 answer = await client.post(path, content=packed(json.dumps(body).encode()), headers={"content-encoding": name})
                 assert answer.status_code == 415 and answer.headers["accept-encoding"] == "identity", (path, answer.text)
                 in_shape(answer)
+            for name, told in (("br", "'br'"), ("zstd", "'zstd'"), ("gzip, br", "'gzip, br'"), ("x" * 90, "'xxxx")):
+                answer = await client.post(path, content=b"\x0b\x02\x80", headers={"content-encoding": name})
+                assert answer.status_code == 415 and told in answer.text, (path, answer.text)
+
+            async def pieces() -> AsyncIterator[bytes]:
+                yield b"\x0b"
+                yield b"\x02\x80"
+
+            answer = await client.post(path, content=pieces(), headers={"content-encoding": "br"})
+            assert answer.status_code == 415, (path, answer.text)
+        form: Any = {"data": {"purpose": "user_data"}, "files": {"file": ("a", b"a")}}
+        answer = await client.post("/v1/files", **form, headers={"content-encoding": "br"})
+        assert answer.status_code == 415 and "'br'" in answer.text
         assert not first.seen
+        whole = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
+        assert (await client.post("/v1/chat/completions", json=whole, headers={"content-encoding": "identity"})).status_code == 200
 
 
 VALUES: list[Any] = [None, True, -1, 1e300, "", "x" * 300, [], [None], {"a": {"b": [1]}}, "\x00\u202e", 10**30]

@@ -60,6 +60,20 @@ async def test_the_life_of_a_conversation(client: openai.AsyncOpenAI) -> None:
             await refused
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_who_deletes_items_while_listing_them_reaches_the_end(client: openai.AsyncOpenAI, order: Any) -> None:
+    made = await client.conversations.create(items=[said(str(at)) for at in range(6)])
+    seen = []
+    async for item in client.conversations.items.list(made.id, order=order, limit=2):
+        assert item.id is not None
+        await client.conversations.items.delete(item.id, conversation_id=made.id)
+        seen.append(item.content[0].text)  # type: ignore[union-attr]
+    assert seen == [str(at) for at in (range(6) if order == "asc" else range(5, -1, -1))]
+    assert (await client.conversations.items.list(made.id)).data == []
+    with pytest.raises(openai.BadRequestError):
+        await client.conversations.items.list(made.id, after="msg_none")
+
+
 async def test_responses_go_on_in_their_conversation(client: openai.AsyncOpenAI, upstream: Provider) -> None:
     upstream.script = [say({"content": "Bonn."}), stream({"content": "Rain."}), say({"content": "Yes."})]
     made = await client.conversations.create(items=[said("be brief", "developer")])

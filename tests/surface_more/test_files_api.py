@@ -67,6 +67,21 @@ async def test_listing_pages_and_filters(client: openai.AsyncOpenAI) -> None:
     assert told.value.param == "after"
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_who_deletes_files_while_listing_them_reaches_the_end(
+    client: openai.AsyncOpenAI, foreign: openai.AsyncOpenAI, order: Any
+) -> None:
+    made = [(await client.files.create(file=(f"{at}", b"a"), purpose="evals")).id for at in range(5)]
+    seen = []
+    async for one in client.files.list(limit=2, order=order):
+        await client.files.delete(one.id)
+        seen.append(one.id)
+    assert seen == (made if order == "asc" else made[::-1])
+    with pytest.raises(openai.NotFoundError) as told:
+        await foreign.files.list(after=made[2])
+    assert told.value.param == "after", "it says nothing to another project"
+
+
 async def test_another_project_sees_nothing(client: openai.AsyncOpenAI, foreign: openai.AsyncOpenAI) -> None:
     made = await client.files.create(file=("a.txt", b"a"), purpose="user_data")
     for ask in (foreign.files.retrieve, foreign.files.content, foreign.files.delete):

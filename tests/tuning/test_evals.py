@@ -218,6 +218,19 @@ async def test_evals_are_changed_listed_and_deleted_within_their_project(tmp_pat
             with pytest.raises(openai.NotFoundError):
                 await gone
         assert not list(served.home.evals.rglob("items.jsonl"))
+        runs = [(await client.evals.runs.create(made[1].id, data_source=graded)).id for _ in range(3)]  # type: ignore[arg-type]
+        seen = []
+        async for run in client.evals.runs.list(made[1].id, limit=1, order="desc"):
+            await client.evals.runs.delete(run.id, eval_id=made[1].id)
+            seen.append(run.id)
+        assert seen == runs[::-1]
+        left = []
+        async for one in client.evals.list(limit=1):
+            await client.evals.delete(one.id)
+            left.append(one.id)
+        assert left == [made[1].id, made[2].id]
+        with pytest.raises(openai.NotFoundError):
+            await client.evals.list(after="eval_none")
 
 
 @pytest.mark.parametrize(

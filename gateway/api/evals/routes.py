@@ -40,11 +40,13 @@ from gateway.live import Live
 from gateway.protocol.body import decode_object, typed
 from gateway.schemas.compile import compiled
 from gateway.schemas.problems import SchemaRefused
+from gateway.storage.tombstones import Place
 
 MOST_EVALS, MOST_OPEN = 1000, 10
 _FINAL = ("completed", "failed", "canceled")
 Client = Request[Any, Any, Any]
 Rows = Sequence[dict[str, Any]]
+Fits = Callable[[dict[str, Any]], bool]
 
 
 class Evals:
@@ -90,7 +92,8 @@ class Evals:
         return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
     def page(self, principal: Principal, query: dict[str, str]) -> dict[str, Any]:
-        return paged([shown_eval(one) for one in self._store.evals(principal.project)], query, usual="asc")
+        found = [(one.created_at, shown_eval(one)) for one in self._store.evals(principal.project)]
+        return paged(found, query, lambda name: self._store.stood(principal.project, name))
 
     # ------------------------------------------------------------ runs
     def start(self, principal: Principal, eval_id: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -130,8 +133,9 @@ class Evals:
     def runs(self, principal: Principal, eval_id: str, query: dict[str, str]) -> dict[str, Any]:
         self.one(principal, eval_id)
         wanted = query.get("status")
-        found = [shown_run(one) for one in self._store.runs(principal.project, eval_id)]
-        return paged([one for one in found if wanted in (None, one["status"])], query, usual="asc")
+        found = [(one.created_at, shown_run(one)) for one in self._store.runs(principal.project, eval_id)]
+        fits: Fits = lambda one: wanted in (None, one["status"])  # noqa: E731
+        return paged(found, query, lambda name: self._store.stood(principal.project, name), fits)
 
     def cancel(self, principal: Principal, eval_id: str, run_id: str) -> dict[str, Any]:
         found = self.run(principal, eval_id, run_id)
@@ -151,7 +155,7 @@ class Evals:
         self.run(principal, eval_id, run_id)
         wanted = query.get("status")
         found = self._store.items(principal.project, eval_id, run_id)
-        return paged([one.shown for one in found if wanted in (None, one.status)], query, usual="asc")
+        return paged([(one.number, one.shown) for one in found if wanted in (None, one.status)], query)
 
     def item(self, principal: Principal, eval_id: str, run_id: str, item_id: str) -> dict[str, Any]:
         self.run(principal, eval_id, run_id)
@@ -180,18 +184,27 @@ def _hold(schema: dict[str, Any]) -> None:
         raise errors.BadRequest(message, param="data_source_config.item_schema") from None
 
 
-def paged(rows: Rows, query: dict[str, str], *, usual: str) -> dict[str, Any]:
-    """``rows``: oldest first."""
-    limit, order = number(query.get("limit", "20"), "limit", 1, 100), query.get("order", usual)
+def paged(
+    rows: Sequence[tuple[float, dict[str, Any]]],
+    query: dict[str, str],
+    stood: Callable[[str], Place | None] = lambda name: None,
+    fits: Fits = lambda one: True,
+) -> dict[str, Any]:
+    """``rows``: when each was created, and the row; oldest first. ``stood``: where one that is gone stood. ``fits``:
+    which are shown."""
+    limit, order = number(query.get("limit", "20"), "limit", 1, 100), query.get("order", "asc")
     if order not in ("asc", "desc"):
         raise errors.BadRequest("'order' must be 'asc' or 'desc'.", param="order")
-    found = list(rows) if order == "asc" else list(reversed(rows))
+    placed = [((at, str(one["id"])), one) for at, one in rows]
     after = query.get("after")
     if after:
-        place = next((at for at, one in enumerate(found) if one["id"] == after), None)
+        place = next((place for place, _ in placed if place[1] == after), None) or stood(after)
         if place is None:
             raise errors.NotFound(f"There is no '{after[:80]}' here.", param="after")
-        found = found[place + 1 :]
+        placed = [(at, one) for at, one in placed if (at > place if order == "asc" else at < place)]
+    found = [one for _, one in placed if fits(one)]
+    if order == "desc":
+        found.reverse()
     return listed(found[:limit], has_more=len(found) > limit)
 
 

@@ -23,6 +23,7 @@ from msgspec import Struct
 from gateway.api.evals.shapes import Eval, EvalRun
 from gateway.storage.files import write_whole
 from gateway.storage.home import Home
+from gateway.storage.tombstones import Place, Tombstones
 
 _EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")
 OPEN, CANCELED, ROWS, LINES, LOCK = "open", "canceled", "rows.jsonl", "items.jsonl", "lock"
@@ -45,7 +46,7 @@ class EvalStore:
     """Blocking."""
 
     def __init__(self, home: Home) -> None:
-        self._root, self._project = home.evals, home.evals_of
+        self._root, self._project, self._gone = home.evals, home.evals_of, Tombstones(home)
 
     def folder(self, project: str, eval_id: str, run_id: str = "") -> Path:
         """Raises KeyError for texts that are no ids of ours."""
@@ -74,9 +75,15 @@ class EvalStore:
         folder = self.folder(project, eval_id, run_id)
         if not folder.is_dir():
             raise KeyError(eval_id)
+        one: Eval | EvalRun = self.run(project, eval_id, run_id) if run_id else self.eval(project, eval_id)
+        self._gone.bury(project, one.id, one.created_at)
         gone = folder.with_name(f".gone-{secrets.token_hex(8)}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def stood(self, project: str, name: str) -> Place | None:
+        """Where an eval or a run stood in its list before it was deleted."""
+        return self._gone.place(project, name)
 
     # ------------------------------------------------------------ runs
     def add_run(self, one: EvalRun) -> None:

@@ -21,13 +21,13 @@ class DataQueries:
             return StoredFile(**row) if row is not None else None
 
     def files(
-        self, project: str, *, purpose: str | None, after: StoredFile | None, limit: int, descending: bool
+        self, project: str, *, purpose: str | None, after: tuple[float, str] | None, limit: int, descending: bool
     ) -> list[StoredFile]:
-        """A page in order of creation, beginning behind ``after``."""
+        """A page in order of creation, beginning behind ``after``: when a file was created, and its id."""
         query = sa.select(FILES).where(FILES.c.project == project)
         if purpose is not None:
             query = query.where(FILES.c.purpose == purpose)
-        query = _page(query, FILES, (after.created_at, after.id) if after else None, limit, descending)
+        query = _page(query, FILES, after, limit, descending)
         with self._engine.connect() as connection:
             return [StoredFile(**row) for row in connection.execute(query).mappings()]
 
