@@ -57,8 +57,8 @@ class ConversationState(Struct, frozen=True):
     end_user: str = ""
     """Whose it is: the first end user whose response continued it."""
     gone: dict[str, str] = {}
-    """The ids of items that were deleted, each with that of the item before it then ("" for none): who lists them goes on
-    behind it."""
+    """The ids of items that were deleted, each with that of the item before it then ("" for none): who lists them goes
+    on behind it."""
 
     @property
     def owner(self) -> str:
