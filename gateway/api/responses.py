@@ -160,7 +160,7 @@ def items_page(state: ResponseState, pairs: Sequence[tuple[str, str]]) -> dict[s
 def page_of(
     items: list[dict[str, Any]], pairs: Sequence[tuple[str, str]], gone: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """A page of items that stand oldest first. ``gone``: deleted ones, each with whom it stood after. Raises BadRequest."""
+    """A page of items, oldest first. ``gone``: deleted ones, each with whom it stood behind. Raises BadRequest."""
     asked = Query.read([("order", "desc"), *pairs])
     found = items
     if asked.after is not None:
