@@ -16,6 +16,7 @@ from gateway.protocol.chat import Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
+from gateway.providers.cited import Cited
 from gateway.providers.codec import (
     CLAUDE_ENFORCES,
     NOT_ENFORCED,
@@ -27,7 +28,7 @@ from gateway.providers.codec import (
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
+from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
 from gateway.providers.translate_request import Reader
 
 _encode = msgspec.json.encode
@@ -122,16 +123,13 @@ class AnthropicCodec:
         return CLAUDE_ENFORCES if self._ability(model).structured else NOT_ENFORCED
 
 
-class _Blocks:
+class _Blocks(Cited):
     """The content blocks of one answer, in the places OpenAI has for them; what it has no place for keeps
     its own name: ``reasoning_content``, and ``thinking_blocks`` for the way back (signatures must survive)."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.length = 0
+        super().__init__()
         self.calls: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-        self.citations: list[dict[str, Any]] = []
         self.thinking: list[dict[str, Any]] = []
 
     def whole(self, block: dict[str, Any]) -> None:
@@ -146,20 +144,6 @@ class _Blocks:
             self.calls.append(tool_call(str(block.get("id")), str(block.get("name")), arguments))
         elif kind in ("thinking", "redacted_thinking"):
             self.thinking.append(block)
-
-    def add_text(self, text: str) -> None:
-        self.texts.append(text)
-        self.length += len(text)
-
-    def cite(self, citation: dict[str, Any], start: int) -> None:
-        """Only sources with an address have a place in OpenAI's shape; others keep Claude's, with the characters of
-        the answer that rest on them."""
-        url = citation.get("url")
-        if isinstance(url, str) and url:
-            title = str(citation.get("title") or url)
-            self.annotations.append(url_citation(start, self.length, url, title))
-        else:
-            self.citations.append({"start_index": start, "end_index": self.length, "citation": citation})
 
     def extra(self) -> dict[str, Any]:
         reasoning = "".join(str(block.get("thinking") or "") for block in self.thinking)

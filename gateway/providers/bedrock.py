@@ -15,10 +15,11 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from msgspec import Struct
 
-from gateway.protocol.answer import Chunk, WholeAnswer
-from gateway.protocol.chat import Usage
-from gateway.providers.aws import BrokenMessage, Credentials, Message, MessageParser, signed_headers
+from gateway.protocol.answer import WholeAnswer
+from gateway.providers.aws import Credentials, signed_headers
+from gateway.providers.bedrock_answer import Said, complaint, met, reason, tier_of, usage_of
 from gateway.providers.bedrock_request import request_body
+from gateway.providers.bedrock_stream import BedrockStream
 from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import (
     CLAUDE_ENFORCES,
@@ -29,22 +30,12 @@ from gateway.providers.codec import (
     UpstreamRequest,
 )
 from gateway.providers.credentials import ApiKeys
-from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
-from gateway.providers.steps import Steps
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
-from gateway.providers.translate_request import Reader, met_stop
+from gateway.providers.failures import lenient, nonsense, object_in, refusal, text_field
+from gateway.providers.translate_answer import choice, dicts, whole
+from gateway.providers.translate_request import Reader
 
 _encode = msgspec.json.encode
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,2047}\Z")
-_FINISH = {
-    "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls",
-    "model_context_window_exceeded": "length", "content_filtered": "content_filter",
-    "guardrail_intervened": "content_filter",
-}  # fmt: skip
-_STATUS = {
-    "throttlingException": 429, "validationException": 400, "modelStreamErrorException": 424,
-    "internalServerException": 500, "serviceUnavailableException": 503,
-}  # fmt: skip
 
 
 class BedrockProvider(Struct, frozen=True, tag="bedrock", tag_field="type", forbid_unknown_fields=True):
@@ -118,30 +109,22 @@ class BedrockCodec:
         message = output.get("message") if isinstance(output, dict) else None
         if not isinstance(message, dict):
             raise nonsense(self._name, "an answer without a message")
-        texts, calls, thoughts = [], [], []
+        said = Said()
         for block in dicts(message.get("content")):
-            if isinstance(block.get("text"), str):
-                texts.append(block["text"])
-            used, reasoning = block.get("toolUse"), block.get("reasoningContent")
-            if isinstance(used, dict):
-                arguments = _encode(used.get("input") or {}).decode()
-                calls.append(tool_call(str(used.get("toolUseId")), str(used.get("name")), arguments))
-            if isinstance(reasoning, dict):
-                thoughts.append(_thought(reasoning))
-        reason = _reason(self._name, data.get("stopReason"))
-        said = "".join(str(one.get("thinking") or "") for one in thoughts)
+            said.whole(block)
         made = choice(
-            0, "".join(texts), reason, calls=calls, extra={"reasoning_content": said, "thinking_blocks": thoughts},
-            stop=_met(data, asked),
+            0, "".join(said.texts), reason(self._name, data.get("stopReason")), calls=said.calls, extra=said.extra(),
+            annotations=said.annotations, stop=met(data, asked),
         )  # fmt: skip
-        id_ = str(headers.get("x-amzn-requestid") or secrets.token_hex(12))
-        return whole([made], usage_of(data.get("usage")), id_=id_, model="", now=now)
+        id_, tier = str(headers.get("x-amzn-requestid") or secrets.token_hex(12)), data.get("serviceTier")
+        usage = usage_of(data.get("usage"), tier)
+        return whole([made], usage, id_=id_, model="", now=now, service_tier=tier_of(tier))
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         data = lenient(body)
         message = text_field(data, "message") or text_field(data, "Message")
         kind = (headers.get("x-amzn-errortype") or "").partition(":")[0]
-        return refusal(self._name, status, headers, _complaint(status, kind, message), now=now)
+        return refusal(self._name, status, headers, complaint(status, kind, message), now=now)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> BedrockStream:
         return BedrockStream(self._name, asked)
@@ -151,156 +134,3 @@ class BedrockCodec:
 
     def enforces(self, model: str) -> Enforcement:
         return CLAUDE_ENFORCES if self._ability_of(model).structured else NOT_ENFORCED
-
-
-class BedrockStream(Steps):
-    """ConverseStream's messages as OpenAI's chunks, wherever the bytes were cut. ``metadata`` is the last one."""
-
-    def __init__(self, provider: str, asked: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._provider, self._asked = provider, asked
-        self._messages = MessageParser()
-        self._writer = Writer()
-        self._writer.id = secrets.token_hex(12)
-        self._calls: dict[Any, int] = {}
-        self._silent: set[int] = set()
-        self._thoughts: dict[Any, dict[str, Any]] = {}
-        self._told = 0
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        try:
-            messages = self._messages.feed(data)
-        except BrokenMessage:
-            raise nonsense(self._provider, "bytes that are no event stream") from None
-        return self.steps(messages, self._message)
-
-    def finish(self) -> list[Chunk]:
-        self.ended(self._provider)
-        return []
-
-    def _message(self, message: Message) -> list[Chunk]:
-        headers = message.headers
-        if headers.get(":message-type") != "event":
-            kind = headers.get(":exception-type") or headers.get(":error-code") or ""
-            text = text_field(lenient(message.payload), "message") or headers.get(":error-message", "")
-            status = _STATUS.get(kind, 500)
-            raise refusal(self._provider, status, {}, _complaint(status, kind, text), now=0.0)
-        event = object_in(self._provider, message.payload)
-        name, index = headers.get(":event-type"), event.get("contentBlockIndex")
-        if name == "messageStart":
-            return self._writer.open()
-        if name == "contentBlockStart":
-            return self._begin(index, event)
-        if name == "contentBlockDelta":
-            delta = event.get("delta")
-            return self._delta(index, delta if isinstance(delta, dict) else {})
-        if name == "contentBlockStop" and self._calls.get(index) in self._silent:
-            self._silent.discard(self._calls[index])
-            return self._arguments(self._calls[index], "{}")
-        if name == "contentBlockStop" and index in self._thoughts:
-            return self._told_thoughts()
-        if name == "messageStop":
-            return self._stop(event)
-        if name == "metadata":
-            return self._end(event)
-        return []
-
-    def _begin(self, index: Any, event: dict[str, Any]) -> list[Chunk]:
-        start = event.get("start")
-        used = start.get("toolUse") if isinstance(start, dict) else None
-        if not isinstance(used, dict):
-            return []
-        at = self._calls[index] = len(self._calls)
-        self._silent.add(at)
-        call = tool_call(str(used.get("toolUseId")), str(used.get("name")), "")
-        return self._writer.delta({"tool_calls": [{"index": at, **call}]})
-
-    def _delta(self, index: Any, delta: dict[str, Any]) -> list[Chunk]:
-        if isinstance(delta.get("text"), str):
-            return self._writer.delta({"content": delta["text"]}) if delta["text"] else []
-        piece = text_field(delta, "toolUse", "input")
-        if piece and index in self._calls:
-            self._silent.discard(self._calls[index])
-            return self._arguments(self._calls[index], piece)
-        reasoning = delta.get("reasoningContent")
-        if not isinstance(reasoning, dict):
-            return []
-        if isinstance(reasoning.get("redactedContent"), str):
-            self._thoughts[index] = {"type": "redacted_thinking", "data": reasoning["redactedContent"]}
-            return []
-        text = text_field(reasoning, "text")
-        kept = self._thoughts.setdefault(index, {"type": "thinking", "thinking": "", "signature": ""})
-        kept["thinking"] = str(kept.get("thinking") or "") + text
-        kept["signature"] = str(kept.get("signature") or "") + text_field(reasoning, "signature")
-        return self._writer.delta({"reasoning_content": text}) if text else []
-
-    def _arguments(self, at: int, piece: str) -> list[Chunk]:
-        return self._writer.delta({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
-
-    def _stop(self, event: dict[str, Any]) -> list[Chunk]:
-        reason = _reason(self._provider, event.get("stopReason"))
-        chunks = [] if self._told == len(self._thoughts) else self._told_thoughts()
-        return chunks + self._writer.finish(reason, stop=_met(event, self._asked))
-
-    def _told_thoughts(self) -> list[Chunk]:
-        """All thoughts so far, with their signatures; each time one has ended."""
-        self._told = len(self._thoughts)
-        return self._writer.delta({"thinking_blocks": list(self._thoughts.values())})
-
-    def _end(self, event: dict[str, Any]) -> list[Chunk]:
-        if not self._writer.complete:
-            raise nonsense(self._provider, "a stream that ended without a reason")
-        self.done = True
-        usage = usage_of(event.get("usage"))
-        return [self._writer.usage(usage)] if usage is not None else []
-
-
-def usage_of(value: Any) -> Usage | None:
-    """OpenAI counts cached tokens inside the prompt, AWS beside it."""
-    if not isinstance(value, dict):
-        return None
-    read, written = count(value.get("cacheReadInputTokens")), count(value.get("cacheWriteInputTokens"))
-    return Usage(
-        prompt=count(value.get("inputTokens")) + read + written,
-        completion=count(value.get("outputTokens")),
-        cached=read,
-        written=written,
-    )
-
-
-def _thought(reasoning: dict[str, Any]) -> dict[str, Any]:
-    """In Anthropic's form, so that a conversation may move between Claude's hosts."""
-    if isinstance(reasoning.get("redactedContent"), str):
-        return {"type": "redacted_thinking", "data": reasoning["redactedContent"]}
-    return {
-        "type": "thinking",
-        "thinking": text_field(reasoning, "reasoningText", "text"),
-        "signature": text_field(reasoning, "reasoningText", "signature"),
-    }
-
-
-def _met(holder: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
-    """The stop sequence that was met. Claude says which, because the request asks for it; others only that one was."""
-    told = text_field(holder, "additionalModelResponseFields", "stop_sequence")
-    return told or (met_stop(asked) if holder.get("stopReason") == "stop_sequence" else None)
-
-
-def _reason(provider: str, reason: Any) -> str:
-    if str(reason).startswith("malformed_"):
-        raise nonsense(provider, f"an answer that it called broken itself ({reason})")
-    return _FINISH.get(str(reason), "stop")
-
-
-def _complaint(status: int, kind: str, message: str) -> Complaint:
-    lower, name = message.lower(), kind.lower()
-    if name in ("unrecognizedclientexception", "expiredtokenexception", "invalidsignatureexception"):
-        return Complaint(message=message, blame="operator")
-    if name in ("servicequotaexceededexception", "throttlingexception"):
-        return Complaint(message=message, blame="throttle")
-    if status == 424:  # the model itself failed
-        return Complaint(message=message, blame="provider")
-    if "too long" in lower or "too many input tokens" in lower:
-        return Complaint(message=message, code="context_length_exceeded", param="messages")
-    if status == 404 or "model identifier is invalid" in lower:
-        return Complaint(message=message, code="model_not_found", param="model")
-    return Complaint(message=message)

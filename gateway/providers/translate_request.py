@@ -79,11 +79,16 @@ class Reader:
 
     def not_claudes(self, part: Mapping[str, Any], at: str = "") -> None:
         """Raises AttemptFailed for a part that only Claude takes; ``at`` is its place, where that is known."""
+        self.not_claudes_at_home(part, at)
         what = for_claude_alone(part)
-        if what == "file_id":
-            raise self.refused(at or what, "A file of Anthropic's Files API can only be read by Claude at Anthropic.")
         if what:
             raise self.refused(at or what, f"Parts of the type '{what}' are understood by Claude alone.")
+
+    def not_claudes_at_home(self, part: Mapping[str, Any], at: str = "") -> None:
+        """Raises AttemptFailed for a file that lies at Anthropic, where other hosts of Claude cannot read it."""
+        if for_claude_alone(part) == "file_id":
+            problem = "A file of Anthropic's Files API can only be read by Claude at Anthropic."
+            raise self.refused(at or "file_id", problem)
 
     def extras(self) -> dict[str, Any]:
         """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``)."""

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from gateway.protocol.hints import for_claude_alone
 from gateway.providers.anthropic import AnthropicCodec, AnthropicProvider
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities
@@ -165,5 +164,4 @@ def _no_files(reader: Reader) -> None:
     """The Files API is Anthropic's own. Raises AttemptFailed."""
     for turn in reader.turns():
         for at, part in reader.parts(turn):
-            if for_claude_alone(part) == "file_id":
-                reader.not_claudes(part, at)
+            reader.not_claudes_at_home(part, at)

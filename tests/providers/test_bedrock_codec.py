@@ -9,14 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from bedrock_wire import codec, delta, event, message, used, wire
 from dialects import CALLED, PIXEL, ROUND, WEATHER, read, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from gateway.providers import BedrockProvider
 from gateway.providers.aws import BrokenMessage, Credentials, MessageParser, signed_headers
-from gateway.providers.bedrock import BedrockCodec
 from gateway.providers.codec import AttemptFailed
 
 HI = [{"role": "user", "content": "hi"}]
@@ -25,15 +24,6 @@ CLAUDE, NOVA = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-pro-
 NEW = "anthropic.claude-opus-5"
 SPEC = {"toolSpec": {"name": "weather", "description": "Looks the weather up.",
                      "inputSchema": {"json": WEATHER["function"]["parameters"]}}}  # fmt: skip
-
-
-def codec(**options: Any) -> BedrockCodec:
-    made = BedrockProvider(region="eu-central-1", access_key_id="AKID", secret_access_key="hidden", **options)
-    return BedrockCodec("aws", made, clock=lambda: 1_440_938_160.0)
-
-
-def wire(body: dict[str, Any], model: str = NOVA, **options: Any) -> dict[str, Any]:
-    return json.loads(codec(**options).encode({"messages": HI, **body}, model, stream=False).body)
 
 
 def test_the_signature_of_amazons_own_example() -> None:
@@ -276,39 +266,6 @@ def test_nonsense_is_the_providers_failure(body: bytes) -> None:
     with pytest.raises(AttemptFailed) as caught:
         codec().decode(200, {}, body, now=0)
     assert caught.value.failure.kind == "failed"
-
-
-def message(payload: Any, **headers: str) -> bytes:
-    """One message as AWS frames it, with a header of another type among the texts."""
-    raw = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
-    head = b"\x01n\x04\x00\x00\x00\x07" + b"".join(
-        bytes([len(name) + 1])
-        + b":"
-        + name.replace("_", "-").encode()
-        + b"\x07"
-        + struct.pack(">H", len(value))
-        + value.encode()
-        for name, value in headers.items()
-    )
-    prelude = struct.pack(">II", 16 + len(head) + len(raw), len(head))
-    body = prelude + struct.pack(">I", zlib.crc32(prelude)) + head + raw
-    return body + struct.pack(">I", zlib.crc32(body))
-
-
-def event(kind: str, **payload: Any) -> bytes:
-    return message(
-        {**payload, "p": "abc"}, event_type=kind, content_type="application/json", message_type="event"
-    )
-
-
-def delta(index: int, **piece: Any) -> bytes:
-    return event("contentBlockDelta", contentBlockIndex=index, delta=piece)
-
-
-def used(index: int, id_: str, name: str) -> bytes:
-    return event(
-        "contentBlockStart", contentBlockIndex=index, start={"toolUse": {"toolUseId": id_, "name": name}}
-    )
 
 
 MESSAGES = [
