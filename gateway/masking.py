@@ -75,6 +75,12 @@ def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> st
     return _PLACEHOLDER.sub(value_of, text)
 
 
+def put_back(text: str, values: Mapping[str, str]) -> list[tuple[int, int, str]]:
+    """Where :func:`unmask` puts values, and which: (start, end, value), in order."""
+    found = _PLACEHOLDER.finditer(text) if values else ()
+    return [(one.start(), one.end(), values[one.group()]) for one in found if one.group() in values]
+
+
 class Masker:
     """Masks several texts under one numbering: the same address is ``[EMAIL_1]`` in all of them.
 

@@ -20,6 +20,7 @@ from gateway.masking import Masker, unmask
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
+from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
 from gateway.stages.guarding.inband import answered, wanted_of
@@ -110,9 +111,21 @@ async def check_answer(
         """Thoughts go back as they were signed: with placeholders."""
         return text if text not in changes else ""
 
+    def placed(message: dict[str, Any], said: Any) -> dict[str, Any]:
+        """The message with citations that point where they did in what was ``said``."""
+        if not isinstance(said, str) or not positions.cites(message):
+            return message
+        meant = said
+        if said in changes:
+            meant = changed(said, changes[said], masker)
+            message = positions.moved(message, positions.judged(said, changes[said], meant))
+        return positions.moved(message, positions.restored(meant, values))
+
     new = [
         _spoken_for(
-            {**choice, "message": map_delta(at, choice["message"], restored, complete, signed)},
+            {**choice, "message": placed(
+                map_delta(at, choice["message"], restored, complete, signed), choice["message"].get("content")
+            )},
             choice["message"], changes,
         )
         if isinstance(choice.get("message"), dict)

@@ -12,6 +12,7 @@ from gateway.guardrails.verdict import BLOCK, Verdict, changed
 from gateway.masking import Masker, Unmasker, unmask
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import REASONING, chunk_text
+from gateway.stages.guarding import positions
 from gateway.stages.guarding.changes import Changer, behind
 from gateway.stages.guarding.parts import (
     AUDIO,
@@ -60,6 +61,9 @@ class GuardedStream(QueuedStream):
         self._complete: set[tuple[Channel, str]] = set()
         self._instead: dict[str, str] = {}
         self._held: list[Chunk] = []
+        self._said: dict[int, list[str]] = {}
+        """By choice: the content as it came, for what points into it."""
+        self._edits: dict[str, tuple[list[positions.Edit], list[positions.Edit]]] = {}
 
     async def _take(self, chunk: Chunk | None) -> None:
         together = [chunk, *arrived(self._inner)] if chunk is not None else []
@@ -182,6 +186,7 @@ class GuardedStream(QueuedStream):
                 delta = map_delta(at, part["delta"], self._unmask, self._unmask_complete, self._changed)
                 if delta.get(THOUGHTS):
                     self._end_thought(at, delta)
+                delta = self._placed(at, part["delta"], delta)
                 if part.get("finish_reason"):
                     self._add_rest(at, delta)
                 choices[position] = {**part, "delta": delta}
@@ -189,6 +194,22 @@ class GuardedStream(QueuedStream):
                     choices[position]["logprobs"] = None  # they spell the text that is held back or changed
         data = {**chunk.data, "choices": choices}
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _placed(self, choice: int, came: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+        """The delta with citations that point to the same words as before, in all of the text that came by now."""
+        if isinstance(came.get("content"), str):
+            self._said.setdefault(choice, []).append(came["content"])
+        if not positions.cites(delta):
+            return delta
+        said = "".join(self._said.get(choice, ()))
+        known = self._edits.get(said)
+        if known is None:
+            found = self._found(said)
+            new = self._changed(said)
+            taken, put = positions.judged(said, found, new), positions.restored(new, self._exchange.placeholders)
+            known = (taken, put)
+            self._edits = {said: known}
+        return positions.moved(positions.moved(delta, known[0]), known[1])
 
     def _unmask(self, channel: Channel, text: str) -> str:
         changer = self._changer(channel)
@@ -201,16 +222,20 @@ class GuardedStream(QueuedStream):
         """A text that arrived as a whole, as guardrails leave it."""
         new = self._instead.get(text)
         if new is None:
-            verdicts = [
-                judged(self._exchange, name, guard, text, "out")
-                for name, guard in self._changing.items()
-                if guard.reads("output")
-            ]
-            found = [one for one in verdicts if one.changes or one.puts]
+            found = self._found(text)
             if found:
                 self._masker.reserve(text)
             new = self._instead[text] = changed(text, found, self._masker) if found else text
         return new
+
+    def _found(self, text: str) -> list[Verdict]:
+        """What guardrails take out of a whole text."""
+        verdicts = [
+            judged(self._exchange, name, guard, text, "out")
+            for name, guard in self._changing.items()
+            if guard.reads("output")
+        ]
+        return [one for one in verdicts if one.changes or one.puts]
 
     def _end_thought(self, choice: int, delta: dict[str, Any]) -> None:
         """A signature says that a thought is over: what was held back of it goes before."""
