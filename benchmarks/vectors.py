@@ -1,21 +1,23 @@
 """What finding the nearest of many vectors costs, exactly and in lists: the semantic cache's two ways.
 
-    python -m benchmarks.vectors [--sizes 1000,10000,100000] [--seed 0] [--redis redis://127.0.0.1:6379/0]
+    python -m benchmarks.vectors [--sizes 1000,10000,100000] [--seed 0] [--redis URL | --postgres URL]
 
 Vectors of 384 values, fifty about each of many random middles, as questions are about subjects; a question asked
 lies near one of them (cosine 0.93) or in its neighbourhood (0.45). CPU time of the one thread that calls, microseconds;
 ``same``: how often the lists name the neighbour that the product names. ``made``: seconds until all was there (the
 lists are made in another thread). ``MB``: what the process grew by. ``--redis``: ``index: redis`` in that Redis (8 or
-later), which is left empty: CPU time there and here, memory there.
+later), which is left empty: CPU time there and here, memory there. ``--postgres``: ``index: pgvector``, likewise.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -24,9 +26,10 @@ import numpy as np
 
 from gateway.caching.commons import Passed
 from gateway.caching.entries import Entry
-from gateway.caching.search import Search, search_by
+from gateway.caching.search import Search, Way, search_by
 from gateway.caching.search.inverted import Inverted
 from gateway.sharing.link import Link
+from gateway.sharing.pgvector import PgVectors
 from gateway.sharing.vectors import RedisVectors
 from gateway.storage.spooling.format import SpoolCipher
 
@@ -100,24 +103,20 @@ def measure(count: int, seed: int) -> None:
         print(told, flush=True)
 
 
-async def in_redis(url: str, count: int, seed: int) -> None:
-    """The same questions, through what the gateway asks."""
+async def outside(url: str, count: int, seed: int) -> None:
+    """The same questions, through what the gateway asks: Redis, or PostgreSQL on this machine."""
     rng = np.random.default_rng(seed)
     known = vectors(count, rng)
-    link = Link(url, patience_s=30.0)
-    await link.start()
-    searched = RedisVectors(link, SpoolCipher(bytes(32)))
+    async with (in_redis if url.startswith("redis") else in_postgres)(url) as (name, searched, settled, used):
 
-    async def keep(number: int) -> None:
-        answer = Entry(time.time(), 3600.0, "p", "t", "k", "", "", None, b"{}")
-        searched.keep(
-            Passed(str(number), "p", "t", "b", "", answer, "", known[number].tobytes(), 3600.0, count, 1 << 40, "redis")
-        )
-        await link._queue.join()
+        async def keep(number: int) -> None:
+            answer = Entry(time.time(), 3600.0, "p", "t", "k", "", "", None, b"{}")
+            searched.keep(
+                Passed(str(number), "p", "t", "b", "", answer, "", known[number].tobytes(), 3600.0, count, 1 << 40, name)
+            )
+            await settled()
 
-    try:
-        told = [await _over(link, "keep", keep, range(count))]
-        held = (await link.redis.info("memory"))["used_memory"] / 1024**2
+        told = [await _over(used, "keep", keep, range(count))]
         for noise, label in _NEAR:
             asked = _unit(known[rng.integers(0, count, _ASKED)] + np.float32(noise) * _noise(_ASKED, rng))
             found: list[int] = []
@@ -126,26 +125,72 @@ async def in_redis(url: str, count: int, seed: int) -> None:
                 one = await searched.nearest("p", "t", "b", vector)
                 found.append(int(one.key) if one is not None else -1)
 
-            told.append(await _over(link, f"look-up at {label}", look, asked))
+            told.append(await _over(used, f"look-up at {label}", look, asked))
             same = sum(one == int((known @ vector).argmax()) for one, vector in zip(found, asked, strict=True))
             told.append(f"same {same}/{_ASKED}")
-        print(f"{count:>7} redis: {', '.join(told)}, {held:.0f} MB there", flush=True)
+        _, held = await used()
+        print(f"{count:>7} {name}: {', '.join(told)}, {held:.0f} MB there", flush=True)
         searched.clear()
+        await settled()
+
+
+_Used = Callable[[], Awaitable[tuple[float, float]]]
+"""Seconds of CPU time used there so far, and megabytes held."""
+
+
+@asynccontextmanager
+async def in_redis(url: str) -> AsyncIterator[tuple[Way, Any, Callable[[], Awaitable[None]], _Used]]:
+    link = Link(url, patience_s=30.0)
+    await link.start()
+
+    async def used() -> tuple[float, float]:
+        told = await link.redis.info()
+        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"]), told["used_memory"] / 1024**2
+
+    try:
+        yield "redis", RedisVectors(link, SpoolCipher(bytes(32))), link._queue.join, used
     finally:
         await link.close()
 
 
-async def _over(link: Link, name: str, do: Callable[[Any], Awaitable[None]], over: Iterable[Any]) -> str:
-    async def there() -> float:
-        told = await link.redis.info("cpu")
-        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+@asynccontextmanager
+async def in_postgres(url: str) -> AsyncIterator[tuple[Way, Any, Callable[[], Awaitable[None]], _Used]]:
+    import psycopg
 
-    before, began, asked = await there(), time.thread_time(), 0
+    searched = PgVectors(url, SpoolCipher(bytes(32)), 30.0)
+    asking = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    while searched._ready() is None:
+        await asyncio.sleep(0.05)
+
+    async def used() -> tuple[float, float]:
+        pids = await (await asking.execute("SELECT pid FROM pg_stat_activity")).fetchall()
+        size = "SELECT pg_total_relation_size('understudy_kept_questions')"
+        ((held,),) = await (await asking.execute(size)).fetchall()
+        return sum(_cpu_of(pid) for (pid,) in pids), held / 1024**2
+
+    try:
+        yield "pgvector", searched, searched.settled, used
+    finally:
+        await searched.close()
+        await asking.close()
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds; 0 of one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _over(used: _Used, name: str, do: Callable[[Any], Awaitable[None]], over: Iterable[Any]) -> str:
+    (before, _), began, asked = await used(), time.thread_time(), 0
     for one in over:
         await do(one)
         asked += 1
     here = (time.thread_time() - began) / asked * 1e6
-    return f"{name} {(await there() - before) / asked * 1e6:.0f} there and {here:.0f} here"
+    return f"{name} {((await used())[0] - before) / asked * 1e6:.0f} there and {here:.0f} here"
 
 
 def main() -> None:
@@ -154,11 +199,12 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--redis")
+    parser.add_argument("--redis", dest="outside")
+    parser.add_argument("--postgres", dest="outside")
     given = parser.parse_args()
     for size in map(int, given.sizes.split(",")):
-        if given.redis:
-            asyncio.run(in_redis(given.redis, size, given.seed))
+        if given.outside:
+            asyncio.run(outside(given.outside, size, given.seed))
         else:
             measure(size, given.seed)
 

@@ -214,7 +214,7 @@ def _parts(
     )
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
-    semantic = Semantic(rng, time.monotonic, sharing.commons)
+    semantic = Semantic(rng, time.monotonic, sharing.commons, sharing.searched)
     refresher = Refresher(lambda: f"chatcmpl-{new_id()}")
     return _Parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from gateway.caching.semantic import Semantic
 from gateway.client_data.client_state import ClientStates
 from gateway.control import Control
-from gateway.storage.answers import Answers
+from gateway.storage.answers import Clears
 from gateway.storage.away import database_errors
 from gateway.storage.erasure_values import Erasure, who_of
 from gateway.storage.recent import RecentCalls
@@ -29,7 +29,7 @@ _STARTED_S = 86_400.0
 
 class Forgetting:
     def __init__(
-        self, control: Control, recent: RecentCalls, states: ClientStates, answers: Sequence[Answers],
+        self, control: Control, recent: RecentCalls, states: ClientStates, answers: Sequence[Clears],
         semantic: Semantic, spool: Spool, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._control, self._clock = control, clock

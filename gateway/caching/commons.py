@@ -103,6 +103,20 @@ def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T | None:
         return None
 
 
+class Searched(Protocol):
+    """Kept questions that are held and searched outside, for all workers. Nothing here raises or waits for long."""
+
+    def keep(self, passed: Passed) -> None: ...
+
+    async def nearest(
+        self, project: str, task: str, bucket: str, vector: NDArray[np.float32]
+    ) -> Passed | None:
+        """The likest question of this context that is still good, or one of the likest."""
+
+    async def purge(self, which: Purge) -> int:
+        """Forgets kept questions; returns how many."""
+
+
 class Commons(Protocol):
     """Nothing here raises or waits. What is told while the commons are away is lost, and costs a hit at most."""
 

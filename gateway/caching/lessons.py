@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.caching.commons import Lesson, Proven
 from gateway.caching.index import Index, Scope
+from gateway.caching.search import ELSEWHERE
 from gateway.config import SemanticCache
 from optimizer.reuse import trust
 
@@ -91,7 +92,7 @@ class Lessons:
         if kept is not None:
             if kept.scope == scope:
                 kept.entry = entry
-        elif rules.index == "redis":
+        elif rules.index in ELSEWHERE:
             self._elsewhere.pop(key, None)
             self._elsewhere[key] = scope, entry
             if len(self._elsewhere) > REFINED:

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gateway.caching.commons import Commons, Lesson, Passed, Proven
+from gateway.caching.commons import Commons, Lesson, Passed, Proven, Searched
 from gateway.caching.entries import Entry as Answered
 from gateway.caching.entries import Purge
 from gateway.caching.index import Index, Kept, Scope
 from gateway.caching.lessons import Lessons, Place, Standing
+from gateway.caching.search import ELSEWHERE
 from gateway.caching.vectors import Vectors
 from gateway.config import SemanticCache
 from gateway.protocol.chat import ChatRequest
@@ -76,8 +77,11 @@ def last_question(request: ChatRequest) -> str | None:
 class Semantic:
     """One per gateway process. ``now`` in seconds of the cache's clock, ``rng`` draws the proposals to ask."""
 
-    def __init__(self, rng: random.Random, now: Callable[[], float], commons: Commons | None = None) -> None:
-        self._rng, self._now, self._commons = rng, now, commons
+    def __init__(
+        self, rng: random.Random, now: Callable[[], float], commons: Commons | None = None,
+        searched: Mapping[str, Searched] | None = None,
+    ) -> None:  # fmt: skip
+        self._rng, self._now, self._commons, self._searched = rng, now, commons, searched or {}
         self._index, self._vectors = Index(), Vectors()
         self._lessons = Lessons(self._index, commons.me if commons is not None else "")
         self._last: Future[list[Proven]] | None = None
@@ -108,9 +112,10 @@ class Semantic:
     ) -> tuple[Kept, float] | None:
         """The likest kept question of the same context, and its similarity."""
         bucket = _bucket(question.bucket, rules)
-        if rules.index != "redis":
+        if rules.index not in ELSEWHERE:
             return self._index.nearest(bucket, vector, self._now())
-        found = await self._commons.nearest(*question.scope, bucket, vector) if self._commons else None
+        outside = self._searched.get(rules.index, self._commons)
+        found = await outside.nearest(*question.scope, bucket, vector) if outside is not None else None
         if found is None or len(found.vector) != vector.nbytes:
             return None
         likeness = float(_floats(found.vector) @ vector)
@@ -128,10 +133,11 @@ class Semantic:
             question.key, *question.scope, _bucket(question.bucket, rules), question.text, answer, text,
             look.vector.tobytes(), ttl, rules.max_entries, max_bytes, rules.index,
         )  # fmt: skip
-        if rules.index != "redis":
+        if rules.index not in ELSEWHERE:
             self._put(passed, look.said, look.vector, ttl)
-        if self._commons is not None:
-            self._commons.keep(passed)
+        outside = self._searched.get(rules.index, self._commons)
+        if outside is not None:
+            outside.keep(passed)
 
     def _put(self, passed: Passed, said: Wording, vector: NDArray[np.float32], left: float) -> None:
         kept = self._kept(passed, said, trust.Entry(), left)
@@ -201,6 +207,10 @@ class Semantic:
     async def purge_commons(self, which: Purge) -> int | None:
         """Forgets what all workers have in common, so that nobody takes it in again; None where nothing is."""
         return await self._commons.purge(which) if self._commons is not None else None
+
+    async def purge_searched(self, which: Purge) -> int:
+        """Forgets what is held outside and in no commons."""
+        return sum([await outside.purge(which) for outside in self._searched.values()])
 
     def close(self) -> None:
         self._vectors.close()

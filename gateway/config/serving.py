@@ -167,7 +167,7 @@ class Idempotency(Node, frozen=True):
     max_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
 
-Way = Literal["exact", "faiss", "redis"]
+Way = Literal["exact", "faiss", "redis", "pgvector"]
 """How the nearest of many vectors is found."""
 
 
@@ -192,7 +192,8 @@ class SemanticCache(Node, frozen=True):
     """Kept questions of this task; ``cache.max_bytes`` bounds all tasks together. Above 20,000 not with ``exact``."""
     index: Way = "exact"
     """How the likest kept question is found: ``exact`` compares with all, ``faiss`` (extra ``vectors``) with the likest
-    lists from 4,000 questions of one context on, ``redis`` asks the Redis (8 or later) of ``UNDERSTUDY_REDIS_URL``."""
+    lists from 4,000 questions of one context on, ``redis`` asks the Redis (8 or later) of ``UNDERSTUDY_REDIS_URL``,
+    ``pgvector`` the PostgreSQL of ``UNDERSTUDY_DATABASE_URL``."""
 
 
 WebhookEvent = Literal[

@@ -94,7 +94,7 @@ def encoders(view: View) -> Iterator[Problem]:
 
 
 _MOST_EXACT = 20_000
-_REDIS = "UNDERSTUDY_REDIS_URL"
+_REDIS, _DATABASE = "UNDERSTUDY_REDIS_URL", "UNDERSTUDY_DATABASE_URL"
 
 
 def _index_of(view: View, path: Path, rules: SemanticCache) -> Iterator[Problem]:
@@ -108,6 +108,9 @@ def _index_of(view: View, path: Path, rules: SemanticCache) -> Iterator[Problem]
     if rules.index == "redis" and not view.env.get(_REDIS):
         message = f"this index is Redis', and ${_REDIS} is not set in the environment."
         yield view.problem((*path, "index"), message, "Set it to a Redis of version 8 or later, or take 'faiss'.")
+    if rules.index == "pgvector" and not view.env.get(_DATABASE, "").startswith("postgres"):
+        message = f"this index is PostgreSQL's, and ${_DATABASE} names none in the environment."
+        yield view.problem((*path, "index"), message, "Set it to one with the extension 'vector', or take 'faiss'.")
 
 
 def _encoder_at(view: View, path: Path, folder: str | None) -> Iterator[Problem]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.caching.commons import Searched
 from gateway.caching.semantic import Semantic
 from gateway.sharing.answers import RedisAnswers
 from gateway.sharing.bus import ALONE, Bus
 from gateway.sharing.commons import RedisCommons
 from gateway.sharing.link import Link
+from gateway.sharing.pgvector import pgvector_in
 from gateway.sharing.redis_bus import RedisBus
-from gateway.storage.answers import Answers, MemoryAnswers
+from gateway.storage.answers import Answers, Clears, MemoryAnswers
 from gateway.storage.counting.redis_client import patience_of
 from gateway.storage.spooling.format import SpoolCipher
 
@@ -29,6 +31,7 @@ class Sharing:
         self.repeats: Answers
         """Answers by the ``Idempotency-Key`` of their requests: what caches hold takes no room from them."""
         self.commons: RedisCommons | None = None
+        self.pgvector = pgvector_in(env, cipher)
         self._link: Link | None = None
         self._bus: RedisBus | None = None
         if url:
@@ -41,10 +44,15 @@ class Sharing:
             self.answers, self.repeats = MemoryAnswers(), MemoryAnswers()
 
     @property
-    def kept(self) -> tuple[Answers, ...]:
+    def kept(self) -> tuple[Clears, ...]:
         """All places where clients' answers are kept."""
         more = (self.commons.kept, self.commons.searched) if self.commons is not None else ()
-        return (self.answers, self.repeats, *more)
+        return (self.answers, self.repeats, *more, *((self.pgvector,) if self.pgvector is not None else ()))
+
+    @property
+    def searched(self) -> dict[str, Searched]:
+        """Indexes that no worker holds, by the way of searching that policies name."""
+        return {"pgvector": self.pgvector} if self.pgvector is not None else {}
 
     async def start(self, semantic: Semantic) -> None:
         if self._link is not None and self._bus is not None and self.commons is not None:
@@ -53,6 +61,8 @@ class Sharing:
             self.commons.follow(semantic)
 
     async def close(self) -> None:
+        if self.pgvector is not None:
+            await self.pgvector.close()
         if self._link is not None and self._bus is not None and self.commons is not None:
             await self.commons.close()
             await self._bus.close()

@@ -15,7 +15,12 @@ _SLICE = 500
 OVERHEAD = 256  # bytes an entry costs beside its answer, roughly
 
 
-class Answers(Protocol):
+class Clears(Protocol):
+    def clear(self) -> None:
+        """Forgets every answer."""
+
+
+class Answers(Clears, Protocol):
     """Answers by key. A backend that fails answers None: a cache may always be missing."""
 
     async def get(self, key: str, now: float) -> bytes | None: ...
@@ -31,9 +36,6 @@ class Answers(Protocol):
 
     def release(self, key: str) -> None:
         """A claim of this process is over, however it ended."""
-
-    def clear(self) -> None:
-        """Forgets every answer."""
 
     async def purge(self, fits: Fits, key: str = "") -> int:
         """Forgets what ``fits``; with ``key`` only the answer under it is looked at. Returns how many."""

@@ -43,12 +43,14 @@ class Teacher:
         await line.answer(body={**COMPLETION, "choices": [choice]})
 
 
-@pytest.mark.parametrize("index", ["exact", "redis"])
+@pytest.mark.parametrize("index", ["exact", "redis", "pgvector"])
 async def test_a_task_opens_serves_and_is_switched_off_when_it_breaks_its_bound(
     tmp_path: Path, index: str, request: pytest.FixtureRequest
 ) -> None:
     env = {"UNDERSTUDY_REDIS_URL": request.getfixturevalue("redis_8").url} if index == "redis" else {}
-    env["UNDERSTUDY_REDIS_TIMEOUT_MS"] = "10000"  # a busy machine is no Redis that is away
+    if index == "pgvector":
+        env["UNDERSTUDY_DATABASE_URL"] = request.getfixturevalue("pgvector").url
+    env |= dict.fromkeys(("UNDERSTUDY_REDIS_TIMEOUT_MS", "UNDERSTUDY_PGVECTOR_TIMEOUT_MS"), "10000")  # busy is not away
     rng, teacher = random.Random(3), Teacher()
     async with provider() as upstream:
         upstream.behave = teacher

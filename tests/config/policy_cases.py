@@ -182,6 +182,8 @@ CASES: list[tuple[str, dict[str, str], list[str]]] = [
      ["routing.yaml:7: tasks[0].semantic_cache: this task says 'cache: false' too."]),
     ("an index in a Redis that nobody names", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    semantic_cache: {index: redis}"),
      ["routing.yaml:6: tasks[0].semantic_cache.index: this index is Redis', and $UNDERSTUDY_REDIS_URL is not set in the environment."]),
+    ("an index in a PostgreSQL that nobody names", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    semantic_cache: {index: pgvector}"),
+     ["routing.yaml:6: tasks[0].semantic_cache.index: this index is PostgreSQL's, and $UNDERSTUDY_DATABASE_URL names none in the environment."]),
     ("more than the exact index holds", routing("capture: {rate: 1.0}", "capture: {rate: 1.0}\n    semantic_cache: {max_entries: 50000}"),
      ["routing.yaml:6: tasks[0].semantic_cache.max_entries: the exact index holds 20,000 questions of a task at most."]),
     ("unset variable", more('server2: 1\ncache:\n  ttl_s: "${TTL}"\n'),

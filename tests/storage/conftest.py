@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from postgres_server import PostgresServer, without
 from storage_samples import Room
 
 from gateway.storage.home import Home
@@ -22,59 +19,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home(tmp_path / "home").prepare()
 
 
-def _as_postgres() -> dict[str, object]:
-    """PostgreSQL refuses to run as root; the user it was installed with runs it then."""
-    if os.getuid() != 0:
-        return {}
-    return {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL server of our own, on a unix socket."""
     initdb = shutil.which("initdb")
-    server = shutil.which("postgres")
-    if initdb is None or server is None:
-        if os.environ.get("CI"):
-            pytest.fail("initdb and postgres are not installed, and CI may skip nothing")
-        pytest.skip("initdb and postgres are not installed")
-    folder = Path(tempfile.mkdtemp(prefix="understudy-pg-", dir="/tmp"))
-    options = _as_postgres()
-    if options:
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run(
-        [initdb, "-D", data, "-U", "understudy", "--no-sync", "-A", "trust"], check=True, **quiet, **options
-    )
-    running = subprocess.Popen(
-        [server, "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"], **quiet, **options
-    )
+    if initdb is None:
+        without("initdb and postgres are not installed")
+    server = PostgresServer(Path(initdb or "").parent)
     try:
-        url = f"postgresql://understudy@/postgres?host={folder}"
-        _wait(url)
-        yield url
+        server.start()
+        yield server.url
     finally:
-        running.terminate()
-        running.wait(60)
-        shutil.rmtree(folder)
-
-
-def _wait(url: str) -> None:
-    import time
-
-    from gateway.storage.engine import write_engine
-
-    engine = write_engine(url)
-    for _ in range(2000):
-        try:
-            with engine.connect():
-                break
-        except sa.exc.OperationalError:
-            time.sleep(0.05)
-    else:
-        pytest.fail("PostgreSQL did not start")
-    engine.dispose()
+        server.end()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

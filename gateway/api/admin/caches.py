@@ -90,6 +90,7 @@ def cache_routes(
         gone = here(*words)
         kept = await exact.purge(which)
         likened = gone + elsewhere if common is None else max(common, gone)
+        likened += await semantic.purge_searched(which)
         return Purged(kept, likened, f"Forgotten: {kept:,} answers, {likened:,} of the semantic cache.")
 
     return [caches, purge]

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Search", "Way", "search_by"]
+__all__ = ["ELSEWHERE", "Search", "Way", "search_by"]
+
+ELSEWHERE: tuple[Way, ...] = ("redis", "pgvector")
+"""Ways that search outside: no worker holds those questions."""
 
 
 class Search(Protocol):

@@ -15,13 +15,13 @@ class WrongTimeout(Exception):
     """What the environment says is no time in which Redis could answer."""
 
 
-def patience_of(env: Mapping[str, str]) -> float:
+def patience_of(env: Mapping[str, str], name: str = TIMEOUT, usual: float = COMMAND_S) -> float:
     """Seconds that serving waits for Redis, which ``env`` may say in milliseconds. Raises WrongTimeout."""
-    text = env.get(TIMEOUT, "")
+    text = env.get(name, "")
     if not text:
-        return COMMAND_S
+        return usual
     if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_MS:
-        raise WrongTimeout(f"{TIMEOUT} is '{text}', and must be milliseconds from 1 to {_LONGEST_MS}, for example 50.")
+        raise WrongTimeout(f"{name} is '{text}', and must be milliseconds from 1 to {_LONGEST_MS}, for example 50.")
     return int(text) / 1000
 
 
