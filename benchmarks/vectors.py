@@ -111,9 +111,8 @@ async def outside(url: str, count: int, seed: int) -> None:
 
         async def keep(number: int) -> None:
             answer = Entry(time.time(), 3600.0, "p", "t", "k", "", "", None, b"{}")
-            searched.keep(
-                Passed(str(number), "p", "t", "b", "", answer, "", known[number].tobytes(), 3600.0, count, 1 << 40, name)
-            )
+            key, vector, bound = str(number), known[number].tobytes(), 1 << 40
+            searched.keep(Passed(key, "p", "t", "b", "", answer, "", vector, 3600.0, count, bound, name))
             await settled()
 
         told = [await _over(used, "keep", keep, range(count))]
@@ -159,7 +158,7 @@ async def in_postgres(url: str) -> AsyncIterator[tuple[Way, Any, Callable[[], Aw
 
     searched = PgVectors(url, SpoolCipher(bytes(32)), 30.0)
     asking = await psycopg.AsyncConnection.connect(url, autocommit=True)
-    while searched._ready() is None:
+    while searched._ready() is None:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.05)
 
     async def used() -> tuple[float, float]:
