@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from msgspec import UNSET
 from gateway.config import Learn
 from gateway.storage import signing
 from gateway.storage.home import Home
+from gateway.storage.settled import write_whole
 from optimizer.certificate import (
     Certificate,
     Envelope,
@@ -123,17 +123,6 @@ def levels(
 
 def code_version() -> str:
     return importlib.metadata.version("understudy")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader sees all of it or none, and a crash leaves all or none."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _draft(

@@ -22,8 +22,8 @@ from gateway.storage.commands import EnqueueRun, MoveStudent, Refused, WriterAwa
 from gateway.storage.erasure_values import DatasetErasure, NoteErased, lessons_of
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.settled import write_whole
 from optimizer.rollout import Stage, Student
-from trainer.certify import write_whole
 from trainer.datasets.erasing import bury
 from trainer.datasets.versions import Erased
 from trainer.planner import OPEN, scope_of

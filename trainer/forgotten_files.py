@@ -23,7 +23,7 @@ from gateway.storage.data_values import OPEN_BATCH, Batch, StoredFile, TrimFile
 from gateway.storage.erasure_values import DatasetErasure, Erasure, NoteErased, who_of
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
-from trainer.certify import write_whole
+from gateway.storage.settled import write_whole
 
 _EVERY_S = 5.0
 _LONGEST_LINE = 16 * 1024 * 1024

@@ -20,6 +20,7 @@ from gateway.storage import labels
 from gateway.storage.commands import HandleWish, MoveStudent, Refused
 from gateway.storage.data_values import AddEvent
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.settled import write_whole
 from gateway.storage.values import Pair, Run, Wish
 from optimizer.gates import GateResult, GateSettings, Outcome, Truth
 from optimizer.gates.truth import HOURS, STUDENT, TEACHER
@@ -28,7 +29,7 @@ from optimizer.slices import REST
 from optimizer.stats.principals import Admission
 from trainer.applicable import gates_for
 from trainer.artifacts.registry import lineage_of
-from trainer.certify import Issuer, Lineage, write_whole
+from trainer.certify import Issuer, Lineage
 from trainer.planner import scope_of, wished
 
 _log = logging.getLogger("understudy.trainer")

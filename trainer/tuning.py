@@ -34,6 +34,7 @@ from gateway.storage.commands import AddDataset, AddStudent
 from gateway.storage.data_values import AddFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.settled import write_whole
 from gateway.storage.values import Dataset, Run, TaskVersion
 from gateway.storage.writing.capture import mask_together
 from optimizer.rollout import Stage, Student
@@ -42,7 +43,6 @@ from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.seal import seal
-from trainer.certify import write_whole
 from trainer.cluster.joined import cluster_of
 from trainer.datasets.apart import known
 from trainer.datasets.curate import Chain

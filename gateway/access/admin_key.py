@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from gateway.access.keys import digest_of, new_key
 from gateway.storage.home import Home
+from gateway.storage.settled import write_whole
 
 VARIABLE = "UNDERSTUDY_ADMIN_KEY"
 LEAST_LENGTH = 16
@@ -77,17 +76,5 @@ def ensure(home: Home, env: Mapping[str, str]) -> tuple[str, str | None]:
         if len(stored) == hashlib.sha256().digest_size * 2:
             return stored, None
     fresh = new_key("admin")
-    _store(path, fresh.digest)
+    write_whole(path, f"{fresh.digest}\n".encode("ascii"))
     return fresh.digest, fresh.text
-
-
-def _store(path: Path, digest: str) -> None:
-    """Writes the digest for its owner alone, whole or not at all."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, f"{digest}\n".encode("ascii"))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)

@@ -1,7 +1,7 @@
 """The lines of a batch: what is wrong with an input file, what an answered line looks like, what is done already.
 
 Outputs are appended a whole line at a time under the ids that their files will have, so a process that was killed
-leaves at most one torn line, which its successor cuts off; what was written is not asked again.
+leaves at most one torn line, which its successor cuts off with all that follows; what was written is not asked again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.errors import GatewayError
 from gateway.storage.data_values import BatchUsage, LineError
-from gateway.storage.files import write_all
+from gateway.storage.settled import write_all
 
 MOST_LINES = 50_000
 LONGEST_LINE = 16 * 1024 * 1024
@@ -165,6 +165,29 @@ def _line(line_id: str, custom_id: str, response: Any, error: Any) -> bytes:
     return _encode({"id": line_id, "custom_id": custom_id, "response": response, "error": error}) + b"\n"
 
 
+class _Response(msgspec.Struct):
+    body: msgspec.Raw
+
+
+class _Written(msgspec.Struct):
+    custom_id: str
+    response: _Response | None
+
+
+_decode_written = msgspec.json.Decoder(_Written).decode
+
+
+def _written(text: bytes) -> _Written | None:
+    """A line of an output; None for one that is torn: cut short by a kill, or by a power cut anywhere (what a disk
+    never wrote reads as zeros)."""
+    if not text.endswith(b"\n") or b"\0" in text:
+        return None
+    try:
+        return _decode_written(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 class Outputs:
     """The two files a batch writes. Opening them tells which lines are done. Blocking, and quick."""
 
@@ -183,13 +206,13 @@ class Outputs:
             whole, count, used = 0, 0, BatchUsage()
             with path.open("rb") as source:
                 for text in source:
-                    if not text.endswith(b"\n"):
+                    line = _written(text)
+                    if line is None:
                         break
                     whole, count = whole + len(text), count + 1
-                    line = _decode(text)
-                    self.done.add(line["custom_id"])
-                    if at == 0:
-                        used += _usage(line["response"]["body"].get("usage"))
+                    self.done.add(line.custom_id)
+                    if at == 0 and line.response is not None:
+                        used += usage_in(line.response.body)
             os.ftruncate(descriptor, whole)
             if at == 0:
                 self.completed, self.usage = count, used

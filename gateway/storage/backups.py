@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.storage.home import Home
+from gateway.storage.settled import settle, sync_file
 
 _NAME = re.compile(r"understudy-(\d{8}T\d{6}Z)\.db")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -172,17 +173,8 @@ def _ask_for_room(source: Path, folder: Path) -> None:
 
 def _settle(draft: Path, target: Path) -> None:
     """On stable storage, and only then under its name."""
-    descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_file(draft)
+    settle(draft, target)
 
 
 def _keep(home: Home, state: BackupState) -> None:

@@ -19,6 +19,7 @@ from gateway.storage.away import database_errors
 from gateway.storage.data_values import AddFile, DeleteFile, StoredFile
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.settled import make_folders, settle, write_all
 from gateway.storage.tombstones import Place, Tombstones
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
@@ -58,12 +59,7 @@ class Upload:
     def settle(self, target: Path) -> None:
         """Moves what was flushed to its place, once it is on disk. Blocking."""
         os.fsync(self._descriptor)
-        self._path.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        settle(self._path, target)
         self.close()
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -80,24 +76,6 @@ class Upload:
             self._descriptor = -1
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, and a crash, find it whole or not at all. Blocking."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600, exist_ok=False)
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class FileStore:
@@ -119,7 +97,7 @@ class FileStore:
     def begin(self, file_id: str = "") -> Upload:
         """``file_id``: one that nobody else is writing now, else a new one. Raises OSError."""
         draft = self._folder / f"{file_id or (file_id := new_file_id())}.part"
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders([self._folder])
         draft.unlink(missing_ok=True)  # a process that was killed has left it
         return Upload(file_id, draft)
 

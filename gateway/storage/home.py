@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.storage.settled import make_folders
+
 _LONGEST_SOCKET = 100  # the kernel's limit for a unix socket path is 108 bytes with its final zero
 
 
@@ -31,8 +33,7 @@ class Home:
             self.certificates,
             self.logs,
         )
-        for folder in (self.root, *folders, self.writer_socket.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders((self.root, *folders, self.writer_socket.parent))
         return self
 
     @property

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.storage.home import Home
+from gateway.storage.settled import make_folders, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Signer:
 def load_or_create(home: Home) -> Signer:
     """The key in ``secrets/signing.key``, made on first use. Raises ValueError when the file is damaged."""
     private, public = home.secrets / "signing.key", home.secrets / "signing.pub"
-    home.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folders([home.secrets])
     fresh = base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw())
     signer = Signer(_parse(create_once(private, fresh)))
     create_once(public, signer.public_key.encode(), mode=0o644)
@@ -73,6 +74,7 @@ def create_once(path: Path, content: bytes, *, mode: int = 0o600) -> bytes:
             pass
         finally:
             draft.unlink()
+        sync_folder(path.parent)  # what is written under this key outlives a power cut: so must the key
     return path.read_bytes()
 
 

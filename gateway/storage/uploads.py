@@ -23,8 +23,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.storage.data_values import StoredFile
-from gateway.storage.files import Upload, read_pieces, write_whole
+from gateway.storage.files import Upload, read_pieces
 from gateway.storage.home import Home
+from gateway.storage.settled import write_whole
 
 LIFE_S = 3600.0
 LARGEST_PART = 64 * 1024 * 1024

@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 
 from gateway.encoder import Encoder, EncoderRefused
 from gateway.encoder import load as load_encoder
+from gateway.storage.settled import settle, sync_folder
 from trainer.features.calls import CallLayout
 from trainer.features.extraction import (
     Extraction,
@@ -186,7 +187,8 @@ def _write_folder(
             os.fsync(file.fileno())
     if folder.exists():  # an earlier attempt of the same run got this far
         shutil.rmtree(folder)
-    draft.rename(folder)
+    sync_folder(draft)
+    settle(draft, folder)
 
 
 # ---------------------------------------------------------------- reading

@@ -23,6 +23,7 @@ from gateway.config import Learn
 from gateway.storage.commands import AddStudent, MoveStudent, Refused
 from gateway.storage.erasure_values import lessons_of
 from gateway.storage.protocols import Reader, Writer
+from gateway.storage.settled import settle, sync_folder
 from gateway.storage.values import Run
 from optimizer.clusters import Cluster
 from optimizer.rollout import Stage, Student
@@ -122,7 +123,8 @@ def publish(source: Path, folder: Path) -> None:
     shutil.copytree(source, draft, copy_function=os.link)  # whoever wrote it made it durable
     if folder.exists():  # an earlier attempt of the same run got this far
         shutil.rmtree(folder)
-    draft.rename(folder)
+    sync_folder(draft)
+    settle(draft, folder)
 
 
 def parent_of(run: Run, students: Sequence[Student], artifacts: Path) -> Artifact | None:

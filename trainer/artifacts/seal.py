@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from gateway.storage.settled import settle
 from gateway.storage.signing import verify
 from optimizer.rollout import Student
 from trainer.artifacts.artifact import MANIFEST, SIGNATURE, Artifact, ArtifactRefused, load
@@ -26,7 +27,7 @@ def seal(folder: Path, signer: Signs) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(folder / SIGNATURE)
+    settle(draft, folder / SIGNATURE)
 
 
 def seal_known(students: Iterable[Student], artifacts: Path, signer: Signs) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.storage.settled import settle, sync_folder
 from gateway.storage.values import TokenThought, TrainingCall
 from trainer.datasets.card import card_of, readable
 from trainer.datasets.corrections import corrected
@@ -225,7 +226,8 @@ def write(version: Version, datasets: Path) -> Path:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-    draft.rename(folder)
+    sync_folder(draft)
+    settle(draft, folder)
     return folder
 
 

@@ -20,10 +20,10 @@ from gateway.config import Config, Drift, Task
 from gateway.storage.commands import NoteDrift
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.reading.watch import WatchedCall
+from gateway.storage.settled import write_whole
 from optimizer import two_sample
 from optimizer.rollout import Stage, Student
 from optimizer.stats.intervals import wilson
-from trainer.certify import write_whole
 from trainer.planner import Scope, scope_of
 from trainer.watch.games import Game, Games
 from trainer.watch.rises import Rise, Rises, together

@@ -29,7 +29,8 @@ from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
 from gateway.schemas.compile import compiled
-from gateway.storage.files import FileStore, write_whole
+from gateway.storage.files import FileStore
+from gateway.storage.settled import write_whole
 from optimizer.graders import Fault, scene
 
 _log = logging.getLogger("understudy.evals")

@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.evals.shapes import Eval, EvalRun
-from gateway.storage.files import write_whole
 from gateway.storage.home import Home
+from gateway.storage.settled import write_whole
 from gateway.storage.tombstones import Place, Tombstones
 
 _EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")

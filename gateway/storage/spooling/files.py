@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from gateway.storage.settled import make_folders, sync_folder
 from gateway.storage.spooling.format import HEADER_SIZE, SpoolCipher, header
 
 SUFFIX, RESERVE_SUFFIX, DRAFT_SUFFIX = ".seg", ".reserve", ".tmp"
@@ -95,7 +96,7 @@ class SegmentFolder:
 
     def __init__(self, folder: Path, name: str, cipher: SpoolCipher) -> None:
         self._folder = folder
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders([folder])
         safe = "".join(letter if letter.isalnum() else "_" for letter in name)
         self.writer = f"{safe}-{time.time_ns():020d}-{secrets.token_hex(4)}"
         self._header = header(cipher)
@@ -159,15 +160,6 @@ class SegmentFolder:
             os.close(descriptor)
             raise
         return segment
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes new names in ``folder`` survive power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def parse_name(name: str) -> tuple[str, int] | None:

@@ -19,9 +19,11 @@ import struct
 import zlib
 from typing import Literal, NamedTuple
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.storage.home import Home
+from gateway.storage.settled import make_folders
 from gateway.storage.signing import create_once
 
 HEADER_SIZE = 16
@@ -70,6 +72,13 @@ class SpoolCipher:
         """Raises cryptography.exceptions.InvalidTag when the body is not genuine."""
         return self._aead.decrypt(body[:NONCE], body[NONCE:], None)
 
+    def opens(self, body: bytes) -> bool:
+        try:
+            self.open(body)
+        except InvalidTag:
+            return False
+        return True
+
 
 def load_cipher(home: Home) -> SpoolCipher:
     """The key from ``UNDERSTUDY_SPOOL_KEY`` (base64), else from ``secrets/spool.key``, made on first use.
@@ -78,7 +87,7 @@ def load_cipher(home: Home) -> SpoolCipher:
     source = "UNDERSTUDY_SPOOL_KEY"
     if not text:
         source = "secrets/spool.key"
-        home.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders([home.secrets])
         text = create_once(home.secrets / "spool.key", base64.b64encode(os.urandom(32))).decode()
     try:
         key = base64.b64decode(text.strip(), validate=True)
@@ -94,16 +103,20 @@ def header(cipher: SpoolCipher) -> bytes:
 
 
 def check_header(data: bytes, cipher: SpoolCipher, name: str) -> bool:
-    """Whether ``data`` starts a readable segment; False when it is damaged. Raises SpoolKeyError when the
-    segment is sound but belongs to another key, because skipping it would lose everything in it."""
+    """Whether ``data`` starts a readable segment; False when it is damaged. Raises SpoolKeyError when what it holds
+    was sealed under another key, because skipping it would lose all of that. The header alone proves nothing: a key's
+    name that is torn looks like the name of another."""
     if len(data) < HEADER_SIZE or data[:8] != _MAGIC or data[12:16] != b"\0\0\0\0":
         return False
-    if data[8:12] != cipher.key_id:
-        raise SpoolKeyError(
-            f"Spool segment {name} was written under another key. Restore secrets/spool.key (or "
-            "UNDERSTUDY_SPOOL_KEY), or move the segment away to give up what is in it."
-        )
-    return True
+    if data[8:12] == cipher.key_id:
+        return True
+    first = next_frame(data, HEADER_SIZE - 1)
+    if first is None or cipher.opens(first.body):
+        return False
+    raise SpoolKeyError(
+        f"Spool segment {name} was written under another key. Restore secrets/spool.key (or "
+        "UNDERSTUDY_SPOOL_KEY), or move the segment away to give up what is in it."
+    )
 
 
 def frame(seq: int, body: bytes) -> bytes:

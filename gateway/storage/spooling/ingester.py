@@ -26,6 +26,7 @@ from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import SpoolRecord
 from gateway.storage.seals import AT_ONCE, EVERY_S, seal
+from gateway.storage.settled import sync_folder
 from gateway.storage.spooling.format import SpoolKeyError
 from gateway.storage.spooling.reader import Batch, SpoolReader
 from gateway.storage.writing.backing_up import DAILY, BackingUp, BackupRules
@@ -62,6 +63,7 @@ class Ingester:
         with writer.transaction() as connection:
             cursors = load_cursors(connection)
         self._reader = SpoolReader(home, cursors)
+        sync_folder(home.spool)  # a power cut must not bring segments back whose cursors are forgotten
         with writer.transaction() as connection:
             prune(connection, self._reader.writers())
         self._erase_at = self._seal_at = 0.0

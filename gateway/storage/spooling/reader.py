@@ -98,14 +98,15 @@ class SpoolReader:
     def _read_writer(self, writer: str, numbers: list[int], batch: Batch, limit: int) -> None:
         before = position = self._positions.get(writer, Position())
         for number in numbers:
-            path = self._folder / f"{writer}-{number:08d}{SUFFIX}"
+            path = self._path(writer, number)
             if number < position.segment:
                 batch.finished.append(path)
                 continue
             if number > position.segment:
                 position = Position(number, 0, position.seq)
             closed = number != numbers[-1] or is_abandoned(path)  # asked before the last bytes are read
-            position, finished = self._read_segment(path, position, closed, batch, limit)
+            newer = [self._path(writer, one) for one in numbers if one > number]
+            position, finished = self._read_segment(path, position, closed, newer, batch, limit)
             if not finished:
                 break
             batch.finished.append(path)
@@ -113,24 +114,31 @@ class SpoolReader:
         if position != before:
             batch.positions[writer] = position
 
+    def _path(self, writer: str, number: int) -> Path:
+        return self._folder / f"{writer}-{number:08d}{SUFFIX}"
+
     def _read_segment(
-        self, path: Path, position: Position, closed: bool, batch: Batch, limit: int
+        self, path: Path, position: Position, closed: bool, newer: list[Path], batch: Batch, limit: int
     ) -> tuple[Position, bool]:
-        """Reads on in one segment. → where to go on, and whether nothing more can ever come."""
+        """Reads on in one segment, which those of ``newer`` follow. → where to go on, and whether nothing more can
+        ever come."""
         data = self._bytes_from(path, position.offset)
         at, seq = 0, position.seq
         if position.offset == 0 and check_header(data, self._cipher, path.name):
             at = HEADER_SIZE
         while len(batch.records) < limit:
             found = frame_at(data, at)
-            if found == "torn":
-                later = next_frame(data, at)
-                if later is None and not closed:
+            torn = found == "torn"
+            if torn:
+                found = next_frame(data, at) or "torn"
+                if found == "torn" and not closed:
                     break  # perhaps still being written
-                batch.unreadable += max(1, later.seq - seq - 1) if later is not None else 1
-                if later is None:
-                    return Position(position.segment, position.offset + len(data), seq), True
-                found = later
+            gap = found.seq - seq - 1 if isinstance(found, Frame) else int(torn)
+            if gap > 0 and self._copied(seq + 1, newer):
+                return Position(position.segment, position.offset + len(data), seq), True
+            batch.unreadable += max(1, gap) if torn else 0
+            if found == "torn":
+                return Position(position.segment, position.offset + len(data), seq), True
             if not isinstance(found, Frame):
                 return Position(position.segment, position.offset + at, seq), closed
             at = found.end
@@ -138,6 +146,17 @@ class SpoolReader:
                 seq = found.seq
                 self._take(found.body, batch)
         return Position(position.segment, position.offset + at, seq), False
+
+    def _copied(self, seq: int, newer: list[Path]) -> bool:
+        """Whether a later segment holds record ``seq`` and all that follow: they were written once more because the
+        disk had failed here. What of the first copy is left after a power cut must not be taken for news, or those
+        that are lost here would be older than it there."""
+        for path in newer:
+            data = self._bytes_from(path, 0)
+            first = next_frame(data, 0)
+            if first is not None and first.seq <= seq:
+                return True
+        return False
 
     def _take(self, body: bytes, batch: Batch) -> None:
         try:
