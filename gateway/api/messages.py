@@ -17,8 +17,9 @@ from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.body import typed
 from gateway.protocol.chat import Usage
-from gateway.protocol.messages import CountRequest, MessagesRequest, chat_body, chat_messages
+from gateway.protocol.messages import CountRequest, MessagesRequest, chat_body
 from gateway.protocol.messages_answer import OVERLOADED, MessageWriter, error_frame, error_payload
+from gateway.protocol.messages_content import chat_messages
 
 
 class MessagesDialect:

@@ -100,14 +100,16 @@ class Ability(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``thinking``: none; budget (a number of tokens); level (Gemini's levels); for Claude: optional (adaptive, off
     unless asked for), adaptive (on unless switched off), always (adaptive, cannot be switched off). ``least``: the
-    smallest budget. ``sampling``: temperature and top_p other than the default are accepted. ``forcing``: a tool can
+    smallest budget. ``top_effort``: the highest of Claude's efforts that it knows; ``no_xhigh``: but not this one.
+    ``sampling``: temperature and top_p other than the default are accepted. ``forcing``: a tool can
     be demanded. ``structured``: a JSON schema is enforced by the provider.
     """
 
     match: str
     thinking: Literal["none", "budget", "level", "optional", "adaptive", "always"] = "none"
     least: int = 0
-    top_effort: Literal["high", "xhigh"] = "xhigh"
+    top_effort: Literal["high", "xhigh", "max"] = "xhigh"
+    no_xhigh: bool = False
     sampling: bool = True
     forcing: bool = True
     structured: bool = True

@@ -10,7 +10,7 @@ GOOGLE = "google"
 ANTHROPIC = "anthropic"
 """Claude's ``thinking`` as its client wrote it, ``cache_control``, …"""
 HINTS = frozenset({GOOGLE, ANTHROPIC})
-ON_PARTS = frozenset({"cache_control", "document", "input_examples"})
+ON_PARTS = frozenset({"cache_control", "citations", "document", "input_examples", "eager_input_streaming"})
 """What Claude alone reads of a part of a message or of a function."""
 SEARCH_RESULT = "search_result"
 """A part of a message that only Claude takes: a text that was found, with its source and title. It travels as it is."""
@@ -23,6 +23,12 @@ def for_claude_alone(part: Mapping[str, Any]) -> str:
     file = part.get("file")
     held = isinstance(file, dict) and str(file.get("file_id") or "").startswith("file_")  # OpenAI's begin with file-
     return "file_id" if held else ""
+
+
+def held_image(part: Mapping[str, Any]) -> str:
+    """The id of an image that lies at a vendor; "" for any other part."""
+    file = part.get("file")
+    return str(file.get("file_id") or "") if isinstance(file, dict) and file.get("kind") == "image" else ""
 
 
 def wants_citations(body: Mapping[str, Any]) -> bool:

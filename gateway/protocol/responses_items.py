@@ -164,7 +164,7 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
     if part.get("file_id") is not None:
-        raise _unsupported(f"{where}.file_id", "Images by 'file_id' are not supported. Send 'image_url'.")
+        return {"type": "file", "file": {"file_id": _text(part, "file_id", where), "kind": "image"}}
     image = {"url": _text(part, "image_url", where)}
     if isinstance(part.get("detail"), str):
         image["detail"] = part["detail"]

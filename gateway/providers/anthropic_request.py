@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import of_claude
-from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, for_claude_alone
+from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, for_claude_alone, held_image
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 22_528, "max": 22_528}
-_EFFORTS = {"minimal": "low", "max": "xhigh"}
+_LESS = {"minimal": "low", "max": "xhigh", "xhigh": "high"}
 _LEAST_BUDGET = 1024
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -63,14 +63,11 @@ def _as_written(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
     wished = hints.get("thinking")
     if isinstance(wished, dict) and _understands(ability, wished, wire):
         wire["thinking"] = wished
-    if (
-        hints.get("effort") is not None
-        and "effort" in wire.get("output_config", {})
-        and ability.top_effort != "high"
-    ):
-        wire["output_config"]["effort"] = hints["effort"]
-    if isinstance(hints.get("cache_control"), dict):
-        wire["cache_control"] = hints["cache_control"]
+    if hints.get("effort") in _BUDGETS and "effort" in wire.get("output_config", {}):
+        wire["output_config"]["effort"] = _level(hints["effort"], ability)
+    for name in ("cache_control", "speed", "inference_geo"):
+        if hints.get(name):
+            wire[name] = hints[name]
 
 
 def _understands(ability: Ability, wished: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
@@ -95,6 +92,11 @@ def _sampling(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
             reader.cannot(name, "it cannot be set while the model thinks (reasoning_effort).")
         else:
             wire[name] = value
+    top_k = reader.top_k()
+    if top_k is not None and (thinks or not ability.sampling):
+        reader.cannot("top_k", "this model decides by itself how to sample, at least while it thinks.")
+    elif top_k is not None:
+        wire["top_k"] = top_k
 
 
 def _format(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
@@ -139,10 +141,18 @@ def thinking(
         if budget >= _LEAST_BUDGET and not blocked:
             wire["thinking"] = {"type": "enabled", "budget_tokens": budget}
         return
-    level = _EFFORTS.get(effort, effort)
-    wire["output_config"] = {"effort": "high" if ability.top_effort == "high" and level == "xhigh" else level}
+    wire["output_config"] = {"effort": _level(effort, ability)}
     if not blocked:
         wire["thinking"] = {"type": "adaptive"}
+
+
+def _level(effort: str, ability: Ability) -> str:
+    """The model's nearest effort that is not above the one that is asked for."""
+    known = {"low", "medium", "high", *{"xhigh": ["xhigh"], "max": ["xhigh", "max"]}.get(ability.top_effort, [])}
+    known -= {"xhigh"} if ability.no_xhigh else set()
+    while effort not in known:
+        effort = _LESS[effort]
+    return effort
 
 
 def _lost_thinking(messages: list[dict[str, Any]]) -> bool:
@@ -173,8 +183,9 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
             tool["strict"] = True
         elif function.get("strict"):
             reader.cannot(f"{at}.function.strict", "this model does not enforce a tool's schema.")
-        if isinstance(function.get("input_examples"), list):
-            tool["input_examples"] = function["input_examples"]
+        for own in ("input_examples", "eager_input_streaming"):
+            if function.get(own) is not None:
+                tool[own] = function[own]
         tools.append(_cached(function, tool))
     # Anthropic's own tools (web search, code execution, …) are the provider's to understand.
     tools += [
@@ -231,6 +242,8 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         block = _written(part, str(part.get(str(kind))))
     elif kind == "image_url":
         block = {"type": "image", "source": _image(reader, at, url_of(part))}
+    elif kind == "file" and held_image(part):
+        block = {"type": "image", "source": {"type": "file", "file_id": _here(reader, at, held_image(part))}}
     elif kind == "file":
         block = _document(reader, at, part.get("file")) | _own(part)
     elif kind == SEARCH_RESULT:
@@ -242,10 +255,11 @@ def _block(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _written(part: Mapping[str, Any], text: str) -> dict[str, Any]:
     """A text, or the document that a client of Anthropic's handed over as one."""
-    if "document" not in part:
-        return {"type": "text", "text": text}
-    source = {"type": "text", "media_type": "text/plain", "data": text}
-    return {"type": "document", "source": source, **_own(part)}
+    if "document" in part:
+        source = {"type": "text", "media_type": "text/plain", "data": text}
+        return {"type": "document", "source": source, **_own(part)}
+    cites = part.get("citations")
+    return {"type": "text", "text": text, **({"citations": cites} if isinstance(cites, list) and cites else {})}
 
 
 def _own(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,14 +296,21 @@ def _document(reader: Reader, at: str, file: Any) -> dict[str, Any]:
         source = {"type": "base64", "media_type": found[0], "data": found[1]}
     elif is_web_url(url):
         source = {"type": "url", "url": url}
-    elif for_claude_alone({"file": file}):
-        source = {"type": "file", "file_id": file["file_id"]}
+    elif file.get("file_id"):
+        source = {"type": "file", "file_id": _here(reader, at, str(file["file_id"]))}
     else:
         raise reader.refused(f"{at}.file", "A file must be a PDF or plain text in 'file_data', as a data: address.")
     document: dict[str, Any] = {"type": "document", "source": source}
     if isinstance(file.get("filename"), str):
         document["title"] = file["filename"]
     return document
+
+
+def _here(reader: Reader, at: str, file_id: str) -> str:
+    """Raises AttemptFailed for a file that lies at another vendor."""
+    if not for_claude_alone({"file": {"file_id": file_id}}):
+        raise reader.refused(f"{at}.file", f"There is no file '{file_id[:80]}' here: send its content.")
+    return file_id
 
 
 def _decoded(reader: Reader, at: str, data: str) -> str:

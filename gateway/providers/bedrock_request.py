@@ -49,6 +49,7 @@ _GONE = "This tool is not available any more. Do not call it."
 def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
     reader.without(_NOTHING_ASKED)
+    reader.stays_anywhere()
     if "anthropic." not in model:
         reader.without_claudes_own()
     wire = _turns(reader, model)
@@ -74,8 +75,7 @@ def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]
         reader.cannot("service_tier", "the tiers here are 'default', 'flex' and 'priority'.")
     _top_k(reader, ability, wire, model, thinks=thinks)
     for name, value in reader.extras().items():
-        if name != "top_k":
-            wire.setdefault(name, value)
+        wire.setdefault(name, value)
     return wire
 
 
@@ -92,14 +92,15 @@ def _sampling(reader: Reader, ability: Ability, limits: dict[str, Any], *, think
 
 def _top_k(reader: Reader, ability: Ability, wire: dict[str, Any], model: str, *, thinks: bool) -> None:
     """Converse has no word for it, so models are told in their own."""
-    value = reader.body.get("top_k")
+    value = reader.top_k()
     if value is None:
         return
     if not ability.sampling or thinks or not ("anthropic." in model or "amazon.nova" in model):
         reader.cannot("top_k", "this model has no such setting, at least while it thinks.")
         return
     own = {"top_k": value} if "anthropic." in model else {"inferenceConfig": {"topK": value}}
-    wire["additionalModelRequestFields"] = {**own, **reader.body.get("additionalModelRequestFields", {})}
+    told = reader.body.get("additionalModelRequestFields")
+    wire["additionalModelRequestFields"] = {**own, **(told if isinstance(told, dict) else {})}
 
 
 def _format(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:

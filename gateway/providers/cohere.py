@@ -128,6 +128,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
         "frequency_penalty": reader.number("frequency_penalty", 0, 1),
         "presence_penalty": reader.number("presence_penalty", 0, 1),
         "stop_sequences": reader.stops(most_stops("cohere")) or None,
+        "k": reader.top_k(),
         "seed": body.get("seed"),
         "thinking": _thinking(reader),
         **_tools(reader),
@@ -286,10 +287,10 @@ class CohereStream(EventStream):
 
 
 def usage_of(value: Any) -> Usage | None:
-    """All tokens that were processed; the billed ones (fewer: without Cohere's own) where nothing else is told."""
+    """The tokens that are billed (fewer than were processed: without Cohere's own), where they are told."""
     if not isinstance(value, dict):
         return None
-    tokens = value.get("tokens") or value.get("billed_units")
+    tokens = value.get("billed_units") or value.get("tokens")
     if not isinstance(tokens, dict):
         return None
     prompt = _whole_number(tokens.get("input_tokens"))
@@ -323,6 +324,8 @@ def _citations(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Only sources with an address have a place in OpenAI's shape."""
     found = []
     for one in citations:
+        if one.get("type") not in (None, "TEXT_CONTENT"):
+            continue  # what was thought or planned rests on it, and not the answer
         for source in dicts(one.get("sources")):
             document = source.get("document") or source.get("tool_output")
             url = text_field(document, "url")

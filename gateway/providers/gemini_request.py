@@ -52,8 +52,6 @@ def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     hints = reader.body.get(GOOGLE)
     extras |= hints if isinstance(hints, dict) else {}
     own = extras.pop("generationConfig", None)
-    if "top_k" in extras:
-        settings["topK"] = extras.pop("top_k")
     if isinstance(own, dict):
         settings = {**settings, **own}
     if settings:
@@ -68,6 +66,7 @@ def _settings(reader: Reader, ability: Ability) -> dict[str, Any]:
     found: dict[str, Any] = {
         "temperature": reader.number("temperature", 0, 2),
         "topP": reader.number("top_p", 0, 1),
+        "topK": reader.top_k(),
         "maxOutputTokens": reader.token_limit(),
         "stopSequences": reader.stops(most_stops("gemini")) or None,
         "candidateCount": body.get("n") if body.get("n") != 1 else None,
@@ -192,6 +191,8 @@ def _media(reader: Reader, at: str, url: str, told: Any = None) -> dict[str, Any
     if is_web_url(url):
         kind = told if isinstance(told, str) and told else mimetypes.guess_type(urlsplit(url).path)[0]
         return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
+    if url.startswith("file-"):
+        raise reader.refused(at, "A file's id is known where it was uploaded, and not here. Send 'file_data'.")
     raise reader.refused(at, "This must be a data: or an https: address.", code="invalid_value")
 
 

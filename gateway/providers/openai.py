@@ -48,7 +48,9 @@ class OpenAICodec:
         wire["model"] = model
         self._fit(wire)
         if ANTHROPIC in body:
-            Reader(self._name, body, drop=self._fit.drop).cites_nothing()
+            reader = Reader(self._name, body, drop=self._fit.drop)
+            reader.cites_nothing()
+            reader.stays_anywhere()
         if stream:
             wire["stream"] = True
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not

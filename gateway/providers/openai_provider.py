@@ -39,7 +39,7 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         profile = profile_of(self.profile) or Profile(base_url=self.base_url)
         if self.own_server:  # it is sent what the client sent, and its answers are checked
             profile = msgspec.structs.replace(
-                profile, keeps=TRANSPARENT, most_stops=None, structured="guided", json_mode="guided",
+                profile, keeps=TRANSPARENT, lacks=[], most_stops=None, structured="guided", json_mode="guided",
                 strict_tools="guided",
             )
         profile = profile.with_traits(self.traits)

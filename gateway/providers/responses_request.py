@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import OPENAI
-from gateway.protocol.hints import ON_PARTS
+from gateway.protocol.hints import ON_PARTS, held_image
 from gateway.providers.translate_request import Reader, Turn, url_of
 
 SIGNED = OPENAI
 """Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow."""
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
-    "prediction": (), "audio": (), "modalities": ([], ["text"]), "web_search_options": (),
+    "prediction": (), "audio": (), "modalities": ([], ["text"]), "web_search_options": (), "top_k": (),
 }  # fmt: skip
 _PASSED = (
-    "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier",
-    "parallel_tool_calls", "top_logprobs", "moderation",
+    "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "prompt_cache_options", "service_tier", "parallel_tool_calls", "top_logprobs", "moderation",
 )  # fmt: skip
 _THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
 
@@ -169,17 +169,20 @@ def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
 
 
 def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    kind = part.get("type")
+    kind, mark = part.get("type"), "prompt_cache_breakpoint"
+    more = {mark: part[mark]} if part.get(mark) is not None else {}
     if kind == "text":
-        return {"type": "input_text", "text": str(part.get("text") or "")}
+        return {"type": "input_text", "text": str(part.get("text") or ""), **more}
     if kind == "image_url":
         image = part.get("image_url")
         detail = image.get("detail") if isinstance(image, dict) else None
-        return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto"}
+        return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto", **more}
+    if held_image(part):
+        return {"type": "input_image", "file_id": held_image(part), "detail": "auto"}
     if kind == "file":
         file = part.get("file")
         named = isinstance(file, dict) and bool(file.get("file_url"))  # which has its name with it
         known = ("file_url",) if named else ("filename", "file_data", "file_id")
         found = {name: file[name] for name in known if file.get(name)} if isinstance(file, dict) else {}
-        return {"type": "input_file", **found}
+        return {"type": "input_file", **found, **more}
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")

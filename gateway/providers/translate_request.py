@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.hints import HINTS, for_claude_alone, wants_citations
+from gateway.protocol.hints import ANTHROPIC, HINTS, for_claude_alone, wants_citations
 from gateway.providers.codec import AttemptFailed, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
@@ -70,9 +70,16 @@ class Reader:
         if wants_citations(self.body):
             self.cannot("citations", "this provider does not tell on which places of a document its answer rests.")
 
+    def stays_anywhere(self) -> None:
+        """Refuses that an answer must be made in one part of the world, which Anthropic alone is told."""
+        hints = self.body.get(ANTHROPIC)
+        if isinstance(hints, dict) and hints.get("inference_geo"):
+            self.cannot("inference_geo", "this provider is not told where to work.")
+
     def without_claudes_own(self) -> None:
-        """Refuses what only Claude takes: citations, search results, files by their id in its Files API."""
+        """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place."""
         self.cites_nothing()
+        self.stays_anywhere()
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)
@@ -91,8 +98,8 @@ class Reader:
             raise self.refused(at or "file_id", problem)
 
     def extras(self) -> dict[str, Any]:
-        """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``)."""
-        return {name: value for name, value in self.body.items() if name not in KNOWN}
+        """What is not OpenAI's goes to the provider untouched (an SDK's ``extra_body``), but for :meth:`top_k`."""
+        return {name: value for name, value in self.body.items() if name not in KNOWN and name != "top_k"}
 
     def number(self, name: str, low: float, high: float) -> float | None:
         """A number within the provider's range; out of it is refused, or brought to the nearer end."""
@@ -102,6 +109,11 @@ class Reader:
         if not low <= value <= high:
             self.cannot(name, f"the value must lie between {low:g} and {high:g}.")
         return min(max(value, low), high)  # type: ignore[no-any-return]
+
+    def top_k(self) -> int | float | None:
+        """From how many of the likeliest tokens the next one is drawn: not OpenAI's, but most others have it."""
+        value = self.body.get("top_k")
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def token_limit(self) -> int | None:
         limit = self.body.get("max_completion_tokens")

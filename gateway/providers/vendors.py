@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from gateway.catalog import Profile, vendor
-from gateway.protocol.hints import ON_PARTS
+from gateway.protocol.hints import ON_PARTS, held_image
 from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
@@ -102,6 +102,8 @@ class Fitting:
             if isinstance(file, dict) and file.get("file_url"):
                 raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
             reader.not_claudes(part)
+            if held_image(part):
+                raise reader.refused("file_id", "Images by their id are not supported here. Send 'image_url'.")
 
     def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in message.items() if name not in self._foreign}

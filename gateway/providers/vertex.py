@@ -142,8 +142,10 @@ class VertexClaude(AnthropicCodec):
         reader = Reader(self._name, body, drop=self._settings.drop_params)
         path = reader.model_in_path(model)
         _no_files(reader)
+        reader.stays_anywhere()
         wire = request_body(reader, path, self._ability(path), self._settings.max_tokens)
-        del wire["model"]
+        for name in ("model", "speed", "inference_geo"):  # the last two are Anthropic's own machines'
+            wire.pop(name, None)
         wire["anthropic_version"] = CLAUDE_VERSION
         if stream:
             wire["stream"] = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.chat import ChatRequest
+from gateway.protocol.hints import held_image
 from optimizer.routing.facts import Needs
 
 _PARTS = {"image_url": "vision", "input_audio": "audio", "file": "files"}
@@ -28,7 +29,7 @@ def needs_of(request: ChatRequest, body: Mapping[str, Any], input_tokens: int) -
 
 def _kinds(request: ChatRequest) -> set[Any]:
     return {
-        part.get("type")
+        "image_url" if held_image(part) else part.get("type")
         for message in request.messages
         if isinstance(message.content, list)
         for part in message.content

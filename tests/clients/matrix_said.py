@@ -318,12 +318,16 @@ _AWS_USAGE = {
 }  # fmt: skip
 
 
+_AWS_PAGE = {"title": "Bonn", "location": {"web": {"url": URL, "domain": "a.example"}}}
+
+
 def bedrock_whole(said: Said) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     if said.thought:
         thought = {"reasoningText": {"text": said.thought, "signature": said.signature}}
         blocks.append({"reasoningContent": thought})
-    blocks += [{"text": said.whole}] if said.text else []
+    cited = {"citationsContent": {"content": [{"text": said.whole}], "citations": [_AWS_PAGE]}}
+    blocks += [cited if said.cited else {"text": said.whole}] if said.text else []
     blocks += [{"toolUse": {"toolUseId": id_, "name": name, "input": args}} for id_, name, args in said.calls]
     message = {"role": "assistant", "content": blocks}
     return {
@@ -366,7 +370,7 @@ def bedrock_stream(said: Said) -> bytes:
         signed = {"reasoningContent": {"signature": said.signature}}
         deltas(*({"reasoningContent": {"text": one}} for one in halves(said.thought)), signed)
     if said.text:
-        deltas(*({"text": one} for one in said.text))
+        deltas(*({"text": one} for one in said.text), *([{"citation": _AWS_PAGE}] if said.cited else []))
     for id_, name, args in said.calls:
         made.append(
             _aws(

@@ -97,7 +97,7 @@ def expected(api: str, dialect: str, ask: Ask, said: Said, got: Got) -> dict[str
     found = {
         "text": said.whole, "calls": list(said.calls), "prompt": PROMPT, "cached": CACHED, "completion": COMPLETION,
         "end": ("stop_sequence" if knows else "stop") if met else said.end, "thought": said.thought,
-        "cited": [URL] if said.cited and dialect != "bedrock" and api != "completions" else [],
+        "cited": [URL] if said.cited and api != "completions" else [],
     }  # fmt: skip
     if api != "messages":  # Anthropic's usage has no place for them
         found["reasoning"] = REASONING if dialect in COUNT_THOUGHTS else 0

@@ -97,7 +97,7 @@ async def test_a_chat_client_may_say_both(served: Gateway, upstream: Provider) -
         with pytest.raises(openai.BadRequestError) as refused:
             await client.chat.completions.create(model="own/m", messages=body)
         own: Any = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-abc"}}]}]
-        with pytest.raises(openai.BadRequestError, match="must be a PDF"):
+        with pytest.raises(openai.BadRequestError, match="no file 'file-abc' here"):
             await client.chat.completions.create(model="claude/claude-sonnet-4-5", messages=own)
     sent = upstream.seen[0].body["messages"][0]["content"]
     assert sent[:2] == [FOUND, {"type": "document", "source": HELD["source"]}] and len(upstream.seen) == 1
