@@ -10,7 +10,6 @@ Every scan is linear in the text: regexes hold no nested repetition and leave ch
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,21 +22,13 @@ from gateway.known_numbers import cards, ibans, ssns
 from gateway.known_secrets import may_hold, secrets
 from gateway.media import is_bytes, is_media
 from gateway.phones import phones
+from gateway.unmasking import PLACEHOLDER, Bare, unmask
 
 Span = tuple[int, int]
 Found = list[tuple[int, int, str]]
 KINDS = ("SECRET", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
-_NAME = r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,12}\]"
-_PLACEHOLDER = re.compile(_NAME)
-_QUOTED = re.compile(rf'(?<!\\)(\\*)"({_NAME})\1"')
 _LONGEST_KIND = 32
 _BARE_KIND = "_NUMBER"
-
-
-class Bare(str):
-    """A value that stood in JSON without quotes: a number, most likely. Put back it has none again."""
-
-    __slots__ = ()
 
 
 class Masked(Struct, frozen=True):
@@ -52,33 +43,6 @@ def mask(text: str) -> Masked:
     masker = Masker()
     masker.reserve(text)
     return Masked(text=masker.mask(text), values=masker.values)
-
-
-def unmask(text: str, values: Mapping[str, str], *, in_json: bool = False) -> str:
-    """``text`` with its placeholders' values. ``in_json``: the text is JSON, so values are escaped for it. Those that
-    were bare lose the quotes around their placeholders everywhere: JSON stands in prose and in code fences too."""
-    if not values or "[" not in text:
-        return text
-
-    def bare_of(found: re.Match[str]) -> str:
-        value = values.get(found.group(2))
-        return value if isinstance(value, Bare) else found.group()
-
-    def value_of(found: re.Match[str]) -> str:
-        value = values.get(found.group())
-        if value is None:
-            return found.group()
-        return json.dumps(value, ensure_ascii=False)[1:-1] if in_json else value
-
-    if any(isinstance(value, Bare) for value in values.values()):
-        text = _QUOTED.sub(bare_of, text)
-    return _PLACEHOLDER.sub(value_of, text)
-
-
-def put_back(text: str, values: Mapping[str, str]) -> list[tuple[int, int, str]]:
-    """Where :func:`unmask` puts values, and which: (start, end, value), in order."""
-    found = _PLACEHOLDER.finditer(text) if values else ()
-    return [(one.start(), one.end(), values[one.group()]) for one in found if one.group() in values]
 
 
 class Masker:
@@ -98,7 +62,7 @@ class Masker:
     def reserve(self, text: str) -> None:
         """Never gives out a placeholder that stands in ``text`` already."""
         if "[" in text:
-            self._reserved.update(_PLACEHOLDER.findall(text))
+            self._reserved.update(PLACEHOLDER.findall(text))
 
     def mask(self, text: str) -> str:
         found = self.found_in(text)
@@ -223,44 +187,6 @@ def _collect(value: Any, texts: list[str]) -> None:
             _collect(item, texts)
     elif isinstance(value, str) and not (value.startswith("data:") and is_media(value)):
         texts.append(value)
-
-
-class Unmasker:
-    """Puts values back into a stream. Only a tail that may become a known placeholder waits for more, with the quotes
-    around it where these go too."""
-
-    def __init__(self, values: Mapping[str, str], *, in_json: bool = False) -> None:
-        self._values = values
-        self._in_json = in_json
-        self._held = ""
-        self._quoted = [
-            f"{quote}{name}{quote}"
-            for name, value in values.items()
-            if isinstance(value, Bare)
-            for quote in ('"', '\\"')
-        ]
-
-    def feed(self, text: str) -> str:
-        """What can go out now."""
-        text = self._held + text
-        start = text.rfind("[")
-        waits = start if start >= 0 and self._may_become(text[start:], self._values) else len(text)
-        if self._quoted:
-            over = max((found.end() for found in _QUOTED.finditer(text)), default=0)
-            for at in range(max(over, len(text) + 1 - max(map(len, self._quoted))), waits):
-                if text[at] in '"\\' and self._may_become(text[at:], self._quoted):
-                    waits = at
-                    break
-        text, self._held = text[:waits], text[waits:]
-        return unmask(text, self._values, in_json=self._in_json)
-
-    def _may_become(self, tail: str, wholes: Iterable[str]) -> bool:
-        return any(len(tail) < len(name) and name.startswith(tail) for name in wholes)
-
-    def finish(self) -> str:
-        """What was held back when the stream ended: it was no placeholder after all, or one without its quotes."""
-        held, self._held = self._held, ""
-        return unmask(held, self._values, in_json=self._in_json)
 
 
 # ------------------------------------------------------------------------------------------------- finding

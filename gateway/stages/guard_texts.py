@@ -17,7 +17,7 @@ from gateway.context import Answer, Exchange
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.json_places import is_json
 from gateway.judges import Judges
-from gateway.masking import Masker, map_texts, texts_of, unmask
+from gateway.masking import Masker, map_texts, texts_of
 from gateway.media import is_bytes
 from gateway.passing import PassedStream, Piece
 from gateway.pipeline import Handler
@@ -26,6 +26,7 @@ from gateway.stages.guarding.answers import judge_said
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.texts import Said
+from gateway.unmasking import unmask
 
 PROSE = frozenset({"input", "prompt", "instructions"})
 """The fields of a request that hold what a person wrote."""

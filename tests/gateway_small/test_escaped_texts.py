@@ -21,9 +21,10 @@ from gateway.guardrails.guardrail import Scene
 from gateway.guardrails.recognizers import Recognizer
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict
 from gateway.json_places import is_json
-from gateway.masking import Masker, Unmasker, mask, unmask
+from gateway.masking import Masker, mask
 from gateway.protocol.assemble import assemble
 from gateway.stages.guard import Guard
+from gateway.unmasking import Unmasker, unmask
 
 MAIL = "jane@example.org"
 CARD = 4111111111111111

@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "gateway.known_secrets": (),
     "gateway.masking": (
         "gateway.escapes", "gateway.json_places", "gateway.known_numbers", "gateway.known_secrets", "gateway.media",
-        "gateway.phones",
+        "gateway.phones", "gateway.unmasking",
     ),
+    "gateway.unmasking": ("gateway.escapes", "gateway.json_places"),
     "gateway.media": (),
     "gateway.phones": (),
     "gateway.encoder": ("gateway.model_names",),

@@ -47,10 +47,10 @@ async def judge_said(
             if guard.reads(place) and (guard.reads_names or (place, text) not in names)
         ]
         settle(exchange, name, guard, verdicts, "out", changes, fixed)
-    watch(exchange, watching(guards, answers=True), said, "out", judges)
+    watch(exchange, watching(guards, answers=True), said, "out", judges, names=lambda: names)
     asking = {name: one for name, one in guards.items() if one.asks and one.asked_reach and not one.shadow}
     if asking:
-        async with Asking(exchange, asking, "out", judges, fixed) as questions:
+        async with Asking(exchange, asking, "out", judges, fixed, lambda: names) as questions:
             questions.start(said)
             await questions.settle(changes)
     return changes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
@@ -128,7 +129,8 @@ class AskedStream(QueuedStream):
     async def _judge_whole(self) -> None:
         """Those in shadow are not waited for. Where anybody may stop it, all of a text is still held."""
         said = [(place_of(channel), text.whole) for channel, text in self._texts.items()]
-        watch(self._exchange, self._shadows, said, "out", self._judges)
+        names = {(place_of(one), text.whole) for one, text in self._texts.items() if one[1] == NAME}
+        watch(self._exchange, self._shadows, said, "out", self._judges, names=lambda: names)
         if self._at_end:
             texts = {channel: text.held if self._until_end else text.whole for channel, text in self._texts.items()}
             await self._judge(self._at_end, {channel: (text, 0) for channel, text in texts.items()})
@@ -137,10 +139,11 @@ class AskedStream(QueuedStream):
         """``windows``: by channel what is asked about, and where in what is held it begins."""
         changes: dict[str, list[Verdict]] = {}
 
-        def fixed() -> Collection[Said]:
-            return {(place_of(one), text) for one, (text, _) in windows.items() if one[1] in (AUDIO, NAME)}
+        def of(*kinds: str) -> Collection[Said]:
+            return {(place_of(one), text) for one, (text, _) in windows.items() if one[1] in kinds}
 
-        async with Asking(self._exchange, guards, "out", self._judges, fixed) as questions:
+        fixed, names = partial(of, AUDIO, NAME), partial(of, NAME)
+        async with Asking(self._exchange, guards, "out", self._judges, fixed, names) as questions:
             questions.start([(place_of(channel), text) for channel, (text, _) in windows.items()])
             await questions.settle(changes)
         for channel, (text, start) in windows.items():

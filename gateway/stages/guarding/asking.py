@@ -24,9 +24,10 @@ class Asking:
     """The questions of one call in one direction; a context, so that none outlives it."""
 
     def __init__(
-        self, exchange: Exchange, guards: Guards, direction: Direction, judges: Judges, fixed: Fixed = nothing_fixed
-    ) -> None:
-        self._fixed = fixed
+        self, exchange: Exchange, guards: Guards, direction: Direction, judges: Judges, fixed: Fixed = nothing_fixed,
+        names: Fixed = nothing_fixed,
+    ) -> None:  # fmt: skip
+        self._fixed, self._names = fixed, names
         self._exchange, self._guards, self._direction, self._judges = exchange, guards, direction, judges
         self._asked: dict[str, asyncio.Task[Judged]] = {}
 
@@ -49,8 +50,8 @@ class Asking:
         for name, guard in self._guards.items():
             if name in self._asked or (outside is not None and guard.asks_outside is not outside):
                 continue
-            read = said if guard.reads_names else [one for one in said if one not in self._fixed()]
-            wanted = wanted_by(guard, read, self._direction, joined, (seen or {}).get(name, frozenset()))
+            known: Collection[str] = (seen or {}).get(name, ())
+            wanted = wanted_by(guard, said, self._direction, joined, known, self._names)
             if wanted:
                 asked = asked_about(self._judges, self._exchange, name, guard, wanted, self._direction)
                 self._asked[name] = asyncio.create_task(asked)
@@ -75,12 +76,16 @@ class Asking:
 
 
 def wanted_by(
-    guard: Guardrail, said: Sequence[Said], direction: Direction, joined: str, known: Collection[str]
-) -> list[Said]:
+    guard: Guardrail, said: Sequence[Said], direction: Direction, joined: str, known: Collection[str],
+    names: Fixed = nothing_fixed,
+) -> list[Said]:  # fmt: skip
     """What ``guard`` is to be asked about: each text once, at the first place where it stands. ``joined`` and
-    ``known`` as in :meth:`Asking.start`."""
+    ``known`` as in :meth:`Asking.start`; ``names``: of functions, which not all read."""
     first: dict[str, Said] = {}
+    left_out: Collection[Said] = () if guard.reads_names else names()
     for one in said:
+        if one in left_out:
+            continue
         place, text = one
         if text not in first and text not in known and guard.reads(place) and text.strip():
             first[text] = one

@@ -9,7 +9,7 @@ from gateway.guardrails import GuardrailSettings
 from gateway.guardrails.verdict import Direction
 from gateway.judges import Judges
 from gateway.stages.guarding.asking import asked_about, wanted_by
-from gateway.stages.guarding.request import Guards, failed, settle
+from gateway.stages.guarding.request import Fixed, Guards, failed, nothing_fixed, settle
 from gateway.stages.guarding.texts import Said
 
 
@@ -25,13 +25,14 @@ def watching(guards: Guards, *, answers: bool = False) -> Guards:
 def watch(
     exchange: Exchange, guards: Guards, said: Sequence[Said], direction: Direction, judges: Judges,
     joined: str = "", seen: Mapping[str, set[str]] | None = None, *, outside: bool | None = None,
+    names: Fixed = nothing_fixed,
 ) -> None:  # fmt: skip
     """Asks ``guards`` about ``said`` as ``Asking.start`` does, and returns at once. What is found before the call has
     ended is on it as any other verdict, and follows it afterwards (``Exchange.late``)."""
     for name, guard in guards.items():
         if outside is not None and guard.asks_outside is not outside:
             continue
-        wanted = wanted_by(guard, said, direction, joined, (seen or {}).get(name, frozenset()))
+        wanted = wanted_by(guard, said, direction, joined, (seen or {}).get(name, frozenset()), names)
         if wanted:
             exchange.watched = True
             judges.beside.start(name, _ask(exchange, name, guard, wanted, direction, judges))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.guardrails.verdict import Verdict, taken_out
-from gateway.masking import put_back
+from gateway.unmasking import put_back
 
 Edit = tuple[int, int, int]
 """(start, end, length): what stood from start to end has that many characters now. In order, without overlap."""

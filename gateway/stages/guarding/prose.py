@@ -36,12 +36,12 @@ async def masked_prose(
         return frozenset(fixed_names(prose))
 
     changes, seen = _at_once(exchange, guards, said, joined, fixed)
-    watch(exchange, shadows, said, "in", judges, joined, seen, outside=False)
+    watch(exchange, shadows, said, "in", judges, joined, seen, outside=False, names=fixed)
     if not asking:
         masked = _changed(exchange, prose, said, changes) if changes else None
         _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
         return masked
-    async with Asking(exchange, asking, "in", judges, fixed) as inside:
+    async with Asking(exchange, asking, "in", judges, fixed, fixed) as inside:
         inside.start(said, joined, seen, outside=False)
         await inside.settle(changes, changing=True)
         masked = _changed(exchange, prose, said, changes) if changes else None
@@ -63,7 +63,10 @@ def _watch_outside(
     """Asks those in shadow that are on other machines about ``shown``, the request as providers see it."""
     if any(guard.asks_outside for guard in shadows.values()):
         turns = joined_turns(shown) if joined else ""
-        watch(exchange, shadows, said_in(shown), "in", judges, turns, seen, outside=True)
+        watch(
+            exchange, shadows, said_in(shown), "in", judges, turns, seen, outside=True,
+            names=lambda: frozenset(fixed_names(shown)),
+        )  # fmt: skip
 
 
 def _at_once(

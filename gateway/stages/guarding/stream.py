@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.verdict import BLOCK, Verdict, changed
-from gateway.masking import Masker, Unmasker, unmask
+from gateway.masking import Masker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import REASONING, chunk_text
 from gateway.stages.guarding import positions
@@ -30,6 +30,7 @@ from gateway.stages.guarding.parts import (
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
 from gateway.stages.guarding.texts import names_in
+from gateway.unmasking import Unmasker, unmask
 
 _CONTENT: Channel = (0, "content", 0)
 _FIXED = frozenset({AUDIO, NAME})
