@@ -140,7 +140,8 @@ class Unmasker:
 
     def _over(self, text: str) -> int:
         """Where the last bare value ends that is whole, quotes and all."""
-        whole = [end for _, end, value in put_back(text, self._values) if isinstance(value, Bare)]
+        found = put_back(text, self._values)
+        whole = [end for start, end, value in found if isinstance(value, Bare) and text[start] in '"\\']
         return max([0, *whole, *(found.end() for found in _QUOTED.finditer(text))])
 
     def _quote(self, text: str, over: int, waits: int) -> int:
