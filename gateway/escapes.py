@@ -2,7 +2,8 @@ r"""What a text says once JSON's escapes are taken off it, and where in the text
 
 A JSON text spells one string in many ways (RFC 8259, section 7): ``jane\u0040example.org`` is an address. Whoever
 judges a text reads it as it is meant, and what is found there is changed where it is spelt. Linear in the text; a text
-without a backslash costs a look for one.
+without a backslash costs a look for one. Other languages have escapes of their own, which models read as well: HTML's
+(``&#64;``, ``&commat;``), those of addresses (``%40``) and of programs (``\x40``, ``\u{40}``, ``\100``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from functools import lru_cache
+from html.entities import html5
 
 from msgspec import Struct
 
@@ -127,6 +129,89 @@ def _letter(escape: str) -> str:
     if len(escape) == 12:
         return chr(0x10000 + ((code - 0xD800) << 10) + int(escape[8:], 16) - 0xDC00)
     return "\ufffd" if 0xD800 <= code <= 0xDFFF else chr(code)
+
+
+_FOREIGN_LAYERS = 2
+_HINT = re.compile(r"&(?:#|[A-Za-z][A-Za-z0-9]{1,31};)|%[2-7c-fC-F][0-9a-fA-F]")
+_FOREIGN = (
+    r"&#(?:[xX][0-9a-fA-F]{1,6}|[0-9]{1,7});?|&[A-Za-z][A-Za-z0-9]{1,31};"
+    r"|%[2-7][0-9a-fA-F]|%[c-fC-F][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){1,3}"
+    r"|\\(?:x[0-9a-fA-F]{2}|u\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|[0-3][0-7]{2})"
+)
+_FOREIGN_BEGUN = (
+    r"(?P<begun>(?:&(?:#[xX]?[0-9a-fA-F]{0,7}|[A-Za-z][A-Za-z0-9]{0,31})?"
+    r"|%(?:[0-9a-fA-F]|[c-fC-F][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){0,2}(?:%[89abAB]?)?)?"
+    r"|\\(?:x[0-9a-fA-F]?|u(?:\{[0-9a-fA-F]{0,6})?|U[0-9a-fA-F]{0,7}|[0-3][0-7]?)?)\Z)"
+)
+_WHOLE, _GROWING = re.compile(_FOREIGN), re.compile(f"{_FOREIGN_BEGUN}|{_FOREIGN}")
+
+
+def has_escapes(text: str) -> bool:
+    """Whether something may be escaped in ``text``."""
+    return "\\" in text or (("&" in text or "%" in text) and _HINT.search(text) is not None)
+
+
+def meanings(text: str, *, final: bool = True) -> tuple[Reading, ...]:
+    """:func:`readings`, and what the last of them (or ``text``) says with other languages' escapes taken off, two
+    layers of them. Their ``depth`` is that of the JSON around them."""
+    if not has_escapes(text):
+        return ()
+    return _known_meanings(text, final) if len(text) <= _REMEMBERED else _meanings(text, final)
+
+
+def _meanings(text: str, final: bool) -> tuple[Reading, ...]:
+    found = list(readings(text, final=final))
+    for _ in range(_FOREIGN_LAYERS):
+        below = found[-1] if found else None
+        read = _foreign(text if below is None else below.text, below, final)
+        if not read.at:
+            break
+        found.append(read)
+    return tuple(found)
+
+
+_known_meanings = lru_cache(maxsize=128)(_meanings)
+
+
+def _foreign(text: str, below: Reading | None, final: bool) -> Reading:
+    pieces: list[str] = []
+    at: list[int] = []
+    begins: list[int] = []
+    ends: list[int] = []
+    size, last = 0, 0
+    for found in (_WHOLE if final else _GROWING).finditer(text):
+        start, end = found.span()
+        begun = not final and found["begun"] is not None
+        letter = "" if begun else _foreign_letter(found.group())
+        if not letter and not begun:
+            continue
+        pieces += (text[last:start], letter)
+        size += start - last
+        last = end
+        if letter:
+            at.append(size)
+            begins.append(start)
+            ends.append(end)
+            size += 1
+    pieces.append(text[last:])
+    return Reading("".join(pieces), 0 if below is None else below.depth, at, begins, ends, below)
+
+
+def _foreign_letter(escape: str) -> str:
+    """The character that an escape stands for; "" for none, or for several."""
+    if escape[0] == "%":
+        try:
+            letter = bytes.fromhex(escape.replace("%", "")).decode()
+        except UnicodeDecodeError:
+            return ""
+        return letter if len(letter) == 1 else ""
+    if escape[0] == "&" and escape[1] != "#":
+        letter = html5.get(escape[1:], "")
+        return letter if len(letter) == 1 else ""
+    digits = escape.rstrip(";}").lstrip("&#\\uU{xX") if escape[1] != "x" else escape[2:]
+    base = 10 if escape[0] == "&" and escape[2] not in "xX" else 8 if escape[1] in "0123" else 16
+    code = int(digits or "0", base)
+    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code <= 0xDFFF else ""
 
 
 def unescaped(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.escapes import readings, unescaped
+from gateway.escapes import has_escapes, meanings, unescaped
 from gateway.json_places import Edit, Place, is_json, places
 from gateway.known_numbers import cards, ibans, ssns
 from gateway.known_secrets import may_hold, secrets
@@ -71,7 +71,7 @@ class Masker:
     def found_in(self, text: str) -> Found:
         known = self._found.get(text)
         if known is None:
-            known = self._found[text] = find(text) if "\\" not in text else find_meant(text)
+            known = self._found[text] = find_meant(text) if has_escapes(text) else find(text)
         return known
 
     def written(
@@ -200,7 +200,7 @@ def find(text: str) -> Found:
 
 def find_meant(text: str) -> Found:
     """Where ``text`` holds it by what it says: also under JSON's escapes."""
-    several = readings(text)
+    several = meanings(text)
     if not several:
         return find(text)
     plain = [] if is_json(text) else find(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.escapes import Reading, readings
+from gateway.escapes import Reading, has_escapes, meanings
 from gateway.guardrails.verdict import SEVERITY, Change, Verdict, spelled_out
 from gateway.json_places import escaped, is_json
 
@@ -15,9 +15,9 @@ def meant(text: str, say: Say, *, in_json: bool | None = None, final: bool = Tru
     """What ``say`` says of ``text``: as it stands, and with its escapes taken off. ``in_json``: whether it is JSON, or
     a piece of it; None: look. ``final`` as in ``Guardrail.check``."""
     verdict = spelled_out(say(text), text)
-    if "\\" not in text:
+    if not has_escapes(text):
         return verdict
-    read = readings(text, final=final)
+    read = meanings(text, final=final)
     return together(text, verdict, read, [say(one.text) for one in read], in_json=in_json)
 
 

@@ -14,7 +14,7 @@ from small_fakes import Asking, Stream, chunk, exchange_of, read, runtime_of, te
 
 from gateway.config import Config
 from gateway.errors import BadRequest
-from gateway.escapes import readings
+from gateway.escapes import meanings, readings
 from gateway.guardrails import Blocklist, GuardrailSettings, Injection, Pii, Regex, Secrets
 from gateway.guardrails.asking import Helpers
 from gateway.guardrails.guardrail import Scene
@@ -46,7 +46,24 @@ def twice(text: str) -> str:
     return json.dumps(json.dumps({"text": "@@"}).replace("@@", every(text)))[1:-1]
 
 
-SPELLINGS: list[Spell] = [every, spaces, twice]
+def html(text: str) -> str:
+    return "".join(f"&#{ord(one)};" for one in text)
+
+
+def markup(text: str) -> str:
+    return text.replace(" ", "&#x20;").replace("@", "&commat;").replace(".", "&period;")
+
+
+def address(text: str) -> str:
+    return "".join(f"%{one:02X}" for one in text.encode())
+
+
+def program(text: str) -> str:
+    """In a string of JSON a backslash is two."""
+    return "".join(f"\\\\x{ord(one):02x}" if at % 2 else f"\\\\u{{{ord(one):x}}}" for at, one in enumerate(text))
+
+
+SPELLINGS: list[Spell] = [every, spaces, twice, html, markup, address, program]
 
 
 def calling(arguments: str, **more: Any) -> list[dict[str, Any]]:
@@ -114,6 +131,23 @@ def test_what_is_no_escape_stays_as_it_is() -> None:
     assert [one.text for one in readings(r"x\/\ud83d\ude", final=False)] == ["x/"]
 
 
+def test_escapes_of_other_languages() -> None:
+    mails = [
+        "jane&#64;example.org", "jane&#x40;example.org", "jane&#64example.org", "jane&commat;example&period;org",
+        "jane%40example.org", r"jane\x40example.org", r"jane\u{40}example.org", r"jane\U00000040example.org",
+        r"jane\100example.org", "jane%2540example.org", "jane&amp;#64;example.org", r"jane\u0026#64;example.org",
+    ]  # fmt: skip
+    for mail in mails:
+        assert meanings(mail)[-1].text == MAIL, mail
+        masked = mask(f"to {mail} now")
+        assert masked.text == "to [EMAIL_1] now" and unmask(masked.text, masked.values) == f"to {mail} now"
+    assert meanings("caf%C3%A9")[-1].text == "café"
+    for text in ("50% of R&D", "AT&T", "a & b; c", "100 %", "%zz &nosuchthing; &#; \\xg", "&lt &#1114112;"):
+        assert meanings(text) == (), text
+    assert [one.text for one in meanings("a&#64;b&#6", final=False)] == ["a@b"]
+    assert [one.text for one in meanings("a%40b%C3", final=False)] == ["a@b"]
+
+
 # --------------------------------------------------------------------------------------------- requests
 @pytest.mark.parametrize("spell", SPELLINGS)
 async def test_escapes_hide_nothing_from_guardrails(spell: Spell) -> None:
@@ -144,8 +178,10 @@ async def test_what_is_masked_is_masked_where_it_is_spelt(spell: Spell) -> None:
     assert "\\u00" not in exchange.body["messages"][2]["content"] and exchange.verdicts == ["privacy:mask"]
     restored = unmask(asked(exchange), exchange.placeholders, in_json=True)
     assert json.loads(restored) == json.loads(arguments)
-    if spell is not twice:
+    if spell in (every, spaces):
         assert answer.text == f"To {MAIL}"
+    elif spell is html:
+        assert answer.text == f"To {html(MAIL)}", "other languages' escapes come back as they were spelt"
 
 
 async def test_a_line_break_before_an_address_is_no_part_of_it() -> None:
@@ -256,7 +292,7 @@ def test_captured_texts_are_masked_by_what_they_mean() -> None:
 CUTS = st.lists(st.integers(1, 9), max_size=60)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(CUTS, st.sampled_from(SPELLINGS))
 async def test_a_stream_stops_before_the_phrase_is_whole(cuts: list[int], spell: Spell) -> None:
     text = f'{{"a": "{"word " * 30}{spell("project falcon")} and more"}}'
@@ -273,7 +309,7 @@ async def test_a_stream_stops_before_the_phrase_is_whole(cuts: list[int], spell:
         assert all("project falcon" not in one.text for one in readings(told))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(CUTS)
 async def test_streamed_arguments_are_rewritten_however_they_are_cut(cuts: list[int]) -> None:
     guards: dict[str, GuardrailSettings] = {
@@ -318,7 +354,7 @@ async def test_escapes_hold_back_no_more_than_their_characters() -> None:
     assert out == text
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(CUTS)
 async def test_streamed_numbers_are_put_back_bare(cuts: list[int]) -> None:
     arguments = f'{{"a": "x", "card": {CARD}, "b": "card {CARD}", "c": "[x"}}'

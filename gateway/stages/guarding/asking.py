@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 
 from gateway.context import Exchange
-from gateway.escapes import readings
+from gateway.escapes import meanings
 from gateway.guardrails import Guardrail, Scene
 from gateway.guardrails.reading import together
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict, spelled_out
@@ -99,7 +99,7 @@ async def asked_about(
 ) -> Judged:
     """What ``guard`` says of ``wanted``, as they stand and as they are meant, other than allow. Raises as
     ``Judges.ask``."""
-    read = [readings(text) if guard.reads_escapes else () for _, text in wanted]
+    read = [meanings(text) if guard.reads_escapes else () for _, text in wanted]
     texts = [text for _, text in wanted]
     every = [*texts, *(one.text for several in read for one in several)] if any(read) else texts
     verdicts = await judges.ask(exchange, name, guard, every, direction, exchange.scene or _NOTHING)

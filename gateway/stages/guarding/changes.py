@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.escapes import readings
+from gateway.escapes import meanings
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.json_places import bare_start, ends_inside
 from gateway.masking import Masker
@@ -76,7 +76,7 @@ class Changer:
 def behind(text: str, place: int, count: int) -> int:
     """Where in ``text`` the last ``count`` characters before ``place`` begin; an escape counts as the one it stands
     for, and is not cut."""
-    read = readings(text, final=False) if "\\" in text else ()
+    read = meanings(text, final=False)
     if not read:
         return max(0, place - count)
     meant = read[-1]

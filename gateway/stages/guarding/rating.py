@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Unavailable
-from gateway.escapes import readings
+from gateway.escapes import meanings
 from gateway.guardrails import Category, GuardrailSettings, Place, Rating
 from gateway.guardrails.verdict import Direction, Verdict
 from gateway.judges import Judges
@@ -57,7 +57,7 @@ async def _ratings(
 ) -> dict[str, Rating]:  # fmt: skip
     """By category, of all texts together. Raises Unavailable when the guardrail failed."""
     if guard.reads_escapes:
-        texts = [*texts, *(read.text for text in texts for read in readings(text))]
+        texts = [*texts, *(read.text for text in texts for read in meanings(text))]
     try:
         rated = await judges.rated(exchange, name, guard, texts)
         if rated is not None:

@@ -8,6 +8,7 @@ from functools import partial
 
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
+from gateway.escapes import has_escapes
 from gateway.guardrails import Guardrail, GuardrailSettings, Place
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.reading import meant
@@ -123,7 +124,7 @@ def judged(
     of it (None: look). One that fails blocks, unless its settings let the text pass. Raises Unavailable."""
 
     try:
-        if "\\" in text and guard.reads_escapes and (final or guard.reach < WHOLE):
+        if has_escapes(text) and guard.reads_escapes and (final or guard.reach < WHOLE):
             return meant(text, partial(_said, exchange, guard, direction, final, data), in_json=in_json, final=final)
         return spelled_out(_said(exchange, guard, direction, final, data, text), text)
     except Exception as problem:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
+from gateway.escapes import has_escapes
 from gateway.guardrails.verdict import BLOCK, Verdict, changed
 from gateway.masking import Masker
 from gateway.protocol.answer import Pattern, arrived
@@ -150,7 +151,7 @@ class GuardedStream(QueuedStream):
         else:
             self._waiting.discard(channel)
         if len(window) > self._reach:
-            start = behind(window, len(window), self._reach) if "\\" in window else -self._reach
+            start = behind(window, len(window), self._reach) if has_escapes(window) else -self._reach
             # What is left of a word that began before the window stands as one word character.
             window = _CUT_WORD.sub("_", window[start:]) if start else window
         self._windows[channel] = window
@@ -158,7 +159,7 @@ class GuardedStream(QueuedStream):
     def _judge_text(self, channel: Channel, text: str, *, final: bool) -> bool:
         """Whether ``text`` has to wait for more. What is fixed cannot be changed, and is stopped instead."""
         place = place_of(channel)
-        in_json = "\\" in text and is_json(channel, self._content_is_json)
+        in_json = has_escapes(text) and is_json(channel, self._content_is_json)
         fixed, waits = channel[1] in _FIXED, False
         for name, guard in self._guards.items():
             if not guard.reads(place) or (channel[1] == NAME and not guard.reads_names):
