@@ -38,6 +38,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     thoughts_as: Literal["reasoning_content", "reasoning", ""] | None = None
     sources: bool | None = None
     end_mark: bool | None = None
+    tells_cost: bool | None = None
 
     def said(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in structs.asdict(self).items() if value is not None)
@@ -80,6 +81,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """True: the pages in ``search_results`` or ``citations`` become ``annotations``."""
     end_mark: bool = True
     """False: its streams may end without [DONE], after the finish reason."""
+    tells_cost: bool = False
+    """True: ``usage.cost`` is what the call costs in US dollars, which counts where nobody knows a price."""
     as_of: str = ""
     source: str = ""
 
@@ -156,7 +159,8 @@ class ListedLong(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars per million tokens, without discounts; ``tiers``: how many times as much a service tier costs.
+    """US dollars per million tokens, without discounts, and for a thousand searches (``search``); ``tiers``: how many
+    times as much a service tier costs.
     ``also``: dated names that cost the same; nothing else is guessed."""
 
     input: Usd
@@ -166,6 +170,9 @@ class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
     audio_input: Usd | None = None
     audio_output: Usd | None = None
     cached_audio_input: Usd | None = None
+    image_input: Usd | None = None
+    image_output: Usd | None = None
+    search: Usd | None = None
     cache_write_1h: Usd | None = None
     long_context: ListedLong | None = None
     tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}

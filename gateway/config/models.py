@@ -36,14 +36,20 @@ class Price(Node, frozen=True):
     """Those that are kept for an hour; None: what ``cache_write`` says."""
     long_context: LongContext | None = None
     tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}
-    """How many times the price a service tier costs (``flex``, ``priority``); an answer that came by one of these
-    without a word here has no known cost."""
+    """How many times the price a service tier costs (``flex``, ``priority``, ``fast``, …), or a place (``us``); an
+    answer that came by one of these without a word here has no known cost."""
     audio_input: Annotated[float, Meta(ge=0)] | None = None
     """Tokens of sound in the prompt; None: a call that has them has no known cost."""
     audio_output: Annotated[float, Meta(ge=0)] | None = None
     """Tokens of sound in the answer; None as before."""
     cached_audio_input: Annotated[float, Meta(ge=0)] | None = None
     """Tokens of sound that were read from a cache; None: what ``audio_input`` costs."""
+    image_input: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens of pictures in the prompt; None: what ``input`` costs."""
+    image_output: Annotated[float, Meta(ge=0)] | None = None
+    """Tokens of pictures in the answer; None: a call that has them has no known cost."""
+    search: Annotated[float, Meta(ge=0)] | None = None
+    """A thousand searches of the web that the provider makes; None: a call with one has no known cost."""
     batch: Share | None = None
     """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""

@@ -66,6 +66,13 @@ def price_for(config: Config, candidate: Candidate) -> Price | None:
     return price_of(config.prices, candidate.provider, profile, candidate.model)
 
 
+def _paid(usage: Usage | None, price: Price | None) -> float | None:
+    """What a call cost whoever answered it: by its price, else by what that provider itself says."""
+    if price is None and usage is not None:
+        return usage.told_usd
+    return cost(usage, price)
+
+
 class Accountant:
     """Puts usage and cost on an exchange once its answer is known. One per gateway."""
 
@@ -76,9 +83,7 @@ class Accountant:
         """Fills ``usage``, ``cost_usd`` and ``teacher_cost_usd``; None stays None when a price is unknown."""
         self._settle_answer(exchange, answer_text)
         if exchange.discarded:
-            spent = [
-                cost(usage, price_for(exchange.runtime.config, one)) for one, usage in exchange.discarded
-            ]
+            spent = [_paid(usage, price_for(exchange.runtime.config, one)) for one, usage in exchange.discarded]
             spent.append(exchange.cost_usd if exchange.answered_by is not None else 0.0)
             known = [one for one in spent if one is not None]
             exchange.cost_usd = sum(known) if len(known) == len(spent) else None
@@ -110,7 +115,7 @@ class Accountant:
 
     @staticmethod
     def _priced(exchange: Exchange, price: Price | None) -> None:
-        exchange.cost_usd = cost(exchange.usage, price)
+        exchange.cost_usd = _paid(exchange.usage, price)
         exchange.prompt_cache_usd = spared_by_cache(exchange.usage, price)
         share = price.batch if exchange.batch and price is not None else None
         if share is not None:
@@ -138,4 +143,4 @@ class Accountant:
 
     def extra_cost(self, exchange: Exchange, candidate: Candidate, usage: Usage | None) -> float | None:
         """What a re-ask cost on top of the call."""
-        return cost(usage or Usage(), price_for(exchange.runtime.config, candidate)) if usage else None
+        return _paid(usage, price_for(exchange.runtime.config, candidate)) if usage else None

@@ -36,6 +36,9 @@ def _table(vendor: Prices) -> dict[str, Price]:
             audio_input=one.audio_input,
             audio_output=one.audio_output,
             cached_audio_input=one.cached_audio_input,
+            image_input=one.image_input,
+            image_output=one.image_output,
+            search=one.search,
             cache_write_1h=one.cache_write_1h,
             long_context=LongContext(**structs.asdict(one.long_context)) if one.long_context is not None else None,
             tiers=one.tiers,
@@ -64,20 +67,22 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     """US dollars of one call; None when the usage or the price is unknown.
 
     Cached tokens and those written to a cache are inside ``usage.prompt`` and cost their own rates; reasoning
-    tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound are inside either and have
-    prices of their own: without one the cost is unknown, and so it is when some input was cached and some was sound
-    and nobody says how much of the one was the other. A long prompt has prices of its own, a service tier its factor.
+    tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound and pictures are inside either
+    and have prices of their own: without one the cost is unknown (pictures that go in cost what text does), and so
+    it is when some input was cached and some was sound or pictures and nobody says how much of one was the other. A
+    long prompt has prices of its own, a service tier its factor. Searches cost apart.
     """
     if usage is None or price is None:
         return None
-    times = price.tiers.get(usage.tier) if usage.tier else 1.0
-    sound = _sound(usage, price)
-    if sound is None or times is None:
+    times = _times(usage.tier, price)
+    sound, pictures, searches = _sound(usage, price), _pictures(usage, price), _searches(usage, price)
+    if times is None or sound is None or pictures is None or searches is None:
         return None
     if price.long_context is not None and usage.prompt > price.long_context.above:
         price = _long(price, price.long_context)
-    prompt = max(0, usage.prompt - usage.audio_input)
-    completion = max(0, usage.completion - usage.audio_output)
+    seen = usage.image_input if price.image_input is not None else 0
+    prompt = max(0, usage.prompt - usage.audio_input - seen)
+    completion = max(0, usage.completion - usage.audio_output - usage.image_output)
     cached = min(usage.cached - (usage.heard_again or 0), prompt)
     cached_rate = price.cached_input if price.cached_input is not None else price.input
     written = min(usage.written, prompt - cached)
@@ -85,7 +90,18 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     hour = min(usage.written_hour, written)
     hour_rate = price.cache_write_1h if price.cache_write_1h is not None else write_rate
     fresh = (prompt - cached - written) * price.input + (written - hour) * write_rate + hour * hour_rate
-    return times * (sound + fresh + cached * cached_rate + completion * price.output) / PER_MILLION
+    tokens = sound + pictures + fresh + cached * cached_rate + completion * price.output
+    return times * tokens / PER_MILLION + searches
+
+
+def _times(tier: str, price: Price) -> float | None:
+    """How many times the price; None for a tier without a word."""
+    times = 1.0
+    for one in tier.split("+") if tier else ():
+        if one not in price.tiers:
+            return None
+        times *= price.tiers[one]
+    return times
 
 
 def _long(price: Price, long: LongContext) -> Price:
@@ -123,6 +139,21 @@ def _sound(usage: Usage, price: Price) -> float | None:
     rate = price.audio_input or 0.0
     again_rate = price.cached_audio_input if price.cached_audio_input is not None else rate
     return (heard - again) * rate + again * again_rate + spoken * (price.audio_output or 0.0)
+
+
+def _pictures(usage: Usage, price: Price) -> float | None:
+    """A million times the US dollars for the tokens of pictures that have a price of their own."""
+    drawn, seen = usage.image_output, usage.image_input if price.image_input is not None else 0
+    if (drawn and price.image_output is None) or (seen and (usage.cached or usage.written)):
+        return None
+    return drawn * (price.image_output or 0.0) + seen * (price.image_input or 0.0)
+
+
+def _searches(usage: Usage, price: Price) -> float | None:
+    """US dollars for searches of the web."""
+    if usage.searches and price.search is None:
+        return None
+    return usage.searches * (price.search or 0.0) / 1000
 
 
 def spared_by_cache(usage: Usage | None, price: Price | None) -> float | None:

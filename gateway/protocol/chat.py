@@ -79,7 +79,9 @@ class Usage(Struct, frozen=True):
     """Tokens of one call. ``cached`` (read from a cache), ``written`` (to one) and ``audio_input`` (sound, which has
     prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``.
     ``cached_audio`` is the sound among ``cached``; None where the provider does not say. ``written_hour`` (kept for an
-    hour) is inside ``written``. ``tier`` is the service tier that answered, where it has a price of its own."""
+    hour) is inside ``written``. ``image_input`` and ``image_output`` are inside as sound is; ``searches`` of the web
+    cost apart. ``tier`` is the service tier that answered, where it has a price of its own; several are joined by "+".
+    ``told_usd``: what the provider itself says the call costs."""
 
     prompt: int = 0
     completion: int = 0
@@ -92,6 +94,10 @@ class Usage(Struct, frozen=True):
     cached_audio: int | None = None
     written_hour: int = 0
     tier: str = ""
+    image_input: int = 0
+    image_output: int = 0
+    searches: int = 0
+    told_usd: float | None = None
 
     @property
     def total(self) -> int:
@@ -114,6 +120,9 @@ class Usage(Struct, frozen=True):
             audio_input=self.audio_input + more.audio_input, audio_output=self.audio_output + more.audio_output,
             cached_audio=None if mine is None or theirs is None else mine + theirs,
             written_hour=self.written_hour + more.written_hour, tier=self.tier or more.tier,
+            image_input=self.image_input + more.image_input, image_output=self.image_output + more.image_output,
+            searches=self.searches + more.searches,
+            told_usd=None if self.told_usd is None or more.told_usd is None else self.told_usd + more.told_usd,
         )  # fmt: skip
 
 
@@ -135,6 +144,7 @@ class _Details(Struct, frozen=True):
     cache_write_tokens: int | None = 0
     reasoning_tokens: int | None = 0
     audio_tokens: int | None = 0
+    image_tokens: int | None = 0
 
 
 class _WireUsage(Struct, frozen=True):
@@ -144,8 +154,8 @@ class _WireUsage(Struct, frozen=True):
     completion_tokens_details: _Details | None = None
 
 
-PRICED_TIERS = frozenset({"flex", "priority"})
-"""Service tiers with a price of their own."""
+PRICED_TIERS = frozenset({"flex", "priority", "fast", "scale", "reserved", "us", "eu"})
+"""Service tiers with a price of their own, and places that Anthropic works at for more."""
 
 
 def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
@@ -170,6 +180,8 @@ def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
             prompt.cached_tokens_details.audio_tokens if prompt and prompt.cached_tokens_details else None
         ),
         tier=tier if tier in PRICED_TIERS else "",
+        image_input=(prompt.image_tokens or 0) if prompt else 0,
+        image_output=(completion.image_tokens or 0) if completion else 0,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
-from gateway.protocol.chat import Usage
+from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
@@ -293,7 +293,15 @@ def usage_of(usage: dict[str, Any] | None) -> Usage | None:
         reasoning=count(_map(usage, "output_tokens_details").get("thinking_tokens")),
         written=written,
         written_hour=min(written, count(_map(usage, "cache_creation").get("ephemeral_1h_input_tokens"))),
+        searches=count(_map(usage, "server_tool_use").get("web_search_requests")),
+        tier="+".join(_dearer(usage)),
     )
+
+
+def _dearer(usage: dict[str, Any]) -> list[str]:
+    """What makes the same tokens cost otherwise: bought in advance, faster, in one part of the world."""
+    told = {name: usage.get(name) for name in ("service_tier", "speed", "inference_geo")}
+    return [one for one in told.values() if one in PRICED_TIERS]
 
 
 def _refused(holder: dict[str, Any]) -> str | None:

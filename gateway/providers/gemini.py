@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
-from gateway.protocol.chat import Usage
+from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.gemini.shapes import signed
 from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
@@ -29,12 +29,14 @@ _encode = msgspec.json.encode
 _FINISH = {"STOP": "stop", "MAX_TOKENS": "length"}
 _BLOCKED = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_RECITATION",
-     "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR"}
+     "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR", "LANGUAGE"}
 )  # fmt: skip
 _BROKEN = frozenset(
     {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE",
      "TOO_MANY_TOOL_CALLS"}
 )  # fmt: skip
+_GAVE_UP = frozenset({"OTHER", "IMAGE_OTHER", "NO_IMAGE", "FINISH_REASON_UNSPECIFIED"})
+"""Reasons that are none: without a word said, asking again may help."""
 
 
 class GeminiProvider(Struct, frozen=True, tag="gemini", tag_field="type", forbid_unknown_fields=True):
@@ -84,8 +86,10 @@ class GeminiCodec:
         choices = [_whole_choice(self._name, index, candidate, id_) for index, candidate in enumerate(found)]
         if not choices:
             choices = [choice(0, "", "content_filter", calls=[], refusal=_sentence(blocked))]
-        usage = usage_of(data.get("usageMetadata"))
-        return whole(choices, usage, id_=id_, model=str(data.get("modelVersion") or ""), now=now)
+        tier = _tier(data.get("usageMetadata"), headers.get("x-gemini-service-tier") or asked.get("service_tier"))
+        usage = usage_of(data.get("usageMetadata"), tier, _searched(data, found))
+        model = str(data.get("modelVersion") or "")
+        return whole(choices, usage, id_=id_, model=model, now=now, service_tier=tier or None)
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         data = lenient(body)
@@ -93,7 +97,7 @@ class GeminiCodec:
         return refusal(self._name, status, headers, _complaint(data, now), now=now)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> GeminiStream:
-        return GeminiStream(self._name)
+        return GeminiStream(self._name, asked)
 
     def most_choices(self) -> int:
         return most_choices("gemini")
@@ -168,6 +172,8 @@ class _Candidate:
         """Raises AttemptFailed when the model broke its own format: asking again may help."""
         if self.finish in _BROKEN:
             raise nonsense(provider, f"an answer that it called broken itself ({self.finish})")
+        if self.finish in _GAVE_UP and not (self.texts or self.calls or self.images):
+            raise nonsense(provider, f"an answer without content ({self.finish})")
         if self.finish in _BLOCKED:
             return "content_filter"
         return "tool_calls" if self.calls and self.finish == "STOP" else _FINISH.get(self.finish, "stop")
@@ -180,11 +186,13 @@ class GeminiStream(EventStream):
     """Gemini's events as OpenAI's chunks. There is no end mark: an answer is whole when every candidate has a
     finish reason and the body ends. The last ``usageMetadata`` stands alone; earlier ones may be larger."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, asked: Mapping[str, Any] = NOTHING) -> None:
         super().__init__(provider)
+        self._asked = asked.get("service_tier")
         self._writer = Writer()
         self._candidates: dict[int, _Candidate] = {}
-        self._usage: Usage | None = None
+        self._counted: Any = None
+        self._searches = 0
         self._blocked = ""
 
     def _event(self, data: dict[str, Any]) -> list[Chunk]:
@@ -197,7 +205,8 @@ class GeminiStream(EventStream):
         writer = self._writer
         writer.id = writer.id or str(data.get("responseId") or secrets.token_hex(12))
         writer.model = str(data.get("modelVersion") or writer.model)
-        self._usage = usage_of(data.get("usageMetadata")) or self._usage
+        self._counted = data.get("usageMetadata") or self._counted
+        self._searches = max(self._searches, _searched(data, dicts(data.get("candidates"))))
         self._blocked = _block_reason(data) or self._blocked
         chunks: list[Chunk] = []
         for candidate in dicts(data.get("candidates")):
@@ -228,8 +237,11 @@ class GeminiStream(EventStream):
             if late:
                 chunks += self._writer.delta(late, index)
             chunks += self._writer.finish(reason, index)
-        if self._usage is not None:
-            chunks.append(self._writer.usage(self._usage))
+        tier = _tier(self._counted, self._asked)
+        usage = usage_of(self._counted, tier, self._searches)
+        if usage is not None:
+            self._writer.tier = tier or None
+            chunks.append(self._writer.usage(usage))
         self.done = True
         return chunks
 
@@ -244,7 +256,7 @@ def _whole_choice(provider: str, index: int, candidate: dict[str, Any], id_: str
     )  # fmt: skip
 
 
-def usage_of(value: Any) -> Usage | None:
+def usage_of(value: Any, tier: str = "", searches: int = 0) -> Usage | None:
     """Thoughts are counted beside the answer at Google and inside it at OpenAI."""
     if not isinstance(value, dict):
         return None
@@ -255,15 +267,37 @@ def usage_of(value: Any) -> Usage | None:
         completion=count(value.get("candidatesTokenCount")) + thoughts,
         cached=cached,
         reasoning=thoughts,
-        audio_input=_sound(value.get("promptTokensDetails")) + _sound(value.get("toolUsePromptTokensDetails")),
-        audio_output=_sound(value.get("candidatesTokensDetails")),
-        cached_audio=_sound(by_kind) if isinstance(by_kind, list) or not cached else None,
+        audio_input=_of_kind("AUDIO", value, "promptTokensDetails", "toolUsePromptTokensDetails"),
+        audio_output=_of_kind("AUDIO", value, "candidatesTokensDetails"),
+        cached_audio=_of_kind("AUDIO", value, "cacheTokensDetails")
+        if isinstance(by_kind, list) or not cached
+        else None,
+        image_input=_of_kind("IMAGE", value, "promptTokensDetails", "toolUsePromptTokensDetails"),
+        image_output=_of_kind("IMAGE", value, "candidatesTokensDetails"),
+        searches=searches,
+        tier=tier if tier in PRICED_TIERS else "",
     )
 
 
-def _sound(details: Any) -> int:
-    """Of counts by modality, those of sound."""
-    return sum(count(one.get("tokenCount")) for one in dicts(details) if one.get("modality") == "AUDIO")
+def _of_kind(kind: str, usage: Mapping[str, Any], *names: str) -> int:
+    """Of counts by modality, those of one."""
+    found = (one for name in names for one in dicts(usage.get(name)) if one.get("modality") == kind)
+    return sum(count(one.get("tokenCount")) for one in found)
+
+
+def _tier(usage: Any, otherwise: Any) -> str:
+    """The service tier that answered, where it has a price of its own: as Vertex tells it, else as it was asked."""
+    told = text_field(usage, "serviceTier") or text_field(usage, "trafficType").removeprefix("ON_DEMAND").strip("_")
+    plain = told or (otherwise if isinstance(otherwise, str) else "")
+    return plain.lower() if plain.lower() in PRICED_TIERS else ""
+
+
+def _searched(data: dict[str, Any], candidates: list[dict[str, Any]]) -> int:
+    """Searches that are billed: each since Gemini 3, before that one for every prompt that was searched for."""
+    asked = [one.get("groundingMetadata") for one in candidates]
+    queries = [told.get("webSearchQueries") for told in asked if isinstance(told, dict)]
+    number = sum(len(one) for one in queries if isinstance(one, list))
+    return min(1, number) if str(data.get("modelVersion")).startswith(("gemini-1", "gemini-2")) else number
 
 
 def _logprobs(candidate: dict[str, Any]) -> dict[str, Any] | None:
@@ -287,7 +321,10 @@ def _token(candidate: dict[str, Any]) -> dict[str, Any]:
 def _grounded(grounding: dict[str, Any], text: str) -> list[dict[str, Any]]:
     """Search results as url citations. Google's positions count bytes, OpenAI's count characters."""
     raw = text.encode()
-    webs = [chunk.get("web") for chunk in dicts(grounding.get("groundingChunks"))]
+    kinds = ("web", "maps", "retrievedContext")
+    webs = [
+        next((one[kind] for kind in kinds if one.get(kind)), None) for one in dicts(grounding.get("groundingChunks"))
+    ]
     found = []
     for support in dicts(grounding.get("groundingSupports")):
         told = support.get("segment")

@@ -25,9 +25,10 @@ _BUDGETS = {
 }
 _LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high",
            "xhigh": "high", "max": "high"}  # fmt: skip
+_TIERS = ("flex", "priority")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
-    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default"), "moderation": (),
+    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default", *_TIERS), "moderation": (),
 }  # fmt: skip
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _OUR_CALL = "call_"
@@ -56,6 +57,8 @@ def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
         settings = {**settings, **own}
     if settings:
         wire["generationConfig"] = settings
+    if reader.body.get("service_tier") in _TIERS:
+        wire["serviceTier"] = reader.body["service_tier"]
     for name, value in extras.items():
         wire.setdefault(name, value)
     return wire

@@ -18,7 +18,7 @@ from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
 from gateway.providers.translate_request import Reader
-from gateway.providers.vendor_answers import CallIndexes, Sources, mend
+from gateway.providers.vendor_answers import CallIndexes, Sources, mend, told_cost
 from gateway.providers.vendors import Fitting
 
 _encode = msgspec.json.encode
@@ -81,7 +81,7 @@ class OpenAICodec:
             data=data,
             text=content if isinstance(content, str) else "",
             finish_reason=choices[0].get("finish_reason"),
-            usage=usage_from_wire(data.get("usage"), data.get("service_tier")),
+            usage=self.usage_of(data),
         )
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
@@ -110,6 +110,13 @@ class OpenAICodec:
 
     def most_choices(self) -> int:
         return self._profile.most_choices
+
+    def usage_of(self, data: Mapping[str, Any]) -> Usage | None:
+        told = data.get("usage")
+        found = usage_from_wire(told, data.get("service_tier")) if told else None
+        if found is None or not self._profile.tells_cost:
+            return found
+        return msgspec.structs.replace(found, told_usd=told_cost(told))
 
     def _object(self, body: bytes) -> dict[str, Any]:
         return object_in(self._name, body)
@@ -187,9 +194,7 @@ class OpenAIStream(Steps):
             text = content if isinstance(content, str) and not first.get("index") else ""
             finish = first.get("finish_reason")
             self._finished = self._finished or bool(finish)
-        told = data.get("usage")
-        usage: Usage | None = usage_from_wire(told, data.get("service_tier")) if told else None
-        return Chunk(data=data, text=text, finish_reason=finish, usage=usage)
+        return Chunk(data=data, text=text, finish_reason=finish, usage=self._codec.usage_of(data))
 
 
 def _complaint(data: Any, status: int) -> Complaint:

@@ -61,7 +61,7 @@ class ResponsesCodec(OpenAICodec):
             logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
         )  # fmt: skip
         return whole(
-            [made], usage_of(data.get("usage"), data.get("service_tier")), id_=str(data.get("id") or ""),
+            [made], usage_of(data.get("usage"), data.get("service_tier"), said.searches), id_=str(data.get("id") or ""),
             model=str(data.get("model") or ""),
             now=now, service_tier=data.get("service_tier"),
         )  # fmt: skip
@@ -93,6 +93,8 @@ class _Said:
         self.logprobs: list[dict[str, Any]] = []
         self.thoughts: list[str] = []
         self.signed: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
+        self.searches = 0
 
     def take(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
@@ -104,6 +106,17 @@ class _Said:
         elif kind == "reasoning":
             self.thoughts.append(_thought(item))
             self.sign(item)
+        else:
+            self.beside(item)
+
+    def beside(self, item: dict[str, Any]) -> None:
+        """What OpenAI's own tools did: a search costs apart, a picture is part of the answer."""
+        if item.get("type") == "web_search_call":
+            self.searches += 1
+        elif item.get("type") == "image_generation_call" and isinstance(item.get("result"), str):
+            kind = str(item.get("output_format") or "png")
+            url = f"data:image/{kind};base64,{item['result']}"
+            self.images.append({"type": "image_url", "image_url": {"url": url}})
 
     def sign(self, item: dict[str, Any]) -> bool:
         """Keeps what OpenAI wants back of a thought; whether there is anything."""
@@ -125,7 +138,7 @@ class _Said:
 
     def extra(self) -> dict[str, Any]:
         thought = "\n\n".join(one for one in self.thoughts if one)
-        return {"reasoning_content": thought, "thinking_blocks": self.signed}
+        return {"reasoning_content": thought, "thinking_blocks": self.signed, "images": self.images}
 
 
 class ResponsesStream(EventStream):
@@ -154,6 +167,7 @@ class ResponsesStream(EventStream):
             item = _map(event, "item")
             if item.get("type") == "reasoning" and self._said.sign(item):
                 return self._writer.delta({"thinking_blocks": list(self._said.signed)})
+            self._said.beside(item)
             return []
         if kind == "response.refusal.delta":
             return self._writer.delta({"refusal": str(event.get("delta") or "")})
@@ -204,15 +218,16 @@ class ResponsesStream(EventStream):
     def _end(self, response: dict[str, Any]) -> list[Chunk]:
         reason = self._codec.reason(response, self._said)
         self._writer.tier = response.get("service_tier") or self._writer.tier
-        notes = self._said.annotations
-        chunks = self._writer.delta({"annotations": notes}) if notes else []
+        late = {"annotations": self._said.annotations, "images": self._said.images}
+        late = {name: value for name, value in late.items() if value}
+        chunks = self._writer.delta(late) if late else []
         chunks += self._writer.finish(reason)
-        usage = usage_of(response.get("usage"), self._writer.tier)
+        usage = usage_of(response.get("usage"), self._writer.tier, self._said.searches)
         self.done = True
         return [*chunks, self._writer.usage(usage)] if usage is not None else chunks
 
 
-def usage_of(value: Any, tier: Any = None) -> Usage | None:
+def usage_of(value: Any, tier: Any = None, searches: int = 0) -> Usage | None:
     if not isinstance(value, dict):
         return None
     read, written = _map(value, "input_tokens_details"), _map(value, "output_tokens_details")
@@ -223,6 +238,9 @@ def usage_of(value: Any, tier: Any = None) -> Usage | None:
         reasoning=count(written.get("reasoning_tokens")),
         written=count(read.get("cache_write_tokens")),
         tier=tier if tier in PRICED_TIERS else "",
+        image_input=count(read.get("image_tokens")),
+        image_output=count(written.get("image_tokens")),
+        searches=searches,
     )
 
 

@@ -81,6 +81,19 @@ def _counted(usage: dict[str, Any]) -> None:
         usage["completion_tokens"] = completion + thought
 
 
+def told_cost(usage: Any) -> float | None:
+    """US dollars that a vendor says a call costs: OpenRouter as ``cost`` (for somebody's own key its fee alone, and
+    what the key pays beside it), Perplexity as its ``total_cost``. None when it says nothing."""
+    told = _map(usage).get("cost")
+    cost = told.get("total_cost") if isinstance(told, dict) else told
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < 1e6:
+        return None
+    if not _map(usage).get("is_byok"):
+        return float(cost)
+    beside = _map(_map(usage).get("cost_details")).get("upstream_inference_cost")
+    return float(cost + beside) if isinstance(beside, int | float) and 0 <= beside < 1e6 else None
+
+
 def new_call_id() -> str:
     return "call_" + secrets.token_hex(12)
 

@@ -111,6 +111,8 @@ class VertexGemini(GeminiCodec):
         self._door = door
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        self._reader(body).without({"service_tier": ("auto", "default")})
+        body = {name: value for name, value in body.items() if name != "service_tier"}
         request = super().encode(body, model.removeprefix("google/"), stream=stream)
         return structs.replace(request, headers=self._door.headers())
 

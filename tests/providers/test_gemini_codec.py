@@ -258,7 +258,7 @@ def candidate(reason: str | None, text: str = "x", index: int = 0) -> dict[str, 
 @pytest.mark.parametrize(
     ("reason", "finish"),
     [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
-     ("PROHIBITED_CONTENT", "content_filter"), ("OTHER", "stop"), ("BORN_LATER", "stop")],
+     ("PROHIBITED_CONTENT", "content_filter"), ("LANGUAGE", "content_filter"), ("BORN_LATER", "stop")],
 )  # fmt: skip
 @pytest.mark.parametrize("text", ["x", ""])
 def test_finish_reasons(reason: str, finish: str, text: str) -> None:
@@ -270,6 +270,16 @@ def test_finish_reasons(reason: str, finish: str, text: str) -> None:
         read(codec().stream(), [plain([{"candidates": [candidate(reason, text)], "usageMetadata": USAGE}])])
     )["choices"]
     assert (streamed["finish_reason"], streamed["message"]["refusal"]) == (finish, message["refusal"])
+
+
+@pytest.mark.parametrize("reason", ["OTHER", "NO_IMAGE"])
+def test_an_answer_without_content_or_a_reason_is_asked_again(reason: str) -> None:
+    assert codec().decode(200, {}, json.dumps({"candidates": [candidate(reason)]}).encode(), now=0).finish_reason == "stop"
+    with pytest.raises(AttemptFailed) as caught:
+        codec().decode(200, {}, json.dumps({"candidates": [candidate(reason, "")]}).encode(), now=0)
+    assert caught.value.failure.kind == "failed"
+    with pytest.raises(AttemptFailed):
+        read(codec().stream(), [plain([{"candidates": [candidate(reason, "")]}])])
 
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE"])
