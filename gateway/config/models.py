@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from msgspec import Meta
 
@@ -27,6 +27,7 @@ class LongContext(Node, frozen=True):
 class Price(Node, frozen=True):
     """US dollars per million tokens. ``cached_input`` None means cached tokens cost what input costs."""
 
+    RATES: ClassVar = ("input", "cached_input", "output", "audio_input", "audio_output", "image_input", "image_output")
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
     cached_input: Annotated[float, Meta(ge=0)] | None = None

@@ -370,9 +370,6 @@ def _learning(view: _View) -> Iterator[Problem]:
             yield view.problem((*here, "min_calls"), f"min_calls is above max_calls ({learn.max_calls:,}).")
 
 
-_RATES = ("input", "cached_input", "output", "audio_input", "audio_output", "image_input", "image_output")
-
-
 def _prices(view: _View) -> Iterator[Problem]:
     for provider, table in view.config.prices.items():
         if provider not in view.names("providers"):
@@ -380,7 +377,7 @@ def _prices(view: _View) -> Iterator[Problem]:
             yield view.problem(("prices", provider), f"no provider is named '{provider}'.", hint)
         for model, price in table.items():
             here = ("prices", provider, model)
-            for name in _RATES:
+            for name in price.RATES:
                 value = getattr(price, name)
                 if value is not None and (not math.isfinite(value) or value > DEAREST):
                     message = f"{value:g} US dollars per million tokens cannot be right."
