@@ -13,10 +13,11 @@ class FaultProxy:
     """Faults apply to bytes on their way from the server to its client, and may be changed at any time.
 
     ``hang``: take connections and pass nothing on. ``reset_after``/``cut_after``: that many bytes, then RST/FIN.
-    ``drip``: one byte per so many seconds. ``corrupt_at``: flip the byte at this offset.
+    ``drip``: one byte per so many seconds. ``corrupt_at``: flip the byte at this offset. ``target``: a port of
+    loopback, or the path of a unix socket.
     """
 
-    target: int
+    target: int | str
     hang: bool = False
     reset_after: int | None = None
     cut_after: int | None = None
@@ -52,7 +53,7 @@ class FaultProxy:
             if self.hang:
                 await reader.read(-1)  # until the other side gives up
                 return
-            out, back = await asyncio.open_connection("127.0.0.1", self.target)
+            out, back = await self._behind()
             up = asyncio.create_task(_copy(reader, back))
             try:
                 await self._down(out, writer)
@@ -65,6 +66,11 @@ class FaultProxy:
         finally:
             self.tasks.discard(here)
             writer.close()
+
+    async def _behind(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passed = 0
@@ -95,7 +101,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def faultproxy(target: int) -> AsyncIterator[FaultProxy]:
+async def faultproxy(target: int | str) -> AsyncIterator[FaultProxy]:
     """A running proxy before ``target``."""
     made = FaultProxy(target)
     await made.start()

@@ -82,8 +82,9 @@ def write_policies(folder: Path, provider_urls: dict[str, str], extra: str = "",
 
 
 @asynccontextmanager
-async def gateway(tmp: Path, policies: Path, **env: str) -> AsyncIterator[Gateway]:
-    home = await asyncio.to_thread(migrated, Home(tmp / "home").prepare())
+async def gateway(tmp: Path, policies: Path, home: Home | None = None, **env: str) -> AsyncIterator[Gateway]:
+    """``home``: one whose database is somebody else's business."""
+    home = home or await asyncio.to_thread(migrated, Home(tmp / "home").prepare())
     app, settings = build(home, policies, {"UNDERSTUDY_ADMIN_KEY": ADMIN, **env})
     config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol(bounds_of(settings.server, 4096)), ws=websocket_protocol, log_config=None,
                             access_log=False, server_header=False, proxy_headers=False)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import shutil
@@ -193,6 +194,9 @@ async def _gateway(home: Home, policies: Path, env: dict[str, str]) -> AsyncIter
     finally:
         server.should_exit = True
         await serving
+        # asyncio drops a connection that it accepted while its listener was being closed, in a cycle that keeps it
+        # open. A gateway's process ends here and closes it; uvloop, on which one runs, accepts at once.
+        gc.collect()
 
 
 async def _settled(port: int) -> dict[str, float]:

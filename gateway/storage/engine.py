@@ -80,6 +80,12 @@ def allow(connection: sa.Connection, *, statement_s: float, lock_s: float = _LOC
             connection.execute(sa.select(sa.func.set_config(name, str(round(seconds * 1000)), True)))
 
 
+def is_damage(problem: BaseException) -> bool:
+    """Whether SQLite says that its file is no sound database: the one thing for which Python has no class of its own
+    (SQLITE_CORRUPT, SQLITE_NOTADB). Nothing that was asked is at fault then, and nothing may be taken for done."""
+    return type(problem) is sa.exc.DatabaseError
+
+
 def serialise_writes(connection: sa.Connection) -> None:
     """Makes write transactions of several processes queue up (SQLite has one writer to begin with)."""
     if connection.dialect.name == "postgresql":

@@ -36,7 +36,8 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def bounded(engine: sa.Engine, statement_s: float) -> sa.Engine:
-    """``engine`` with connections that wait for ``statement_s`` and a little, unless :func:`lengthen` was called."""
+    """``engine`` with connections that wait for ``statement_s`` and a little, unless :func:`lengthen` was called. One
+    that comes back after the engine was disposed of is closed."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: list[Any], settings: dict[str, Any]) -> PatientConnection:
@@ -47,6 +48,14 @@ def bounded(engine: sa.Engine, statement_s: float) -> sa.Engine:
     def usual(connection: Any, record: Any) -> None:
         if connection is not None:
             connection.patience = statement_s + SLACK_S
+
+    disposed: list[sa.Engine] = []
+    event.listen(engine, "engine_disposed", disposed.append)
+
+    @event.listens_for(engine, "checkin")
+    def late(connection: Any, record: Any) -> None:
+        if connection is not None and disposed:  # a thread was still asking: nobody would close it any more
+            connection.close()
 
     return engine
 

@@ -92,3 +92,13 @@ def test_what_may_take_longer_is_waited_for_longer(postgres: str) -> None:
     with engine.connect() as connection, pytest.raises(sa.exc.OperationalError, match="has not answered"):
         connection.exec_driver_sql("SELECT pg_sleep(30)")
     engine.dispose()
+
+
+def test_a_connection_that_comes_back_late_is_closed(postgres: str) -> None:
+    engine = read_engine(postgres)
+    with engine.connect() as connection:
+        held = connection.connection.dbapi_connection
+        assert held is not None
+        engine.dispose()
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    assert held.closed  # type: ignore[attr-defined]

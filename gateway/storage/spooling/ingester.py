@@ -21,7 +21,7 @@ from types import FrameType
 import sqlalchemy as sa
 
 from gateway.storage.commands import WriterAway
-from gateway.storage.engine import BULK_S, allow, is_sqlite, sqlite_file, write_engine
+from gateway.storage.engine import BULK_S, allow, is_damage, is_sqlite, sqlite_file, write_engine
 from gateway.storage.home import Home
 from gateway.storage.migrations import migrate
 from gateway.storage.records import SpoolRecord
@@ -114,7 +114,9 @@ class Ingester:
                     _note_unreadable(connection, batch.unreadable)
         except _AWAY:
             raise
-        except Exception:
+        except Exception as problem:
+            if is_damage(problem):
+                raise
             # One record must not stop all others for ever: find it, note it, go on.
             _log.exception("a batch of %d records was refused; trying them one by one", len(batch.records))
             self._store_one_by_one(batch)
@@ -128,6 +130,8 @@ class Ingester:
                 except _AWAY:
                     raise
                 except Exception as problem:
+                    if is_damage(problem):  # of the file and not of the record, which waits in the spool
+                        raise
                     _note_refused(connection, record, problem)
             ingest(connection, [], batch.positions)
             if batch.unreadable:
@@ -200,8 +204,15 @@ def run(home: Home, stop: threading.Event, backups: BackupRules = DAILY) -> None
                 copying = BackingUp(home, sqlite_file(url), writer, backups)
                 threading.Thread(target=copying.run, args=(stop,), name="backups", daemon=True).start()
             _log.info("ready")
-            ingester.run()
+            _run(ingester)
         marker.unlink(missing_ok=True)
+
+
+def _run(ingester: Ingester) -> None:
+    try:
+        ingester.run()
+    except sa.exc.DatabaseError as problem:
+        raise Damaged(_DAMAGED) if is_damage(problem) else problem from None
 
 
 def _wait_for_database(url: str, stop: threading.Event) -> bool:

@@ -42,7 +42,7 @@ from gateway.storage.data_values import (
     SettleEvent,
     TrimFile,
 )
-from gateway.storage.engine import serialise_writes
+from gateway.storage.engine import is_damage, serialise_writes
 from gateway.storage.erasure_values import EraseUser, NoteErased
 from gateway.storage.writing import batches as sql_batches
 from gateway.storage.writing import erasures, ingest
@@ -106,6 +106,10 @@ class SqlWriter:
                 return _HANDLERS[type(command)](connection, command)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError):
             raise WriterAway("The database cannot be written now; try again.") from None
+        except sa.exc.DatabaseError as problem:
+            if is_damage(problem):
+                raise WriterAway("The database is damaged; its ingester's log says what to do.") from None
+            raise
 
     def close(self) -> None:
         self._engine.dispose()
