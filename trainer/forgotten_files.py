@@ -24,6 +24,7 @@ from gateway.storage.erasure_values import DatasetErasure, Erasure, NoteErased, 
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.settled import write_whole
+from gateway.storage.vector_stores import VectorStores
 
 _EVERY_S = 5.0
 _LONGEST_LINE = 16 * 1024 * 1024
@@ -39,7 +40,7 @@ class FileForgetting:
 
     def __init__(self, home: Home, reader: Reader, writer: Writer) -> None:
         self._files, self._mark, self._evals = home.files, home.files / "erased-until", home.evals_of
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._vectors = reader, writer, VectorStores(home)
         self._done = _stored(self._mark)
         self._todo: list[Callable[[], bool]] = []
         self._last: int | None = None
@@ -118,6 +119,7 @@ class FileForgetting:
         self._mark_students(file, lines)
         size = draft.stat().st_size
         draft.rename(path)
+        self._vectors.again(file.project, file.id)
         self._writer.execute(TrimFile(file.project, file.id, size, lines))
         _log.info("file %s: %d lines are erased", file.id, lines)
         return True

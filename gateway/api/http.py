@@ -155,6 +155,13 @@ async def caller(live: Live, headers: Mapping[str, str]) -> Principal:
         return live.who(headers, live.runtime())
 
 
+def demand(principal: Principal, scope: str, why: str) -> None:
+    """For what needs a scope beside its path's. Raises Forbidden."""
+    if scope not in principal.scopes:
+        message = f"{why}, and this API key lacks the scope '{scope}'. Ask for a key that has it."
+        raise errors.Forbidden(message)
+
+
 async def known_by_now(live: Live, scope: Mapping[str, Any]) -> None:
     """Returns when whoever asks with a key of the right shape is known, or is known to be nobody: what handlers
     that look a key up once need."""

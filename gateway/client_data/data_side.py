@@ -21,15 +21,21 @@ from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
 from gateway.api.uploads import upload_routes
+from gateway.api.vector_stores.routes import vector_store_routes
+from gateway.api.vector_stores.work import Stores
 from gateway.client_data.batches import BatchRunner, Once
 from gateway.client_data.client_state import ClientStates
 from gateway.live import Live
+from gateway.retrieval.embedding import Embedding
+from gateway.retrieval.searching import Searching
+from gateway.retrieval.taking_in import TakingIn
 from gateway.stages.record import Record
 from gateway.storage.away import database_errors
 from gateway.storage.commands import WriterAway
 from gateway.storage.files import FileStore
 from gateway.storage.home import Home
 from gateway.storage.uploads import UploadStore
+from gateway.storage.vector_stores import VectorStores
 from gateway.storage.writing.writers import open_writer
 from gateway.surface import Surface
 from gateway.upstreams.upstream import Upstream
@@ -63,7 +69,14 @@ class DataSide:
         self.announce = self._deliveries.announce
         kept, chat = EvalStore(home), lines["/v1/chat/completions"]
         self._evals = EvalRunner(live, kept, self._store, chat, self.announce, states.opened)
+        self._vectors = VectorStores(home)
+        self._store.forget = self._vectors.forget
+        embedding = Embedding(live, embeddings.once)
+        self._searching = Searching(self._vectors, embedding)
+        self._taking_in = TakingIn(live, self._vectors, self._store, embedding)
+        vector_stores = Stores(live, self._vectors, self._store, embedding, self._searching, self._taking_in)
         self.routes: list[Any] = [
+            *vector_store_routes(vector_stores, live, who("data")),
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
             *pass_through_routes(surface, live, self._store, who("inference")),
@@ -78,7 +91,7 @@ class DataSide:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        work = (self._runner.run(), self._evals.run(), self._sweep(), self._deliveries.run())
+        work = (self._runner.run(), self._evals.run(), self._sweep(), self._deliveries.run(), self._taking_in.run())
         self._tasks = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
@@ -92,6 +105,8 @@ class DataSide:
             try:
                 await self._store.sweep()
                 await asyncio.to_thread(self._uploads.sweep)
+                await asyncio.to_thread(self._vectors.sweep)
+                await self._searching.sweep()
             except database_errors(WriterAway, OSError):
                 pass  # what is left is swept the next time
             await asyncio.sleep(_SWEEP_S)

@@ -54,6 +54,7 @@ from gateway.config.serving import (
     Timeouts,
     TransformersEngine,
     UpstreamRules,
+    VectorStores,
     VllmEngine,
     Way,
     Webhook,
@@ -126,6 +127,7 @@ __all__ = [
     "Trainer",
     "TransformersEngine",
     "UpstreamRules",
+    "VectorStores",
     "VllmEngine",
     "Watch",
     "Way",
@@ -151,6 +153,7 @@ class Config(Node, frozen=True):
     cache: Cache = field(default_factory=Cache)
     idempotency: Idempotency = field(default_factory=Idempotency)
     files: Files = field(default_factory=Files)
+    vector_stores: VectorStores = field(default_factory=VectorStores)
     batches: Batches = field(default_factory=Batches)
     webhooks: list[Webhook] = []
     cluster: Cluster | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from gateway.config.models import CandidateRef
 from gateway.config.values import Count, Name, Node, OpenShare, Positive, Share
 from optimizer.reuse.wording import GUARDS, Guard
 from optimizer.scorers import Comparison
@@ -213,6 +214,17 @@ class Files(Node, frozen=True):
     project_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024 * 1024
     upload_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024 * 1024
     """The largest file that may come in parts (``/v1/uploads``)."""
+
+
+class VectorStores(Node, frozen=True):
+    """``/v1/vector_stores``. ``model``: who embeds questions and chunks; None: words alone are compared.
+    ``file_bytes``: the largest file that is taken in; ``project_bytes``: what a project's chunks and vectors take."""
+
+    model: CandidateRef | None = None
+    file_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    project_bytes: Annotated[int, Meta(ge=1024)] = 2 * 1024 * 1024 * 1024
+    most: Annotated[int, Meta(ge=1)] = 100
+    """Stores of one project."""
 
 
 class Webhook(Node, frozen=True):

@@ -50,6 +50,9 @@ def surface(view: View) -> Iterator[Problem]:
     ]
     if isinstance(settings.moderations, CandidateRef):
         named.append((("surface", "moderations", "provider"), settings.moderations.provider))
+    embedder = view.config.vector_stores.model
+    if embedder is not None and ("vector_stores",) not in view.unclean:
+        named.append((("vector_stores", "model", "provider"), embedder.provider))
     known = view.names("providers")
     for path, name in named:
         if name is None:

@@ -86,6 +86,8 @@ class FileStore:
     ) -> None:
         self._folder, self._reader, self._writer, self._now = home.files, reader, writer, now
         self._gone = Tombstones(home, now)
+        self.forget: Callable[[str, str], None] = lambda project, file_id: None
+        """Told of every file that goes, before it does; blocking. Set by who keeps what was made of files."""
         self.datasets = home.datasets
 
     def path(self, file_id: str) -> Path:
@@ -145,6 +147,7 @@ class FileStore:
 
     def _delete(self, file: StoredFile) -> None:
         self._gone.bury(file.project, file.id, file.created_at)
+        self.forget(file.project, file.id)
         self.path(file.id).unlink(missing_ok=True)
         self._writer.execute(DeleteFile(file.project, file.id))
 

@@ -94,6 +94,14 @@ class Home:
         return self.evals / self.plain(project)
 
     @property
+    def vector_stores(self) -> Path:
+        """Files cut into chunks, to be searched; made when there is a first."""
+        return self.root / "vector_stores"
+
+    def vector_stores_of(self, project: str) -> Path:
+        return self.vector_stores / self.plain(project)
+
+    @property
     def datasets(self) -> Path:
         return self.root / "datasets"
 

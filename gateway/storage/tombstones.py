@@ -1,11 +1,10 @@
 """Where deleted things stood in the lists that clients page through: who deletes what they list goes on behind it.
 
-An id and two numbers each, in ``gone/<day of the deletion>/<id>`` under the data directory, for a week. Blocking.
+A hash and a time each, in ``gone/<day of the deletion>/<hash>`` under the data directory, for a week. Blocking.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -17,34 +16,28 @@ from gateway.storage.home import Home
 
 _KEPT_DAYS = 7
 _DAY_S = 86_400
-_NAME = re.compile(r"[a-z]{1,16}[-_][0-9a-f]{16,64}")
 Place = tuple[float, str]
 """Of an item in a list: when it was created (unix seconds), and its id."""
 
 
 class Tombstones:
     def __init__(self, home: Home, now: Callable[[], float] = time.time) -> None:
-        self._root, self._now, self._of = home.gone, now, home.plain
+        self._root, self._now, self._plain = home.gone, now, home.plain
 
-    def bury(self, project: str, name: str, created_at: float) -> None:
-        """Remembers where ``name`` stands; call it before it goes. A disk that is full forgets it."""
-        if _NAME.fullmatch(name) is None:
-            return
+    def bury(self, project: str, name: str, created_at: float, *, within: str = "") -> None:
+        """Remembers where ``name`` stands; call it before it goes. ``within``: what it is a part of. A full disk
+        forgets it."""
         folder = self._root / str(self._today())
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / name).write_bytes(msgspec.json.encode((self._of(project), created_at)))
+            (folder / self._mark(project, name, within)).write_bytes(msgspec.json.encode(created_at))
 
-    def place(self, project: str, name: str) -> Place | None:
+    def place(self, project: str, name: str, *, within: str = "") -> Place | None:
         """Where it stood; None for what was never there, is another project's, or went more than a week ago."""
-        if _NAME.fullmatch(name) is None:
-            return None
-        today = self._today()
+        today, mark = self._today(), self._mark(project, name, within)
         for day in range(today, today - _KEPT_DAYS - 1, -1):
             with suppress(OSError, msgspec.DecodeError):
-                told = (self._root / str(day) / name).read_bytes()
-                owner, created_at = msgspec.json.decode(told, type=tuple[str, float])
-                return (created_at, name) if owner == self._of(project) else None
+                return msgspec.json.decode((self._root / str(day) / mark).read_bytes(), type=float), name
         return None
 
     def sweep(self) -> None:
@@ -54,6 +47,9 @@ class Tombstones:
         for folder in self._root.iterdir():
             if folder.name.isdigit() and int(folder.name) < self._today() - _KEPT_DAYS:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _mark(self, *names: str) -> str:
+        return self._plain(msgspec.json.encode(names).decode())
 
     def _today(self) -> int:
         return int(self._now() // _DAY_S)

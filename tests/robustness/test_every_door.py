@@ -31,7 +31,7 @@ OPEN = {
 SCOPES = (
     ("DELETE /v1/models", "train"), ("/v1/files", "data"), ("/v1/feedback", "data"), ("/v1/fine_tuning", "train"),
     ("/v1/evals", "train"),
-    ("/v1/uploads", "data"), ("/v1", "inference"),
+    ("/v1/uploads", "data"), ("/v1/vector_stores", "data"), ("/v1", "inference"),
 )  # fmt: skip
 """What a path, or one method of it, needs; the first that fits counts."""
 

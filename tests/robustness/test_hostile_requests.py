@@ -48,6 +48,7 @@ ROUTES: dict[str, dict[str, Any]] = {
         "model_sample": "a",
         "item": {"a": "a"},
     },
+    "/v1/vector_stores": {"name": "a"},
     "/v1/feedback": {"call_id": "chatcmpl-0", "score": 1},
 }
 RAW: dict[str, bytes] = {

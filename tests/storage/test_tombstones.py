@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gateway.storage.home import Home
 from gateway.storage.tombstones import Tombstones
 
@@ -28,12 +26,15 @@ def test_a_place_is_remembered_for_a_week(tmp_path: Path) -> None:
     assert not list((tmp_path / "gone").iterdir())
 
 
-@pytest.mark.parametrize("name", ["", "../../x", "file-../" + "0" * 32, "File-" + "0" * 32, "file-" + "g" * 32])
-def test_what_is_no_id_is_nowhere(tmp_path: Path, name: str) -> None:
+def test_names_are_no_paths_and_parts_are_apart(tmp_path: Path) -> None:
     made = Tombstones(Home(tmp_path))
-    made.bury("mine", name, 1.0)
-    assert made.place("mine", name) is None
-    assert not (tmp_path / "gone").exists()
+    for at, name in enumerate(["", "../../x", "a\0b", "x" * 5000, NAME]):
+        made.bury("mine", name, float(at))
+        made.bury("mine", name, 100.0 + at, within="store")
+        assert made.place("mine", name) == (float(at), name)
+        assert made.place("mine", name, within="store") == (100.0 + at, name)
+        assert made.place("mine", name, within="other") is None
+    assert all(len(one.name) == 32 for one in (tmp_path / "gone").glob("*/*"))
 
 
 def test_what_cannot_be_read_or_written_is_forgotten(tmp_path: Path) -> None:

@@ -32,21 +32,20 @@ from gateway.api.evals.shapes import (
     shown_run,
 )
 from gateway.api.evals.store import EvalStore
-from gateway.api.files import Told, answer, listed, number
-from gateway.api.http import Authenticator, read_body
+from gateway.api.files import Told, answer
+from gateway.api.http import Authenticator, demand, read_body
+from gateway.api.paging import Fits, paged
 from gateway.client_data.batches import owner_of
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import decode_object, typed
 from gateway.schemas.compile import compiled
 from gateway.schemas.problems import SchemaRefused
-from gateway.storage.tombstones import Place
 
 MOST_EVALS, MOST_OPEN = 1000, 10
 _FINAL = ("completed", "failed", "canceled")
 Client = Request[Any, Any, Any]
 Rows = Sequence[dict[str, Any]]
-Fits = Callable[[dict[str, Any]], bool]
 
 
 class Evals:
@@ -102,11 +101,11 @@ class Evals:
         model = body.data_source.model if isinstance(body.data_source, Sampled) else None
         rows = body.data_source.source
         if model or asks_models(self._criteria(found.criteria)):
-            _demand(principal, "inference", "asks a model")
+            demand(principal, "inference", "This run asks a model")
         if isinstance(rows, StoredRows | ResponseRows):
-            _demand(principal, "inference", "reads stored completions or responses")
+            demand(principal, "inference", "This run reads stored completions or responses")
         elif isinstance(rows, FileId):
-            _demand(principal, "data", "reads a file")
+            demand(principal, "data", "This run reads a file")
         if isinstance(rows, StoredRows | ResponseRows) and found.config["type"] == "custom":
             message = "What was stored is rows of evals whose data_source_config is 'logs' or 'stored_completions'."
             raise errors.BadRequest(message, param="data_source.source.type")
@@ -169,43 +168,12 @@ class Evals:
         return criteria_of(raw, encoder=encoder is not None)
 
 
-def _demand(principal: Principal, scope: str, why: str) -> None:
-    """What a run shows needs the scope that its rows need elsewhere."""
-    if scope not in principal.scopes:
-        message = f"This run {why}, and this API key lacks the scope '{scope}'. Ask for a key that has it."
-        raise errors.Forbidden(message)
-
-
 def _hold(schema: dict[str, Any]) -> None:
     try:
         compiled(schema)
     except SchemaRefused as problem:
         message = f"'item_schema' cannot be used: {problem.path} {problem.message}."
         raise errors.BadRequest(message, param="data_source_config.item_schema") from None
-
-
-def paged(
-    rows: Sequence[tuple[float, dict[str, Any]]],
-    query: dict[str, str],
-    stood: Callable[[str], Place | None] = lambda name: None,
-    fits: Fits = lambda one: True,
-) -> dict[str, Any]:
-    """``rows``: when each was created, and the row; oldest first. ``stood``: where one that is gone stood. ``fits``:
-    which are shown."""
-    limit, order = number(query.get("limit", "20"), "limit", 1, 100), query.get("order", "asc")
-    if order not in ("asc", "desc"):
-        raise errors.BadRequest("'order' must be 'asc' or 'desc'.", param="order")
-    placed = [((at, str(one["id"])), one) for at, one in rows]
-    after = query.get("after")
-    if after:
-        place = next((place for place, _ in placed if place[1] == after), None) or stood(after)
-        if place is None:
-            raise errors.NotFound(f"There is no '{after[:80]}' here.", param="after")
-        placed = [(at, one) for at, one in placed if (at > place if order == "asc" else at < place)]
-    found = [one for _, one in placed if fits(one)]
-    if order == "desc":
-        found.reverse()
-    return listed(found[:limit], has_more=len(found) > limit)
 
 
 def eval_routes(evals: Evals, live: Live, who: Authenticator) -> list[Any]:

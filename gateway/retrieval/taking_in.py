@@ -1,0 +1,131 @@
+"""Takes files into vector stores in the background: read, cut, embedded, kept. What was not finished when a process
+died is taken up by another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from gateway import errors
+from gateway.client_data.batches import owner_of
+from gateway.live import Live
+from gateway.retrieval.embedding import Embedding
+from gateway.retrieval.reading import NotRead, chunks_of, text_of
+from gateway.storage.files import FileStore
+from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore, VectorStores
+
+if TYPE_CHECKING:
+    from gateway.storage.data_values import StoredFile
+
+_log = logging.getLogger("understudy.retrieval")
+_BEAT_S, _AT_ONCE = 2.0, 2
+_Place = tuple[str, str, str]
+
+
+class TakingIn:
+    """One per gateway process."""
+
+    def __init__(self, live: Live, stores: VectorStores, files: FileStore, embedding: Embedding) -> None:
+        self._live, self._stores, self._files, self._embedding = live, stores, files, embedding
+        self._active: dict[_Place, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is a new file."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled; what is at work then is given back."""
+        try:
+            while True:
+                with contextlib.suppress(OSError):
+                    await self._claim()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _BEAT_S)
+                self._wake.clear()
+        finally:
+            for task in self._active.values():
+                task.cancel()
+            await asyncio.gather(*self._active.values(), return_exceptions=True)
+
+    async def _claim(self) -> None:
+        for store, file_id in await asyncio.to_thread(self._stores.waiting):
+            place = (store.project, store.id, file_id)
+            if len(self._active) >= _AT_ONCE:
+                return
+            if place in self._active:
+                continue
+            give_back = await asyncio.to_thread(self._stores.taken, store, file_id)
+            if give_back is not None:
+                self._active[place] = asyncio.create_task(self._work(store, place, give_back))
+
+    async def _work(self, store: VectorStore, place: _Place, give_back: Callable[[], None]) -> None:
+        try:
+            with contextlib.suppress(KeyError):  # it was detached meanwhile
+                await self._take(store, self._stores.file(*place))
+        except Exception:
+            _log.exception("the file %s of %s was not taken in; it will be taken up again", place[2], store.id)
+            await asyncio.sleep(_BEAT_S)
+        finally:
+            give_back()
+            self._active.pop(place, None)
+            self._wake.set()
+
+    async def _take(self, store: VectorStore, file: VectorFile) -> None:
+        try:
+            chunks = await self._made(store, file)
+        except NotRead as problem:
+            done, chunks = structs.replace(file, status="failed", error=(problem.code, str(problem))), None
+        except errors.GatewayError as problem:
+            done, chunks = structs.replace(file, status="failed", error=("server_error", problem.message)), None
+        else:
+            done = structs.replace(file, status="completed", error=None)
+        await asyncio.to_thread(self._stores.finish, store, done, chunks)
+
+    async def _made(self, store: VectorStore, file: VectorFile) -> Chunks:
+        """Raises NotRead, GatewayError."""
+        stored = await self._files.get(store.project, file.id)
+        if stored is None:
+            raise NotRead("invalid_file", "The file was deleted, or has expired.")
+        texts = await asyncio.to_thread(self._texts, stored, file)
+        model, vectors = self._embedding.model, list[list[float]]()
+        if model:
+            owner = owner_of(self._live.runtime(), file.key_id, time.time())
+            if owner is None:
+                raise errors.Unauthenticated("The key that attached the file is revoked, expired or gone.")
+            vectors = await self._embedding.patiently(texts, owner, model)
+        chunks = await asyncio.to_thread(_kept, stored.filename, texts, model, vectors)
+        await asyncio.to_thread(self._room, store, chunks)
+        return chunks
+
+    def _texts(self, stored: StoredFile, file: VectorFile) -> list[str]:
+        most = self._live.runtime().config.vector_stores.file_bytes
+        try:
+            text = text_of(self._files.path(stored.id), stored.filename, most)
+        except FileNotFoundError:
+            raise NotRead("invalid_file", "The file was deleted.") from None
+        return list(chunks_of(text, file.chunking.size, file.chunking.overlap))
+
+    def _room(self, store: VectorStore, chunks: Chunks) -> None:
+        most = self._live.runtime().config.vector_stores.project_bytes
+        need = len(chunks.vectors) + sum(len(one.encode()) for one in chunks.texts)
+        if self._stores.size(store.project) + need > most:
+            message = f"The project's vector stores may take {most} bytes altogether. Delete files that are not needed."
+            raise errors.TooLarge(message, code="quota_exceeded")
+
+
+def _kept(filename: str, texts: list[str], model: str, vectors: list[list[float]]) -> Chunks:
+    if not vectors:
+        return Chunks(filename, texts)
+    import numpy as np
+
+    from gateway.retrieval.index import unit
+
+    made = unit(np.array(vectors, dtype=np.float32))
+    return Chunks(filename, texts, model, made.shape[1], made.tobytes())
