@@ -94,6 +94,7 @@ from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.repeat_counts import RepeatCounts
 from gateway.telemetry.schema_gauges import SchemaGauges
+from gateway.telling import Telling
 from gateway.upstreams.addresses import inside_hosts
 from gateway.upstreams.asking import Asker
 from gateway.upstreams.upstream import Upstream
@@ -126,6 +127,7 @@ class _Parts:
     panel: Panel
     inventing: Inventing
     record: Record
+    telling: Telling
     rng: random.Random
     admin_digest: str
     sharing: Sharing
@@ -190,8 +192,10 @@ def _parts(
     live = Live(watcher, light_reader(home), recorder, str(home.engine_socket), bus=bus)
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
-    asker, accountant, recent, metrics = Asker(keys), Accountant(), RecentCalls(), Metrics()
-    meter, observations = Meter(env, live, home), Observations(bus=bus, canary=live.watcher.canary_share)
+    telling = Telling()
+    asker, accountant, recent = Asker(keys), Accountant(), RecentCalls(catch_up=telling.now)
+    metrics, meter = Metrics(telling.now), Meter(env, live, home)
+    observations = Observations(bus=bus, canary=live.watcher.canary_share, catch_up=telling.now)
     metrics.follow(live)
     metrics.add(KeyGauges(keys, live))
     metrics.add(backups := BackupGauges(home, time.time))
@@ -207,11 +211,9 @@ def _parts(
     panel = Panel(questions, recorder, rng)
     inventing = Inventing(questions, recorder, live.reader, rng, meter.synthetic, bus=bus)
     findings = Incidents(recorder)
-    record = Record(
-        recorder, recent, accountant,
-        [metrics, findings, learner, panel, inventing, live, meter.stage, observations], rng,
-        late=(metrics, findings),
-    )
+    telling.observers = [recent, metrics, findings, learner, panel, inventing, live, observations]
+    telling.late = [metrics, findings]
+    record = Record(recorder, accountant, meter.stage, telling, rng)
     guard_models = GuardModels(home.guards_socket)
     judges = Judges(helpers_of(guard_models, asker, keys, gate, upstream))
     semantic = Semantic(rng, time.monotonic, sharing.commons, sharing.searched)
@@ -220,6 +222,7 @@ def _parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, panel=panel, inventing=inventing, record=record, rng=rng,
+        telling=telling,
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
@@ -291,11 +294,13 @@ def _lifespan(
             yield
         finally:
             await _stop(background)
+            parts.telling.now()
             await guards.stop()
             await parts.judges.beside.close()
             await parts.guard_models.close()
             await data.stop()
             await parts.refresher.stop()
+            parts.telling.now()
             await parts.learner.stop()
             await parts.panel.stop()
             await parts.inventing.stop()

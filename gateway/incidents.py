@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from gateway.context import Exchange, Finding
+from collections.abc import Sequence
+
+from gateway.context import Finding
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, IncidentRecord
+from gateway.telling import Ended
 
 MOST = 20
 """Incidents of one call."""
 
 
 class Incidents:
-    """An observer of ``gateway.stages.record``, also of what comes late."""
+    """An observer of ended calls, also of what comes late."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        for found in exchange.findings[:MOST]:
-            self._recorder.append(_incident(record, found, late=found.spelled not in record.verdicts))
+    def finished(self, calls: Sequence[Ended]) -> None:
+        for one in calls:
+            for found in one.exchange.findings[:MOST]:
+                late = found.spelled not in one.record.verdicts
+                self._recorder.append(_incident(one.record, found, late=late))
 
     def found_late(self, record: CallRecord, finding: Finding) -> None:
         self._recorder.append(_incident(record, finding, late=True))

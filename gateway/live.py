@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import structs
@@ -18,7 +18,7 @@ from gateway import errors
 from gateway.access.origins import Origins
 from gateway.caching.repeats import Repeats
 from gateway.config import Config
-from gateway.context import Exchange, Principal
+from gateway.context import Principal
 from gateway.policy.files import PolicyWatcher
 from gateway.resilience.drain import Drain
 from gateway.runtime import Runtime, build_runtime
@@ -26,7 +26,6 @@ from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import (
     AuditRecord,
-    CallRecord,
     DemotionRecord,
     PairRecord,
     SwitchRecord,
@@ -34,6 +33,7 @@ from gateway.storage.records import (
 )
 from gateway.storage.values import Snapshot
 from gateway.students.watching import Watcher
+from gateway.telling import Ended
 from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")
@@ -141,10 +141,11 @@ class Live:
             self.watcher.pair(pair.student, pair.epoch, pair.agree)
             self.watcher.paid(pair.student, pair.extra_cost_usd, None)
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        """Observes finished calls: what a student's answer cost, and what its teacher's would have."""
-        if record.student:
-            self.watcher.paid(record.student, record.cost_usd, record.teacher_cost_usd)
+    def finished(self, calls: Sequence[Ended]) -> None:
+        """Observes ended calls: what a student's answer cost, and what its teacher's would have."""
+        for one in calls:
+            if (record := one.record).student:
+                self.watcher.paid(record.student, record.cost_usd, record.teacher_cost_usd)
 
     # ------------------------------------------------------------------ what other workers tell
     def _introduce(self) -> None:

@@ -143,6 +143,7 @@ def _shown(
     tokens = found.tokens
     if not any(tokens):  # the policy did not ask for them; people do
         name = task.name if task is not None else exchange.request.model
+        observations.catch_up()
         tokens = observations.estimator.tokens(name, exchange.request)
     rules = task.rules if task is not None else []
     policy = runtime.policies.get(found.policy)

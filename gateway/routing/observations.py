@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from gateway.context import Exchange
 from gateway.metering.estimate import Estimator
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.records import Attempt, CallRecord
+from gateway.telling import Ended
 from optimizer.bandits import Arm, BanditState, MemoryBanditState, Outcome, reward
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate
@@ -43,6 +44,10 @@ NOT_SEEN = Seen()
 
 def _first_share(student: Student, rules: CanaryRules) -> float:
     return rules.share
+
+
+def _nothing() -> None:
+    """Whoever is told at once has nothing to catch up with."""
 
 
 class _Window:
@@ -91,9 +96,12 @@ class Observations:
         clock: Callable[[], float] = time.monotonic,
         bus: Bus = ALONE,
         canary: Callable[[Student, CanaryRules], float] | None = None,
+        catch_up: Callable[[], None] = _nothing,
     ) -> None:
-        """``canary``: the share that a student in canary answers by now; None: what the policies begin with."""
+        """``canary``: the share that a student in canary answers by now; None: what the policies begin with.
+        ``catch_up``: call it before a decision, so that it knows of everything that has ended."""
         self.canary = canary if canary is not None else _first_share
+        self.catch_up = catch_up
         self.bandits: BanditState = bandits if bandits is not None else MemoryBanditState()
         self.clock = clock
         self.estimator = Estimator()
@@ -109,15 +117,17 @@ class Observations:
         window = self._windows.get((candidate.provider, candidate.model, candidate.variant, streamed))
         return window.seen(self.clock()) if window is not None else NOT_SEEN
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
+    def finished(self, calls: Sequence[Ended]) -> None:
         """Refused requests and clients that left say nothing about a candidate."""
-        now = self.clock()
-        self.note(record.attempts, streamed=record.stream)
-        if record.status == "ok" and record.provider and not record.student:
-            name = record.task or record.model_asked
-            self.estimator.learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
-        if exchange.plan is not None and exchange.plan.scope:
-            self._play(exchange, record, now)
+        now, learn = self.clock(), self.estimator.learn
+        for one in calls:
+            exchange, record = one.exchange, one.record
+            self.note(record.attempts, streamed=record.stream)
+            if record.status == "ok" and record.provider and not record.student:
+                name = record.task or record.model_asked
+                learn(name, exchange.request, record.prompt_tokens, record.completion_tokens)
+            if exchange.plan is not None and exchange.plan.scope:
+                self._play(exchange, record, now)
 
     def note(self, attempts: Iterable[Attempt], *, streamed: bool) -> None:
         """How the candidates of one call fared, now."""

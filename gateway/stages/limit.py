@@ -187,8 +187,12 @@ class Limit:
         return limits.nano(usd)
 
     # ------------------------------------------------------------------ after the call
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        """An observer of ``record``: settles what was reserved by what the ledger says."""
+    def holds(self, exchange: Exchange) -> bool:
+        """Whether something is reserved for this call, or was charged already."""
+        return exchange.call_id in self._holds or exchange.call_id in self._charged
+
+    def settle(self, exchange: Exchange, record: CallRecord) -> None:
+        """Settles what was reserved by what the ledger says (``gateway.stages.record`` asks for it)."""
         held, charged = self._holds.pop(exchange.call_id, None), self._charged.pop(exchange.call_id, 0)
         if held is None:
             return

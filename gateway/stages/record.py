@@ -10,14 +10,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.config import Capture, Discover
-from gateway.context import Exchange, Finding
+from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
@@ -28,8 +26,8 @@ from gateway.protocol.fingerprint import fingerprint
 from gateway.providers.codec import AttemptFailed
 from gateway.stages.thoughts import told
 from gateway.storage.protocols import Recorder
-from gateway.storage.recent import RecentCalls
 from gateway.storage.records import CallRecord, CallStatus, CallText
+from gateway.telling import Ended, Telling
 
 _log = logging.getLogger("understudy.record")
 _encode = msgspec.json.encode
@@ -37,31 +35,24 @@ _STORED_DAYS = 30
 """How long a completion is kept that a client asked to store."""
 
 
-class Observer(Protocol):
-    """Hears of every finished call: metrics, and the learner."""
+class Reserved(Protocol):
+    """What was reserved for calls, and is settled by what the ledger says."""
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None: ...
-
-
-class LateObserver(Protocol):
-    """Hears of what guardrails in shadow found after their call had ended."""
-
-    def found_late(self, record: CallRecord, finding: Finding) -> None: ...
+    def holds(self, exchange: Exchange) -> bool: ...
+    def settle(self, exchange: Exchange, record: CallRecord) -> None: ...
 
 
 class Record:
     def __init__(
         self,
         recorder: Recorder,
-        recent: RecentCalls,
         accountant: Accountant,
-        observers: list[Observer],
+        reserved: Reserved,
+        telling: Telling,
         rng: random.Random,
-        clock: Callable[[], float] = time.time,
-        late: Sequence[LateObserver] = (),
     ) -> None:
-        self._recorder, self._recent, self._accountant = recorder, recent, accountant
-        self._observers, self._rng, self._clock, self._late = observers, rng, clock, late
+        self._recorder, self._accountant, self._reserved = recorder, accountant, reserved
+        self._telling, self._rng = telling, rng
         self.live_calls = 0
         """Calls in flight that are not lines of batches; streams count until their end."""
 
@@ -117,21 +108,11 @@ class Record:
         capture = self._capture(exchange, answer) if answer is not None and status == "ok" else None
         record = record_of(exchange, status, http_status, code, now=time.monotonic(), text=capture)
         self._recorder.append(record)
-        # What only counts need not hold up the answer. The loop keeps the order of what it is given, so all of it is
-        # done before anything that the client sends after its answer.
-        asyncio.get_running_loop().call_soon(self._tell, exchange, record, text)
-
-    def _tell(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        if record.text is not None:
-            self._recent.remember(record)
-        for observer in self._observers:
-            observer.finished(exchange, record, text)
-        if exchange.watched:
-            exchange.late = partial(self._found_late, record)
-
-    def _found_late(self, record: CallRecord, finding: Finding) -> None:
-        for observer in self._late:
-            observer.found_late(record, finding)
+        if self._reserved.holds(exchange):
+            # It need not hold up the answer. The loop keeps the order of what it is given, so this is done before
+            # anything that the client sends after its answer.
+            asyncio.get_running_loop().call_soon(self._reserved.settle, exchange, record)
+        self._telling.later(Ended(exchange, record, text), soon=bool(exchange.findings))
 
     def _capture(self, exchange: Exchange, answer: dict[str, Any]) -> CallText | None:
         """The call's text when the task opted in or the client said ``store: true``."""

@@ -67,6 +67,7 @@ def routed(exchange: Exchange, rng: random.Random, observations: Observations) -
     way, failed = ways.usual, []
     if ways.rules:
         if ways.counted:
+            observations.catch_up()
             tokens = observations.estimator.tokens(task.name, exchange.request)
         caller = caller_of(exchange, tokens[0])
         for when, other in ways.rules:
@@ -79,6 +80,7 @@ def routed(exchange: Exchange, rng: random.Random, observations: Observations) -
     if way.settled and not students:
         decision = _settled(exchange.runtime, task, way)
         return Routed(decision, way.policy.name, tuple(failed), (max(0, tokens[0]), max(0, tokens[1])))
+    observations.catch_up()
     if tokens[0] < 0 and (way.costed or way.judged):
         tokens = observations.estimator.tokens(task.name, exchange.request)
     decision = decide(_situation(exchange, task, way, tokens, students, rng, observations))

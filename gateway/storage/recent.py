@@ -6,7 +6,7 @@ Also remembers what was said about older calls (new metadata, deletion) until th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -15,6 +15,7 @@ import msgspec
 from gateway.masking import Masker, mask_value
 from gateway.storage.records import CallRecord
 from gateway.storage.values import StoredCompletion
+from gateway.telling import Ended
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _Place = tuple[str, str]  # project, call id
@@ -31,16 +32,28 @@ class RecentCalls:
     """At most ``max_calls`` calls and ``max_bytes`` of their text; the oldest go first.
 
     A call is kept as it was recorded and decoded (and masked, exactly as the database would) when it is read,
-    so that remembering costs the hot path next to nothing.
+    so that remembering costs the hot path next to nothing. ``catch_up`` is called before anything is read.
     """
 
-    def __init__(self, max_calls: int = 2000, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        max_calls: int = 2000,
+        max_bytes: int = 64 * 1024 * 1024,
+        catch_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._catch_up = catch_up
         self._calls: OrderedDict[_Place, tuple[CallRecord | StoredCompletion, int]] = OrderedDict()
         self._metadata: OrderedDict[_Place, dict[str, str]] = OrderedDict()
         self._deleted: OrderedDict[_Place, float] = OrderedDict()
         self._max_calls = max_calls
         self._max_bytes = max_bytes
         self._bytes = 0
+
+    def finished(self, calls: Sequence[Ended]) -> None:
+        """An observer of ended calls."""
+        for one in calls:
+            if one.record.text is not None:
+                self.remember(one.record)
 
     def remember(self, record: CallRecord) -> None:
         """A call that was just recorded; one without a visible capture is passed over."""
@@ -60,6 +73,7 @@ class RecentCalls:
     def forget(self, project: str, call_id: str, created_at: float = 0.0) -> None:
         """The completion was deleted: its text goes at once. ``created_at`` stays, 0 where it is not known: a client
         that deletes what it lists goes on behind it."""
+        self._catch_up()
         place = (project, call_id)
         self._drop(place)
         self._metadata.pop(place, None)
@@ -69,6 +83,7 @@ class RecentCalls:
     def forget_people(self, project: str, erased: Callable[[str], bool]) -> None:
         """Forgets the calls of a project's end users for whom ``erased`` is true. What was read from the database
         does not say whose it is any more, and can be read there again."""
+        self._catch_up()
         for place, (call, _) in list(self._calls.items()):
             if call.project != project:
                 continue
@@ -79,6 +94,7 @@ class RecentCalls:
 
     def get(self, project: str, call_id: str) -> StoredCompletion | Literal[_Sentinel.DELETED] | None:
         """The completion, DELETED, or None when only the database can tell."""
+        self._catch_up()
         place = (project, call_id)
         if place in self._deleted:
             return DELETED
@@ -101,6 +117,7 @@ class RecentCalls:
 
     def list(self, project: str) -> list[StoredCompletion]:
         """The project's completions, oldest first."""
+        self._catch_up()
         found = [
             self.as_now(_stored(one)) for (owner, _), (one, _) in self._calls.items() if owner == project
         ]

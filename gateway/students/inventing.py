@@ -13,7 +13,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, structs
@@ -31,6 +31,7 @@ from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import SYNTHETIC, CallRecord
 from gateway.storage.values import Made
 from gateway.students.questions import DayBudget, Questions, teaches
+from gateway.telling import Ended
 from optimizer.routing.plan import Candidate
 from optimizer.thin import Known, Part, Seen, parse, render, thin
 
@@ -75,9 +76,14 @@ class Inventing:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        rules = exchange.task.learn.synthetic if exchange.task is not None and exchange.task.learn else None
-        if rules is None or not teaches(exchange, record, text) or not single(exchange.body):
+    def finished(self, calls: Sequence[Ended]) -> None:
+        for one in calls:
+            task = one.exchange.task
+            if task is not None and task.learn is not None and task.learn.synthetic is not None:
+                self._look_soon(one.exchange, one.record, one.text, task.learn.synthetic)
+
+    def _look_soon(self, exchange: Exchange, record: CallRecord, text: str, rules: Synthetic) -> None:
+        if not teaches(exchange, record, text) or not single(exchange.body):
             return
         scope, now = (record.project, record.task), self._clock()
         if now - self._looked.get(scope, 0.0) < _LOOK_S or not self._budget.affords(scope, rules.budget_usd_day):

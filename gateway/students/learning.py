@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
@@ -25,6 +25,7 @@ from gateway.students.deferral import slice_name
 from gateway.students.judging import Judged, Judging
 from gateway.students.measuring import Measuring, Spoken
 from gateway.students.questions import DayBudget, Questions
+from gateway.telling import Ended
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible
@@ -142,9 +143,13 @@ class Learner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        if record.status != "ok" or exchange.task is None or exchange.task.learn is None:
-            return
+    def finished(self, calls: Sequence[Ended]) -> None:
+        for one in calls:
+            task = one.exchange.task
+            if task is not None and task.learn is not None and one.record.status == "ok":
+                self._compare(one.exchange, one.record, one.text)
+
+    def _compare(self, exchange: Exchange, record: CallRecord, text: str) -> None:
         scope = (record.project, record.task, record.fingerprint)
         students = exchange.runtime.students.get(scope, ())
         again = Again(lambda: self._teacher(exchange))

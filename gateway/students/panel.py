@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.config import CandidateRef, Ensemble, EnsembleJudge
 from gateway.context import Exchange
@@ -25,6 +25,7 @@ from gateway.storage.records import CallRecord, VoteRecord
 from gateway.students.judging import in_both_orders, masked_alike
 from gateway.students.measuring import context_of
 from gateway.students.questions import DayBudget, Questions, teaches
+from gateway.telling import Ended
 from optimizer.panel import Vote, vote
 from optimizer.routing.plan import Candidate
 from optimizer.scorers.judge import contest
@@ -55,9 +56,14 @@ class Panel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        rules = exchange.task.learn.ensemble if exchange.task is not None and exchange.task.learn else None
-        if rules is None or not teaches(exchange, record, text) or self._rng.random() >= rules.rate:
+    def finished(self, calls: Sequence[Ended]) -> None:
+        for one in calls:
+            task = one.exchange.task
+            if task is not None and task.learn is not None and task.learn.ensemble is not None:
+                self._poll(one.exchange, one.record, one.text, task.learn.ensemble)
+
+    def _poll(self, exchange: Exchange, record: CallRecord, text: str, rules: Ensemble) -> None:
+        if not teaches(exchange, record, text) or self._rng.random() >= rules.rate:
             return
         if not self.budget.affords((record.project, record.task), rules.budget_usd_day):
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +14,7 @@ from gateway.context import Exchange, Finding
 from gateway.control import Control
 from gateway.storage.records import CallRecord, PairRecord
 from gateway.telemetry.tallies import Buckets, Count, Counter, Histogram
+from gateway.telling import Ended
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -30,7 +31,9 @@ class _Usual(NamedTuple):
 class Metrics:
     """Counts finished calls and pairs; :meth:`follow` adds gauges that are read when the page is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, catch_up: Callable[[], None] = lambda: None) -> None:
+        """``catch_up`` is called before the page is written."""
+        self._catch_up = catch_up
         self._registry = registry = CollectorRegistry()
         self._usual: dict[tuple[str, str, str], _Usual] = {}
         by = ("task", "party")
@@ -86,8 +89,12 @@ class Metrics:
         """Shows what ``collector`` keeps, too."""
         self._registry.register(collector)
 
-    def finished(self, exchange: Exchange, record: CallRecord, text: str) -> None:
-        """One call has ended (an observer of ``gateway.stages.record``)."""
+    def finished(self, calls: Sequence[Ended]) -> None:
+        """An observer of ended calls."""
+        for one in calls:
+            self._count(one.exchange, one.record)
+
+    def _count(self, exchange: Exchange, record: CallRecord) -> None:
         task = task_label(exchange, record)
         rung = exchange.answered_by
         party = rung.role if rung is not None else "none"
@@ -147,10 +154,12 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Everything, as the library's own values."""
+        self._catch_up()
         yield from self._registry.collect()
 
     def render(self) -> bytes:
         """The exposition text (format 0.0.4)."""
+        self._catch_up()
         return generate_latest(self._registry)
 
 

@@ -15,6 +15,7 @@ from gateway.config import Config, Task
 from gateway.storage.records import Attempt, CallRecord, PairRecord
 from gateway.telemetry.logs import SHOWN_ONCE, setup_logging
 from gateway.telemetry.metrics import Metrics
+from gateway.telling import Ended
 from optimizer.rollout import Stage, Student
 from optimizer.routing.plan import Candidate, Rung
 
@@ -34,7 +35,7 @@ def finished(metrics: Metrics, role: Any = "student", **changes: Any) -> None:
     if role is not None:
         exchange.answered_by = Rung(candidate=Candidate(provider="p", model="m"), role=role)
     exchange.cache = "miss"
-    metrics.finished(exchange, msgspec.structs.replace(RECORD, **changes), "the answer's text")
+    metrics.finished([Ended(exchange, msgspec.structs.replace(RECORD, **changes), "the answer's text")])
 
 
 def test_calls_are_counted_by_known_names_only() -> None:
@@ -67,7 +68,7 @@ def test_calls_are_counted_by_known_names_only() -> None:
 def test_what_a_cache_spared_is_counted_by_task() -> None:
     metrics, exchange = Metrics(), exchange_of(RUNTIME)
     exchange.cache = "semantic"
-    metrics.finished(exchange, msgspec.structs.replace(RECORD, cost_usd=0.0, teacher_cost_usd=0.5), "")
+    metrics.finished([Ended(exchange, msgspec.structs.replace(RECORD, cost_usd=0.0, teacher_cost_usd=0.5), "")])
     page = metrics.render().decode()
     assert 'understudy_cache_lookups_total{outcome="semantic",task="triage"} 1.0' in page
     assert 'understudy_cache_saved_usd_total{task="triage"} 0.5' in page
