@@ -6,6 +6,7 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 EXTRAS ?= dev
+LOCKED_EXTRAS := postgres embeddings vectors train qlora search ray guardrails
 JOBS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 && echo 2 || echo 1)
 unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes, each of which would compile everything again
 INSTALLED := .venv/.installed
@@ -36,12 +37,13 @@ check: $(WITH_EXTRAS) ## Lint, strict typing, and the rules of the house
 bench: $(INSTALLED) ## Measure what the gateway adds to a call
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
-lock: ## Resolve and hash what a container installs (needs uv: pip install uv)
-	@mkdir -p build && for one in runtime build; do \
-	  if [ $$one = runtime ]; then what="pyproject.toml --extra postgres"; else what=deploy/locks/build.in; fi; \
+lock: ## Resolve and hash what is installed from deploy/locks (needs uv: pip install uv)
+	@mkdir -p build && for one in runtime build extras; do \
+	  case $$one in runtime) what="pyproject.toml --extra postgres";; build) what=deploy/locks/build.in;; \
+	    extras) what="pyproject.toml $(LOCKED_EXTRAS:%=--extra %) --constraint deploy/locks/runtime.txt --no-emit-package torch";; esac; \
 	  rm -f build/$$one.txt; uv pip compile --quiet --universal --python-version 3.11 --exclude-newer "7 days" --generate-hashes --no-emit-index-url --no-header \
-	    --no-annotate $$what --output-file build/$$one.txt && \
-	  { sed -n '/^#/p' deploy/locks/$$one.txt; cat build/$$one.txt; } > build/$$one.new && mv build/$$one.new deploy/locks/$$one.txt; \
+	    --no-annotate --config-file deploy/locks/uv.toml $$what --output-file build/$$one.txt && \
+	  { sed -n '/^#/p' deploy/locks/$$one.txt; cat build/$$one.txt; } > build/$$one.new && mv build/$$one.new deploy/locks/$$one.txt || exit 1; \
 	done
 
 wheel: $(WITH_EXTRAS) ## Build the wheel into dist/, with the same bytes everywhere

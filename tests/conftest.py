@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import certifi
 import pytest
+
+if TYPE_CHECKING:  # what a test does not ask for is not loaded for it
+    import anthropic
+    import httpx
+    import openai
+    from gateway_server import Gateway
+    from scripted import Provider
 
 HEAVY = ("training", "trainer", "e2e", "tuning", "tools", "guards", "simulator")
 """Folders whose files take longest."""
@@ -38,3 +46,43 @@ def little_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("SSL_CERT_FILE", str(folder / "one.pem"))
         patch.setenv("SSL_CERT_DIR", str(folder))
         yield
+
+
+# A test of a gateway says how it is ``served``; what stands before and behind it is the same everywhere.
+@pytest.fixture
+async def upstream() -> AsyncIterator[Provider]:
+    """A provider that answers as the test tells it."""
+    from scripted import provider
+
+    async with provider() as made:
+        yield made
+
+
+@pytest.fixture
+async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's own, which tries nothing twice."""
+    import openai
+    from gateway_server import KEY
+
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+async def claude(served: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    """Anthropic's own, likewise."""
+    import anthropic
+    from gateway_server import KEY
+
+    async with anthropic.AsyncAnthropic(base_url=served.url, api_key=KEY, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+async def http(served: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """No SDK: bytes and headers as they are."""
+    import httpx
+    from gateway_server import KEY
+
+    async with httpx.AsyncClient(base_url=served.url, headers={"authorization": f"Bearer {KEY}"}) as made:
+        yield made

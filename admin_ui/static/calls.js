@@ -17,7 +17,7 @@ function item(row) {
     h("p", { class: "meta" }, h("time", { datetime: isoTime(row.created_at) }, when(row.created_at)),
       h("span", {}, KINDS[row.kind] ?? row.kind), h("span", {}, `confidence ${percent(row.confidence)}`),
       h("code", {}, row.call_id)),
-    h("blockquote", {}, row.input || "(the input was erased)"),
+    h("blockquote", { tabindex: 0, "aria-label": "What was asked" }, row.input || "(the input was erased)"),
     h("dl", { class: "answers" }, answer("Student", row.student_text), answer("Teacher", row.teacher_text)));
 }
 
@@ -57,6 +57,7 @@ export function showTaskNames({ tasks }) {
   const chosen = picker.value;
   picker.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
   if (names.includes(chosen)) picker.value = chosen;
+  byId("task-names").replaceChildren(...names.map((name) => h("option", { value: name })));
   reload();
 }
 

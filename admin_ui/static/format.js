@@ -15,6 +15,7 @@ export function money(value) {
   if (value === null || value === undefined) return "unknown";
   const size = Math.abs(value);
   if (size < 1e-9) return dollars.format(0);
+  if (size < 1e-6) return `<\u00a0$0.000001`; // what a student's CPU costs: more digits would say no more
   if (size >= 1000) return dollars.format(value);
   return size >= 1 ? cents.format(value) : small.format(value);
 }

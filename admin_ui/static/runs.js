@@ -38,9 +38,12 @@ function actionButton(run, name) {
     } }) } }, about.label);
 }
 
+// What it is doing while it is open, and what it was once it has ended.
+const wordsOf = (run) => run.error || (isOpen(run) && run.step !== run.state && run.step) || run.kind;
+
 export function runView(run) {
   const open = isOpen(run);
-  const said = h("span", { class: "grow" }, run.error || (run.step !== run.state && run.step) || run.kind);
+  const said = h("span", { class: "grow" }, wordsOf(run));
   const bar = open && h("progress", { max: 1, value: run.progress, "aria-label": `Progress of run ${run.id}` }, percent(run.progress));
   const log = h("div", { class: "log" });
   const details = h("details", { "data-key": `run/${run.id}`,
@@ -112,7 +115,7 @@ function show(run, id, nodes) {
   }
   if (nodes.told === `${run.step} ${run.progress}`) return;
   nodes.told = `${run.step} ${run.progress}`;
-  nodes.said.textContent = run.step;
+  nodes.said.textContent = wordsOf(run);
   nodes.bar.value = run.progress;
   if (nodes.details.open) showEvents(id, nodes.log);
 }

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import openai
-import pytest
+from chromium import async_api, in_chromium, launching
 from gateway_server import ADMIN, KEY, gateway, write_policies
 from scripted import provider
 
 from gateway.storage.reading.reader import open_reader
 
-try:
-    from playwright.async_api import async_playwright, expect
-except ImportError:  # pragma: no cover
-    async_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = async_playwright is None or CHROMIUM is None
-pytestmark = pytest.mark.skipif(
-    MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
-)
+pytestmark = in_chromium
 LEARNS = """    teacher: {provider: big, model: m, may_train_on_outputs: true}
     learn: {min_calls: 1000}
 """
@@ -32,11 +21,11 @@ HOSTILE = '<img src=x onerror="window.hurt=1">'
 async def test_a_file_is_imported_and_a_person_erased_from_the_page(tmp_path: Path) -> None:
     async with provider() as upstream:
         folder = write_policies(tmp_path / "policies", {"big": upstream.url}, LEARNS)
-        async with gateway(tmp_path, folder) as served, async_playwright() as playwright:
+        async with gateway(tmp_path, folder) as served, async_api.async_playwright() as playwright:
             async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY) as client:
                 table = f"question,queue\nwhere is my parcel,shipping\n{HOSTILE},other\nbroken\n".encode()
                 file = await client.files.create(file=("rows.csv", table), purpose="fine-tune")
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox"])
+            browser = await playwright.chromium.launch(**launching())
             page = await browser.new_page()
             faults: list[str] = []
             page.on("pageerror", lambda problem: faults.append(str(problem)))
@@ -49,23 +38,23 @@ async def test_a_file_is_imported_and_a_person_erased_from_the_page(tmp_path: Pa
             await form.get_by_label("Task").fill("nobody")
             await form.get_by_label("File", exact=True).fill(file.id)
             await form.get_by_role("button", name="Try without importing").click()
-            await expect(form.get_by_role("alert")).to_contain_text("nobody", timeout=30_000)
+            await async_api.expect(form.get_by_role("alert")).to_contain_text("nobody", timeout=30_000)
             await form.get_by_label("Task").fill("triage")
             await form.get_by_role("button", name="Try without importing").click()
-            await expect(form.get_by_role("status")).to_contain_text("2 of 3 rows would be new", timeout=30_000)
-            await expect(form.get_by_role("status")).to_contain_text(HOSTILE)
-            await expect(form.get_by_role("status")).to_contain_text("Line 4")
+            await async_api.expect(form.get_by_role("status")).to_contain_text("2 of 3 rows would be new", timeout=30_000)
+            await async_api.expect(form.get_by_role("status")).to_contain_text(HOSTILE)
+            await async_api.expect(form.get_by_role("status")).to_contain_text("Line 4")
             await form.get_by_role("button", name="Import", exact=True).click()
-            await expect(form.get_by_role("status")).to_contain_text("2 of 3 rows are new", timeout=30_000)
+            await async_api.expect(form.get_by_role("status")).to_contain_text("2 of 3 rows are new", timeout=30_000)
 
             erase = page.locator("#erase")
             await erase.get_by_label("End user").fill("anna@example.com")
             await erase.get_by_role("button", name="Erase…").click()
             await page.get_by_label("Reason, for the journal").fill("request of 3 May")
             await page.get_by_role("button", name="Erase", exact=True).click()
-            await expect(page.locator("#toasts")).to_contain_text("Erased: 0 calls", timeout=30_000)
+            await async_api.expect(page.locator("#toasts")).to_contain_text("Erased: 0 calls", timeout=30_000)
             await erase.get_by_text("Who was erased").click()
-            await expect(page.locator("#erasure-list")).to_contain_text("request of 3 May", timeout=30_000)
+            await async_api.expect(page.locator("#erasure-list")).to_contain_text("request of 3 May", timeout=30_000)
             assert "anna@example.com" not in await page.content()
             assert await page.evaluate("window.hurt") is None
             assert faults == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -29,6 +27,7 @@ from admin_fakes import (
     plausible,
     student,
 )
+from chromium import in_chromium, launching, sync_api
 from hostile_text import XSS
 from msgspec.structs import replace
 
@@ -37,23 +36,14 @@ from gateway.storage.home import Home
 from gateway.storage.values import Incident, PromptTokens
 from optimizer.rollout import Stage
 
-try:
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
-except ImportError:  # pragma: no cover
-    sync_playwright = None  # type: ignore[assignment]
+pytestmark = in_chromium
+expect = sync_api and sync_api.expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = sync_playwright is None or CHROMIUM is None
-pytestmark = pytest.mark.skipif(
-    MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
-)
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert not MISSING, "CI must have playwright and a Chromium"
-    with sync_playwright() as playwright:
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(**launching())
         yield opened
         opened.close()
 
@@ -78,7 +68,7 @@ def served(control: FakeControl, clock: FakeClock) -> Iterator[str]:
 class Visit:
     """A page that is open, with everything that must not have happened on it."""
 
-    def __init__(self, page: Page, control: FakeControl, clock: FakeClock, base: str) -> None:
+    def __init__(self, page: sync_api.Page, control: FakeControl, clock: FakeClock, base: str) -> None:
         self.page, self.control, self.clock, self.base = page, control, clock, base
         self.faults: list[str] = []
         page.on("dialog", lambda dialog: (self.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
@@ -107,7 +97,7 @@ class Visit:
 
 @contextmanager
 def visiting(
-    browser: Browser, state: State | None = None, config: Any = None, **context: Any
+    browser: sync_api.Browser, state: State | None = None, config: Any = None, **context: Any
 ) -> Iterator[Visit]:
     control, clock = FakeControl(state or plausible(), config or configuration()), FakeClock()
     with served(control, clock) as base:
@@ -123,7 +113,7 @@ def visiting(
             opened.close()
 
 
-def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: Browser) -> None:
+def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.open()
@@ -143,7 +133,7 @@ def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: Browse
         expect(page.locator("#chart-rows tr").first).to_be_visible()
 
 
-def test_pause_asks_why_and_shows_at_once(browser: Browser) -> None:
+def test_pause_asks_why_and_shows_at_once(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.login()
@@ -159,7 +149,7 @@ def test_pause_asks_why_and_shows_at_once(browser: Browser) -> None:
         expect(page.locator("#journal-list")).to_contain_text("odd answers since noon")
 
 
-def test_the_switch_by_keyboard_alone(browser: Browser) -> None:
+def test_the_switch_by_keyboard_alone(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.login()
@@ -203,7 +193,7 @@ def hostile(payload: str) -> State:
     return state
 
 
-def test_hostile_text_stays_text(browser: Browser) -> None:
+def test_hostile_text_stays_text(browser: sync_api.Browser) -> None:
     state = hostile("\n".join(XSS))
     with visiting(browser, state) as visit:
         page = visit.page
@@ -226,7 +216,7 @@ def test_hostile_text_stays_text(browser: Browser) -> None:
         assert all(url.startswith(visit.base) for url in elsewhere)
 
 
-def test_older_disagreements_and_back(browser: Browser) -> None:
+def test_older_disagreements_and_back(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.login()
@@ -237,7 +227,7 @@ def test_older_disagreements_and_back(browser: Browser) -> None:
         expect(page.locator(".call code").first).to_have_text("call_25")
 
 
-def test_phone_width_does_not_scroll_sideways_and_dark_is_dark(browser: Browser) -> None:
+def test_phone_width_does_not_scroll_sideways_and_dark_is_dark(browser: sync_api.Browser) -> None:
     phone = {"viewport": {"width": 360, "height": 780}, "color_scheme": "dark"}
     with visiting(browser, **phone) as visit:
         page = visit.page
@@ -254,7 +244,7 @@ def test_phone_width_does_not_scroll_sideways_and_dark_is_dark(browser: Browser)
         assert page.evaluate(colour) == "rgb(246, 244, 238)"
 
 
-def test_an_empty_house_and_an_ended_session(browser: Browser) -> None:
+def test_an_empty_house_and_an_ended_session(browser: sync_api.Browser) -> None:
     with visiting(browser, State(), config=configuration(simulated=False)) as visit:
         page = visit.page
         visit.login()
@@ -268,7 +258,7 @@ def test_an_empty_house_and_an_ended_session(browser: Browser) -> None:
         expect(page.get_by_label("Admin key")).to_be_focused()
 
 
-def test_polling_alone_does_not_keep_the_session(browser: Browser) -> None:
+def test_polling_alone_does_not_keep_the_session(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.login()
@@ -283,7 +273,7 @@ def test_polling_alone_does_not_keep_the_session(browser: Browser) -> None:
         expect(page.get_by_role("alert").first).to_contain_text("session has ended")
 
 
-def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: Browser) -> None:
+def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: sync_api.Browser) -> None:
     with visiting(browser) as visit:
         page = visit.page
         visit.login()
@@ -295,7 +285,7 @@ def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: Browser) -> None:
         expect(page.locator("#pulse")).to_contain_text("Live")
 
 
-def test_unknown_prices_are_said(browser: Browser) -> None:
+def test_unknown_prices_are_said(browser: sync_api.Browser) -> None:
     state = plausible()
     state.ledger[3] = replace(state.ledger[3], unpriced=7)
     with visiting(browser, state) as visit:
@@ -305,7 +295,7 @@ def test_unknown_prices_are_said(browser: Browser) -> None:
 
 
 def test_what_was_found_without_a_task_is_shown_with_its_yaml(
-    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: sync_api.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = {"value": 1000.0, "low": 900.0, "high": 1100.0}
     half = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -329,7 +319,7 @@ def test_what_was_found_without_a_task_is_shown_with_its_yaml(
 
 
 def test_drift_and_payback_stand_beside_the_student(
-    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: sync_api.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     game = {
         "student": "stu_live", "measure": "inputs", "rounds": 400, "told": 0.81, "low": 0.77, "high": 0.85,
@@ -348,7 +338,7 @@ def test_drift_and_payback_stand_beside_the_student(
         expect(card).to_contain_text("invested")
 
 
-def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: Browser) -> None:
+def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: sync_api.Browser) -> None:
     state = plausible()
     state.standings = [("shop", "plain-chat")]
     state.ledger.append(replace(state.ledger[0], task="plain-chat", party="cache", calls=40, cost_usd=0.0, teacher_cost_usd=1.25))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
-import pytest
 from admin_desk import Desk
 from admin_fakes import NOW, plausible
+from chromium import in_chromium
 from msgspec.structs import replace
-from test_admin_page import MISSING, browser, expect, visiting
+from test_admin_page import browser, expect, visiting
 
 from gateway.storage.values import RunEvent
 
 __all__ = ["browser"]
-page_only = pytest.mark.skipif(
-    MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
-)
 
 
 def test_runs_are_listed_paused_resumed_put_first_and_cancelled(desk: Desk) -> None:
@@ -51,7 +47,7 @@ def test_what_cannot_be_done_says_so(desk: Desk) -> None:
     assert desk.post("runs/run_2/cancel", {"reason": "x"}).status_code == 403
 
 
-@page_only
+@in_chromium
 def test_the_page_shows_progress_a_curve_and_the_queue(browser: Any) -> None:
     state = plausible()
     losses = [RunEvent("run_2", 3 + step, NOW - 30 + step, "info", f"Step {step}/40: training loss={2 / step:.3f}",

@@ -4,8 +4,6 @@ text, and no page of another site, even on the same machine, acts, reads or fram
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from chromium import async_api, in_chromium, launching
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from hostile_text import XSS
 from scripted import COMPLETION, Line, provider
@@ -22,16 +21,7 @@ from gateway.storage.engine import write_engine
 from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.writing.writer import SqlWriter
 
-try:
-    from playwright.async_api import Browser, Page, async_playwright, expect
-except ImportError:  # pragma: no cover
-    async_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = async_playwright is None or CHROMIUM is None
-pytestmark = pytest.mark.skipif(
-    MISSING and not os.environ.get("CI"), reason="the page's tests need playwright and a Chromium"
-)
+pytestmark = in_chromium
 SETTINGS = "cache: {enabled: true}"
 GUARDS = """\
 guardrails:
@@ -40,11 +30,10 @@ guardrails:
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    assert not MISSING, "CI must have playwright and a Chromium"
-    flags = ["--headless=new", "--no-sandbox", "--host-resolver-rules=MAP rebound.example 127.0.0.1"]
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+async def browser() -> AsyncIterator[async_api.Browser]:
+    flags = launching("--host-resolver-rules=MAP rebound.example 127.0.0.1")
+    async with async_api.async_playwright() as playwright:
+        opened = await playwright.chromium.launch(**flags)
         yield opened
         await opened.close()
 
@@ -52,7 +41,7 @@ async def browser() -> AsyncIterator[Browser]:
 class Visit:
     """A page on which nothing may run that is not its own, and that reaches nobody else."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: async_api.Page, url: str) -> None:
         self.page, self.url = page, url
         self.faults: list[str] = []
         self.elsewhere: list[str] = []
@@ -74,7 +63,7 @@ class Visit:
         await self.page.goto(f"{self.url}/admin")
         await self.page.get_by_label("Admin key").fill(ADMIN)
         await self.page.keyboard.press("Enter")
-        await expect(self.page.locator("#figures .figure")).to_have_count(5, timeout=30_000)
+        await async_api.expect(self.page.locator("#figures .figure")).to_have_count(5, timeout=30_000)
 
 
 def ingested(served: Gateway) -> None:
@@ -91,7 +80,7 @@ async def echo(line: Line) -> None:
     await line.answer(body={**COMPLETION, "choices": [{**choice, "logprobs": None}]})
 
 
-async def test_row_23_what_clients_send_is_shown_as_text(tmp_path: Path, browser: Browser) -> None:
+async def test_row_23_what_clients_send_is_shown_as_text(tmp_path: Path, browser: async_api.Browser) -> None:
     """Sixty payloads as prompt and answer, end user, metadata, model, header and reason, through a whole gateway."""
     async with provider() as upstream:
         upstream.behave = echo
@@ -121,8 +110,8 @@ async def test_row_23_what_clients_send_is_shown_as_text(tmp_path: Path, browser
             visit = Visit(await browser.new_page(), served.url)
             await visit.login()
             page = visit.page
-            await expect(page.locator("#incidents-list")).to_contain_text("alert(", timeout=30_000)
-            await expect(page.locator("#journal-list")).to_contain_text("<script>alert(1)</script>", timeout=30_000)
+            await async_api.expect(page.locator("#incidents-list")).to_contain_text("alert(", timeout=30_000)
+            await async_api.expect(page.locator("#journal-list")).to_contain_text("<script>alert(1)</script>", timeout=30_000)
             for summary in await page.locator("main summary").all():
                 if await summary.is_visible():
                     await summary.click()
@@ -197,7 +186,7 @@ FORM = """(how) => {
 }"""
 
 
-async def test_row_24_no_other_site_acts_reads_or_frames(tmp_path: Path, browser: Browser) -> None:
+async def test_row_24_no_other_site_acts_reads_or_frames(tmp_path: Path, browser: async_api.Browser) -> None:
     """From another host, and from another port of the same one, where cookies know no difference."""
     async with provider() as upstream, another_site() as port:
         policies = write_policies(tmp_path / "policies", {"first": upstream.url})
@@ -233,7 +222,7 @@ async def test_row_24_no_other_site_acts_reads_or_frames(tmp_path: Path, browser
             await context.close()
 
 
-async def framed(evil: Page, url: str) -> None:
+async def framed(evil: async_api.Page, url: str) -> None:
     """Click-jacking: the frame stays empty."""
     refused = asyncio.get_running_loop().create_future()
 
@@ -249,7 +238,7 @@ async def framed(evil: Page, url: str) -> None:
     assert all(not frame.url.startswith(url) for frame in evil.frames)
 
 
-async def opened(evil: Page, url: str) -> None:
+async def opened(evil: async_api.Page, url: str) -> None:
     """A window that was opened from elsewhere is out of the opener's hands."""
     async with evil.context.expect_page() as coming:
         await evil.evaluate("(url) => { window.other = window.open(`${url}/admin`); }", url)

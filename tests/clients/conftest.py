@@ -7,13 +7,7 @@ import pytest
 from clients_helpers import google_client, policies_over
 from gateway_server import Gateway, gateway
 from google import genai
-from scripted import Provider, provider
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
+from scripted import Provider
 
 
 @pytest.fixture

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from chromium import async_api, in_chromium, launching
 from clients_helpers import HERE, absent
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import COMPLETION, Line, Provider, chunk, sse
 
-try:
-    from playwright.async_api import Browser, Page, async_playwright
-except ImportError:  # pragma: no cover
-    async_playwright = None  # type: ignore[assignment]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = in_chromium
 CLIENT = HERE / "node" / "node_modules" / "openai"
 ASK = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
 PATH = "/v1/chat/completions"
@@ -76,18 +71,15 @@ async def served(tmp_path: Path, upstream: Provider, site: str) -> AsyncIterator
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    if async_playwright is None or CHROMIUM is None:
-        absent("these need playwright and a Chromium")
-    async with async_playwright() as playwright:
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+async def browser() -> AsyncIterator[async_api.Browser]:
+    async with async_api.async_playwright() as playwright:
+        opened = await playwright.chromium.launch(**launching())
         yield opened
         await opened.close()
 
 
 @pytest.fixture
-async def page(browser: Browser, site: str) -> Page:
+async def page(browser: async_api.Browser, site: str) -> async_api.Page:
     made = await browser.new_page()
     await made.goto(site)
     return made
@@ -124,7 +116,7 @@ SDK = """async ({base, key, admin}) => {
 }"""
 
 
-async def test_openais_client_for_browsers_works_from_a_page_that_is_listed(page: Page, served: Gateway) -> None:
+async def test_openais_client_for_browsers_works_from_a_page_that_is_listed(page: async_api.Page, served: Gateway) -> None:
     if not CLIENT.is_dir():
         absent("'npm ci' in tests/clients/node brings OpenAI's client")
     told = await page.evaluate(SDK, {"base": served.url, "key": KEY, "admin": ADMIN})
@@ -138,7 +130,7 @@ async def test_openais_client_for_browsers_works_from_a_page_that_is_listed(page
     }  # fmt: skip
 
 
-async def test_a_page_that_is_not_listed_reads_nothing(browser: Browser, served: Gateway) -> None:
+async def test_a_page_that_is_not_listed_reads_nothing(browser: async_api.Browser, served: Gateway) -> None:
     async with Site() as other:
         page = await browser.new_page()
         await page.goto(other)

@@ -41,12 +41,6 @@ async def gpt(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
         yield made
 
 
-@pytest.fixture
-async def claude(served: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(base_url=served.url, api_key=KEY, max_retries=0) as made:
-        yield made
-
-
 @pytest.mark.parametrize("dialect", CALLS)
 async def test_openai_over_every_dialect(gpt: openai.AsyncOpenAI, upstream: Provider, dialect: str) -> None:
     whole, stream = CALLS[dialect]

@@ -20,12 +20,6 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
-
-
-@pytest.fixture
 async def spare() -> AsyncIterator[Provider]:
     async with provider() as made:
         yield made
@@ -35,18 +29,6 @@ async def spare() -> AsyncIterator[Provider]:
 async def served(tmp_path: Path, upstream: Provider, spare: Provider) -> AsyncIterator[Gateway]:
     policies = write_policies(tmp_path / "policies", {"first": upstream.url, "spare": spare.url})
     async with gateway(tmp_path, policies) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
-        yield made
-
-
-@pytest.fixture
-async def http(served: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=served.url, headers={"authorization": f"Bearer {KEY}"}) as made:
         yield made
 
 

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway, write_policies
+from gateway_server import Gateway, gateway, write_policies
 from scripted import COMPLETION, Line, Provider, chunk, provider, sse
 
 from gateway.storage.records import CallRecord
@@ -75,12 +74,6 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     async with gateway(
         tmp_path, write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
     ) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
         yield made
 
 

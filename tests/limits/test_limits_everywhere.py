@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import Gateway, gateway
-from scripted import Line, Provider, provider, sse
+from scripted import Line, Provider, sse
 from webhook_receiver import Got, receiver
 
 from gateway.storage.engine import write_engine
@@ -81,12 +81,6 @@ async def limited(tmp_path: Path, upstream: Provider, alerts: str = "", **env: s
     text = POLICIES.format(url=upstream.url, wide=WIDE, narrow=NARROW, poor=POOR, other=OTHER, alerts=alerts)
     (folder / "gateway.yaml").write_text(text)
     async with gateway(tmp_path, folder, **env) as made:
-        yield made
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
         yield made
 
 

@@ -16,7 +16,7 @@ import test_cohere_codec as cohere
 import test_gemini_codec as gemini
 from dialects import CALLED, ROUND, WEATHER
 from gateway_server import KEY, Gateway, gateway
-from scripted import Line, Provider, provider
+from scripted import Line, Provider
 
 from gateway.providers.aws import Credentials, signed_headers
 from gateway.storage.records import CallRecord
@@ -52,12 +52,6 @@ retries: {{attempts: 2, base_s: 0.01, cap_s: 0.05}}
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
-
-
-@pytest.fixture
 async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     policies = tmp_path / "policies"
     policies.mkdir()
@@ -69,12 +63,6 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
         "{provider: gemini, model: gemini-2.5-flash}]\n"
     )
     async with gateway(tmp_path, policies) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
         yield made
 
 

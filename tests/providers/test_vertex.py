@@ -103,12 +103,6 @@ retries: {{attempts: 1}}
         yield made
 
 
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
-        yield made
-
-
 def google_of(upstream: Provider) -> Google:
     assert isinstance(upstream.behave, Google)
     return upstream.behave

@@ -85,12 +85,6 @@ prices: {{google: {{text-embedding-005: {{input: 1.0, output: 0}}}}}}
         yield made
 
 
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
-        yield made
-
-
 def machine_of(upstream: Provider) -> Machine:
     assert isinstance(upstream.behave, Machine)
     return upstream.behave

@@ -3,23 +3,19 @@ changed opens a new version of the task."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from gateway_server import KEY, Gateway, gateway, write_policies
-from scripted import Line, Provider
-from surface_helpers import completion
-from test_student_dialects import TASK, install
+from gateway_server import KEY, Gateway
+from scripted import Provider
+from student_house import house, sure_of
 
 from gateway.protocol.chat import ChatRequest, Message
 from gateway.protocol.fingerprint import fingerprint
 from gateway.storage.engine import write_engine
-from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord
 from gateway.storage.writing.ingest import ingest
@@ -37,24 +33,10 @@ FORM = {"type": "json_schema", "json_schema": {"name": "label", "schema": {"type
 
 @pytest.fixture
 async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    async def speak(line: Line) -> None:
-        token = {"token": "billing", "logprob": math.log(0.97), "bytes": None, "top_logprobs": []}
-        answer = completion({"content": "billing"}, logprobs={"content": [token], "refusal": None})
-        await line.answer(200, answer, {"x-understudy-cpu-ms": "2"})
-
-    engine, socket = Provider(), str(tmp_path / "e.sock")
-    engine.behave = speak
-    policies = write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
-    text = (policies / "gateway.yaml").read_text()
-    students = f"providers:\n  students: {{type: classifier, socket: {socket}}}\n"
-    (policies / "gateway.yaml").write_text(text.replace("providers:\n", students, 1))
-    await asyncio.to_thread(install, Home(tmp_path / "home").prepare(), SHAPE)
-    server = await asyncio.start_unix_server(engine._serve, socket)
-    try:
-        async with gateway(tmp_path, policies) as made:
-            yield made
-    finally:
-        server.close()
+    engine = Provider()
+    engine.behave = sure_of("billing")
+    async with house(tmp_path, upstream, engine, SHAPE) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

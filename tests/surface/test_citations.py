@@ -10,9 +10,9 @@ import openai
 import pytest
 from gateway_server import Gateway
 from scripted import Line, Provider
-from test_messages_to_claude import KEY, USAGE, claude, events, served, upstream
+from test_messages_to_claude import KEY, USAGE, events, served, upstream
 
-__all__ = ["claude", "served", "upstream"]
+__all__ = ["served", "upstream"]
 DOCUMENTS: list[dict[str, Any]] = [
     {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Grass is green."},
      "title": "Notes", "context": "of 2026", "citations": {"enabled": True}},

@@ -104,12 +104,6 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
         yield made
 
 
-@pytest.fixture
-async def claude(served: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(base_url=served.url, api_key=KEY, max_retries=0) as made:
-        yield made
-
-
 def turns(content: Any) -> Any:
     result = {
         "type": "tool_result",

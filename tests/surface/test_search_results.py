@@ -11,9 +11,9 @@ import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway
 from scripted import Line, Provider
-from test_messages_to_claude import POLICIES, USAGE, claude, events, served, upstream
+from test_messages_to_claude import POLICIES, USAGE, events, served, upstream
 
-__all__ = ["claude", "served", "upstream"]
+__all__ = ["served", "upstream"]
 FOUND: dict[str, Any] = {
     "type": "search_result", "source": "https://docs.example/billing", "title": "Billing",
     "content": [{"type": "text", "text": "Invoices are sent on the first."}, {"type": "text", "text": "VAT is shown."}],

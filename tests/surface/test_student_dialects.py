@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,74 +10,24 @@ import anthropic
 import httpx
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway, write_policies
-from migrated import migrated
+from gateway_server import KEY, Gateway
 from scripted import Line, Provider
-from surface_helpers import completion
+from student_house import house, sure_of
 
-from gateway.protocol.chat import ChatRequest, Message
-from gateway.protocol.fingerprint import fingerprint
-from gateway.storage.commands import AddStudent, MoveStudent
-from gateway.storage.engine import write_engine
-from gateway.storage.home import Home
 from gateway.storage.records import CallRecord
-from gateway.storage.writing.writer import SqlWriter
-from optimizer.rollout import Stage, Student
-
-TASK = """  - name: sorting
-    candidates: [{provider: first, model: m}]
-    teacher: {provider: first, model: m, may_train_on_outputs: true}
-    capture: {rate: 1.0}
-    learn: {ceiling_rate: 0}
-    watch: {reask_rate: 1.0e-12}  # no random re-ask reaches the teacher here
-"""
-SHAPE = fingerprint(ChatRequest(model="sorting", messages=[Message(role="user", content="x")]))
-
-
-async def label(line: Line) -> None:
-    """An engine that is sure."""
-    token = {"token": "billing", "logprob": math.log(0.97), "bytes": None, "top_logprobs": []}
-    answer = completion({"content": "billing"}, logprobs={"content": [token], "refusal": None})
-    await line.answer(200, answer, {"x-understudy-cpu-ms": "2"})
-
-
-def install(home: Home, shape: str = SHAPE) -> None:
-    migrated(home)
-    writer = SqlWriter(write_engine(home.database_url))
-    try:
-        student = Student(id="stu", project="default", task="sorting", fingerprint=shape, version=1,
-                          recipe="classifier", round=1, threshold=0.8)  # fmt: skip
-        made = writer.execute(AddStudent(student, "data", {}, 1.0))
-        for stage in (Stage.SHADOW, Stage.CANARY, Stage.LIVE):
-            made = writer.execute(MoveStudent(
-                student="stu", to=stage, paused=False, expected_epoch=made.epoch, actor="trainer", reason="gates passed",
-                at=5.0, certificate="cert", detail={},
-            ))  # fmt: skip
-    finally:
-        writer.close()
 
 
 @pytest.fixture
 def engine() -> Provider:
     made = Provider()
-    made.behave = label
+    made.behave = sure_of("billing")
     return made
 
 
 @pytest.fixture
 async def served(tmp_path: Path, upstream: Provider, engine: Provider) -> AsyncIterator[Gateway]:
-    socket = str(tmp_path / "e.sock")
-    policies = write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
-    text = (policies / "gateway.yaml").read_text()
-    students = f"providers:\n  students: {{type: classifier, socket: {socket}}}\n"
-    (policies / "gateway.yaml").write_text(text.replace("providers:\n", students, 1))
-    await asyncio.to_thread(install, Home(tmp_path / "home").prepare())
-    server = await asyncio.start_unix_server(engine._serve, socket)
-    try:
-        async with gateway(tmp_path, policies) as made:
-            yield made
-    finally:
-        server.close()
+    async with house(tmp_path, upstream, engine) as made:
+        yield made
 
 
 @pytest.mark.parametrize("streamed", [False, True])

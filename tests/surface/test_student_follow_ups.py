@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,13 @@ import anthropic
 import msgspec
 import openai
 import pytest
-from gateway_server import Gateway, gateway, write_policies
+from gateway_server import Gateway
 from scripted import Line, Provider
+from student_house import house, sure_of
 from surface_helpers import completion
-from test_student_dialects import TASK, install
 
 from gateway.protocol.chat import ChatRequest
 from gateway.protocol.fingerprint import fingerprint
-from gateway.storage.home import Home
 from gateway.storage.records import CallRecord
 from gateway.storage.writing.capture import capture_row
 
@@ -38,35 +35,18 @@ READ = 'write to Ann\n\n-> [{"name":"find","arguments":{"to":"Ann"}}]\n<- {"mail
 SAID = '[{"name":"write","arguments":{"to":"[EMAIL_1]"}}]'
 
 
-async def write(line: Line) -> None:
-    """An engine that is sure what to call, of what it reads."""
-    token = {"token": SAID, "logprob": math.log(0.97), "bytes": None, "top_logprobs": []}
-    answer = completion({"content": SAID}, logprobs={"content": [token], "refusal": None})
-    await line.answer(200, answer, {"x-understudy-cpu-ms": "2"})
-
-
 @pytest.fixture
 def engine() -> Provider:
     made = Provider()
-    made.behave = write
+    made.behave = sure_of(SAID)
     return made
 
 
 @pytest.fixture
 async def served(tmp_path: Path, upstream: Provider, engine: Provider) -> AsyncIterator[Gateway]:
-    socket = str(tmp_path / "e.sock")
-    policies = write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
-    text = (policies / "gateway.yaml").read_text()
-    students = f"providers:\n  students: {{type: classifier, socket: {socket}}}\n"
-    (policies / "gateway.yaml").write_text(text.replace("providers:\n", students, 1))
     shape = fingerprint(msgspec.convert({"model": "sorting", "messages": TALK, "tools": TOOLS}, ChatRequest))
-    await asyncio.to_thread(install, Home(tmp_path / "home").prepare(), shape)
-    server = await asyncio.start_unix_server(engine._serve, socket)
-    try:
-        async with gateway(tmp_path, policies) as made:
-            yield made
-    finally:
-        server.close()
+    async with house(tmp_path, upstream, engine, shape) as made:
+        yield made
 
 
 async def test_it_goes_on_where_a_tool_has_answered(

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from gateway_server import Gateway, gateway, write_policies
+from gateway_server import Gateway
 from scripted import Line, Provider
-from surface_helpers import completion
-from test_student_dialects import TASK, install
+from student_house import house, sure_of
 
 from gateway.protocol.chat import ChatRequest, Message
 from gateway.protocol.fingerprint import fingerprint
-from gateway.storage.home import Home
 from gateway.storage.records import CallRecord
 
 FORM: dict[str, Any] = {
@@ -38,23 +34,12 @@ def said() -> list[str]:
 @pytest.fixture
 async def served(tmp_path: Path, upstream: Provider, said: list[str]) -> AsyncIterator[Gateway]:
     async def speak(line: Line) -> None:
-        token = {"token": said[0], "logprob": math.log(0.97), "bytes": None, "top_logprobs": []}
-        answer = completion({"content": said[0]}, logprobs={"content": [token], "refusal": None})
-        await line.answer(200, answer, {"x-understudy-cpu-ms": "2"})
+        await sure_of(said[0])(line)
 
-    engine, socket = Provider(), str(tmp_path / "e.sock")
+    engine = Provider()
     engine.behave = speak
-    policies = write_policies(tmp_path / "policies", {"first": upstream.url}, extra=TASK)
-    text = (policies / "gateway.yaml").read_text()
-    students = f"providers:\n  students: {{type: classifier, socket: {socket}}}\n"
-    (policies / "gateway.yaml").write_text(text.replace("providers:\n", students, 1))
-    await asyncio.to_thread(install, Home(tmp_path / "home").prepare(), SHAPE)
-    server = await asyncio.start_unix_server(engine._serve, socket)
-    try:
-        async with gateway(tmp_path, policies) as made:
-            yield made
-    finally:
-        server.close()
+    async with house(tmp_path, upstream, engine, SHAPE) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

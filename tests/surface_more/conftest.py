@@ -8,13 +8,7 @@ import pytest
 from gateway_server import Gateway
 from more_gateway import FOREIGN, client_of
 from more_gateway import served as serve
-from scripted import Provider, provider
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
+from scripted import Provider
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import openai
 import pytest
 from gateway_server import gateway
 from more_gateway import client_of, policies_at
-from scripted import Provider, provider
+from scripted import Provider
 
 LOCAL = "surface: {moderations: local}\n"
 SAFETY = """\
@@ -29,12 +29,6 @@ def blocking(side: str) -> dict[str, Any]:
 
 def says(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openai
 import pytest
 from gateway_server import gateway
 from more_gateway import client_of, policies_at
-from scripted import Provider, provider
+from scripted import Provider
 
 SURFACE = "surface: {moderations: local}\n"
 SAFETY = """\
@@ -20,12 +19,6 @@ guardrails:
   quiet: {type: blocklist, phrases: [heron], shadow: true}
   elsewhere: {type: blocklist, phrases: [stork], projects: [elsewhere]}
 """
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
 
 
 async def test_the_guardrails_answer_in_openais_shape(tmp_path: Path, upstream: Provider) -> None:

@@ -32,7 +32,7 @@ TEXT = (LOCKS / "runtime.txt").read_text()
 RUNTIME = {canonicalize_name(one["name"]): one for one in SBOM.pinned(TEXT)}
 
 
-@pytest.mark.parametrize("name", ["runtime", "build"])
+@pytest.mark.parametrize("name", ["runtime", "build", "extras"])
 def test_every_package_has_its_version_and_its_hashes_and_no_address(name: str) -> None:
     text = (LOCKS / f"{name}.txt").read_text()
     assert SBOM.pinned(text)
@@ -51,6 +51,20 @@ def test_the_lock_holds_what_the_product_asks_for() -> None:
         one = RUNTIME.get(canonicalize_name(wanted.name))
         assert one is not None, f"{text} is not in the lock: make lock"
         assert wanted.specifier.contains(one["version"]), f"{text} is not met by the lock: make lock"
+
+
+def test_the_lock_of_the_extras_holds_them_all_but_torch_and_agrees_with_the_other() -> None:
+    """torch has a build for each accelerator, which brings a driver's libraries along."""
+    locked = SBOM.pinned((LOCKS / "extras.txt").read_text())
+    found = {canonicalize_name(one["name"]) for one in locked}
+    assert not {name for name in found if name.startswith(("torch", "nvidia", "cuda", "triton"))}
+    extras = PROJECT["optional-dependencies"]
+    for text in {text for name in extras.keys() - {"dev", "browser"} for text in extras[name]}:
+        wanted = Requirement(text)
+        versions = [one["version"] for one in locked if canonicalize_name(one["name"]) == canonicalize_name(wanted.name)]
+        assert wanted.name == "torch" or any(map(wanted.specifier.contains, versions)), f"{text}: make lock"
+    here = {(canonicalize_name(one["name"]), one["version"]) for one in locked}
+    assert {(canonicalize_name(one["name"]), one["version"]) for one in SBOM.pinned(TEXT)} <= here
 
 
 def test_nothing_comes_along_that_is_not_in_the_lock() -> None:

@@ -20,7 +20,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway, write_policies
-from scripted import Provider, provider
+from scripted import Provider
 
 from gateway.config import Generative
 from gateway.processes.supervisor import answers_on
@@ -54,12 +54,6 @@ engines:
   vllm: {base: BASE, python: /nowhere, usd_per_hour: 3.6}
   transformers: {usd_per_hour: 3.6}
 """
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import Gateway, gateway
 from tuning_parts import policies
 
 
@@ -28,12 +27,6 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 async def served(root: Path) -> AsyncIterator[Gateway]:
     async with gateway(root, policies(root / "policies")) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, TRUSTED, Gateway, gateway
-from scripted import COMPLETION, Line, Provider, provider
+from scripted import COMPLETION, Line, Provider
 from tuning_parts import until
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
@@ -68,12 +68,6 @@ def says(content: str | None, **more: Any) -> Any:
         await line.answer(200, completion(content, **more))
 
     return behave
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        yield made
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def _risen(scope: Scope, rise: Rise, at: float) -> NoteDrift:
     unit = "ms" if rise.measure == "latency" else "US dollars"
     reason = (
         f"the {rise.measure} of {rise.party} rose: a typical call took {rise.before:.4g} {unit} and now "
-        f"{rise.after:.4g} {unit} (the last {rise.calls} calls)"
+        f"{rise.after:.4g} {unit} (the last {rise.calls:,} calls)"
     )
     numbers = {"before": rise.before, "after": rise.after, "calls": float(rise.calls)}
     _log.warning("%s: %s", scope[1], reason)
