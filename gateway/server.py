@@ -19,7 +19,7 @@ from gateway.access.admin_key import WeakKey
 from gateway.bootstrap import build
 from gateway.config import Config, Server
 from gateway.judges.process import GuardsCannotStart
-from gateway.policy.checks import bind_problem
+from gateway.policy.door_checks import bind_problem
 from gateway.policy.files import PolicyError, read
 from gateway.processes.memory import settle
 from gateway.processes.workers import listening

@@ -1,15 +1,11 @@
-"""What ``understudy backup`` and ``understudy restore`` take; imports nothing of what they do."""
+"""What ``understudy backup`` and ``understudy restore`` take."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from gateway.commands.parsing import Commands, add
 
 
-def backup_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], add: Callable[..., argparse.ArgumentParser]
-) -> None:
-    """``add`` makes one command's parser, as all of ``gateway.cli`` are made."""
+def backup_commands(commands: Commands) -> None:
     taken = add(
         commands, "backup", "copy the SQLite database and check the copy; everything may run meanwhile",
         ("backups", "take"), "understudy backup", "understudy backup --to /mnt/safe/understudy.db",

@@ -1,15 +1,11 @@
-"""The options of ``understudy cache``; imports nothing of what it does, so that the command line starts at once."""
+"""The options of ``understudy cache``."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from gateway.commands.parsing import Commands, add
 
 
-def cache_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], add: Callable[..., argparse.ArgumentParser]
-) -> None:
-    """``add`` makes one command's parser, as all of ``gateway.cli`` are made."""
+def cache_commands(commands: Commands) -> None:
     caches = add(
         commands, "cache", "how a running gateway's caches stand; forget answers", ("caches", "show"),
         "understudy cache show", "understudy cache purge --task faq --reason 'prices changed'",

@@ -16,7 +16,7 @@ from gateway.access import admin_key
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
 from gateway.commands.engines import engine_parts
 from gateway.config import Backup, Config
-from gateway.policy.checks import bind_problem
+from gateway.policy.door_checks import bind_problem
 from gateway.policy.files import Loaded, PolicyError, read
 from gateway.policy.withheld import withheld, without
 from gateway.processes.supervisor import CannotStart, Part, Supervisor, answers_on, free_port, only_one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.policy.reading import Path, Problem
-from gateway.policy.surface_checks import View
+from gateway.policy.view import View
 from gateway.providers import VertexProvider
 from gateway.providers.google_account import NotAnAccount, account_of
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any, Protocol
 
-from gateway.config import Config, Ensemble, Learn, Task
+from gateway.config import Ensemble, Learn, Task
 from gateway.money.pricing import price_of
 from gateway.policy.reading import Path, Problem
+from gateway.policy.view import View
 
 _GENERATIVE = ("sft", "distill", "dpo")
-
-
-class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
-
-    @property
-    def config(self) -> Config: ...
-    def clean(self, section: str) -> Iterator[tuple[Path, Any]]: ...
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
 
 def generative(view: View) -> Iterator[Problem]:

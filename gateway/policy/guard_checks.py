@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Protocol
 
-from gateway.config import Config
 from gateway.guardrails import GuardrailSettings, Trial, Webhook
 from gateway.guardrails.guardrail import DATA
 from gateway.guardrails.reading import meant
 from gateway.guardrails.verdict import Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
-from gateway.policy.reading import Path, Problem, Source
+from gateway.policy.reading import Path, Problem
+from gateway.policy.view import View
 from gateway.upstreams.addresses import AddressRefused, check_literal
 
 _ANSWERS = frozenset({"output", "tool_arguments"})
-
-
-class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def source(self) -> Source: ...
-    @property
-    def unclean(self) -> set[Path]: ...
-    def names(self, section: str) -> list[str]: ...
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
 
 def guardrails(view: View) -> Iterator[Problem]:

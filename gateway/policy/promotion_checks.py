@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
 
-from gateway.config import Config
 from gateway.money.pricing import price_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
+from gateway.policy.view import View
 from gateway.providers import ClassifierProvider
 from optimizer.gates.agreement import Agreement
 from optimizer.gates.truth import Truth
 from optimizer.languages import KNOWN as LANGUAGES
 from optimizer.slices import FOUND, REST, Slice
-
-
-class View(Protocol):
-    """The configuration beside the data it was read from."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def unclean(self) -> set[Path]: ...
-    def names(self, section: str) -> list[str]: ...
-    def clean(self, section: str) -> Iterator[tuple[Path, Any]]: ...
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
 
 def promotion(view: View) -> Iterator[Problem]:

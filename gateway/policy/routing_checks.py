@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.config import CandidateRef, Config, Policy, Task
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
+from gateway.policy.view import View
 from optimizer.routing.rules import When
 from optimizer.routing.strategies import Bandit, LeastCost, LeastLatency, Weighted
 
 _SECRET = frozenset({"authorization", "api-key", "x-api-key", "cookie"})
-
-
-class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
-
-    @property
-    def config(self) -> Config: ...
-    def names(self, section: str) -> list[str]: ...
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
 
 
 def aliases(view: View) -> Iterator[Problem]:

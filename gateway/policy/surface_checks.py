@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Protocol
 
 from gateway.access.origins import ANY
-from gateway.config import CandidateRef, Config, SemanticCache
+from gateway.config import CandidateRef, SemanticCache
 from gateway.model_names import folder_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
-
-
-class View(Protocol):
-    """The configuration beside the data it was read from; ``gateway.policy.checks`` makes it."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def unclean(self) -> set[Path]: ...
-    @property
-    def env(self) -> Mapping[str, str]: ...
-    def names(self, section: str) -> list[str]: ...
-    def unset(self, path: Path) -> str:
-        """The first variable at or below ``path`` that is not set in the environment, or ""."""
-
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem: ...
+from gateway.policy.view import View
 
 
 def prompts(view: View) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from docs_pages import CURRENT, PAGES, ROOT, TEXTS, Block, blocks, inline, policies_of, prose
 
-from gateway.cli import _parser as whole_parser
+from gateway.cli import parser as whole_parser
 from gateway.policy.files import PolicyError, read
 
 CODE = ("gateway", "optimizer", "trainer", "admin_ui", "benchmarks", "deploy")

@@ -13,14 +13,14 @@ from msgspec import structs
 from rough import Start, ask
 from scripted import Line, Provider
 
-from gateway.cli import _parser
+from gateway.cli import parser
 from gateway.commands.keys import DAY_S, make_key
 from gateway.commands.start import LOWEST_PRIORITY, tree
 from gateway.config import Config, Task
 from gateway.config.learning import CanaryRules, Capture, Learn
 from gateway.config.serving import Retries, Server, Spool, Timeouts, UpstreamRules
 from gateway.guardrails import GuardrailSettings
-from gateway.policy.checks import bind_problem
+from gateway.policy.door_checks import bind_problem
 from gateway.resilience.connections import Bounds
 from gateway.storage.engine import read_engine, write_engine
 from gateway.storage.home import Home
@@ -100,7 +100,7 @@ async def test_proxies_of_the_environment_are_not_asked(
 
 def test_a_key_is_for_inference_and_ends_after_a_year() -> None:
     said = ["keys", "create", "--name", "app", "--rpm", "60", "--tpm", "unlimited", "--concurrency", "4"]
-    options = _parser().parse_args([*said, "--budget-usd-day", "5", "--budget-usd-month", "unlimited"])
+    options = parser().parse_args([*said, "--budget-usd-day", "5", "--budget-usd-month", "unlimited"])
     key, text = make_key(options, 1_000.0)
     assert key.scopes == ("inference",) and key.expires_at == 1_000.0 + 365 * DAY_S
     assert text.startswith("sk-us-") and text not in repr(key)
