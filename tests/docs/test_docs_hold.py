@@ -80,6 +80,11 @@ def test_commands_in_sentences_have_these_names_and_options(page: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= known, f"{page.name}: {text}"
 
 
+def test_the_readme_names_every_command() -> None:
+    named = {word for text in inline(ROOT / "README.md") for word in text.split()}
+    assert set(_subcommands(whole_parser()) or ()) <= named
+
+
 def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser] | None:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
