@@ -12,12 +12,26 @@ let known = "";
 
 const answer = (who, text) => h("div", {}, h("dt", {}, who), h("dd", {}, h("q", {}, text || "(erased)")));
 
+// A long text shows its beginning, and the rest when somebody asks for it.
+function question(row) {
+  const text = row.input || "(the input was erased)";
+  const quote = h("blockquote", {}, text);
+  if (text.length <= 420 && text.split("\n").length <= 6) return quote;
+  quote.classList.add("long");
+  const more = h("button", { type: "button", class: "quiet", "aria-expanded": "false", on: { click: () => {
+    const long = quote.classList.toggle("long");
+    more.textContent = long ? "Show all" : "Show less";
+    more.setAttribute("aria-expanded", String(!long));
+  } } }, "Show all");
+  return [quote, more];
+}
+
 function item(row) {
   return h("li", { class: "call" },
     h("p", { class: "meta" }, h("time", { datetime: isoTime(row.created_at) }, when(row.created_at)),
       h("span", {}, KINDS[row.kind] ?? row.kind), h("span", {}, `confidence ${percent(row.confidence)}`),
       h("code", {}, row.call_id)),
-    h("blockquote", { tabindex: 0, "aria-label": "What was asked" }, row.input || "(the input was erased)"),
+    question(row),
     h("dl", { class: "answers" }, answer("Student", row.student_text), answer("Teacher", row.teacher_text)));
 }
 

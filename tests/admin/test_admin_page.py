@@ -365,3 +365,20 @@ def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: sync_
         expect(page.locator("#toasts")).to_contain_text("Forgotten: 1 answers")
         expect(listed).to_contain_text("1 answers kept here")
         assert visit.control.state.audits[-1][1:] == ("cache purge", "task=plain-chat", "prices changed")
+
+
+def test_a_long_text_shows_its_beginning_and_the_rest_to_who_asks(browser: sync_api.Browser) -> None:
+    state = plausible()
+    state.disagreements = [
+        disagreement(1, "short"), disagreement(2, "\n".join(f"line {number}" for number in range(1, 30))),
+    ]
+    with visiting(browser, state) as visit:
+        visit.login()
+        long = visit.page.locator(".call blockquote").first
+        height = long.bounding_box()["height"]  # type: ignore[index]
+        more = visit.page.get_by_role("button", name="Show all")
+        expect(more).to_have_count(1)
+        more.focus()
+        visit.page.keyboard.press("Enter")
+        expect(visit.page.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+        assert long.bounding_box()["height"] > 3 * height  # type: ignore[index]
