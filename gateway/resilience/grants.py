@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.google_account import EARLY_S, Grant, Identity
+from gateway.together import Together
 from gateway.upstreams.machine import machine_token
 from gateway.upstreams.reply import took_too_long
 from gateway.upstreams.upstream import Upstream
@@ -30,7 +32,7 @@ class Grants:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._held: dict[Identity, Grant] = {}
-        self._asking: dict[Identity, asyncio.Task[None]] = {}
+        self._asking: Together[Identity, None] = Together()  # one request at a time for each account
         self._timers: dict[Identity, asyncio.TimerHandle] = {}
         self._refused: dict[Identity, tuple[float, int, bytes]] = {}
 
@@ -46,25 +48,11 @@ class Grants:
         until, status, body = self._refused.get(grant.identity, (0.0, 0, b""))
         if now < until:
             grant.take(status, body, now)
-        asked = asyncio.shield(self._asked(grant, provider))
+        asked = self._asking.once(grant.identity, partial(self._ask, grant, provider))
         try:
             await asyncio.wait_for(asked, min(remaining, _PATIENCE_S))
         except TimeoutError:
             raise took_too_long(provider, "to get an access token") from None
-
-    def _asked(self, grant: Grant, provider: str) -> asyncio.Task[None]:
-        """The one request that is under way for this account."""
-        identity = grant.identity
-        task = self._asking.get(identity)
-        if task is None:
-            task = self._asking[identity] = asyncio.create_task(self._ask(grant, provider))
-            task.add_done_callback(lambda done: self._answered(identity, done))
-        return task
-
-    def _answered(self, identity: Identity, done: asyncio.Task[None]) -> None:
-        self._asking.pop(identity, None)
-        if not done.cancelled():
-            done.exception()  # who waited was told
 
     async def _ask(self, grant: Grant, provider: str) -> None:
         status, body = await self._given(grant, provider)
@@ -98,7 +86,7 @@ class Grants:
         grant = self._held[identity]
         if not grant.used:
             return
-        task = self._asked(grant, provider)
+        task = self._asking.begin(identity, partial(self._ask, grant, provider))
         task.add_done_callback(lambda done: self._once_more(identity, provider, done))
 
     def _once_more(self, identity: Identity, provider: str, done: asyncio.Task[None]) -> None:
@@ -109,7 +97,7 @@ class Grants:
     async def close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        tasks = list(self._asking.values())
+        tasks = self._asking.tasks()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

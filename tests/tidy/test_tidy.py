@@ -35,10 +35,11 @@ MAY_IMPORT = {
     "gateway.phones": (),
     "gateway.encoder": ("gateway.model_names",),
     "gateway.model_names": (),
+    "gateway.together": (),
     "optimizer": ("optimizer",),
     "trainer": (
         "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy",
-        "gateway.schemas", "gateway.storage", "gateway.errors", "gateway.encoder",
+        "gateway.schemas", "gateway.storage", "gateway.errors", "gateway.encoder", "gateway.together",
     ),
     "admin_ui": ("admin_ui",),
     "benchmarks": ("benchmarks",),

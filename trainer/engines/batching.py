@@ -12,9 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gateway.errors import NotFound, Unavailable
+from gateway.together import Together
 from trainer.artifacts.artifact import Artifact, ArtifactRefused, valid_student
 from trainer.artifacts.predictor import Said, say
 from trainer.artifacts.seal import signed
@@ -60,7 +62,7 @@ class Students:
         self._max_batch = max_batch
         self._capacity = capacity
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[_Loaded]] = {}
+        self._loading: Together[str, _Loaded] = Together()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
     async def ask(self, student: str, text: str) -> Reply:
@@ -80,11 +82,7 @@ class Students:
             return found
         if not valid_student(student):
             raise unknown(student)
-        task = self._loading.get(student)
-        if task is None:
-            task = self._loading[student] = asyncio.create_task(self._read(student))
-            task.add_done_callback(lambda _: self._loading.pop(student, None))
-        return await asyncio.shield(task)
+        return await self._loading.once(student, partial(self._read, student))
 
     async def _read(self, student: str) -> _Loaded:
         folder = self._artifacts / student

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -38,6 +39,7 @@ from gateway.storage.counting.counters import (
 )
 from gateway.storage.counting.redis_client import COMMAND_S, connect
 from gateway.storage.counting.standby import Standby
+from gateway.together import Together
 
 _log = logging.getLogger("understudy.counters")
 _encode = msgspec.json.encode
@@ -76,7 +78,7 @@ class RedisCounters:
         self._standby = Standby(ledger, replicas)
         self._queue: asyncio.Queue[tuple[Hold, tuple[int, ...]]] = asyncio.Queue(_QUEUE)
         self._asked: asyncio.Queue[tuple[list[str], list[Any], asyncio.Future[list[Any]]]] = asyncio.Queue()
-        self._seeding: dict[tuple[str, ...], asyncio.Future[None]] = {}
+        self._seeding: Together[tuple[str, ...], None] = Together()
         self._undone: OrderedDict[str, Hold] = OrderedDict()
         self._money: dict[str, Rule] = {}
         self._failed = 0
@@ -208,17 +210,7 @@ class RedisCounters:
 
     async def _seed_once(self, rules: list[Rule]) -> None:
         """Many calls may find the same budget unseeded at once; one of them asks the ledger for all."""
-        names = tuple(rule.name for rule in rules)
-        seeding = self._seeding.get(names)
-        if seeding is None:
-            seeding = self._seeding[names] = asyncio.ensure_future(self._seed(rules))
-            seeding.add_done_callback(lambda done: self._seeded(names, done))
-        await asyncio.shield(seeding)
-
-    def _seeded(self, names: tuple[str, ...], done: asyncio.Future[None]) -> None:
-        self._seeding.pop(names, None)
-        if not done.cancelled():
-            done.exception()  # all who waited may have left by now; nobody needs to hear it then
+        await self._seeding.once(tuple(rule.name for rule in rules), partial(self._seed, rules))
 
     async def _seed(self, rules: Sequence[Rule]) -> None:
         """Raises SpendingUnknown when the ledger cannot tell."""

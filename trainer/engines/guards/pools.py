@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.errors import BadRequest, Unavailable
+from gateway.together import Together
 
 MOST_LOADED = 8
 TOGETHER = 32
@@ -44,7 +46,7 @@ class Pools:
     def __init__(self, loaders: Mapping[str, Loader]) -> None:
         self._loaders = loaders
         self._loaded: OrderedDict[bytes, _Loaded] = OrderedDict()
-        self._loading: dict[bytes, asyncio.Task[_Loaded]] = {}
+        self._loading: Together[bytes, _Loaded] = Together()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guard")
 
     async def ask(self, spec: Mapping[str, Any], questions: Sequence[Question]) -> list[Any]:
@@ -66,11 +68,7 @@ class Pools:
         if found is not None:
             self._loaded.move_to_end(key)
             return found
-        task = self._loading.get(key)
-        if task is None:
-            task = self._loading[key] = asyncio.create_task(self._load(key, spec))
-            task.add_done_callback(lambda _: self._loading.pop(key, None))
-        return await asyncio.shield(task)
+        return await self._loading.once(key, partial(self._load, key, spec))
 
     async def _load(self, key: bytes, spec: Mapping[str, Any]) -> _Loaded:
         loader = self._loaders.get(str(spec.get("kind")))
