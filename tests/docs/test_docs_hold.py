@@ -43,7 +43,7 @@ def test_policies_pass_the_checker(block: Block, tmp_path: Path) -> None:
     (policies / "page.yaml").write_text(yaml.safe_dump(policies_of(block), sort_keys=False))
     env: dict[str, str] = defaultdict(lambda: "a-text-of-the-pages-Vq83jfn2")
     env |= {name: f"{env['']}-{name}" for name in re.findall(r"\$\{(\w+)\}", block.text)}
-    env["UNDERSTUDY_REDIS_URL"] = "redis://127.0.0.1:6379/0"
+    env |= {"UNDERSTUDY_REDIS_URL": "redis://127.0.0.1:6379/0", "UNDERSTUDY_DATABASE_URL": "postgresql://127.0.0.1/u"}
     try:
         read(policies, env)
     except PolicyError as error:
