@@ -133,6 +133,11 @@ _OPAQUE = frozenset({
 _BYTES = frozenset({"data", "file_data"})
 
 
+def is_word_field(name: str) -> bool:
+    """Whether a field of this name holds one of the protocol's own words, which no text is."""
+    return name in _OPAQUE and name not in _BYTES
+
+
 def mask_value(value: Any, masker: Masker) -> Any:
     """A JSON-like value with every text in it masked; keys, numbers and the protocol's own words stay. The value
     itself where there is nothing to mask."""

@@ -117,6 +117,11 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return True
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether it reads what says who is calling: ``user``, ``metadata`` and the like."""
+        return True
+
+    @property
     def stops(self) -> bool:
         """Whether it may stop or change a text, rather than only record."""
         return not self.shadow and getattr(self, "action", "block") != "flag"

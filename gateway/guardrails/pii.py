@@ -162,6 +162,11 @@ class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
         return self.presidio is None or not (self.presidio.spacy or self.presidio.transformers)
 
     @property
+    def reads_labels(self) -> bool:
+        """They say who somebody is; that is what they are for."""
+        return False
+
+    @property
     def asks_to_change(self) -> bool:
         return self.action == "mask"
 

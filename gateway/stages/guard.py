@@ -24,6 +24,7 @@ from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
 from gateway.stages.guarding.inband import answered, wanted_of
+from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
@@ -69,6 +70,8 @@ async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> N
     """Judges every text of the request, masks body and typed request when a guardrail asks for it, and has the
     guardrails prepare it that do."""
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
+    if len(prose) < len(exchange.body):
+        judge_labels(exchange, guards, {name: exchange.body[name] for name in _IDENTITY & exchange.body.keys()})
     masked = await masked_prose(exchange, guards, prose, judges)
     new = prose if masked is None else masked
     new = with_whole_thoughts(prose, new)

@@ -23,6 +23,7 @@ from gateway.passing import PassedStream, Piece
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Chunk
 from gateway.stages.guarding.answers import judge_said
+from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.texts import Said
@@ -31,8 +32,10 @@ from gateway.unmasking import unmask
 PROSE = frozenset({"input", "prompt", "instructions"})
 """The fields of a request that hold what a person wrote."""
 # What says who is calling, and whom to ask, is no prose.
-_OTHERS = frozenset({"model", "user", "metadata", "safety_identifier"})
+_LABELS = frozenset({"user", "metadata", "safety_identifier"})
+_OTHERS = _LABELS | {"model"}
 _WORDS = ("application/json", "text/", "application/x-subrip")
+_LONGEST_WORD = 256
 _EVENTS = "text/event-stream"
 _PICTURE = "b64_json"
 
@@ -66,16 +69,17 @@ async def guard_texts(exchange: Exchange, guards: Guards, judges: Judges) -> Non
             param="model", code="guardrails_cannot_apply",
         )  # fmt: skip
     prose = {name: value for name, value in exchange.body.items() if _is_prose(name, value)}
+    judge_labels(exchange, guards, {name: exchange.body[name] for name in _LABELS & exchange.body.keys()})
     masked = await masked_prose(exchange, guards, prose, judges)
     if masked is not None:
         exchange.body = {**exchange.body, **masked}
 
 
 def _is_prose(name: str, value: Any) -> bool:
-    """A word by itself in a field that is not known to hold prose is a setting, and so are the bytes of a picture."""
-    if name in PROSE:
+    """The bytes of a picture in a field that is not known to hold prose are none; a word may be a secret."""
+    if name in PROSE or not name.isidentifier():
         return True
-    return name not in _OTHERS and not (isinstance(value, str) and is_bytes(value))
+    return name not in _OTHERS and not (isinstance(value, str) and len(value) > _LONGEST_WORD and is_bytes(value))
 
 
 class JudgedPass:
@@ -131,7 +135,10 @@ def _said_in_events(text: str) -> Iterator[str]:
     deltas: list[str] = []
     for line in text.splitlines():
         found = line.removeprefix("data:").strip()
-        if not line.startswith("data:") or not is_json(found):
+        if not line.startswith("data:") or found == "[DONE]":
+            continue
+        if not is_json(found):
+            yield found
             continue
         event = _without_pictures(msgspec.json.decode(found))
         if isinstance(event, dict) and isinstance(event.get("delta"), str):

@@ -72,10 +72,10 @@ def scripted(message: dict[str, Any]) -> Any:
 
 
 @asynccontextmanager
-async def guarded(tmp: Path) -> AsyncIterator[tuple[Provider, Any]]:
+async def guarded(tmp: Path, safety: str = SAFETY) -> AsyncIterator[tuple[Provider, Any]]:
     async with provider() as upstream:
         policies = policies_at(tmp, upstream)
-        (policies / "safety.yaml").write_text(SAFETY)
+        (policies / "safety.yaml").write_text(safety)
         async with gateway(tmp, policies) as served, httpx.AsyncClient(timeout=30) as http:
 
             async def ask(path: str, body: dict[str, Any] | None = None, **more: Any) -> httpx.Response:

@@ -13,6 +13,7 @@ from gateway.judges import Judges
 from gateway.masking import Masker, map_texts
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
+from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
 from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, said_in
 
@@ -32,10 +33,12 @@ async def masked_prose(
         exchange.scene = Scene(prose, tuple(said), project_of(exchange))
     joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
 
+    odd = odd_in(prose)
+
     def fixed() -> Collection[Said]:
         return frozenset(fixed_names(prose))
 
-    changes, seen = _at_once(exchange, guards, said, joined, fixed)
+    changes, seen = _at_once(exchange, guards, [*said, *odd], joined, lambda: {*fixed(), *odd})
     watch(exchange, shadows, said, "in", judges, joined, seen, outside=False, names=fixed)
     if not asking:
         masked = _changed(exchange, prose, said, changes) if changes else None

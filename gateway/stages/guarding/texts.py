@@ -27,13 +27,15 @@ def said_in(prose: Mapping[str, Any]) -> list[Said]:
             for message in dicts(value):
                 found += _in_message(message)
         else:
-            place: Place = "input"
-            if name in _DEFINITIONS:
-                place = "system"
-            elif name in _DOCUMENTS:
-                place = "context"
-            found += [(place, text) for text in texts_of({name: value})]
+            found += [(place_in(name), text) for text in texts_of({name: value})]
     return found
+
+
+def place_in(name: str) -> Place:
+    """Where the texts of a request's field stand that is not ``messages``."""
+    if name in _DEFINITIONS:
+        return "system"
+    return "context" if name in _DOCUMENTS else "input"
 
 
 def joined_turns(prose: Mapping[str, Any]) -> str:
