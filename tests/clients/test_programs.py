@@ -31,7 +31,8 @@ COMMON: dict[str, Any] = {
     "stream": ["hello", [30, 12, 10]],
     "chat": ["hello", "stop", [30, 12, 10]],
 }
-RESPONSES = {"response": ["hello", "completed"], "response_stream": ["hello", "hello"]}
+STORE = ["completed", [["refunds.txt", "Refunds take a week."]], ["completed"], True]
+RESPONSES = {"response": ["hello", "completed"], "response_stream": ["hello", "hello"], "store": STORE}
 
 
 def _said(body: Any) -> str:

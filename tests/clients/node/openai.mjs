@@ -1,5 +1,5 @@
 // The openai client for Node: its daily features, told as one JSON object. Arguments: base url, key.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -59,6 +59,17 @@ const seen = await client.chat.completions.create({
   messages: asked([{ type: "text", text: "hi" }, image]),
 });
 told.image = seen.choices[0].message.content;
+
+const store = await client.vectorStores.create({ name: "help" });
+const text_file = await toFile(Buffer.from("Refunds take a week."), "refunds.txt");
+const kept = await client.vectorStores.files.uploadAndPoll(store.id, text_file, { pollIntervalMs: 20 });
+const results = [];
+for await (const one of client.vectorStores.search(store.id, { query: "refunds" })) {
+  results.push([one.filename, one.content[0].text]);
+}
+const files = [];
+for await (const one of client.vectorStores.files.list(store.id, { limit: 1 })) files.push(one.status);
+told.store = [kept.status, results, files, (await client.vectorStores.delete(store.id)).deleted];
 
 try {
   await client.chat.completions.create({ model, messages: asked("busy") });

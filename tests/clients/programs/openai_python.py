@@ -67,6 +67,7 @@ def main(base_url: str, key: str) -> dict[str, Any]:
     told["image"] = (
         client.chat.completions.create(model=MODEL, messages=asked(image)).choices[0].message.content
     )
+    told["store"] = searched(client)
     try:
         client.chat.completions.create(model=MODEL, messages=asked("busy"))
     except openai.RateLimitError as error:
@@ -76,6 +77,19 @@ def main(base_url: str, key: str) -> dict[str, Any]:
     except openai.NotFoundError as error:
         told["lost"] = [error.status_code, error.code]
     return told
+
+
+def searched(client: openai.OpenAI) -> list[Any]:
+    """A vector store from its file to its end."""
+    store = client.vector_stores.create(name="help")
+    kept = client.vector_stores.files.upload_and_poll(
+        vector_store_id=store.id, file=("refunds.txt", b"Refunds take a week."), poll_interval_ms=20
+    )
+    results = [
+        [one.filename, one.content[0].text] for one in client.vector_stores.search(store.id, query="refunds")
+    ]
+    files = [one.status for one in client.vector_stores.files.list(store.id, limit=1)]
+    return [kept.status, results, files, client.vector_stores.delete(store.id).deleted]
 
 
 if __name__ == "__main__":
