@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from collections import defaultdict
@@ -105,6 +106,19 @@ def test_modules_are_there_and_know_their_options(page: Path) -> None:
         text = "\n".join(one.read_text(encoding="utf-8") for one in files)
         for option in re.findall(r"--[a-z][a-z-]+", rest):
             assert f'"{option}"' in text, f"{page.name}: {name} has no {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_have_a_head_and_as_many_cells_in_every_row(page: Path) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", prose(page), re.MULTILINE):
+        rows = [re.sub(r"`[^`]*`", "", row).replace("\\|", "").count("|") for row in table.splitlines()]
+        assert re.fullmatch(r"\|(?: ?:?-+:? ?\|)+", table.splitlines()[1]), f"{page.name}: {table[:80]}"
+        assert len(set(rows)) == 1, f"{page.name}: {table.splitlines()[rows.index(max(set(rows) - {rows[0]}))][:120]}"
+
+
+@pytest.mark.parametrize("block", blocks("python", "json"), ids=str)
+def test_code_can_be_read(block: Block) -> None:
+    ast.parse(block.text) if block.language == "python" else json.loads(re.sub(r"\n(?=\S)", " ", block.text))
 
 
 def test_targets_of_make_are_there() -> None:
