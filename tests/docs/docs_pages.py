@@ -87,6 +87,8 @@ def policies_of(block: Block) -> dict[str, Any]:
         {name for guard in data.get("guardrails", {}).values() for name in guard.get("tasks", [])}
     ):
         tasks.append({"name": name, "teacher": OPENAI})
+    for name in sorted({name for task in data["tasks"] for name in task.get("guardrails", [])}):
+        data.setdefault("guardrails", {}).setdefault(name, {"type": "pii"})
     for name in sorted({*_named(data, "policy")} - {one["name"] for one in policies}):
         policies.append({"name": name, "candidates": [{"provider": "openai", "model": "gpt-4o"}]})
     return data
