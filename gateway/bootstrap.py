@@ -32,6 +32,7 @@ from gateway.api.admin.watched import watched_route
 from gateway.api.chat import chat_lane
 from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.feedback import feedback_route
+from gateway.api.gemini.models import keyed
 from gateway.api.health import health_routes
 from gateway.api.http import Authenticator, known_by_now
 from gateway.api.ingress import new_id
@@ -177,7 +178,7 @@ def build(
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live), parts.live.origins)
-    app.known = partial(known_by_now, parts.live)
+    app.known = lambda scope: known_by_now(parts.live, keyed(scope) if scope["query_string"] else scope)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
 

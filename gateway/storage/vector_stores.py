@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from gateway.storage.tombstones import Place, Tombstones
 _STORE, _BATCH = re.compile(r"vs_[0-9a-f]{32}"), re.compile(r"vsfb_[0-9a-f]{32}")
 _FILE = re.compile(r"file-[0-9a-f]{32}")
 _DAY_S = 86_400.0
+_LISTED = 64
+"""Stores whose lists of files are remembered."""
 FileStatus = Literal["in_progress", "completed", "cancelled", "failed"]
 Attributes = dict[str, str | int | float | bool]
 T = TypeVar("T", bound=Struct)
@@ -100,6 +103,7 @@ class VectorStores:
     def __init__(self, home: Home, now: Callable[[], float] = time.time) -> None:
         self._root, self._project, self._now = home.vector_stores, home.vector_stores_of, now
         self._gone = Tombstones(home, now)
+        self._listed: OrderedDict[tuple[str, str], tuple[bytes, list[VectorFile]]] = OrderedDict()
 
     # ------------------------------------------------------------ stores
     def folder(self, project: str, store_id: str) -> Path:
@@ -162,8 +166,26 @@ class VectorStores:
             raise KeyError(file_id)
         return _read(self.folder(project, store_id) / "files" / f"{file_id}.json", VectorFile)
 
+    def count(self, project: str, store_id: str) -> int:
+        """How many files a store has."""
+        with suppress(FileNotFoundError):
+            return sum(1 for _ in (self.folder(project, store_id) / "files").iterdir())
+        return 0
+
     def files(self, project: str, store_id: str) -> list[VectorFile]:
-        """Oldest first."""
+        """Oldest first; read once for each generation."""
+        place, now = (project, store_id), self.generation(project, store_id)
+        known = self._listed.get(place)
+        if known is None or known[0] != now:
+            known = now, self._files(project, store_id)
+        if now:  # a store that is empty, or gone, has no generation
+            self._listed[place] = known
+            self._listed.move_to_end(place)
+        while len(self._listed) > _LISTED:
+            self._listed.popitem(last=False)
+        return known[1]
+
+    def _files(self, project: str, store_id: str) -> list[VectorFile]:
         found = []
         for path in (self.folder(project, store_id) / "files").glob("file-*.json"):
             with suppress(KeyError):

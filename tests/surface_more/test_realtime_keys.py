@@ -90,6 +90,10 @@ async def test_so_it_does_wherever_a_key_is_looked_up_once(tmp_path: Path, upstr
             assert told.status_code != 401, told.text
             unknown = await http.get(path, headers={"authorization": f"Bearer {new_key('inference').text}"})
             assert unknown.status_code == 401
+        made = new_key("inference")
+        google = structs.replace(key_fields(), id="g", name="g", digest=made.digest, hint=made.hint)
+        await asyncio.to_thread(writer.execute, CreateKey(google, "tests"))
+        assert (await http.get(f"{served.url}/v1beta/models?key={made.text}")).status_code == 200
 
 
 async def test_a_revoked_key_ends_its_sessions_and_what_they_used_is_counted(tmp_path: Path, upstream: Upstream) -> None:

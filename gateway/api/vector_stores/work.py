@@ -95,12 +95,13 @@ class Stores:
 
     async def page(self, who: Principal, query: Mapping[str, str]) -> Data:
         def read() -> Data:
-            now = time.time()
-            found = [
-                (one.created_at, shown_store(one, self._stores.files(who.project, one.id), now))
-                for one in self._stores.all(who.project)
-            ]
-            return paged(found, query, lambda name: self._stores.stood(who.project, name), usual="desc")
+            now, every = time.time(), {one.id: one for one in self._stores.all(who.project)}
+            names = [(one.created_at, {"id": one.id}) for one in every.values()]
+            page = paged(names, query, lambda name: self._stores.stood(who.project, name), usual="desc")
+            chosen = [every[one["id"]] for one in page["data"]]
+            return {
+                **page, "data": [shown_store(one, self._stores.files(who.project, one.id), now) for one in chosen]
+            }  # fmt: skip
 
         return await self._done(read)
 
@@ -254,7 +255,7 @@ class Stores:
         if not files:
             return
         self._hold(store)
-        if len(await self._done(self._stores.files, store.project, store.id)) + len(files) > _MOST_FILES:
+        if await self._done(self._stores.count, store.project, store.id) + len(files) > _MOST_FILES:
             message = f"A vector store takes {_MOST_FILES} files."
             raise errors.RateLimited(message, code="vector_store_limit_exceeded")
         await self._done(self._stores.attach, store, files, batch, missing=_no_store(store.id))
