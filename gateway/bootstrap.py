@@ -194,7 +194,7 @@ def _parts(
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
     keys = ProviderKeys(upstream)
     telling = Telling()
-    asker, accountant, recent = Asker(keys), Accountant(), RecentCalls(catch_up=telling.now)
+    asker, accountant, recent = Asker(keys), Accountant(telling.now), RecentCalls(catch_up=telling.now)
     metrics, meter = Metrics(telling.now), Meter(env, live, home)
     observations = Observations(bus=bus, canary=live.watcher.canary_share, catch_up=telling.now)
     metrics.follow(live)
@@ -212,7 +212,7 @@ def _parts(
     panel = Panel(questions, recorder, rng)
     inventing = Inventing(questions, recorder, live.reader, rng, meter.synthetic, bus=bus)
     findings = Incidents(recorder)
-    telling.observers = [recent, metrics, findings, learner, panel, inventing, live, observations]
+    telling.observers = [recent, accountant, metrics, findings, learner, panel, inventing, live, observations]
     telling.late = [metrics, findings]
     record = Record(recorder, accountant, meter.stage, telling, rng)
     guard_models = GuardModels(home.guards_socket)

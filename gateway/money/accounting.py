@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from msgspec import Struct
 
 from gateway.config import Config, Price
@@ -9,6 +11,7 @@ from gateway.context import Exchange
 from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.protocol.chat import Usage, text_length
 from gateway.providers import ClassifierProvider
+from gateway.telling import Ended
 from optimizer.routing.plan import Candidate
 
 _CHARACTERS_PER_TOKEN = 4.0
@@ -76,8 +79,21 @@ def _paid(usage: Usage | None, price: Price | None) -> float | None:
 class Accountant:
     """Puts usage and cost on an exchange once its answer is known. One per gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, catch_up: Callable[[], None] = lambda: None) -> None:
+        """``catch_up`` is called before a student's call is estimated."""
+        self._catch_up = catch_up
         self._shapes: dict[str, Shape] = {}
+
+    def finished(self, calls: Sequence[Ended]) -> None:
+        """An observer of ended calls: learns how teachers count."""
+        for one in calls:
+            exchange = one.exchange
+            rung, task, usage = exchange.answered_by, exchange.task, exchange.usage
+            if rung is None or rung.role != "teacher" or task is None or usage is None or exchange.replayed:
+                continue
+            if (exchange.request.n or 1) == 1:
+                shape = self._shapes.get(task.name, Shape())
+                self._shapes[task.name] = learn_shape(shape, usage, characters(exchange), len(one.text))
 
     def settle(self, exchange: Exchange, answer_text: str) -> None:
         """Fills ``usage``, ``cost_usd`` and ``teacher_cost_usd``; None stays None when a price is unknown."""
@@ -98,18 +114,15 @@ class Accountant:
         config = exchange.runtime.config
         if exchange.usage is None and exchange.endpoint in _UNCOUNTED:
             return  # no characters stand for a picture or a sound: the cost stays unknown
-        chars = characters(exchange)
         task = exchange.task
         if rung.student is not None:
+            self._catch_up()
             shape = self._shapes.get(task.name, Shape()) if task else Shape()
-            exchange.usage = estimate(shape, chars, len(answer_text))
+            exchange.usage = estimate(shape, characters(exchange), len(answer_text))
             exchange.cost_usd = exchange.student_cost_usd
         else:
             if exchange.usage is None:
-                exchange.usage = estimate(Shape(), chars, len(answer_text))
-            elif task is not None and rung.role == "teacher" and (exchange.request.n or 1) == 1:
-                shape = self._shapes.get(task.name, Shape())
-                self._shapes[task.name] = learn_shape(shape, exchange.usage, chars, len(answer_text))
+                exchange.usage = estimate(Shape(), characters(exchange), len(answer_text))
             self._priced(exchange, price_for(config, rung.candidate))
         exchange.teacher_cost_usd = self._teacher_cost(exchange)
 

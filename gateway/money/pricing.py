@@ -74,6 +74,8 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     """
     if usage is None or price is None:
         return None
+    if _fresh_text(usage) and (price.long_context is None or usage.prompt <= price.long_context.above):
+        return (usage.prompt * price.input + usage.completion * price.output) / PER_MILLION  # most calls
     times = _times(usage.tier, price)
     sound, pictures, searches = _sound(usage, price), _pictures(usage, price), _searches(usage, price)
     if times is None or sound is None or pictures is None or searches is None:
@@ -92,6 +94,14 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     fresh = (prompt - cached - written) * price.input + (written - hour) * write_rate + hour * hour_rate
     tokens = sound + pictures + fresh + cached * cached_rate + completion * price.output
     return times * tokens / PER_MILLION + searches
+
+
+def _fresh_text(usage: Usage) -> bool:
+    """Whether nothing of a call has a price of its own."""
+    return not (
+        usage.tier or usage.cached or usage.written or usage.searches
+        or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output
+    )  # fmt: skip
 
 
 def _times(tier: str, price: Price) -> float | None:
