@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gateway.guardrails.asking import Helpers
+from gateway.guardrails.disguises import run_together
 from gateway.guardrails.guardrail import Guardrail, Scene
 from gateway.guardrails.injection_rules import matches, structure
 from gateway.guardrails.model_folder import check_label, sorter_spec
@@ -127,7 +128,10 @@ def _score(text: str, data: bool) -> float:
     extra = sum(weight for _, weight in structure(text))
     folded = plain(text)
     highest = extra + sum(weight for _, weight in matches(folded, more))
-    for reading in variants(folded):
+    readings = variants(folded)
+    if any(run_together(reading) for reading in (folded, *readings)):
+        highest = max(highest, extra + 1.0)
+    for reading in readings:
         highest = max(highest, extra + sum(weight for _, weight in matches(reading, more)))
     for reading in hidden(text):
         highest = max(highest, _HIDDEN * sum(weight for _, weight in matches(reading, more)))

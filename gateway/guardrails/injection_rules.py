@@ -53,7 +53,7 @@ RULES = (
         "override-translated", 1.0,
         "ignora ignore ignorez ignorar ignoriere ignorieren vergiss olvida oublie oubliez dimentica esqueça esque",
         r"\b(?:ignor\w{0,6}|vergiss|olvida|oublie[zs]?|dimentica|esque\w{0,4})\bGAP{0,40}?"
-        r"\b(?:instruc\w{4,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes|regeln|reglas|règles|regole)\b",
+        r"\b(?:instru[cç]\w{3,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes|regeln|reglas|règles|regole)\b",
     ),
     rule(
         "mode", 0.8, "anything developer debugging debug mode jailbreak jailbroken day dan devmode",
@@ -167,12 +167,16 @@ RULES = (
     ),
 )  # fmt: skip
 _TELLING = frozenset[str]().union(*(rule.words for rule in RULES))
+_DUTCH_OR_POLISH = frozenset({"negeer", "vergeet", "zignoruj", "zapomnij"})
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
     r"|تجاهل[^.\n]{0,20}(?:التعليمات|الأوامر)"
     r"|(?:игнорируй|забудь|проигнорируй)[^.\n]{0,40}(?:инструкци|указани|правил)"
     r"|이전[^.\n]{0,12}(?:지시|명령|지침)[^.\n]{0,10}무시"
+    r"|\b(?:negeer|vergeet)\b[^.\n]{0,30}\b(?:instructies|opdrachten|regels)\b"
+    r"|\b(?:zignoruj|zapomnij)\b[^.\n]{0,30}\b(?:instrukcje|polecenia|zasady)\b"
+    r"|\bönceki\b[^.\n]{0,20}talimat\w{0,6}[^.\n]{0,10}(?:yok say|unut|görmezden)"
     r"|(?:पिछले|सभी)[^।\n]{0,20}निर्देश[^।\n]{0,20}(?:अनदेखा|भूल)"
     r"|(?:你的|您的)(?:密码|密碼|系统提示)(?:是什么|是什麼)|(?:教えて|ください)[^。\n]{0,6}パスワード|パスワード(?:を教え|は何)"
 )
@@ -188,7 +192,7 @@ def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, flo
     for one in more:
         if not one.words.isdisjoint(words) and one.pattern.search(folded) is not None:
             yield one.name, one.weight
-    if not folded.isascii() and _FOREIGN.search(folded) is not None:
+    if (not folded.isascii() or not _DUTCH_OR_POLISH.isdisjoint(words)) and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
 
 

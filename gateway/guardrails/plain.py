@@ -11,13 +11,22 @@ import binascii
 import codecs
 import re
 import unicodedata
+from collections.abc import Iterator
 from string import ascii_lowercase
+
+from gateway.guardrails.disguises import in_lines, smuggled
 
 # Letters of other scripts that look like Latin ones (from Unicode TR 39's confusables, the common ones).
 _LOOKALIKE = str.maketrans(
     "аеорсухіјѕԁԛԝһіɡɑαοριτυνκ",
     "aeopcyxijsdqwhigaaopituvk",
 )
+# Blanks that are no spaces to Unicode, small capitals, and the letters that flags are made of.
+_STYLED: dict[int, str] = {
+    **dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800), " "),
+    **{ord(one): letter for one, letter in zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True)},
+    **{0x1F1E6 + at: letter for at, letter in enumerate(ascii_lowercase)},
+}
 _LEET = str.maketrans("013457@$", "oieastas")
 _WORD_BROKEN = re.compile(r"(?<=[a-z])(?:-|_)\s?(?=[a-z])|(?<=[a-z])\s-(?=[a-z])")
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ .*_-]){4,60}[^\W\d_](?![^\W_])")
@@ -31,6 +40,7 @@ _LEET_SIGN = re.compile(r"[0-9@$]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[ :]?){8,}")
 _BINARY = re.compile(r"(?:[01]{8} ?){4,}")
+_MOST = 64  # decodings that are looked into once more
 _MORSE = re.compile(r"[.-]{1,6}(?: (?:/ )?[.-]{1,6}){7,}")
 _MORSE_A_TO_M = ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. --"
 _MORSE_N_TO_Z = "-. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
@@ -46,7 +56,7 @@ def plain(text: str) -> str:
     """Lower case, one kind of each letter, no invisible characters, single spaces, words in one piece."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        text = "".join(letter for letter in text if unicodedata.category(letter) not in {"Cf", "Mn"})
+        text = "".join(_seen(text.translate(_STYLED)))
     text = text.lower().replace("’", "'")
     if not text.isascii():
         text = " ".join(_one_script(word) for word in text.split(" "))
@@ -71,8 +81,9 @@ def variants(folded: str) -> list[str]:
 def hidden(text: str) -> list[str]:
     """What ``text`` says in an encoding, already :func:`plain`; bytes that are no text are left out."""
     found: list[str] = []
-    for match in _BASE64.finditer(text):
-        found += _base64(match.group())
+    runs = _BASE64.findall(text)
+    for run in [*runs, *in_lines(text)] if len(runs) > 1 and "\n" in text else runs:
+        found += _base64(run)
     if _DIGIT.search(text) is not None:  # the codes of ASCII letters begin with one
         for match in _HEX.finditer(text):
             found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
@@ -85,6 +96,10 @@ def hidden(text: str) -> list[str]:
     folded = text.lower()
     if any(word in folded for word in _ROTATED_WORDS) and _ROTATED.search(text) is not None:
         found.append(codecs.decode(text, "rot13"))
+    found += [reading for reading in smuggled(text) if reading]
+    for reading in found[:_MOST]:
+        if " " not in reading and _BASE64.fullmatch(reading) is not None:  # twice
+            found += _base64(reading)
     return [plain(one) for one in found]
 
 
@@ -103,6 +118,16 @@ def _readable(data: bytes) -> list[str]:
         return []
     letters = sum(letter.isalpha() or letter == " " for letter in text)
     return [text] if len(text) >= 8 and letters >= 0.8 * len(text) else []
+
+
+def _seen(text: str) -> Iterator[str]:
+    """Letters and marks that are seen. A mark over a letter beyond Latin, Greek and Cyrillic is part of its writing."""
+    before = ""
+    for letter in text:
+        kind = unicodedata.category(letter)
+        if kind != "Cf" and (kind != "Mn" or before >= "\u0530"):
+            yield letter
+        before = before if kind == "Mn" else letter
 
 
 def _one_script(word: str) -> str:
