@@ -154,6 +154,12 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 
 def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     kind = tool.get("type")
+    if kind == "file_search":
+        raise _unsupported(
+            f"tools[{at}].type",
+            "Tools of type 'file_search' are not supported by this gateway. Search with POST "
+            "/v1/vector_stores/{id}/search and put what was found into 'input', or do so from a function tool.",
+        )
     if kind != "function":
         raise _unsupported(
             f"tools[{at}].type",

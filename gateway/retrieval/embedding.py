@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -51,15 +51,18 @@ class Embedding:
             raise errors.UpstreamFailed("The embedding model gave other vectors than it was asked for.")
         return [one.embedding for one in rows]
 
-    async def patiently(self, texts: Sequence[str], owner: Principal, model: str) -> list[list[float]]:
-        """As :meth:`of` for many texts, in portions; limits and failures that pass are waited for."""
+    async def patiently(
+        self, texts: Sequence[str], owner: Callable[[], Awaitable[Principal]], model: str
+    ) -> list[list[float]]:
+        """As :meth:`of` for many texts, in portions; limits and failures that pass are waited for. ``owner`` is asked
+        before each, and raises when no more is to be paid for."""
         found: list[list[float]] = []
         for start in range(0, len(texts), _AT_ONCE):
             portion, attempt = texts[start : start + _AT_ONCE], 0
             while True:
                 attempt += 1
                 try:
-                    found += await self.of(portion, owner, model)
+                    found += await self.of(portion, await owner(), model)
                     break
                 except errors.GatewayError as error:
                     pause = pause_before(error, attempt)

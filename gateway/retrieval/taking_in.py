@@ -14,6 +14,7 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.client_data.batches import owner_of
+from gateway.context import Principal
 from gateway.live import Live
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
@@ -96,13 +97,20 @@ class TakingIn:
         texts = await asyncio.to_thread(self._texts, stored, file)
         model, vectors = self._embedding.model, list[list[float]]()
         if model:
-            owner = owner_of(self._live.runtime(), file.key_id, time.time())
-            if owner is None:
-                raise errors.Unauthenticated("The key that attached the file is revoked, expired or gone.")
-            vectors = await self._embedding.patiently(texts, owner, model)
+            vectors = await self._embedding.patiently(texts, lambda: self._payer(store, file), model)
         chunks = await asyncio.to_thread(_kept, stored.filename, texts, model, vectors)
         await asyncio.to_thread(self._room, store, chunks)
         return chunks
+
+    async def _payer(self, store: VectorStore, file: VectorFile) -> Principal:
+        """Who pays for vectors. Raises KeyError once nobody waits for them, Unauthenticated for a key that is over."""
+        known = await asyncio.to_thread(self._stores.file, store.project, store.id, file.id)
+        if known.status != "in_progress" or (known.created_at, known.turn) != (file.created_at, file.turn):
+            raise KeyError(file.id)
+        owner = owner_of(self._live.runtime(), file.key_id, time.time())
+        if owner is None:
+            raise errors.Unauthenticated("The key that attached the file is revoked, expired or gone.")
+        return owner
 
     def _texts(self, stored: StoredFile, file: VectorFile) -> list[str]:
         most = self._live.runtime().config.vector_stores.file_bytes

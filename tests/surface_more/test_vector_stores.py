@@ -518,3 +518,39 @@ async def test_names_that_are_no_ids_are_nowhere(served: Gateway, key: str) -> N
             for path in ("", "/files", "/files/file-x", "/file_batches/vsfb_x"):
                 answer = await http.get(f"/vector_stores/{name}{path}")
                 assert answer.status_code == 404, (name, path)
+
+
+async def test_nothing_more_is_paid_for_once_nobody_waits(tmp_path: Path, upstream: Provider) -> None:
+    """Of a large file two portions are asked at most when its batch is cancelled after the first, or its key revoked."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stepwise(line: Line) -> None:
+        asked.set()
+        await go_on.wait()
+        await embedding(line)
+
+    upstream.behave = stepwise
+    strategy: Any = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
+    async with embedded(tmp_path, upstream) as (_, client):
+        store = (await client.vector_stores.create()).id
+        large = await uploaded(client, "large.txt", "refund " * 20_000)
+        batch = await client.vector_stores.file_batches.create(store, file_ids=[large], chunking_strategy=strategy)
+        await asyncio.wait_for(asked.wait(), 30)
+        await client.vector_stores.file_batches.cancel(batch.id, vector_store_id=store)
+        go_on.set()
+        small = await client.vector_stores.files.create_and_poll(
+            await uploaded(client, "jobs.html"), vector_store_id=store, poll_interval_ms=20
+        )
+        assert small.status == "completed"
+        again = await client.vector_stores.files.retrieve(large, vector_store_id=store)
+        assert again.status == "cancelled"
+    portions = [len(one.body["input"]) for one in upstream.seen]
+    assert portions.count(64) == 1 and len(portions) == 2
+
+
+async def test_file_search_points_to_the_search(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"/v1/vector_stores/\{id\}/search") as told:
+        await client.responses.create(
+            model="triage", input="x", tools=[{"type": "file_search", "vector_store_ids": ["vs_x"]}]
+        )
+    assert told.value.param == "tools[0].type"
