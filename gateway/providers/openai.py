@@ -18,7 +18,7 @@ from gateway.providers.limit_headers import PASSED
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
 from gateway.providers.translate_request import Reader
-from gateway.providers.vendor_answers import CallIndexes, Sources, mend, told_cost
+from gateway.providers.vendor_answers import Called, CallIndexes, Sources, mend, told_cost
 from gateway.providers.vendors import Fitting
 
 _encode = msgspec.json.encode
@@ -73,6 +73,7 @@ class OpenAICodec:
                 raise self._inside(data)
             raise self._nonsense("an answer without choices")
         mend(data, "message")
+        Called(asked).mend(data, "message")
         if self._profile.sources:
             Sources().whole(data)
         message = choices[0].get("message")
@@ -102,7 +103,7 @@ class OpenAICodec:
         return problem
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> StreamDecoder:
-        return OpenAIStream(self, self._profile)
+        return OpenAIStream(self, self._profile, asked)
 
     def enforces(self, model: str) -> Enforcement:
         profile = self._profile
@@ -128,12 +129,13 @@ class OpenAICodec:
 class OpenAIStream(Steps):
     """Decodes a streamed answer wherever its bytes were cut."""
 
-    def __init__(self, codec: OpenAICodec, profile: Profile) -> None:
+    def __init__(self, codec: OpenAICodec, profile: Profile, asked: Mapping[str, Any] = NOTHING) -> None:
         super().__init__()
         self._codec = codec
         self._events = EventParser()
         self._plain = PlainChunks()
         self._calls = CallIndexes()
+        self._called = Called(asked)
         self._sources = Sources() if profile.sources else None
         self._end_mark, self._finished = profile.end_mark, False
 
@@ -183,6 +185,7 @@ class OpenAIStream(Steps):
             raise self._codec._inside(data)
         mend(data, "delta")
         self._calls.mend(data)
+        self._called.mend(data, "delta")
         if self._sources is not None:
             self._sources.chunk(data)
         choices = data.get("choices")

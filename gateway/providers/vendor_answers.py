@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.providers.translate_answer import count, dicts, url_citation
@@ -15,9 +16,14 @@ def mend(data: dict[str, Any], part: str) -> None:
     """One answer (``part`` is "message") or one chunk ("delta").
 
     Thoughts are called ``reasoning_content`` whatever the vendor calls them; content that is a list of parts becomes
-    its text; usage is where and what OpenAI says it is; the stop sequence that was met is ``stop_reason``.
+    its text; usage is where and what OpenAI says it is; the stop sequence that was met is ``stop_reason``; a chunk has
+    a list of choices, and a reason or none.
     """
-    for choice in dicts(data.get("choices")):
+    if data.get("choices") is None:
+        data["choices"] = []
+    for choice in dicts(data["choices"]):
+        if choice.get("finish_reason") == "":
+            choice["finish_reason"] = None
         told = choice.get(part)
         if isinstance(told, dict):
             _spoken(told)
@@ -128,6 +134,23 @@ class CallIndexes:
             call.setdefault("type", "function")
             known = self._known[key] = (index, given)
         call["index"] = known[0]
+
+
+class Called:
+    """Choices with calls end with ``tool_calls``, which agents act on, though some vendors say ``stop``. Where a call
+    was demanded, OpenAI says ``stop`` itself."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._demanded = asked.get("tool_choice") not in (None, "auto", "none")
+        self._choices: set[int] = set()
+
+    def mend(self, data: dict[str, Any], part: str) -> None:
+        for choice in dicts(data.get("choices")):
+            place = count(choice.get("index"))
+            if _map(choice.get(part)).get("tool_calls"):
+                self._choices.add(place)
+            if choice.get("finish_reason") == "stop" and place in self._choices and not self._demanded:
+                choice["finish_reason"] = "tool_calls"
 
 
 class Sources:

@@ -401,3 +401,32 @@ def test_the_stop_sequence_that_sglang_matched_has_vllms_name() -> None:
     assert [one["choices"][0].get("stop_reason") for one in ended("END")] == ["END", "END"]
     for one in ended(151645):  # the token that ends an answer
         assert not {"stop_reason", "matched_stop"} & one["choices"][0].keys()
+
+
+def plain_chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("choice", "reason"), [(None, "tool_calls"), ("auto", "tool_calls"), ("required", "stop"),
+                                               ({"type": "function", "function": {"name": "f"}}, "stop")])  # fmt: skip
+def test_calls_end_with_tool_calls_but_where_they_were_demanded(choice: Any, reason: str) -> None:
+    codec = OpenAIProvider(api_key="k", profile="ollama").build("p", "")
+    asked = {"tool_choice": choice}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    whole = {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "stop"}]}
+    answer = codec.decode(200, {}, json.dumps(whole).encode(), now=0, asked=asked)
+    assert (answer.finish_reason, answer.data["choices"][0]["finish_reason"]) == (reason, reason)
+    chunks = [plain_chunk({"role": "assistant", "content": None, "tool_calls": [{"index": 0, **call}]}), plain_chunk({}, "stop")]
+    raw = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks) + b"data: [DONE]\n\n"
+    assert codec.stream(asked).feed(raw)[-1].finish_reason == reason
+
+
+def test_chunks_without_choices_or_with_an_empty_reason_are_openais() -> None:
+    codec = OpenAIProvider(api_key="k", profile="together").build("p", "")
+    usage = {"id": "c", "choices": None, "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    chunks = [plain_chunk({"role": "assistant", "content": "hi"}, ""), plain_chunk({}, "stop"), usage]
+    raw = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
+    first, _, last = codec.stream().feed(raw)
+    assert first.data["choices"][0]["finish_reason"] is None and not first.finish_reason
+    assert last.data["choices"] == [] and last.usage is not None and last.usage.total == 5
