@@ -66,8 +66,11 @@ class Rare:
         self._connector = aiohttp.TCPConnector(
             limit=0, limit_per_host=per_host, ssl=tls, resolver=cast(AbstractResolver, names)
         )
+        stays = aiohttp.TraceConfig()
+        stays.on_request_redirect.append(_stay)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
+            trace_configs=[stays],
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -130,6 +133,13 @@ class Rare:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+async def _stay(_session: object, _context: object, told: aiohttp.TraceRequestRedirectParams) -> None:
+    """``ws_connect`` cannot be told not to follow redirects, which would take the provider's key along, to addresses
+    that nobody has checked. Raises HandshakeRefused before anything is asked there."""
+    told.response.close()
+    raise HandshakeRefused(told.response.status, dict(told.response.headers))
 
 
 def _unreachable(name: str, problem: Exception) -> AttemptFailed:

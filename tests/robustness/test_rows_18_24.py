@@ -195,6 +195,26 @@ async def test_row_22_redirects_are_not_followed(start: Start, first: Provider, 
     assert not spare.seen
 
 
+async def test_row_22_nor_by_uploads_nor_by_health_checks(start: Start, first: Provider, spare: Provider) -> None:
+    """They go over another client, which follows redirects unless it is told not to."""
+    asked: list[str] = []
+
+    async def away(line: Line) -> None:
+        asked.append(line.seen.path)
+        await line.answer(302, {}, {"location": spare.url + "/secrets"})
+
+    first.behave = away
+    health = f"upstreams: {{first: {{health: {{url: 'http://127.0.0.1:{first.port}/health', every_s: 0.05, failures: 9}}}}}}"
+    async with start({"first": first.url}, settings=health) as (_, client):
+        upload = {"file": ("a.wav", b"RIFF", "audio/wav")}
+        answer = await client.post("/v1/audio/transcriptions", files=upload, data={"model": "first/m"})
+        assert answer.status_code == 502
+        async with asyncio.timeout(60):
+            while "/health" not in asked:
+                await asyncio.sleep(0.01)
+    assert "/v1/audio/transcriptions" in asked and not spare.seen
+
+
 async def test_row_23_an_agreed_stream_carries_comments_while_the_provider_thinks(
     start: Start, first: Provider
 ) -> None:

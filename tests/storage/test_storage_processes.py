@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import stat
@@ -128,6 +129,28 @@ def test_a_stopped_ingester_leaves_its_backlog_for_the_next_start(
         moved.append(counted(home))
     assert moved == [200, 400, 500]
     assert list(home.spool.iterdir()) == []
+
+
+def test_reserves_of_killed_writers_go_while_the_ingester_runs(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once an hour: each start of a gateway sets one aside, and one that cannot stay up starts often."""
+    monkeypatch.setattr(ingester, "_SWEEP_S", 0.01)
+    migrate(home.database_url)
+    stop = threading.Event()
+    with closing(SqlWriter(write_engine(home.database_url))) as writer:
+        running = threading.Thread(target=ingester.Ingester(home, writer, stop).run)
+        running.start()
+        try:
+            left = home.spool / "gateway-0-0.reserve"
+            spool = Spool(home, SpoolSettings())
+            left.touch()
+            for path in home.spool.iterdir():
+                os.utime(path, (0, 0))
+            until(lambda: not left.exists())
+            assert len(list(home.spool.glob("*.reserve"))) == 1, "the one of a writer that lives stays"
+            spool.close()
+        finally:
+            stop.set()
+            running.join()
 
 
 COMMAND = """

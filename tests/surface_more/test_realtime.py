@@ -33,6 +33,7 @@ class Upstream:
         self.ended = asyncio.Event()
         self.behave: Behave = self.answer
         self.refuse_with = 0
+        self.point: Callable[[ServerConnection, Any], Any] | None = None
         self.refuse: Callable[[Any], int] = lambda _: self.refuse_with
 
     async def answer(self, connection: ServerConnection) -> None:
@@ -63,6 +64,8 @@ async def upstream() -> AsyncIterator[Upstream]:
     made = Upstream()
 
     def gate(connection: ServerConnection, request: Any) -> Any:
+        if made.point is not None:
+            return made.point(connection, request)
         status = made.refuse(request.headers)
         return connection.respond(status, "no") if status else None
 
@@ -120,6 +123,25 @@ async def test_the_official_client_talks_through(served: Gateway, upstream: Upst
     call = await call_of(served)
     assert (call.endpoint, call.status, call.model) == ("realtime", "ok", "gpt-realtime")
     assert (call.prompt_tokens, call.completion_tokens, call.cached_tokens) == (20, 10, 5)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_provider_that_points_elsewhere_is_not_followed(served: Gateway, upstream: Upstream, status: int) -> None:
+    """Neither our key nor our machine's place in the network is for whoever a provider names."""
+    paths: list[str] = []
+
+    def point(connection: ServerConnection, request: Any) -> Any:
+        paths.append(request.path)
+        response = connection.respond(status, "there")
+        response.headers["location"] = f"http://127.0.0.1:{upstream.port}/elsewhere"  # type: ignore[attr-defined]
+        return response
+
+    upstream.point = point
+    with pytest.raises(InvalidStatus) as refused:
+        async with at(served):
+            pass
+    assert refused.value.response.status_code == 502
+    assert set(paths) == {"/v1/realtime?model=m"}
 
 
 async def test_a_browsers_key_travels_as_a_subprotocol_and_no_further(served: Gateway, upstream: Upstream) -> None:

@@ -42,6 +42,7 @@ _PAUSE_S = 0.1  # what arrives meanwhile is one transaction, which costs as much
 _LOCK_S = 15.0  # a command-line tool may be the writer for a moment
 _PARTING_S = 1.5  # whoever stops us waits; what is left then is moved at the next start
 _RETENTION_S = 3600.0
+_SWEEP_S = 30.0
 _BACKOFF_S = (0.1, 5.0)
 _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 _DAMAGED = (
@@ -66,10 +67,11 @@ class Ingester:
         sync_folder(home.spool)  # a power cut must not bring segments back whose cursors are forgotten
         with writer.transaction() as connection:
             prune(connection, self._reader.writers())
-        self._erase_at = self._seal_at = 0.0
+        self._erase_at = self._seal_at = self._sweep_at = 0.0
 
     def run(self) -> None:
         while not self._stop.is_set():
+            self._keep_tidy()
             self._keep_retention()
             self._keep_sealing()
             if self.step() < 100:  # otherwise there is more to do at once
@@ -137,11 +139,16 @@ class Ingester:
             if batch.unreadable:
                 _note_unreadable(connection, batch.unreadable)
 
+    def _keep_tidy(self) -> None:
+        """What killed writers leave: a gateway that cannot stay up would fill the disk with its reserves."""
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + _SWEEP_S
+            self._reader.sweep()
+
     def _keep_retention(self) -> None:
         if time.monotonic() < self._erase_at:
             return
         self._erase_at = time.monotonic() + _RETENTION_S
-        self._reader.sweep()
         try:
             while not self._stop.is_set():
                 with self._writer.transaction() as connection:
