@@ -382,3 +382,35 @@ def test_a_long_text_shows_its_beginning_and_the_rest_to_who_asks(browser: sync_
         visit.page.keyboard.press("Enter")
         expect(visit.page.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
         assert long.bounding_box()["height"] > 3 * height  # type: ignore[index]
+
+
+FAINT = """() => {
+  const light = (rgb) => rgb.map((one) => one / 255).map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, one, at) => sum + one * [0.2126, 0.7152, 0.0722][at], 0);
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const behind = (node) => { for (; node; node = node.parentElement) {
+    const colour = parts(getComputedStyle(node).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) return colour.slice(0, 3);
+  } };
+  const faint = [];
+  for (const node of document.querySelectorAll("body *")) {
+    if (!node.checkVisibility() || ![...node.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim())) continue;
+    const [more, less] = [light(parts(getComputedStyle(node).color).slice(0, 3)), light(behind(node))].sort((a, b) => b - a);
+    if ((more + 0.05) / (less + 0.05) < 4.5) faint.push(`${node.tagName} ${node.className}: ${node.textContent.slice(0, 40)}`);
+  }
+  return faint;
+}"""
+NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, summary, textarea")]
+  .filter((node) => node.checkVisibility() && !node.labels?.length && !node.ariaLabel && !node.textContent.trim())
+  .map((node) => node.outerHTML)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_and_every_control_has_a_name(browser: sync_api.Browser, scheme: str) -> None:
+    """WCAG 2.2: 4.5 to 1 for every text (1.4.3), and a name for whatever can be used (4.1.2)."""
+    with visiting(browser, color_scheme=scheme) as visit:
+        visit.open()
+        assert visit.page.evaluate(FAINT) == [] and visit.page.evaluate(NAMELESS) == []
+        visit.login()
+        visit.page.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        assert visit.page.evaluate(FAINT) == [] and visit.page.evaluate(NAMELESS) == []
