@@ -66,12 +66,14 @@ class Purge(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
 
 
 def oldest(wishes: Iterable[str]) -> float:
-    """The age in seconds up to which ``cache-control`` accepts a kept answer; 0: none, whatever its age."""
+    """The age in seconds up to which ``cache-control`` accepts a kept answer; 0: none, whatever its age. What nobody
+    can read accepts none (RFC 9111, section 4.2.1, has such answers taken for stale)."""
     accepted = math.inf
     for wish in wishes:
         name, _, value = wish.partition("=")
         if name == "no-cache":
             return 0.0
-        if name == "max-age" and value.isascii() and value.isdigit():
-            accepted = min(accepted, float(value[:12]))
+        if name.rstrip() == "max-age":
+            age = value.strip(' "')
+            accepted = min(accepted, float(age[:12]) if age.isascii() and age.isdigit() else 0.0)
     return accepted
