@@ -29,7 +29,8 @@ def limited(limits: AnyLimits | None) -> bool:
         limits.requests_per_minute is not None
         or limits.tokens_per_minute is not None
         or limits.concurrency is not None
-        or has_budget(limits)
+        or limits.budget_usd_day is not None
+        or limits.budget_usd_month is not None
     )
 
 
