@@ -64,6 +64,27 @@ def test_a_changed_manifest_is_no_longer_signed(home: Home) -> None:
         signed(folder, signing.home_public_key(home))
 
 
+def test_row_56_a_bit_that_flips_or_an_end_that_is_missing_anywhere_is_refused(home: Home) -> None:
+    folder = home.artifacts / "stu-v1"
+    seal(folder, signing.load_or_create(home))
+    key, tried = signing.home_public_key(home), 0
+    assert signed(folder, key)
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        for at in {*range(0, len(whole), 1024), len(whole) - 1}:
+            flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+            for harmed in (flipped, whole[:at]):
+                path.write_bytes(harmed)
+                with pytest.raises(ArtifactRefused):
+                    signed(folder, key)
+                tried += 1
+        path.unlink()
+        with pytest.raises(ArtifactRefused):
+            signed(folder, key)
+        path.write_bytes(whole)
+    assert signed(folder, key) and tried > 10
+
+
 def test_students_of_older_versions_are_signed_if_they_are_what_the_database_names(home: Home) -> None:
     folder, signer = home.artifacts / "stu-v1", signing.load_or_create(home)
 
