@@ -114,6 +114,11 @@ class VectorStores:
     def put(self, store: VectorStore) -> None:
         write_whole(self.folder(store.project, store.id) / "store.json", msgspec.json.encode(store))
 
+    def replace(self, store: VectorStore) -> None:
+        """In the place of what it was before."""
+        with self._changing(store.project, store.id):
+            self.put(store)
+
     def get(self, project: str, store_id: str) -> VectorStore:
         return self._as_active(self.folder(project, store_id))
 
@@ -128,13 +133,10 @@ class VectorStores:
 
     def delete(self, store: VectorStore) -> None:
         self._gone.bury(store.project, store.id, store.created_at)
-        folder = self.folder(store.project, store.id)
-        gone = folder.with_name(f".gone-{secrets.token_hex(8)}")
-        try:
+        with self._changing(store.project, store.id) as folder:
+            gone = folder.with_name(f".gone-{secrets.token_hex(8)}")
             folder.rename(gone)
-        except FileNotFoundError:
-            raise KeyError(store.id) from None
-        sync_folder(folder.parent)
+            sync_folder(folder.parent)
         shutil.rmtree(gone, ignore_errors=True)
 
     def stood(self, project: str, name: str, store_id: str = "") -> Place | None:
@@ -311,6 +313,8 @@ class VectorStores:
             raise KeyError(store_id) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _same(lock, folder / "lock"):  # it was deleted while we waited
+                raise KeyError(store_id)
             yield folder
             if folder.is_dir():
                 write_whole(folder / "generation", secrets.token_bytes(16))
@@ -331,6 +335,13 @@ class VectorStores:
         for folder in folders:
             with suppress(KeyError):
                 yield self._as_active(folder)
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.fstat(descriptor).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _remove(path: Path) -> None:

@@ -500,6 +500,42 @@ def test_many_change_a_store_at_once(tmp_path: Path) -> None:
     assert [one.id for one in stores.files("mine", store.id)] == names[::2]
 
 
+def test_nothing_is_left_of_a_store_that_goes_while_others_change_it(tmp_path: Path) -> None:
+    from contextlib import suppress
+
+    from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore
+
+    stores, file = VectorStores(Home(tmp_path)), VectorFile("file-" + "1" * 32, "key", 2.0)
+    done = VectorFile(file.id, "key", 2.0, status="completed")
+    for number in range(20):
+        store = VectorStore(f"vs_{number:032x}", "mine", 1.0, 1.0)
+        stores.put(store)
+        stores.attach(store, [file])
+        begun = threading.Barrier(4)
+
+        def work(change: Any, begun: threading.Barrier = begun) -> None:
+            begun.wait()
+            for _ in range(3):
+                with suppress(KeyError):
+                    change()
+
+        threads = [
+            threading.Thread(target=work, args=(change,))
+            for change in (
+                lambda store=store: stores.attach(store, [file]),
+                lambda store=store: stores.finish(store, done, Chunks("a", ["text"])),
+                lambda store=store: stores.replace(store),
+                lambda store=store: stores.delete(store),
+            )
+        ]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert stores.all("mine") == [] and stores.waiting() == []
+    assert not [path for path in (tmp_path / "vector_stores").rglob("*") if path.is_file()]
+
+
 def test_the_embedding_model_is_checked(tmp_path: Path) -> None:
     folder = tmp_path / "policies"
     folder.mkdir()

@@ -85,7 +85,7 @@ class Stores:
             self._hold(store)
             days = body.expires_after.days if body.expires_after else None
             changed = structs.replace(changed, expires_days=days, last_active_at=time.time())
-        await self._done(self._stores.put, changed)
+        await self._done(self._stores.replace, changed, missing=_no_store(store_id))
         return await self._shown(changed)
 
     async def delete(self, who: Principal, store_id: str) -> Data:
