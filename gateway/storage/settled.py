@@ -36,9 +36,11 @@ def settle(draft: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Writes a file so that a reader, and a crash, find all of it or what was there before."""
-    make_folders([path.parent])
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600, folders: bool = True) -> None:
+    """Writes a file so that a reader, and a crash, find all of it or what was there before. Without ``folders`` a
+    folder that is gone is not made again: FileNotFoundError."""
+    if folders:
+        make_folders([path.parent])
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

@@ -14,9 +14,11 @@ from gateway_server import KEY, Gateway, gateway, write_policies
 from scripted import COMPLETION, Line, Provider, provider
 
 from gateway.access.keys import new_key
-from gateway.api.evals.store import Item, lines_of
+from gateway.api.evals.shapes import Eval, EvalRun
+from gateway.api.evals.store import EvalStore, Item, lines_of
 from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
+from gateway.storage.home import Home
 from gateway.storage.records import CallRecord
 from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.values import Key
@@ -190,6 +192,24 @@ async def test_a_dataset_of_another_project_is_no_rows(tmp_path: Path) -> None:
         source: Any = {"type": "completions", "source": {"type": "file_id", "id": "triage@1"}}
         run = await ended(client, await client.evals.runs.create(made.id, data_source=source))
         assert run.status == "failed" and "no file 'triage@1'" in run.error.message
+
+
+def test_what_is_deleted_is_not_written_again(tmp_path: Path) -> None:
+    """By whoever was at work on it, or was about to change it."""
+    store = EvalStore(Home(tmp_path))
+    one = Eval("eval_" + "0" * 32, "mine", "key", 1.0, "", {"type": "logs"}, [], {})
+    store.put_eval(one)
+    run = EvalRun("evalrun_" + "1" * 32, one.id, "mine", "key", 2.0, "", "", {}, {})
+    store.add_run(run)
+    store.delete("mine", one.id, run.id)
+    with pytest.raises(FileNotFoundError):
+        store.put_run(run)
+    assert store.runs("mine", one.id) == []
+    store.delete("mine", one.id)
+    for late in (lambda: store.change_eval(one), lambda: store.add_run(run)):
+        with pytest.raises(KeyError):
+            late()
+    assert not [path for path in (tmp_path / "evals").rglob("*") if path.is_file()]
 
 
 async def test_evals_are_changed_listed_and_deleted_within_their_project(tmp_path: Path) -> None:

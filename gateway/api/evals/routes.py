@@ -82,7 +82,10 @@ class Evals:
             found, name=found.name if body.name is None else body.name,
             metadata=found.metadata if body.metadata is None else body.metadata,
         )  # fmt: skip
-        self._store.put_eval(changed)
+        try:
+            self._store.change_eval(changed)
+        except KeyError:
+            raise errors.NotFound(f"No eval found with id '{eval_id[:80]}'.", param="eval_id") from None
         return shown_eval(changed)
 
     def delete(self, principal: Principal, eval_id: str) -> dict[str, Any]:
@@ -119,7 +122,10 @@ class Evals:
             created_at=time.time(), name=body.name or "", model=model or "", data_source=data["data_source"],
             metadata=body.metadata or {},
         )  # fmt: skip
-        self._store.add_run(made)
+        try:
+            self._store.add_run(made)
+        except KeyError:
+            raise errors.NotFound(f"No eval found with id '{eval_id[:80]}'.", param="eval_id") from None
         self._runner.wake()
         return shown_run(made)
 

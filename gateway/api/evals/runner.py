@@ -152,7 +152,7 @@ class _Work:
             source, self._present.project, config.get("metadata") or {}, schema, self._runner.live.reader,
             self._runner.files, self._runner.opens,
         )  # fmt: skip
-        write_whole(kept, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        write_whole(kept, b"".join(msgspec.json.encode(row) + b"\n" for row in rows), folders=False)
         return rows
 
     def _owner(self) -> Principal:
@@ -281,7 +281,8 @@ class _Work:
             criteria={name: (passed, failed) for name, (passed, failed) in self._criteria.items()},
             usage={model: (a, b, c, d) for model, (a, b, c, d) in self._usage.items()},
         )  # fmt: skip
-        await asyncio.to_thread(write_whole, self._folder / "run.json", msgspec.json.encode(self._present))
+        told = msgspec.json.encode(self._present)
+        await asyncio.to_thread(write_whole, self._folder / "run.json", told, folders=False)
 
     async def _end(self, status: str, why: str = "") -> None:
         await self._report(status, {"code": "invalid_run", "message": why} if why else None)

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gateway.api.evals.shapes import Eval, EvalRun
 from gateway.storage.home import Home
-from gateway.storage.settled import write_whole
+from gateway.storage.settled import sync_folder, write_whole
 from gateway.storage.tombstones import Place, Tombstones
 
 _EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")
@@ -58,6 +58,15 @@ class EvalStore:
     def put_eval(self, one: Eval) -> None:
         write_whole(self.folder(one.project, one.id) / "eval.json", msgspec.json.encode(one))
 
+    def change_eval(self, one: Eval) -> None:
+        """Raises KeyError when it was deleted meanwhile."""
+        try:
+            write_whole(
+                self.folder(one.project, one.id) / "eval.json", msgspec.json.encode(one), folders=False
+            )
+        except FileNotFoundError:
+            raise KeyError(one.id) from None
+
     def eval(self, project: str, eval_id: str) -> Eval:
         """Raises KeyError."""
         return _read(self.folder(project, eval_id) / "eval.json", Eval)
@@ -89,11 +98,18 @@ class EvalStore:
     def add_run(self, one: EvalRun) -> None:
         """Raises KeyError when the eval is gone."""
         self.eval(one.project, one.eval_id)
-        self.put_run(one)
-        (self.folder(one.project, one.eval_id, one.id) / OPEN).touch()
+        folder = self.folder(one.project, one.eval_id, one.id)
+        try:
+            folder.mkdir(mode=0o700)
+            sync_folder(folder.parent)
+            self.put_run(one)
+            (folder / OPEN).touch()
+        except FileNotFoundError:
+            raise KeyError(one.eval_id) from None
 
     def put_run(self, one: EvalRun) -> None:
-        write_whole(self.folder(one.project, one.eval_id, one.id) / "run.json", msgspec.json.encode(one))
+        folder = self.folder(one.project, one.eval_id, one.id)
+        write_whole(folder / "run.json", msgspec.json.encode(one), folders=False)
 
     def run(self, project: str, eval_id: str, run_id: str) -> EvalRun:
         """As it stands. Raises KeyError."""
