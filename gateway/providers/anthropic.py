@@ -255,13 +255,14 @@ class AnthropicStream(EventStream):
         reason = delta.get("stop_reason")
         if reason is None:
             return []
+        chunks = [chunk for index in list(self._open) for chunk in self._end(self._open.pop(index))]
         late: dict[str, Any] = {}
         if self._blocks.annotations:
             late["annotations"] = self._blocks.annotations
         refused = _refused(delta)
         if refused:
             late["refusal"] = refused
-        chunks = self._writer.delta(late) if late else []
+        chunks += self._writer.delta(late) if late else []
         stop = text_field(delta, "stop_sequence") or None
         return chunks + self._writer.finish(_FINISH.get(str(reason), "stop"), stop=stop)
 
@@ -273,9 +274,9 @@ class AnthropicStream(EventStream):
         return [self._writer.usage(usage)] if usage is not None else []
 
     def _count(self, holder: dict[str, Any]) -> None:
-        """Counts are cumulative: the last one stands, and what it leaves out stays as it was."""
+        """Counts are cumulative: the last one stands, and what it leaves out (or calls 0) stays as it was."""
         told = _map(holder, "usage")
-        self._usage.update((name, value) for name, value in told.items() if value is not None)
+        self._usage.update((name, value) for name, value in told.items() if value or name not in self._usage)
 
 
 def usage_of(usage: dict[str, Any] | None) -> Usage | None:

@@ -232,6 +232,7 @@ class CohereStream(EventStream):
         self._asked = asked
         self._writer = Writer()
         self._calls: dict[Any, int] = {}
+        self._silent: set[int] = set()
         self._cited: list[dict[str, Any]] = []
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
@@ -252,6 +253,8 @@ class CohereStream(EventStream):
         if kind in ("tool-call-start", "tool-call-delta"):
             call = message.get("tool_calls")
             return self._call(event.get("index"), call if isinstance(call, dict) else {})
+        if kind == "tool-call-end":
+            return self._unargued(self._calls.get(event.get("index"), -1))
         if kind == "citation-start" and isinstance(message.get("citations"), dict):
             self._cited.append(message["citations"])
         if kind == "message-end":
@@ -265,8 +268,11 @@ class CohereStream(EventStream):
         if index in self._calls:
             piece = text_field(call, "function", "arguments")
             at = self._calls[index]
+            self._silent -= {at} if piece else set()
             return self._writer.delta({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
         at = self._calls[index] = len(self._calls)
+        if not text_field(call, "function", "arguments"):
+            self._silent.add(at)
         made = tool_call(
             str(call.get("id")),
             text_field(call, "function", "name"),
@@ -274,10 +280,18 @@ class CohereStream(EventStream):
         )
         return self._writer.delta({"tool_calls": [{"index": at, **made}]})
 
+    def _unargued(self, at: int) -> list[Chunk]:
+        """A tool without arguments sends none; JSON it must be."""
+        if at not in self._silent:
+            return []
+        self._silent.discard(at)
+        return self._writer.delta({"tool_calls": [{"index": at, "function": {"arguments": "{}"}}]})
+
     def _end(self, delta: dict[str, Any]) -> list[Chunk]:
         reason = _reason(self._provider, delta.get("finish_reason"))
         annotations = _citations(self._cited)
-        chunks = self._writer.delta({"annotations": annotations}) if annotations else []
+        chunks = [chunk for at in sorted(self._silent) for chunk in self._unargued(at)]
+        chunks += self._writer.delta({"annotations": annotations}) if annotations else []
         chunks += self._writer.finish(reason, stop=_met(delta, self._asked))
         usage = usage_of(delta.get("usage"))
         if usage is not None:

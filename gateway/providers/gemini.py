@@ -223,6 +223,8 @@ class GeminiStream(EventStream):
 
     def finish(self) -> list[Chunk]:
         chunks: list[Chunk] = []
+        for one in self._candidates.values() if self._blocked else ():
+            one.finish = one.finish or "SAFETY"  # what was begun was blocked then
         if self._events.pending or not all(one.finish for one in self._candidates.values()):
             raise nonsense(self._provider, "a stream that was cut before its end")
         if not self._candidates:

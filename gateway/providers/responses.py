@@ -25,6 +25,7 @@ _encode = msgspec.json.encode
 _CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _TEXT = "response.output_text"
 _THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
+_CALLS = ("function_call", "custom_tool_call")
 _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
 
 
@@ -71,7 +72,7 @@ class ResponsesCodec(OpenAICodec):
 
     def reason(self, data: Mapping[str, Any], said: _Said) -> str:
         """Raises AttemptFailed for an answer that failed."""
-        if data.get("status") == "failed" or data.get("error"):
+        if data.get("status") in ("failed", "cancelled") or data.get("error"):
             raise self.broken(data)
         if data.get("status") == "incomplete":
             return _CUT.get(str(_map(data, "incomplete_details").get("reason")), "length")
@@ -101,7 +102,7 @@ class _Said:
         if kind == "message":
             for part in dicts(item.get("content")):
                 self._part(part)
-        elif kind in ("function_call", "custom_tool_call"):
+        elif kind in _CALLS:
             self.calls.append(_call(item, str(item.get("arguments") or item.get("input") or "")))
         elif kind == "reasoning":
             self.thoughts.append(_thought(item))
@@ -150,6 +151,7 @@ class ResponsesStream(EventStream):
         self._writer = Writer()
         self._said = _Said()
         self._at: dict[Any, int] = {}
+        self._told: set[Any] = set()
         self._parts: set[tuple[Any, Any]] = set()
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
@@ -158,17 +160,14 @@ class ResponsesStream(EventStream):
         if kind == f"{_TEXT}.delta":
             return self._text(event)
         if kind in _PIECES and index in self._at:
+            self._told.add(index)
             return self._piece(self._at[index], str(event.get("delta") or ""))
         if kind in _THOUGHTS:
             return self._thought(event, index)
         if kind == "response.output_item.added":
             return self._begin(index, _map(event, "item"))
         if kind == "response.output_item.done":
-            item = _map(event, "item")
-            if item.get("type") == "reasoning" and self._said.sign(item):
-                return self._writer.delta({"thinking_blocks": list(self._said.signed)})
-            self._said.beside(item)
-            return []
+            return self._done(index, _map(event, "item"))
         if kind == "response.refusal.delta":
             return self._writer.delta({"refusal": str(event.get("delta") or "")})
         if kind == f"{_TEXT}.annotation.added":
@@ -203,12 +202,27 @@ class ResponsesStream(EventStream):
         return self._writer.delta({"reasoning_content": text}) if text else []
 
     def _begin(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
-        if item.get("type") not in ("function_call", "custom_tool_call"):
+        if item.get("type") not in _CALLS:
             return []
         at = self._at[index] = len(self._said.calls)
         call = _call(item, "")
         self._said.calls.append(call)
         return self._writer.delta({"tool_calls": [{"index": at, **call}]})
+
+    def _done(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
+        if item.get("type") in _CALLS:
+            return self._called(index, item)
+        if item.get("type") == "reasoning" and self._said.sign(item):
+            return self._writer.delta({"thinking_blocks": list(self._said.signed)})
+        self._said.beside(item)
+        return []
+
+    def _called(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
+        """A call is complete: all of it, where its deltas did not come."""
+        chunks = [] if index in self._at else self._begin(index, item)
+        whole = "" if index in self._told else str(item.get("arguments") or item.get("input") or "")
+        self._told.add(index)
+        return chunks + self._piece(self._at[index], whole)
 
     def _piece(self, at: int, text: str) -> list[Chunk]:
         custom = self._said.calls[at]["type"] == "custom"
