@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.storage.counting.redis_client import COMMAND_S, connect
+from gateway.storage.counting.redis_client import COMMAND_S, connect, ended
 
 _log = logging.getLogger("understudy.sharing")
 _PROBE_S = 0.25
@@ -48,11 +48,7 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._queue.join(), self.patience)
         self._closed = True
-        pending = set(self._tasks)
-        while pending:  # the client may swallow a cancellation
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=0.1)
+        await ended(self._tasks)
         self._drop()
         with contextlib.suppress(*self.failures):
             await self.redis.aclose()

@@ -270,9 +270,10 @@ async def test_a_breaker_that_one_worker_opens_is_open_for_all(
             asked = len(sick.seen)
             for number in range(10):
                 assert (await ask(there, f"{number}")).status_code == 200
-            assert len(sick.seen) == asked
+            assert len(sick.seen) <= asked + 1  # on a busy machine the breaker's time runs out: one is let through to see
+            env = {"UNDERSTUDY_REDIS_URL": redis_server.url, "UNDERSTUDY_REDIS_TIMEOUT_MS": "5000"}
             async with (
-                gateway(tmp_path, policies, UNDERSTUDY_REDIS_URL=redis_server.url) as third,
+                gateway(tmp_path, policies, **env) as third,
                 clients(third, third) as (late, _),
             ):
                 await spared(late, sick)  # a worker that comes later is told, too

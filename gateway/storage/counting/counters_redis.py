@@ -37,7 +37,7 @@ from gateway.storage.counting.counters import (
     Spent,
     over,
 )
-from gateway.storage.counting.redis_client import COMMAND_S, connect
+from gateway.storage.counting.redis_client import COMMAND_S, connect, ended
 from gateway.storage.counting.standby import Standby
 from gateway.together import Together
 
@@ -97,11 +97,7 @@ class RedisCounters:
 
     async def close(self) -> None:
         self._closed = True
-        pending = set(self._tasks)
-        while pending:  # the client may swallow a cancellation
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=0.1)
+        await ended(self._tasks)
         batch = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         with contextlib.suppress(*self._failures, TimeoutError):
             for one in range(0, len(batch), _BATCH):

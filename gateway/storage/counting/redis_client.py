@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 COMMAND_S = 0.05
@@ -37,3 +38,12 @@ def connect(url: str, patience_s: float = COMMAND_S) -> tuple[Any, tuple[type[Ex
         health_check_interval=0,
     )  # fmt: skip
     return client, (RedisError, TimeoutError, OSError)
+
+
+async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancels them until they have ended: the client may swallow a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
