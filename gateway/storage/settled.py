@@ -6,15 +6,23 @@ File Systems Are Not Created Equal", OSDI 2014). All of it blocks, and raises OS
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+_CANNOT = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM})
+
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in ``folder`` outlive a power cut."""
-    _sync(folder, os.O_DIRECTORY)
+    """Makes the names in ``folder`` outlive a power cut; where its file system cannot do that for folders (some of
+    networks), or we may write into a folder and not read it, they are as safe as they are made there."""
+    try:
+        _sync(folder, os.O_DIRECTORY)
+    except OSError as problem:
+        if problem.errno not in _CANNOT:
+            raise
 
 
 def sync_file(path: Path) -> None:

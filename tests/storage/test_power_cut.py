@@ -6,9 +6,12 @@ seed says, and remembers how the disk could look at many moments; then the machi
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 import random
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -321,6 +324,29 @@ def test_a_file_that_was_written_whole_is_whole_or_as_before(
         write_whole(tmp_path / "a", b"second" * 300)
         assert disk.safe()["a"] == b"second" * 300
         assert set(found) == {b"first" * 300, b"second" * 300}
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+async def test_a_file_system_that_cannot_sync_folders_is_no_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            Home(tmp_path / "home").prepare()
+        return
+    home = Home(tmp_path / "home").prepare()
+    with closing(Spool(home, SpoolSettings(fsync_interval_s=0.005))) as spool:
+        spool.append(audit(1, 10))
+        await asyncio.wait_for(spool.durable(), 60)
+        assert spool.stats()["degraded"] == 0
 
 
 def test_a_torn_key_name_is_not_taken_for_another_key(
