@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.guardrails.fitted import Fitted
 
 _HIDDEN = 2.0  # who encodes an instruction does not want it to be seen
+_PIECE, _OVERLAP = 65_536, 8_192  # characters
 _REMEMBERED = 4096  # characters: longer texts are judged afresh, so that the cache stays small
 
 
@@ -72,7 +73,7 @@ class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
         return BLOCK if self.action == "block" else FLAG
 
     def _is_attack(self, text: str, *, data: bool) -> bool:
-        if score(text, data=data) >= self.threshold:
+        if any(score(piece, data=data) >= self.threshold for piece in _pieces(text)):
             return True
         return self.model is not None and _fitted(self.model).attacks(text)
 
@@ -115,6 +116,15 @@ def _fitted(path: str) -> Fitted:
     from gateway.guardrails.fitted import load  # numpy is loaded only where a model is configured
 
     return load(path)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A very long text in parts that overlap: no look through it takes so long that other threads have to wait."""
+    if len(text) <= _PIECE:
+        yield text
+        return
+    for start in range(0, len(text) - _OVERLAP, _PIECE - _OVERLAP):
+        yield text[start : start + _PIECE]
 
 
 def score(text: str, *, data: bool = False) -> float:

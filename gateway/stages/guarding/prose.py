@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, s
 from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, said_in
 
 Changes = dict[str, list[Verdict]]
+_Known = dict[tuple[str, str, bool], Verdict]
+"""By guardrail, text and whether a tool or a document said it."""
+_LONG = 20_000  # characters; a guardrail takes up to a microsecond for one
 
 
 async def masked_prose(
@@ -38,7 +42,8 @@ async def masked_prose(
     def fixed() -> Collection[Said]:
         return frozenset(fixed_names(prose))
 
-    changes, seen = _at_once(exchange, guards, [*said, *odd], joined, lambda: {*fixed(), *odd})
+    known = await _long_ones(exchange, guards, said, joined)
+    changes, seen = _at_once(exchange, guards, [*said, *odd], joined, lambda: {*fixed(), *odd}, known)
     watch(exchange, shadows, said, "in", judges, joined, seen, outside=False, names=fixed)
     if not asking:
         masked = _changed(exchange, prose, said, changes) if changes else None
@@ -72,20 +77,40 @@ def _watch_outside(
         )  # fmt: skip
 
 
+async def _long_ones(exchange: Exchange, guards: Guards, said: list[Said], joined: str) -> _Known:
+    """What is said of texts that take long to read: read beside the event loop, so that nobody else waits."""
+    long = [one for one in said if len(one[1]) > _LONG]
+    if len(joined) > _LONG:
+        long.append(("input", joined))
+    known: _Known = {}
+    for name, guard in guards.items() if long else ():
+        for place, text in long:
+            if guard.reads(place):
+                data = place in DATA
+                known[name, text, data] = await asyncio.to_thread(
+                    judged, exchange, name, guard, text, "in", data=data
+                )
+    return known
+
+
 def _at_once(
-    exchange: Exchange, guards: Guards, said: list[Said], joined: str, fixed: Fixed
+    exchange: Exchange, guards: Guards, said: list[Said], joined: str, fixed: Fixed, known: _Known
 ) -> tuple[Changes, dict[str, set[str]]]:
     """What is to be changed, and by guardrail the texts it has objected to already: those are not asked about."""
     changes: Changes = {}
     seen: dict[str, set[str]] = {}
     for name, guard in guards.items():
         verdicts = [
-            (place, text, judged(exchange, name, guard, text, "in", data=place in DATA))
+            (
+                place, text,
+                known.get((name, text, place in DATA))
+                or judged(exchange, name, guard, text, "in", data=place in DATA),
+            )
             for place, text in said
             if guard.reads(place)
         ]
         if joined and guard.scope == "untrusted" and guard.reads("input"):
-            whole = judged(exchange, name, guard, joined, "in")
+            whole = known.get((name, joined, False)) or judged(exchange, name, guard, joined, "in")
             if whole.action in ("flag", "block"):  # nothing can be cut out of what nobody sent
                 verdicts.append(("input", joined, whole))
         settle(exchange, name, guard, verdicts, "in", changes, fixed)
