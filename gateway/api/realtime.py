@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,6 +41,7 @@ Send = Callable[[Any], Awaitable[None]]
 GoingOn = Callable[[Exchange, Principal, Runtime], Awaitable[None]]
 """Charges a call that lasts with what it used by now. Raises GatewayError when it may use no more."""
 
+_log = logging.getLogger("understudy.realtime")
 PATH = "/v1/realtime"
 _KEY_PROTOCOL = "openai-insecure-api-key."
 _BETA_PROTOCOL = "openai-beta."
@@ -174,6 +176,8 @@ class Realtime:
                 pass  # nothing is known against it
             except errors.GatewayError as error:
                 return error
+            except Exception:  # the session is not the one to pay for a fault of ours
+                _log.exception("it could not be looked whether a realtime session may go on")
         return errors.BadRequest("Your session hit the maximum duration of 60 minutes.", code="session_expired")
 
     async def _look(self, exchange: Exchange) -> None:

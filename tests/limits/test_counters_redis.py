@@ -12,10 +12,20 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from small_fakes import exchange_of, runtime_of, whole
 from stopwatch import Stopwatch
 
+from gateway.config import Config, Price
+from gateway.context import Principal
+from gateway.errors import RateLimited
+from gateway.metering.limits import rules_of
+from gateway.protocol.chat import Usage
+from gateway.providers import OpenAIProvider
+from gateway.stages.limit import Limit
+from gateway.stages.record import record_of
 from gateway.storage.counting.counters import Counters, Hold, MemoryCounters, Rule, SpendingUnknown
 from gateway.storage.counting.counters_redis import RedisCounters
+from optimizer.routing.plan import Candidate, Rung
 
 DAY = time.time() // 86_400 * 86_400
 
@@ -260,3 +270,35 @@ async def test_without_redis_from_the_start_limits_hold(redis_server: Any) -> No
             held = [await one.reserve(f"h{number}", (requests(10),), ttl=60) for number in range(20)]
             assert sum(decision.hold is not None for decision in held) == 5
             one.settle(Hold("", (money(10, 0),), -1), [3])  # a charge without a hold must not hurt
+
+
+async def test_what_lasts_is_charged_once_while_it_lasts_and_at_its_end(counters: Counters) -> None:
+    """By both backends: 1,000 tokens a day are allowed, and a realtime session uses 400, 900 and then 1,100."""
+    provider = OpenAIProvider(base_url="http://127.0.0.1:1/v1")
+    config = Config(providers={"first": provider}, prices={"first": {"m": Price(input=1.0, output=1.0, as_of="2026-01-01", source="test")}})
+    who = Principal("k", "p", budget_usd_day=0.001)
+    limit, exchange = Limit(counters), exchange_of(runtime_of(config), {"model": "first/m", "max_tokens": 1}, principal=who)
+    exchange.received_at, exchange.lasts_s = time.time(), 3600.0
+    exchange.answered_by = Rung(Candidate("first", "m"), "plain")
+
+    async def inner(_: Any) -> Any:
+        return whole("hi")
+
+    await limit(exchange, inner)
+
+    async def used(tokens: int) -> None:
+        exchange.usage = Usage(prompt=tokens)
+        await limit.going_on(exchange, who, exchange.runtime)
+
+    for tokens in (0, 400, 400, 900):
+        await used(tokens)
+    with pytest.raises(RateLimited) as told:
+        await used(1100)
+    assert told.value.code == "insufficient_quota"
+    exchange.cost_usd = 0.0011
+    limit.settle(exchange, record_of(exchange, "error", 200, "insufficient_quota", now=time.monotonic()))
+    rule = rules_of([("key", "k", who)], tokens=0, least_tokens=0, cost=1, at=time.time())
+    async with asyncio.timeout(30):
+        while (standing := (await counters.reserve("x", rule, ttl=60)).lines[0].used) != 1_100_000:
+            await asyncio.sleep(0.02)
+    assert standing == 1_100_000
