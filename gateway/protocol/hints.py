@@ -12,6 +12,8 @@ ANTHROPIC = "anthropic"
 HINTS = frozenset({GOOGLE, ANTHROPIC})
 ON_PARTS = frozenset({"cache_control", "citations", "document", "input_examples", "eager_input_streaming"})
 """What Claude alone reads of a part of a message or of a function."""
+CACHE_MARK = "prompt_cache_breakpoint"
+"""What OpenAI's clients write on a part up to which a prompt is to be kept; Claude's write ``cache_control``."""
 SEARCH_RESULT = "search_result"
 """A part of a message that only Claude takes: a text that was found, with its source and title. It travels as it is."""
 
@@ -23,6 +25,16 @@ def for_claude_alone(part: Mapping[str, Any]) -> str:
     file = part.get("file")
     held = isinstance(file, dict) and str(file.get("file_id") or "").startswith("file_")  # OpenAI's begin with file-
     return "file_id" if held else ""
+
+
+def cache_wish(part: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A part's wish that the prompt be kept up to here, in Claude's words; None without one."""
+    own, mark = part.get("cache_control"), part.get(CACHE_MARK)
+    if isinstance(own, dict):
+        return own
+    if not isinstance(mark, dict):
+        return None
+    return {"type": "ephemeral", **({"ttl": "1h"} if mark.get("ttl") == "12h" else {})}
 
 
 def held_image(part: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.protocol.foreign_thoughts import GOOGLE
+from gateway.protocol.hints import CACHE_MARK
 
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
 _THOUGHTS = ("thinking_blocks", "reasoning_content")
@@ -155,11 +156,16 @@ def _parts(content: Any, where: str) -> list[dict[str, Any]]:
 def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
     kind = part.get("type")
     if kind in _TEXTS:
-        return {"type": "text", "text": _text(part, "text", where)}
+        return {"type": "text", "text": _text(part, "text", where)} | _marked(part)
     make = _PARTS.get(str(kind))
     if make is None:
         raise _unsupported(where, f"Content of type '{str(kind)[:60]}' is not supported by this gateway.")
-    return make(part, where)
+    return make(part, where) | _marked(part)
+
+
+def _marked(part: dict[str, Any]) -> dict[str, Any]:
+    mark = part.get(CACHE_MARK)
+    return {CACHE_MARK: mark} if isinstance(mark, dict) else {}
 
 
 def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
@@ -193,7 +199,7 @@ _PARTS: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
 
 def _plain(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """One part of text is that text: a student reads both the same, and every provider reads this one."""
-    if len(parts) == 1 and parts[0]["type"] == "text":
+    if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         return str(parts[0]["text"])
     return parts
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import of_claude
-from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, for_claude_alone, held_image
+from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, cache_wish, for_claude_alone, held_image
 from gateway.providers.capabilities import Ability
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
@@ -269,9 +269,8 @@ def _own(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cached(said: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(said.get("cache_control"), dict):
-        block["cache_control"] = said["cache_control"]
-    return block
+    wish = cache_wish(said)
+    return block if wish is None else {**block, "cache_control": wish}
 
 
 def _image(reader: Reader, at: str, url: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import of_claude
-from gateway.protocol.hints import SEARCH_RESULT
+from gateway.protocol.hints import SEARCH_RESULT, cache_wish
 from gateway.providers.anthropic_request import thinking
 from gateway.providers.capabilities import Ability, most_stops
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
@@ -229,8 +229,8 @@ def _pointed(said: Mapping[str, Any], block: dict[str, Any], model: str) -> list
 
 def _point(said: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
     """What a client marks with ``cache_control`` ends with a cache point here."""
-    mark = said.get("cache_control")
-    if not isinstance(mark, dict):
+    mark = cache_wish(said)
+    if mark is None:
         return []
     long = {"ttl": "1h"} if mark.get("ttl") == "1h" and _CACHES_LONG.search(model) else {}
     return [{"cachePoint": {"type": "default", **long}}]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import OPENAI
-from gateway.protocol.hints import ON_PARTS, held_image
+from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
 from gateway.providers.translate_request import Reader, Turn, url_of
 
 SIGNED = OPENAI
@@ -169,8 +169,8 @@ def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
 
 
 def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    kind, mark = part.get("type"), "prompt_cache_breakpoint"
-    more = {mark: part[mark]} if part.get(mark) is not None else {}
+    kind = part.get("type")
+    more = {CACHE_MARK: part[CACHE_MARK]} if part.get(CACHE_MARK) is not None else {}
     if kind == "text":
         return {"type": "input_text", "text": str(part.get("text") or ""), **more}
     if kind == "image_url":

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from gateway.catalog import Profile, vendor
-from gateway.protocol.hints import ON_PARTS, held_image
+from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
 from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
@@ -29,7 +29,7 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"})
+TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"} | {CACHE_MARK})
 """``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 
 
@@ -53,6 +53,7 @@ class Fitting:
         self._lacks = {name: _IDLE.get(name, ()) for name in lacks}
         self._silent = (*lacks, *profile.leaves_out)
         self._foreign = foreign(profile)
+        self._off_parts = ON_PARTS if CACHE_MARK in profile.keeps else ON_PARTS | {CACHE_MARK}
         self._picky = profile.short_call_ids or not profile.developer_role or not profile.empty_fields
 
     def __call__(self, wire: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ class Fitting:
         if type(content) is list:
             self._no_addresses(content)
             if "cache_control" in self._foreign:
-                message = {**message, "content": _uncached_parts(content)}
+                message = {**message, "content": _uncached_parts(content, self._off_parts)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
             message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
         return self._fitted(message) if self._picky else message
@@ -148,17 +149,17 @@ def _shortened(call: Any) -> Any:
     return call
 
 
-def _uncached_parts(parts: list[Any]) -> Any:
+def _uncached_parts(parts: list[Any], off: frozenset[str]) -> Any:
     """One text that was a part because of its mark alone is a text again: every chat template reads that."""
-    if not any(isinstance(part, dict) and not ON_PARTS.isdisjoint(part) for part in parts):
+    if not any(isinstance(part, dict) and not off.isdisjoint(part) for part in parts):
         return parts
-    plain = [_uncached(part) for part in parts]
+    plain = [_uncached(part, off) for part in parts]
     return plain[0]["text"] if len(plain) == 1 and plain[0].get("type") == "text" else plain
 
 
-def _uncached(part: Any) -> Any:
-    if isinstance(part, dict) and not ON_PARTS.isdisjoint(part):
-        return {name: value for name, value in part.items() if name not in ON_PARTS}
+def _uncached(part: Any, off: frozenset[str] = ON_PARTS) -> Any:
+    if isinstance(part, dict) and not off.isdisjoint(part):
+        return {name: value for name, value in part.items() if name not in off}
     return part
 
 

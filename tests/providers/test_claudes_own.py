@@ -156,3 +156,21 @@ def test_top_k_is_said_in_every_dialects_word_or_refused(name: str) -> None:
         assert {key: wire[key] for key in found} == found and "top_k" not in wire.keys() - found.keys()
     own = OpenAIProvider(api_key="k", base_url="http://127.0.0.1:1/v1").build("p", "")
     assert json.loads(own.encode(body, "m", stream=False).body)["top_k"] == 40
+
+
+def test_a_mark_to_keep_a_prompt_is_said_to_those_who_keep_it() -> None:
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}
+    items = [{"role": "user", "content": [{"type": "input_text", "text": "long", **mark}]}]
+    for body in (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "long", **mark}]}]},
+        {"messages": of_items(None, (), items)},
+    ):
+        assert sent("openai", body)["messages"][0]["content"] == [{"type": "text", "text": "long", **mark}]
+        assert sent("responses", body)["input"][0]["content"] == items[0]["content"]
+        (block,) = sent("anthropic", body)["messages"][0]["content"]
+        assert block["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
+        assert sent("bedrock", body)["messages"][0]["content"][1:] == [{"cachePoint": {"type": "default", "ttl": "1h"}}]
+        for name in ("gemini", "cohere", "nova"):
+            assert "prompt_cache_breakpoint" not in json.dumps(sent(name, body))
+        mistral = OpenAIProvider(api_key="k", profile="mistral").build("p", "")
+        assert json.loads(mistral.encode(body, "m", stream=False).body)["messages"][0]["content"] == "long"
