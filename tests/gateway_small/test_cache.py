@@ -176,7 +176,7 @@ async def test_usage_is_replayed() -> None:
 
 
 async def test_a_client_says_how_old_an_answer_may_be() -> None:
-    teacher, cache = Teacher(whole("first"), whole("second"), whole("third")), Cache(MemoryAnswers())
+    teacher, cache = Teacher(whole("first"), whole("second"), whole("third"), whole("last")), Cache(MemoryAnswers())
 
     async def at(seconds: float, wish: str = "") -> Any:
         exchange = ask(headers={"cache-control": wish} if wish else None)
@@ -187,10 +187,10 @@ async def test_a_client_says_how_old_an_answer_may_be() -> None:
     assert await at(0) == ("miss", "first", None)
     assert await at(7.5) == ("hit", "first", "7")
     assert await at(8, "max-age=8") == ("hit", "first", "8")
-    assert await at(9, "max-age=soon") == ("hit", "first", "9")
-    assert await at(9, "Max-Age=8, no-transform") == ("miss", "second", None)
-    assert await at(10, "max-age=1") == ("hit", "second", "1")
-    assert await at(10, "max-age=0") == ("miss", "third", None)
+    assert await at(9, "max-age=soon") == ("miss", "second", None)
+    assert await at(18, "Max-Age=8, no-transform") == ("miss", "third", None)
+    assert await at(19, "max-age=1") == ("hit", "third", "1")
+    assert await at(19, "max-age=0") == ("miss", "last", None)
 
 
 async def test_a_hit_shows_nothing_of_how_it_was_kept() -> None:
