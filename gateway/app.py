@@ -21,6 +21,7 @@ from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
 from gateway.api.messages import MessagesDialect
+from gateway.awake import ASLEEP, Awake
 
 _log = logging.getLogger("understudy.app")
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -41,6 +42,7 @@ class Gateway(Litestar):
     """Waits until the key of a request that is no lane's is known, if it ever will be."""
     origins = Origins()
     """Whose pages may call the API; the server's protocol asks it for the lanes."""
+    awake = ASLEEP
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -76,7 +78,8 @@ class Gateway(Litestar):
 
 
 def build_app(
-    handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane], origins: Origins
+    handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane], origins: Origins,
+    awake: Awake = ASLEEP,
 ) -> Gateway:
     """The application. A path in ``lanes`` has its ordinary handler too: for other methods, other servers, a query."""
 
@@ -100,7 +103,7 @@ def build_app(
         logging_config=None,
         debug=False,
     )
-    app.lanes, app.origins = lanes, origins
+    app.lanes, app.origins, app.awake = lanes, origins, awake
     return app
 
 

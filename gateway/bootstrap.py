@@ -40,6 +40,7 @@ from gateway.api.models import model_routes
 from gateway.api.runs import run_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
+from gateway.awake import Awake
 from gateway.caching.refreshing import Refresher
 from gateway.caching.repeats import Repeats
 from gateway.caching.semantic import Semantic
@@ -129,6 +130,7 @@ class _Parts:
     inventing: Inventing
     record: Record
     telling: Telling
+    awake: Awake
     rng: random.Random
     admin_digest: str
     sharing: Sharing
@@ -177,7 +179,8 @@ def build(
         parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
-    app = build_app(routes, _lifespan(parts, data, forgetting), chat_lane(pipeline, parts.live), parts.live.origins)
+    lane, lasting = chat_lane(pipeline, parts.live), _lifespan(parts, data, forgetting)
+    app = build_app(routes, lasting, lane, parts.live.origins, parts.awake)
     app.known = lambda scope: known_by_now(parts.live, keyed(scope) if scope["query_string"] else scope)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
@@ -191,7 +194,8 @@ def _parts(
     recorder = Spool(home, config.spool)
     watcher = PolicyWatcher(policies, env, config, now=time.time())
     live = Live(watcher, light_reader(home), recorder, str(home.engine_socket), bus=bus)
-    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config))
+    awake = Awake(config.server.awake_us / 1e6)
+    upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config), awake=awake)
     keys = ProviderKeys(upstream)
     telling = Telling()
     asker, accountant, recent = Asker(keys), Accountant(telling.now), RecentCalls(catch_up=telling.now)
@@ -223,7 +227,7 @@ def _parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, panel=panel, inventing=inventing, record=record, rng=rng,
-        telling=telling,
+        telling=telling, awake=awake,
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,

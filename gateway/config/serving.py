@@ -29,6 +29,8 @@ class Server(Node, frozen=True):
     header_timeout_s: Positive = 10.0
     write_idle_s: Positive = 60.0
     """A client that takes nothing of its answer for so long is disconnected."""
+    awake_us: Annotated[int, Meta(ge=0, le=1000)] = 100
+    """Microseconds that the gateway looks around for the next event before it sleeps, while most come that soon."""
     ping_s: Positive = 15.0
     """A stream that is agreed but silent for so long carries a comment, so that no proxy cuts it."""
     max_connections: Annotated[int, Meta(ge=1)] = 1000

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.access.origins import Origins
+from gateway.awake import ASLEEP
 from gateway.errors import Unavailable
 from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle
@@ -79,6 +80,7 @@ class PatientProtocol(StrictProtocol):
     lanes: Mapping[bytes, Lane] = {}
     """Handlers of POST requests by their path."""
     origins = Origins()
+    awake = ASLEEP
 
     _headers_due: asyncio.TimerHandle | None = None
     _reading_due: asyncio.TimerHandle | None = None
@@ -102,12 +104,14 @@ class PatientProtocol(StrictProtocol):
         self._admitted = address or "-"
         self.lanes = getattr(self.app, "lanes", self.lanes)
         self.origins = getattr(self.app, "origins", self.origins)
+        self.awake = getattr(self.app, "awake", self.awake)
         super().connection_made(transport)
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
             return
+        self.awake.come()
         between = self._between()
         if between and self._known is not None and self._as_before(data, *self._known):
             return
@@ -242,6 +246,7 @@ class PatientProtocol(StrictProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        self.awake.waiting()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._await_request(self.timeout_keep_alive)

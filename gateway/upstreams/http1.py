@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from gateway.awake import ASLEEP, Awake
 from gateway.upstreams.places import Places
 
 _MOST_HEADERS = 200
@@ -69,8 +70,8 @@ def destination(url: str, socket: str = "") -> Destination:
 class Connection(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, awake: Awake = ASLEEP) -> None:
+        self._loop, self._awake = loop, awake
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        self._awake.come()
         if self.idle_since or self.complete:
             self.close()  # nobody asked: whatever this is, it is no answer to the next request
             return
@@ -170,6 +172,7 @@ class Connection(asyncio.Protocol):
         self._begin()
         self.idle_since = 0.0
         self._transport.write(data)
+        self._awake.waiting()
 
     def change(self, until: float) -> asyncio.Future[None]:
         """Done when something has happened; its TimeoutError comes at ``until`` (monotonic). Raises Http1Error."""
@@ -296,8 +299,11 @@ class _Site(Places):
 class Pool:
     """Connections by origin. Made inside the event loop."""
 
-    def __init__(self, resolve: Resolve, tls: ssl.SSLContext, *, per_origin: int = 512) -> None:
+    def __init__(
+        self, resolve: Resolve, tls: ssl.SSLContext, *, per_origin: int = 512, awake: Awake = ASLEEP
+    ) -> None:
         self._resolve, self._tls, self._per_origin = resolve, tls, per_origin
+        self._awake = awake
         self._sites: dict[Origin, _Site] = {}
         self.used = 0
 
@@ -337,14 +343,14 @@ class Pool:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(max(0.0, until - time.monotonic())):
             if origin.socket:
-                _, made = await loop.create_unix_connection(lambda: Connection(loop), origin.socket)
+                _, made = await loop.create_unix_connection(lambda: Connection(loop, self._awake), origin.socket)
                 return made
             tls, name = (self._tls, origin.host) if origin.secure else (None, None)
             problem: OSError = Http1Error("the name has no address")
             for address in await self._resolve(origin.host, origin.port):
                 try:
                     _, made = await loop.create_connection(
-                        lambda: Connection(loop), address, origin.port, ssl=tls, server_hostname=name
+                        lambda: Connection(loop, self._awake), address, origin.port, ssl=tls, server_hostname=name
                     )
                 except ssl.SSLError:
                     raise

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from gateway.awake import ASLEEP, Awake
 from gateway.config import Timeouts
 from gateway.providers.codec import UpstreamRequest
 from gateway.upstreams import hops, http1
@@ -48,9 +49,11 @@ class Upstream:
         tls: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
         inside: Callable[[], Collection[str]] = frozenset,
+        awake: Awake = ASLEEP,
     ) -> None:
         """``tls`` replaces the system's trust, ``resolver`` its look-ups of names; ``inside`` gives the names that may
         lead to private addresses."""
+        self._awake = awake
         self._timeouts = timeouts
         self._per_host = per_host
         self._tls = tls if tls is not None else ssl.create_default_context()
@@ -115,7 +118,7 @@ class Upstream:
 
     def _lean(self) -> http1.Pool:
         if self._pool is None:
-            self._pool = http1.Pool(self._addresses, self._tls, per_origin=self._per_host)
+            self._pool = http1.Pool(self._addresses, self._tls, per_origin=self._per_host, awake=self._awake)
         return self._pool
 
     async def _addresses(self, host: str, port: int) -> list[str]:
