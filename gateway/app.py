@@ -22,6 +22,7 @@ from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
 from gateway.api.messages import MessagesDialect
 from gateway.awake import ASLEEP, Awake
+from gateway.resilience.pressure import Pressure
 
 _log = logging.getLogger("understudy.app")
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -43,6 +44,8 @@ class Gateway(Litestar):
     origins = Origins()
     """Whose pages may call the API; the server's protocol asks it for the lanes."""
     awake = ASLEEP
+    pressure: Pressure
+    """What else the server's protocol asks it for."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -79,7 +82,7 @@ class Gateway(Litestar):
 
 def build_app(
     handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane], origins: Origins,
-    awake: Awake = ASLEEP,
+    awake: Awake, pressure: Pressure,
 ) -> Gateway:
     """The application. A path in ``lanes`` has its ordinary handler too: for other methods, other servers, a query."""
 
@@ -103,7 +106,7 @@ def build_app(
         logging_config=None,
         debug=False,
     )
-    app.lanes, app.origins, app.awake = lanes, origins, awake
+    app.lanes, app.origins, app.awake, app.pressure = lanes, origins, awake, pressure
     return app
 
 

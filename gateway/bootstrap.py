@@ -62,6 +62,7 @@ from gateway.policy.files import PolicyWatcher, load
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
+from gateway.resilience.pressure import Pressure
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.routing.observations import Observations
 from gateway.schemas.cache import Schemas
@@ -131,6 +132,7 @@ class _Parts:
     record: Record
     telling: Telling
     awake: Awake
+    pressure: Pressure
     rng: random.Random
     admin_digest: str
     sharing: Sharing
@@ -180,7 +182,7 @@ def build(
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     lane, lasting = chat_lane(pipeline, parts.live), _lifespan(parts, data, forgetting)
-    app = build_app(routes, lasting, lane, parts.live.origins, parts.awake)
+    app = build_app(routes, lasting, lane, parts.live.origins, parts.awake, parts.pressure)
     app.known = lambda scope: known_by_now(parts.live, keyed(scope) if scope["query_string"] else scope)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
@@ -202,6 +204,7 @@ def _parts(
     metrics, meter = Metrics(telling.now), Meter(env, live, home)
     observations = Observations(bus=bus, canary=live.watcher.canary_share, catch_up=telling.now)
     metrics.follow(live)
+    metrics.add(pressure := Pressure())
     metrics.add(KeyGauges(keys, live))
     metrics.add(backups := BackupGauges(home, time.time))
 
@@ -227,7 +230,7 @@ def _parts(
         home=home, config=config, live=live, watcher=watcher, upstream=upstream, keys=keys, asker=asker,
         recorder=recorder, accountant=accountant, recent=recent, metrics=metrics, meter=meter,
         observations=observations, gate=gate, learner=learner, panel=panel, inventing=inventing, record=record, rng=rng,
-        telling=telling, awake=awake,
+        telling=telling, awake=awake, pressure=pressure,
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
@@ -293,7 +296,7 @@ def _lifespan(
         spending = Spending(live.reader, parts.learner.budgets | {"ensemble": parts.panel.budget})
         background = _background(
             _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run(),
-            spending.run(),
+            spending.run(), parts.pressure.run(),
         )
         try:
             yield

@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Config
+from gateway.memory_share import SHORT, memory_share
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
 from gateway.protocol.fine_tuning import KIND
@@ -62,7 +63,7 @@ class Worker:
     def __init__(
         self, name: str, reader: Reader, writer: Writer, promoter: Promoter, start: Callable[[Run], Child],
         now: Callable[[], float] = time.time, stale_s: float = STALE_S,
-        *, watches: Sequence[Callable[[Config], None]] = (),
+        *, watches: Sequence[Callable[[Config], None]] = (), memory: Callable[[], float | None] = memory_share,
     ) -> None:  # fmt: skip
         self._name = name
         self._reader = reader
@@ -71,7 +72,7 @@ class Worker:
         self._start = start
         self._now = now
         self._stale_s = stale_s
-        self._watches = watches
+        self._watches, self._memory = watches, memory
         self._limit: Callable[[Run], float] = lambda run: JOB_TIMEOUT_S
         self._job: _Job | None = None
         self._parked: dict[str, tuple[Run, float]] = {}
@@ -131,8 +132,8 @@ class Worker:
 
     # ------------------------------------------------------------ claim
     def _claim(self) -> None:
-        if self._job is not None:
-            return
+        if self._job is not None or (self._memory() or 0.0) >= SHORT:
+            return  # where memory is short calls come first, and no lesson begins
         versions = self._reader.task_versions()
         ready = next((run for run, _ in self._parked.values() if waiting_for(run, versions) == 0), None)
         if ready is not None:

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from gateway.access.origins import Origins
 from gateway.awake import ASLEEP
-from gateway.errors import Unavailable
+from gateway.errors import GatewayError, Unavailable
 from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle
+from gateway.resilience.pressure import Pressure, large, short_of_memory
 from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
 WEBSOCKET_PATH = b"/v1/realtime"
@@ -81,6 +82,7 @@ class PatientProtocol(StrictProtocol):
     """Handlers of POST requests by their path."""
     origins = Origins()
     awake = ASLEEP
+    pressure = Pressure()
 
     _headers_due: asyncio.TimerHandle | None = None
     _reading_due: asyncio.TimerHandle | None = None
@@ -105,6 +107,7 @@ class PatientProtocol(StrictProtocol):
         self.lanes = getattr(self.app, "lanes", self.lanes)
         self.origins = getattr(self.app, "origins", self.origins)
         self.awake = getattr(self.app, "awake", self.awake)
+        self.pressure = getattr(self.app, "pressure", self.pressure)
         super().connection_made(transport)
         self._await_headers()
 
@@ -113,7 +116,7 @@ class PatientProtocol(StrictProtocol):
             return
         self.awake.come()
         between = self._between()
-        if between and self._known is not None and self._as_before(data, *self._known):
+        if between and self._known is not None and not self.pressure.short and self._as_before(data, *self._known):
             return
         super().data_received(data)
         if self._unstarted is not None:
@@ -169,6 +172,12 @@ class PatientProtocol(StrictProtocol):
     def on_headers_complete(self) -> None:
         self._disarm()
         super().on_headers_complete()
+
+    def _unwanted(self) -> GatewayError | None:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if not self.pressure.short or answering or not large(self.headers):
+            return None
+        return short_of_memory()
 
     def accepted(self) -> None:
         lane = self.lanes.get(self.url)

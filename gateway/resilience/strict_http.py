@@ -90,7 +90,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and not self._should_upgrade():
             self._declined = True
             return
-        error = self._ambiguous()
+        error = self._ambiguous() or self._unwanted()
         if error is not None:
             self._refusal = error  # the parser wraps what is raised inside it
             raise Refused(error)
@@ -98,6 +98,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._framing = 0
         if not self.parser.should_upgrade():
             self.headers = _Trailers()
+
+    def _unwanted(self) -> GatewayError | None:
+        """Why a sound request is not read all the same."""
+        return None
 
     def accepted(self) -> None:
         """The headers are here and mean one thing."""
@@ -184,13 +188,17 @@ class StrictProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
         reason = _REASONS.get(error.status, "Bad Request")
-        self.transport.write(raw_answer(f"{error.status} {reason}", error.body()))
+        more = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items()).encode()
+        self.transport.write(raw_answer(f"{error.status} {reason}", error.body(), more))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_S, self.transport.close)
 
 
-_REASONS = {431: "Request Header Fields Too Large", 501: "Not Implemented", 505: "HTTP Version Not Supported"}
+_REASONS = {
+    431: "Request Header Fields Too Large", 501: "Not Implemented", 503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}  # fmt: skip
 
 
 def _too_long() -> GatewayError:

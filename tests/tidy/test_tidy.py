@@ -36,10 +36,12 @@ MAY_IMPORT = {
     "gateway.encoder": ("gateway.model_names",),
     "gateway.model_names": (),
     "gateway.together": (),
+    "gateway.memory_share": (),
     "optimizer": ("optimizer",),
     "trainer": (
         "trainer", "optimizer", "gateway.protocol", "gateway.masking", "gateway.config", "gateway.policy",
         "gateway.schemas", "gateway.storage", "gateway.errors", "gateway.encoder", "gateway.together",
+        "gateway.memory_share",
     ),
     "admin_ui": ("admin_ui",),
     "benchmarks": ("benchmarks",),

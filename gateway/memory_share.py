@@ -1,0 +1,62 @@
+"""How much of the memory that a process may use is in use: by its control groups and by its own address space.
+
+What the kernel only keeps because nobody needs the room (pages of files, caches of names) is not in use.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+SHORT = 0.8
+"""From this share on memory is short."""
+_UNBOUNDED = 1 << 60
+_KEPT = ("active_file", "inactive_file", "slab_reclaimable")
+
+
+def memory_share(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self")) -> float | None:
+    """Between 0 and 1, of the tightest bound; None where nothing bounds this process."""
+    found = [used / most for used, most in (*_grouped(groups, own), *_addressed(own)) if 0 < most < _UNBOUNDED]
+    return max(found, default=None)
+
+
+def _grouped(groups: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """(bytes in use, bytes allowed) of the process's group and those around it: cgroup 2, else the old memory group."""
+    place = next((line[3:] for line in _lines(own / "cgroup") if line.startswith("0::")), "/").strip("/")
+    inner = groups / place
+    for folder in (inner, *(one for one in inner.parents if one.is_relative_to(groups))):
+        most = _number(folder / "memory.max")
+        if most is not None:
+            yield (_number(folder / "memory.current") or 0) - _kept(folder, ""), most
+    old = groups / "memory"
+    most = _number(old / "memory.limit_in_bytes")
+    if most is not None:
+        yield (_number(old / "memory.usage_in_bytes") or 0) - _kept(old, "total_"), most
+
+
+def _addressed(own: Path) -> Iterator[tuple[int, int]]:
+    """The same of the address space, where it is bounded (setrlimit(2), RLIMIT_AS)."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = next(iter(_lines(own / "statm")), "0").split()[0]
+    if most != resource.RLIM_INFINITY:
+        yield int(pages) * os.sysconf("SC_PAGE_SIZE"), most
+
+
+def _kept(folder: Path, prefix: str) -> int:
+    told = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+    return sum(int(told.get(prefix + name, 0)) for name in _KEPT)
+
+
+def _number(path: Path) -> int | None:
+    """None for what is not there, and for a bound that is none (``max``)."""
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
