@@ -23,17 +23,18 @@ def memory_share(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
 
 
 def _grouped(groups: Path, own: Path) -> Iterator[tuple[int, int]]:
-    """(bytes in use, bytes allowed) of the process's group and those around it: cgroup 2, else the old memory group."""
-    place = next((line[3:] for line in _lines(own / "cgroup") if line.startswith("0::")), "/").strip("/")
-    inner = groups / place
-    for folder in (inner, *(one for one in inner.parents if one.is_relative_to(groups))):
-        most = _number(folder / "memory.max")
-        if most is not None:
-            yield (_number(folder / "memory.current") or 0) - _kept(folder, ""), most
-    old = groups / "memory"
-    most = _number(old / "memory.limit_in_bytes")
-    if most is not None:
-        yield (_number(old / "memory.usage_in_bytes") or 0) - _kept(old, "total_"), most
+    """(bytes in use, bytes allowed) of the process's groups and those around them: cgroup 2 and the older ones."""
+    mine = _lines(own / "cgroup")
+    for root, mark, most_file, used_file, prefix in (
+        (groups, "0::", "memory.max", "memory.current", ""),
+        (groups / "memory", ":memory:", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ):
+        place = next((line.partition(mark)[2] for line in mine if mark in line), "")
+        inner = root / place.strip("/")
+        for folder in (inner, *(one for one in inner.parents if one.is_relative_to(root))):
+            most = _number(folder / most_file)
+            if most is not None:
+                yield (_number(folder / used_file) or 0) - _kept(folder, prefix), most
 
 
 def _addressed(own: Path) -> Iterator[tuple[int, int]]:
