@@ -17,7 +17,7 @@ _LARGE = 64 * 1024
 """Bytes; a body of unknown length counts as large."""
 _ENOUGH = SHORT - 0.05
 """Below this share it is over: memory that is given back comes and goes."""
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 
 
 class Pressure(Collector):
