@@ -25,6 +25,7 @@ from gateway.client_data.batch_lines import Line, Outputs
 from gateway.context import Principal
 from gateway.errors import GatewayError
 from gateway.live import Live
+from gateway.rounds import rounds
 from gateway.runtime import Runtime
 from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway
@@ -121,20 +122,14 @@ class BatchRunner:
 
     async def run(self) -> None:
         """Until cancelled; what is at work then is given back."""
+        await rounds(self._look, self._wake, BEAT_S, lambda: self.active)
+
+    async def _look(self) -> None:
         try:
-            while True:
-                try:
-                    if await asyncio.to_thread(self.live.reader.batch_waiting, time.time() - STALE_S):
-                        await self._claim()
-                except database_errors(WriterAway):
-                    pass  # batches wait for the database
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), BEAT_S)
-                self._wake.clear()
-        finally:
-            for task in self.active:
-                task.cancel()
-            await asyncio.gather(*self.active, return_exceptions=True)
+            if await asyncio.to_thread(self.live.reader.batch_waiting, time.time() - STALE_S):
+                await self._claim()
+        except database_errors(WriterAway):
+            pass  # batches wait for the database
 
     async def _claim(self) -> None:
         while self.live.runtime().config.batches.enabled and len(self.active) < _AT_ONCE:

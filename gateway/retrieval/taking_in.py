@@ -18,6 +18,7 @@ from gateway.context import Principal
 from gateway.live import Live
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
+from gateway.rounds import rounds
 from gateway.storage.files import FileStore
 from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore, VectorStores
 
@@ -43,17 +44,11 @@ class TakingIn:
 
     async def run(self) -> None:
         """Until cancelled; what is at work then is given back."""
-        try:
-            while True:
-                with contextlib.suppress(OSError):
-                    await self._claim()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _BEAT_S)
-                self._wake.clear()
-        finally:
-            for task in self._active.values():
-                task.cancel()
-            await asyncio.gather(*self._active.values(), return_exceptions=True)
+        await rounds(self._look, self._wake, _BEAT_S, self._active.values)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._claim()
 
     async def _claim(self) -> None:
         for store, file_id in await asyncio.to_thread(self._stores.waiting):

@@ -25,6 +25,7 @@ from msgspec import Struct, structs
 
 from gateway.storage.home import Home
 from gateway.storage.settled import sync_folder, write_whole
+from gateway.storage.taken import taken, written_at
 from gateway.storage.tombstones import Place, Tombstones
 
 _STORE, _BATCH = re.compile(r"vs_[0-9a-f]{32}"), re.compile(r"vsfb_[0-9a-f]{32}")
@@ -265,24 +266,14 @@ class VectorStores:
     def waiting(self) -> list[tuple[VectorStore, str]]:
         """(store, file) of what is not taken in yet, oldest first."""
         found = []
-        for path in sorted(self._root.glob("*/vs_*/open/file-*"), key=_age):
+        for path in sorted(self._root.glob("*/vs_*/open/file-*"), key=written_at):
             with suppress(KeyError):
                 found.append((self._as_active(path.parent.parent), path.name))
         return found
 
     def taken(self, store: VectorStore, file_id: str) -> Callable[[], None] | None:
         """What gives a waiting file back; None when somebody is at work on it, or it waits no more."""
-        path = self.folder(store.project, store.id) / "open" / file_id
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return None
-        return lambda: os.close(lock)
+        return taken(self.folder(store.project, store.id) / "open" / file_id)
 
     def sweep(self) -> None:
         """Empties stores that have expired; they stay in the list until they are deleted."""
@@ -329,7 +320,7 @@ class VectorStores:
     def _as_active(self, folder: Path) -> VectorStore:
         """A store with the time of its last use."""
         store = _read(folder / "store.json", VectorStore)
-        return structs.replace(store, last_active_at=max(store.last_active_at, _age(folder / "active")))
+        return structs.replace(store, last_active_at=max(store.last_active_at, written_at(folder / "active")))
 
     def _read_all(self, folders: Iterable[Path]) -> Iterator[VectorStore]:
         for folder in folders:
@@ -349,13 +340,6 @@ def _remove(path: Path) -> None:
     if path.exists():
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _size(path: Path) -> int:

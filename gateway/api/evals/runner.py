@@ -28,6 +28,7 @@ from gateway.client_data.batches import Once, owner_of, pause_before
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
+from gateway.rounds import rounds
 from gateway.schemas.compile import compiled
 from gateway.storage.files import FileStore
 from gateway.storage.settled import write_whole
@@ -58,17 +59,11 @@ class EvalRunner:
 
     async def run(self) -> None:
         """Until cancelled; what is at work then is given back."""
-        try:
-            while True:
-                with contextlib.suppress(OSError):
-                    await self._claim()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _BEAT_S)
-                self._wake.clear()
-        finally:
-            for task in self._active.values():
-                task.cancel()
-            await asyncio.gather(*self._active.values(), return_exceptions=True)
+        await rounds(self._look, self._wake, _BEAT_S, self._active.values)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._claim()
 
     async def _claim(self) -> None:
         for folder in await asyncio.to_thread(self.store.waiting):

@@ -7,8 +7,6 @@ lines end. What was written is not asked again.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import secrets
 import shutil
@@ -23,6 +21,8 @@ from msgspec import Struct
 from gateway.api.evals.shapes import Eval, EvalRun
 from gateway.storage.home import Home
 from gateway.storage.settled import sync_folder, write_whole
+from gateway.storage.taken import taken as held
+from gateway.storage.taken import written_at
 from gateway.storage.tombstones import Place, Tombstones
 
 _EVAL, _RUN = re.compile(r"eval_[0-9a-f]{32}"), re.compile(r"evalrun_[0-9a-f]{32}")
@@ -131,7 +131,7 @@ class EvalStore:
 
     def waiting(self) -> list[Path]:
         """Folders of runs that have not ended, oldest first."""
-        return [path.parent for path in sorted(self._root.glob(f"*/*/*/{OPEN}"), key=_age)]
+        return [path.parent for path in sorted(self._root.glob(f"*/*/*/{OPEN}"), key=written_at)]
 
     def items(self, project: str, eval_id: str, run_id: str) -> list[Item]:
         """By number. Raises KeyError."""
@@ -142,16 +142,7 @@ class EvalStore:
 
 def taken(folder: Path) -> Callable[[], None] | None:
     """What gives a run back; None when somebody is at work on it."""
-    try:
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return None
-    return lambda: os.close(lock)
+    return held(folder / LOCK, create=True)
 
 
 def lines_of(path: Path) -> Iterator[Item]:
@@ -160,13 +151,6 @@ def lines_of(path: Path) -> Iterator[Item]:
         for text in source:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 yield _item(text)
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _as_it_stands(one: EvalRun, folder: Path) -> EvalRun:
