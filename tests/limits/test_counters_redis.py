@@ -299,6 +299,8 @@ async def test_what_lasts_is_charged_once_while_it_lasts_and_at_its_end(counters
     limit.settle(exchange, record_of(exchange, "error", 200, "insufficient_quota", now=time.monotonic()))
     rule = rules_of([("key", "k", who)], tokens=0, least_tokens=0, cost=1, at=time.time())
     async with asyncio.timeout(30):
-        while (standing := (await counters.reserve("x", rule, ttl=60)).lines[0].used) != 1_100_000:
+        while (asked := await counters.reserve("x", rule, ttl=60)).lines[0].used != 1_100_000:
+            if asked.hold is not None:  # it came before the last settlement
+                counters.settle(asked.hold, [0])
             await asyncio.sleep(0.02)
-    assert standing == 1_100_000
+    assert asked.lines[0].used == 1_100_000
