@@ -27,7 +27,7 @@ _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", 
 _BROKEN = frozenset({"ERROR", "TIMEOUT"})
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 16_384, "max": 16_384}
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "logit_bias": ({},), "logprobs": (False,), "top_logprobs": (0,), "parallel_tool_calls": (True,),
+    "n": (1,), "logit_bias": ({},), "top_logprobs": (0,), "parallel_tool_calls": (True,),
     "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",), "web_search_options": (),
     "service_tier": ("auto", "default"), "moderation": (),
 }  # fmt: skip
@@ -77,6 +77,7 @@ class CohereCodec:
         made = choice(
             0, text, _reason(self._name, data.get("finish_reason")), calls=calls,
             annotations=_citations(dicts(message.get("citations"))), stop=_met(data, asked),
+            logprobs=_logprobs(dicts(data.get("logprobs"))),
             extra={"reasoning_content": thought + str(message.get("tool_plan") or "")},
         )  # fmt: skip
         return whole([made], usage_of(data.get("usage")), id_=str(data.get("id") or ""), model="", now=now)
@@ -131,6 +132,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
         "k": reader.top_k(),
         "seed": body.get("seed"),
         "thinking": _thinking(reader),
+        "logprobs": True if body.get("logprobs") else None,
         **_tools(reader),
     }
     kind, schema = reader.schema()
@@ -244,10 +246,7 @@ class CohereStream(EventStream):
             self._writer.id = str(event.get("id") or "")
             return self._writer.open()
         if kind in ("content-start", "content-delta"):
-            content = message.get("content")
-            return self._say("reasoning_content", text_field(content, "thinking")) + self._say(
-                "content", text_field(content, "text")
-            )
+            return self._content(message.get("content"), event.get("logprobs"))
         if kind == "tool-plan-delta":
             return self._say("reasoning_content", text_field(message, "tool_plan"))
         if kind in ("tool-call-start", "tool-call-delta"):
@@ -260,6 +259,13 @@ class CohereStream(EventStream):
         if kind == "message-end":
             return self._end(delta)
         return []
+
+    def _content(self, content: Any, likely: Any) -> list[Chunk]:
+        thought, text = text_field(content, "thinking"), text_field(content, "text")
+        chunks = self._say("reasoning_content", thought)
+        if not text or not isinstance(likely, dict):
+            return chunks + self._say("content", text)
+        return chunks + self._writer.delta({"content": text}, logprobs=_logprobs([{"text": text, **likely}]))
 
     def _say(self, name: str, text: str) -> list[Chunk]:
         return self._writer.delta({name: text}) if text else []
@@ -328,6 +334,18 @@ def _reason(provider: str, reason: Any) -> str:
 def _met(holder: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
     """Cohere tells that a stop sequence was met, and not which."""
     return met_stop(asked) if holder.get("finish_reason") == "STOP_SEQUENCE" else None
+
+
+def _logprobs(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Cohere tells of each piece of text its tokens' log-probabilities, and not which characters are whose: a piece of
+    several tokens is as likely as all of them together. Others that might have stood there are not told."""
+    content = []
+    for piece in pieces:
+        text, known = text_field(piece, "text"), piece.get("logprobs")
+        values = [one for one in known if isinstance(one, int | float)] if isinstance(known, list) else []
+        if text and values:
+            content.append({"token": text, "logprob": sum(values), "bytes": list(text.encode()), "top_logprobs": []})
+    return {"content": content, "refusal": None} if content else None
 
 
 def _arguments(call: dict[str, Any]) -> str:

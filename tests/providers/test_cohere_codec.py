@@ -62,6 +62,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "no tool": ({"tools": [WEATHER], "tool_choice": "none"}, {"tools": [WEATHER], "tool_choice": "NONE"}),
     "thinking": ({"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "token_budget": 1024}}),
+    "how likely": ({"logprobs": True, "top_logprobs": 0}, {"logprobs": True}),
     "no thinking": ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
     "an image": (
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}}]}]},
@@ -88,7 +89,7 @@ def test_a_round_of_tools_with_its_plan() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "n": ({"n": 2}, "n"), "bias": ({"logit_bias": {"1": 1}}, "logit_bias"), "logprobs": ({"logprobs": True}, "logprobs"),
+    "n": ({"n": 2}, "n"), "bias": ({"logit_bias": {"1": 1}}, "logit_bias"), "rivals": ({"logprobs": True, "top_logprobs": 2}, "top_logprobs"),
     "hot": ({"temperature": 1.5}, "temperature"), "negative": ({"presence_penalty": -1}, "presence_penalty"),
     "one call at a time": ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     "audio": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
@@ -265,3 +266,28 @@ def test_the_stop_sequence_that_was_met_is_told_where_it_can_only_be_one(asked: 
     assert chunks[-2].data["choices"][0]["stop_reason"] == told
     ended = codec().decode(200, {}, json.dumps({**ANSWER, "finish_reason": "COMPLETE"}).encode(), now=0, asked={"stop": asked})
     assert "stop_reason" not in ended.data["choices"][0]
+
+
+PIECES = [{"text": "Grüße, ", "token_ids": [7, 8], "logprobs": [-0.5, -0.25]}, {"text": "Bonn", "token_ids": [9], "logprobs": [-1.0]}]
+LIKELY = {"content": [
+    {"token": "Grüße, ", "logprob": -0.75, "bytes": list("Grüße, ".encode()), "top_logprobs": []},
+    {"token": "Bonn", "logprob": -1.0, "bytes": list(b"Bonn"), "top_logprobs": []}], "refusal": None}  # fmt: skip
+
+
+def test_log_probabilities_in_openais_shape() -> None:
+    answer = codec().decode(200, {}, json.dumps({**ANSWER, "logprobs": PIECES}).encode(), now=0)
+    assert answer.data["choices"][0]["logprobs"] == LIKELY
+    texts = iter(PIECES)
+    events = [{**one, "logprobs": next(texts)} if one["type"] == "content-delta" and "text" in one["delta"]["message"]["content"] else one
+              for one in EVENTS]  # fmt: skip
+    raw = named(events)
+    for pieces in ([raw], [bytes([byte]) for byte in raw]):
+        assert told(read(codec().stream(), pieces))["choices"][0]["logprobs"] == LIKELY
+
+
+@pytest.mark.parametrize("junk", [None, 3, [], [3], [{}], [{"text": "x"}], [{"text": "x", "logprobs": ["a"]}], [{"logprobs": [1]}]])
+def test_log_probabilities_that_are_none(junk: Any) -> None:
+    answer = codec().decode(200, {}, json.dumps({**ANSWER, "logprobs": junk}).encode(), now=0)
+    assert answer.data["choices"][0]["logprobs"] is None
+    raw = named([{**one, "logprobs": junk} if one["type"] == "content-delta" else one for one in EVENTS])
+    assert told(read(codec().stream(), [raw]))["choices"][0]["logprobs"] is None
