@@ -79,6 +79,9 @@ class Exchange(Struct, eq=False):
     lasts_s: float = 0.0
     """How long an answer may last, where that is longer than until ``deadline``: a realtime session's."""
 
+    used: list[Usage] = []
+    """Of a call that lasts, what each of its responses used: each has a price of its own."""
+
     form: str = ""
     """How an answer that is no chat is told, where its endpoint and body leave that open."""
 

@@ -84,6 +84,7 @@ class Session:
         more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
         if event.get("type") == "response.done" and more is not None and now is not None:
             self._exchange.usage = now + more
+            self._exchange.used.append(more)
             if self.lease is not None:
                 self.lease.used(more.total)
 

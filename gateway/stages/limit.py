@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from msgspec import Struct, structs
+
 from gateway.config import Config, Price, Task
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
 from gateway.errors import BadRequest, Unavailable
@@ -20,7 +22,7 @@ from gateway.money.accounting import price_for
 from gateway.money.pricing import cost, rates
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
-from gateway.protocol.chat import PRICED_TIERS
+from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
 from gateway.runtime import Runtime, asks_for, candidates_of
@@ -49,6 +51,20 @@ _LONG = 100_000
 """Tokens of a prompt from which the price of long ones is reserved: those begin higher, and estimates err."""
 
 
+class _Charged(Struct, frozen=True):
+    """What a call that lasts has been charged with by now: for how many responses; money in billionths of a dollar."""
+
+    responses: int = 0
+    tokens: int = 0
+    cost: int = 0
+
+    def plus(self, responses: int, tokens: int, cost: int) -> _Charged:
+        return _Charged(self.responses + responses, self.tokens + tokens, self.cost + cost)
+
+
+_NOTHING = _Charged()
+
+
 class Limit:
     """The stage. ``max_concurrent`` calls at once, streams counted until their end; more are shed at once."""
 
@@ -64,8 +80,7 @@ class Limit:
         self._clock = clock
         self._estimator = Estimator()
         self._holds: dict[str, tuple[Hold, str]] = {}
-        self._charged: dict[str, int] = {}
-        """What calls that last have been charged with by now, in billionths of a dollar."""
+        self._charged: dict[str, _Charged] = {}
         self._config: Config | None = None
         self._idle = True
         self._dearest: dict[tuple[str, str, bool], _Dearest | str] = {}
@@ -110,10 +125,11 @@ class Limit:
         given, made = self._estimator.tokens(name, exchange.request)
         given *= self._most_asks(exchange, task)
         paid = any(limits.has_budget(scope[2]) for scope in scopes)
+        lasts = exchange.lasts_s > 0  # and its tokens are counted in the minute they are used in
         rules = limits.rules_of(
             scopes,
-            tokens=given + made,
-            least_tokens=given,
+            tokens=1 if lasts else given + made,
+            least_tokens=1 if lasts else given,
             cost=self._worst_cost(exchange, task, given, made) if paid else 0,
             at=exchange.received_at,
         )
@@ -157,34 +173,45 @@ class Limit:
 
     # ------------------------------------------------------------------ while it lasts
     async def going_on(self, exchange: Exchange, principal: Principal, runtime: Runtime) -> None:
-        """Charges the budgets of a call that lasts with what it used by now. Raises RateLimited once one is spent,
-        BadRequest for what has no known price, Unavailable while nobody can tell."""
+        """Charges a call that lasts with the tokens and the money of its responses so far. Raises RateLimited once a
+        budget is spent or a response goes beyond the tokens of its minute, BadRequest for what has no known price,
+        Unavailable while nobody can tell."""
         scopes = _scopes(exchange, principal, runtime)[2]
-        if not any(limits.has_budget(scope[2]) for scope in scopes):
+        paid = any(limits.has_budget(scope[2]) for scope in scopes)
+        before = self._charged.get(exchange.call_id, _NOTHING)
+        fresh = exchange.used[before.responses :]
+        if not paid and not fresh:
             return
-        spent, charged = self._spent(exchange), self._charged.get(exchange.call_id, 0)
-        due = max(0, spent - charged)
-        found = limits.rules_of(scopes, tokens=0, least_tokens=0, cost=max(1, due), at=self._clock())
-        money = tuple(rule for rule in found if rule.kind in MONEY)
+        tokens, cost = sum(one.total for one in fresh), self._price(exchange, fresh) if paid else 0
+        found = limits.rules_of(scopes, tokens=tokens, least_tokens=tokens, cost=max(1, cost), at=self._clock())
+        rules = tuple(one for one in found if one.kind in MONEY or (one.kind == "tokens" and tokens))
+        due = [cost if rule.kind in MONEY else tokens for rule in rules]
+        if rules:
+            await self._charge(exchange, rules, due, before.plus(len(fresh), tokens, cost))
+
+    async def _charge(self, exchange: Exchange, rules: tuple[Rule, ...], due: list[int], after: _Charged) -> None:
+        """Whether it may go on or not, it has used what is due."""
+        name = f"{exchange.call_id}+{after.responses}"
         try:
-            decision = await self._counters.reserve(f"{exchange.call_id}+{spent}", money, ttl=_SLACK_S)
+            decision = await self._counters.reserve(name, rules, ttl=_SLACK_S)
         except SpendingUnknown as problem:
             raise _untold(problem) from None
-        self._charged[exchange.call_id] = charged + due
-        self._counters.settle(decision.hold or Hold("", money, -1), [due] * len(money))
+        self._charged[exchange.call_id] = after
+        self._counters.settle(decision.hold or _now(rules), due)
         if decision.hold is None:
             raise limits.refusal(decision, self._clock())
 
     @staticmethod
-    def _spent(exchange: Exchange) -> int:
+    def _price(exchange: Exchange, used: Sequence[Usage]) -> int:
         """Billionths of a dollar. Raises BadRequest for an unknown price."""
-        rung, usage = exchange.answered_by, exchange.usage
-        if rung is None or usage is None or not usage.total:
+        rung = exchange.answered_by
+        if rung is None or not used:
             return 0
-        usd = cost(usage, price_for(exchange.runtime.config, rung.candidate))
-        if usd is None:
+        price = price_for(exchange.runtime.config, rung.candidate)
+        paid = [cost(one, price) for one in used if one.total]
+        if None in paid:
             raise _unpriced(rung.candidate.name)
-        return limits.nano(usd)
+        return limits.nano(sum(one for one in paid if one is not None))
 
     # ------------------------------------------------------------------ after the call
     def holds(self, exchange: Exchange) -> bool:
@@ -193,16 +220,25 @@ class Limit:
 
     def settle(self, exchange: Exchange, record: CallRecord) -> None:
         """Settles what was reserved by what the ledger says (``gateway.stages.record`` asks for it)."""
-        held, charged = self._holds.pop(exchange.call_id, None), self._charged.pop(exchange.call_id, 0)
+        held, charged = self._holds.pop(exchange.call_id, None), self._charged.pop(exchange.call_id, _NOTHING)
         if held is None:
             return
         hold, name = held
         answered = bool(record.provider) and not exchange.replayed
         tokens = record.prompt_tokens + record.completion_tokens if answered else 0
-        self._counters.settle(hold, [_used(rule, record, answered, tokens, charged) for rule in hold.rules])
+        if exchange.lasts_s:
+            self._settle_rest(hold, max(0, tokens - charged.tokens))
+            tokens = 0
+        self._counters.settle(hold, [_used(rule, record, answered, tokens, charged.cost) for rule in hold.rules])
         if answered and record.status == "ok" and not record.tokens_estimated:
             given = record.prompt_tokens // exchange.asked
             self._estimator.learn(name, exchange.request, given, record.completion_tokens)
+
+    def _settle_rest(self, hold: Hold, tokens: int) -> None:
+        """The minute that a call began in is long over: what it used last counts now."""
+        rules = tuple(rule for rule in hold.rules if rule.kind == "tokens")
+        if rules and tokens:
+            self._counters.settle(_now(rules), [tokens] * len(rules))
 
     def learned(self, project: str, task: str, usd: float | None, at: float, runtime: Runtime) -> None:
         """Charges what learning cost on top of a call to its project's and its task's budgets."""
@@ -231,6 +267,11 @@ def _scopes(
     return task, name, [
         ("key", principal.key_id, principal), ("project", principal.project, project), ("task", name, own)
     ]  # fmt: skip
+
+
+def _now(rules: Sequence[Rule]) -> Hold:
+    """For what was used although it was not reserved."""
+    return Hold("", tuple(structs.replace(rule, amount=0) for rule in rules), -1)
 
 
 def _untold(problem: SpendingUnknown) -> Unavailable:

@@ -287,7 +287,8 @@ async def test_what_lasts_is_charged_once_while_it_lasts_and_at_its_end(counters
     await limit(exchange, inner)
 
     async def used(tokens: int) -> None:
-        exchange.usage = Usage(prompt=tokens)
+        if tokens > sum(one.total for one in exchange.used):
+            exchange.used.append(Usage(prompt=tokens - sum(one.total for one in exchange.used)))
         await limit.going_on(exchange, who, exchange.runtime)
 
     for tokens in (0, 400, 400, 900):
@@ -304,3 +305,48 @@ async def test_what_lasts_is_charged_once_while_it_lasts_and_at_its_end(counters
                 counters.settle(asked.hold, [0])
             await asyncio.sleep(0.02)
     assert asked.lines[0].used == 1_100_000
+
+
+async def test_the_tokens_of_what_lasts_count_in_the_minute_they_are_used_in(counters: Counters) -> None:
+    """By both backends: 1,000 a minute. A session counts 1 until it speaks; whoever goes beyond is ended, and others
+    are refused meanwhile."""
+    provider = OpenAIProvider(base_url="http://127.0.0.1:1/v1")
+    runtime, who = runtime_of(Config(providers={"first": provider})), Principal("k", "p", tokens_per_minute=1000)
+    limit = Limit(counters)
+
+    async def inner(_: Any) -> Any:
+        return whole("hi")
+
+    def session(id_: str) -> Any:
+        made = exchange_of(runtime, {"model": "first/m"}, principal=who)
+        made.call_id = id_
+        made.lasts_s, made.answered_by = 3600.0, Rung(Candidate("first", "m"), "plain")
+        return made
+
+    async def standing(at_least: int) -> int:
+        rule = rules_of([("key", "k", who)], tokens=0, least_tokens=0, cost=0, at=time.time())
+        async with asyncio.timeout(30):
+            while (found := (await counters.reserve("x", rule, ttl=60)).lines[0].used) < at_least:
+                await asyncio.sleep(0.02)
+        return found
+
+    first, second = session("a"), session("b")
+    await limit(first, inner)
+    await limit(second, inner)
+    for exchange, tokens in ((first, 400), (second, 300)):
+        exchange.used.append(Usage(prompt=tokens))
+        await limit.going_on(exchange, who, runtime)
+        await limit.going_on(exchange, who, runtime)
+    assert await standing(702) == 702
+    first.used.append(Usage(prompt=500))
+    with pytest.raises(RateLimited, match="tokens per minute") as told:
+        await limit.going_on(first, who, runtime)
+    assert told.value.code == "rate_limit_exceeded"
+    assert await standing(1202) == 1202, "it has used them all the same"
+    await limit.going_on(second, who, runtime)  # says nothing, and may stay
+    for exchange, rest in ((first, 0), (second, 50)):
+        exchange.usage = Usage(prompt=sum(one.prompt for one in exchange.used) + rest)
+        limit.settle(exchange, record_of(exchange, "ok", 200, "", now=time.monotonic()))
+    assert await standing(1250) == 1250, "what it said last counts now, and the places are given back"
+    with pytest.raises(RateLimited):
+        await limit(session("c"), inner)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from gateway_server import Gateway
+from gateway_server import Gateway, gateway, write_policies
 from msgspec import structs
 from test_realtime import USAGE, Upstream, at, call_of, house, upstream
 from websockets.asyncio.client import ClientConnection
@@ -210,3 +210,42 @@ async def test_a_budget_does_not_pay_what_has_no_price(tmp_path: Path, upstream:
     upstream.behave = speak
     async with keyed(tmp_path, upstream, budget_usd_day=1.0) as (served, key, _):
         assert (await ends(await at(served, key=key)))["code"] == "unknown_price"
+
+
+async def test_a_minutes_tokens_end_the_session_that_goes_beyond(tmp_path: Path, upstream: Upstream) -> None:
+    async with keyed(tmp_path, upstream, tokens_per_minute=75) as (served, key, _):
+        connection, other = await at(served, key=key), await at(served, key=key)
+        await other.recv()
+        await answered(connection)
+        await answered(connection)
+        await asyncio.sleep(0.6)  # two responses of 30 are counted by now, while it lasts
+        await answered(connection)
+        error = await ends(connection)
+        assert (error["type"], error["code"]) == ("tokens", "rate_limit_exceeded") and "TPM" in error["message"]
+        with pytest.raises(Exception, match="429"):
+            await at(served, key=key)
+        await other.send("{}")  # who says nothing may stay
+        assert other.close_code is None
+        await other.close()
+
+
+async def test_a_long_prompt_makes_its_own_response_dearer_and_not_the_session(tmp_path: Path, upstream: Upstream) -> None:
+    folder = write_policies(tmp_path / "policies", {"first": f"http://127.0.0.1:{upstream.port}/v1"})  # type: ignore[attr-defined]
+    main, long = folder / "gateway.yaml", "output: 2.0, long_context: {above: 50, input: 10.0, output: 20.0}"
+    main.write_text(main.read_text().replace("input: 2.5, cached_input: 1.25, output: 10.0", f"input: 1.0, {long}"))
+    sizes = iter((40, 40, 60))
+
+    async def speak(connection: ServerConnection) -> None:
+        await connection.send('{"type": "session.created"}')
+        async for _ in connection:
+            usage = {"total_tokens": 50, "input_tokens": next(sizes), "output_tokens": 10}
+            await connection.send(json.dumps({"type": "response.done", "response": {"usage": usage}}))
+
+    upstream.behave = speak
+    async with gateway(tmp_path, folder) as served:
+        async with at(served) as connection:
+            for _ in range(3):
+                await answered(connection)
+        call = await call_of(served)
+    assert (call.prompt_tokens, call.completion_tokens) == (140, 30)
+    assert call.cost_usd == pytest.approx((2 * (40 + 2 * 10) + 60 * 10 + 10 * 20) / 1e6)

@@ -57,7 +57,8 @@ class Line(NamedTuple):
 
 
 class Hold(Struct, frozen=True):
-    """What was reserved, to be settled once. ``bucket``: where a window counted it; ``place``: by which counter."""
+    """What was reserved, to be settled once. ``bucket``: where a window counted it (-1: nowhere, it is counted now);
+    ``place``: by which counter."""
 
     id: str
     rules: tuple[Rule, ...]
@@ -271,9 +272,7 @@ class MemoryCounters:
     def settle(self, hold: Hold, amounts: Sequence[int]) -> None:
         for rule, amount in zip(hold.rules, amounts, strict=True):
             if rule.kind in WINDOWED:
-                window = self._windows.get(rule.name)
-                if window is not None and amount != rule.amount:
-                    window.correct(hold.bucket, amount - rule.amount)
+                self._settle_window(rule, hold.bucket, amount - rule.amount)
                 continue
             places = self._places.get(rule.name)
             if places is None:
@@ -284,6 +283,12 @@ class MemoryCounters:
                 self._spent(rule, places.spent)
             elif not places.holds:
                 del self._places[rule.name]
+
+    def _settle_window(self, rule: Rule, bucket: int, change: int) -> None:
+        if bucket < 0 and change > 0:
+            self._window(rule.name).add(int(self._now() // BUCKET_S), change)
+        elif change and rule.name in self._windows:
+            self._windows[rule.name].correct(bucket, change)
 
     def preset(self, rule: Rule, used: int) -> None:
         """Counts what others have seen of a window; used when this process begins to count by itself."""
