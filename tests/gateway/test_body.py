@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -60,6 +62,51 @@ def test_every_valid_object_passes(value: dict[str, object]) -> None:
     except UnicodeEncodeError:
         return  # a lone surrogate is not text
     assert decode_object(body) == value
+
+
+_LETTERS = st.sampled_from(["a", ":", '"', "\\", "u003a", "{", "[", "é", "\n", " "])
+_VALUES = st.recursive(
+    st.integers(-9, 9) | st.lists(_LETTERS, max_size=4).map("".join),
+    lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(_LETTERS, inner), max_size=3).map(tuple),
+    max_leaves=8,
+)
+"""A tuple is an object as it is written: pairs, of which two may have one key."""
+
+
+def _spelt(text: str, draw: Callable[[int], int]) -> str:
+    """A JSON string with any letter escaped or not, as JSON allows."""
+    plain = {letter: json.dumps(letter, ensure_ascii=False)[1:-1] for letter in text}
+    letters = [f"\\u{ord(one):04{'xX'[draw(2)]}}" if draw(3) == 0 else plain[one] for one in text]
+    return f'"{"".join(letters)}"'
+
+
+def _written(value: object, draw: Callable[[int], int]) -> str:
+    def space() -> str:
+        return ["", "", "", " ", "\n", "\t"][draw(6)]
+
+    if isinstance(value, tuple):
+        pairs = (f"{space()}{_spelt(key, draw)}{space()}:{space()}{_written(one, draw)}" for key, one in value)
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(space() + _written(one, draw) for one in value) + "]"
+    return _spelt(value, draw) if isinstance(value, str) else json.dumps(value)
+
+
+def _doubled(value: object) -> bool:
+    if isinstance(value, tuple):
+        keys = [key for key, _ in value]
+        return len(set(keys)) < len(keys) or any(_doubled(one) for _, one in value)
+    return isinstance(value, list) and any(_doubled(one) for one in value)
+
+
+@given(st.lists(st.tuples(_LETTERS, _VALUES), max_size=4).map(tuple), st.randoms(use_true_random=False))
+def test_a_doubled_key_is_found_however_it_is_spelt(value: tuple[object, ...], rng: random.Random) -> None:
+    body = _written(value, rng.randrange).encode()
+    if not _doubled(value):
+        assert decode_object(body) == json.loads(body)
+        return
+    with pytest.raises(BadRequest, match="twice"):
+        decode_object(body)
 
 
 @pytest.mark.parametrize(
