@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from msgspec import structs
 
@@ -45,6 +45,13 @@ def nobody_yet(headers: Mapping[str, str], runtime: Runtime) -> Principal:
     raise errors.Unavailable("The gateway is starting. Try again shortly.", headers={"retry-after": "1"})
 
 
+class Documents(Protocol):
+    """The files of a project, for the calls that name them."""
+
+    async def filled(self, body: dict[str, Any], who: Principal, most: int) -> dict[str, Any]:
+        """A chat body with the content of our files in the place of their ids. Raises GatewayError."""
+
+
 class Live:
     """Implements gateway.control.Control. ``refresh`` is the only blocking method: call it in a thread."""
 
@@ -68,6 +75,8 @@ class Live:
         self.origins = Origins(policies.config.server.cors_origins)
         self.repeats: Repeats | None = None
         """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
+        self.documents: Documents | None = None
+        """Where calls find the files they name; set once it exists."""
         self.who: Callable[[Mapping[str, str], Runtime], Principal] = nobody_yet
         """Whoever may ask a model with these headers, before anything of the body is read; set once it is known."""
         self.watcher = Watcher(self._alarmed)

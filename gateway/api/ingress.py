@@ -129,6 +129,8 @@ class Ingress:
                 line = found
             data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
             rendering = await self._dialect.read(line.headers, data)
+            if b"file_id" in body or rendering.principal is not None:  # it, or what it continues, may name a file
+                await self._fill(rendering, principal)
             exchange = self._exchange(line.headers, rendering, request_id, started, own_id)
             exchange.principal = exchange.principal or principal
             call = _Call(exchange, line, rendering, self._dialect)
@@ -158,6 +160,7 @@ class Ingress:
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
         rendering = await self._dialect.read({}, data, principal)
+        await self._fill(rendering, principal)
         exchange = self._exchange({}, rendering, request_id, time.monotonic(), new_id())
         exchange.principal, exchange.batch = principal, batch
         answer = await rendering.ask(self._pipeline, exchange)
@@ -166,6 +169,12 @@ class Ingress:
             raise errors.BadRequest("A line of a batch cannot be streamed.", param="stream")
         answer.data["id"], answer.data["model"] = exchange.call_id, exchange.request.model
         return await rendering.whole(exchange, answer.data)
+
+    async def _fill(self, rendering: Rendering, principal: Principal) -> None:
+        """Puts the content of files that were uploaded here in the place of their ids. Raises GatewayError."""
+        documents, most = self._live.documents, self._live.runtime().config.server.max_body_bytes
+        if documents is not None:
+            rendering.body = await documents.filled(rendering.body, principal, most)
 
     def _exchange(
         self, headers: Mapping[str, str], rendering: Rendering, request_id: str, started: float, own_id: str

@@ -25,6 +25,7 @@ from gateway.api.vector_stores.routes import vector_store_routes
 from gateway.api.vector_stores.work import Stores
 from gateway.client_data.batches import BatchRunner, Once
 from gateway.client_data.client_state import ClientStates
+from gateway.client_data.named_files import NamedFiles
 from gateway.live import Live
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.searching import Searching
@@ -56,6 +57,7 @@ class DataSide:
         self.surface = surface
         self.writer = self._writer = open_writer(home)
         self._store, self._uploads = FileStore(home, live.reader, self._writer), UploadStore(home)
+        live.documents = NamedFiles(self._store)
         embeddings = JsonEndpoint(surface, live, Embeddings())
         moderations = JsonEndpoint(surface, live, Moderations())
         asked: dict[str, Once] = {
