@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import machine
 from benchmarks.overhead import BODY, KEY, policies, ready
 from benchmarks.peers.load import used
 from benchmarks.peers.ways import Way, canned, ourselves
@@ -195,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     told: dict[str, Figures] = {}
+    before = machine.turn_ns()
     with gateway("{enabled: true}") as (port, way):
         told["hits"] = hits(port, way, options)
     if options.flood:
@@ -202,8 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told["flood"] = flood(port, way, options.flood, options.connections)
     for name, figures in told.items():
         sys.stdout.write(f"{name}\n" + "".join(f"  {key:20} {value:12.3f}\n" for key, value in figures.items()))
+    after = machine.turn_ns()
+    sys.stdout.write(f"{machine.told(before, after)}\n")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=2))
+        options.json.write_text(json.dumps({**told, "turn_ns": [before, after]}, indent=2))
     return 0
 
 

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import turn_ns
 from benchmarks.peers import streams
 from benchmarks.peers.load import figures, first_tokens, load, used
 from benchmarks.peers.scale import FEW, MANY, scale
@@ -66,6 +67,7 @@ def run(seconds: int, rounds: int, installed: Installed, skip: set[str], file: P
     """All parts but those in ``skip``; ``file`` has what is known after each of them."""
     result: dict[str, Any] = {
         "seconds": seconds, "rounds": rounds, "at": time.strftime("%Y-%m-%d"), "problems": [],
+        "turn_ns": [turn_ns()],
     }  # fmt: skip
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "ways": lambda: compare(seconds, rounds, installed),
@@ -80,6 +82,7 @@ def run(seconds: int, rounds: int, installed: Installed, skip: set[str], file: P
             result[name] = part()
         except (Exception, SystemExit) as problem:
             result["problems"].append(f"{name}: {type(problem).__name__}: {problem}")
+        result["turn_ns"].append(turn_ns())
         result["bars"] = [one._asdict() | {"reached": one.reached} for one in bars(result)]
         if file is not None:
             file.write_text(json.dumps(result, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from benchmarks import machine
 from benchmarks.overhead import EVENTS
 
 CONNECTIONS = (1, 16, 64, 256)
@@ -52,6 +53,7 @@ def show(result: dict[str, Any]) -> None:
         measured = "not measured" if bar.measured is None else f"{bar.measured:.3f}"
         verdict = {None: "", True: "reached", False: "NOT REACHED"}[bar.reached]
         print(f"{bar.name:52} {sign} {bar.bar:<8g}{measured:>14}  {verdict}")
+    print(machine.told(result["turn_ns"][0], result["turn_ns"][-1]))
     for problem in result.get("problems", ()):
         print(f"failed: {problem}")
 
