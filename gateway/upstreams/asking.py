@@ -17,6 +17,9 @@ from gateway.upstreams.reply import Lease, Reply
 from optimizer.routing.plan import Candidate
 
 _LINGER_S = 1.0
+_FIRST, _MUCH = 1024, 4096
+"""Bytes of a stream that are passed on before those behind them are looked at, where it begins with so many that its
+first words would wait for that."""
 
 
 class UpstreamStream:
@@ -30,6 +33,8 @@ class UpstreamStream:
         self._tell: Callable[[bool], None] = _nothing
         self._ready: list[Chunk] = []
         self._next = 0
+        self._behind: bytes | None = b""
+        """What has come behind the first bytes; None once it is read."""
         self._ended = False
 
     async def prime(self) -> None:
@@ -78,7 +83,7 @@ class UpstreamStream:
                 if self._decoder.done:
                     await self._drain()
                     return
-                data = await self._reply.piece()
+                data = await self._piece()
                 if not data:
                     self._ended = True
                     self._ready = self._decoder.finish()
@@ -92,6 +97,18 @@ class UpstreamStream:
             self._reply.release()
             self._over(ok=False)
             raise
+
+    async def _piece(self) -> bytes:
+        if self._behind is None:
+            return await self._reply.piece()
+        if self._behind:
+            await asyncio.sleep(0)  # the first ones leave
+            data, self._behind = self._behind, None
+            return data
+        data, self._behind = await self._reply.piece(), None
+        if len(data) > _MUCH:
+            data, self._behind = data[:_FIRST], data[_FIRST:]
+        return data
 
     def _count(self, lease: Lease) -> None:
         for chunk in self._ready:

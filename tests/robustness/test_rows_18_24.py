@@ -55,14 +55,17 @@ class _Bytes:
     async def piece(self) -> bytes:
         return self._parts.pop(0)
 
+    def rest(self) -> bytes:
+        return b""
+
     def release(self) -> None:
         pass
 
 
 async def test_row_18_at_every_byte_of_a_stream() -> None:
-    raw = sse([chunk({"content": "wörd " * 60}) for _ in range(5)])
+    raw = sse([chunk({"content": "wörd " * 60}) for _ in range(10)])
     end = raw.index(b"[DONE]") + len(b"[DONE]\n")
-    assert len(raw) > 2000
+    assert len(raw) > 5000  # so much that its beginning is passed on first
     for at in range(len(raw)):
         codec = OpenAIProvider(base_url="http://x").build("p", "")
         told: list[bool] = []
@@ -76,6 +79,25 @@ async def test_row_18_at_every_byte_of_a_stream() -> None:
             cut = True
         assert cut is (at <= end), at
         assert told == [not cut]
+
+
+async def test_the_first_words_of_a_stream_leave_before_those_behind_them_are_read() -> None:
+    """Also where a provider is so fast that they have come together."""
+    said = [f"word{number} " for number in range(300)]
+    codec = OpenAIProvider(base_url="http://x").build("p", "")
+    stream = UpstreamStream(_Bytes(sse([chunk({"content": one}) for one in said])), codec.stream())  # type: ignore[arg-type]
+    await stream.prime()
+    told, left = [(await anext(stream)).text, *(one.text for one in stream.arrived())], False
+
+    def leave() -> None:
+        nonlocal left
+        left = True
+
+    asyncio.get_running_loop().call_soon(leave)
+    assert 1 <= len("".join(told).split()) < 20
+    told.append((await anext(stream)).text)
+    assert left
+    assert "".join([*told, *[one.text async for one in stream]]) == "".join(said)
 
 
 async def test_row_19_an_error_event_is_passed_on_as_one_and_counts_as_a_failure(
