@@ -21,6 +21,7 @@ from gateway.config import Config
 from gateway.context import Principal
 from gateway.policy.files import PolicyWatcher
 from gateway.resilience.drain import Drain
+from gateway.retrieval.asking import Library
 from gateway.runtime import Runtime, build_runtime
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.protocols import Reader, Recorder
@@ -77,6 +78,8 @@ class Live:
         """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
         self.documents: Documents | None = None
         """Where calls find the files they name; set once it exists."""
+        self.library: Library | None = None
+        """Where calls search; set once it exists."""
         self.who: Callable[[Mapping[str, str], Runtime], Principal] = nobody_yet
         """Whoever may ask a model with these headers, before anything of the body is read; set once it is known."""
         self.watcher = Watcher(self._alarmed)

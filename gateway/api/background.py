@@ -142,7 +142,7 @@ class Backgrounds:
         run.add(events, over=True)
 
     async def _ask(self, run: Run, pipeline: Handler, exchange: Exchange, inner: ResponsesRendering) -> None:
-        writer, answer = inner.written(exchange), await pipeline(exchange)
+        writer, answer = inner.written(exchange), await inner.ask(pipeline, exchange)
         if isinstance(answer, WholeAnswer):
             for data in as_chunks(answer.data):
                 run.add(writer.chunk(data))

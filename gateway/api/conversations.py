@@ -9,12 +9,13 @@ from msgspec import Struct
 
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import encode
-from gateway.api.responses import page_of
+from gateway.api.responses import includes, page_of
 from gateway.api.stored import listed, metadata_in
 from gateway.client_data.client_state import ConversationState
 from gateway.client_data.conversations import Conversations
 from gateway.live import Live
 from gateway.protocol.body import typed
+from gateway.protocol.file_search import RESULTS, without_results
 
 Client = Request[Any, Any, Any]
 _ONE = "/v1/conversations/{conversation_id:str}"
@@ -44,6 +45,10 @@ def conversation_routes(live: Live, conversations: Conversations, who: Authentic
         """Whose conversation, and which."""
         project = who({name.lower(): value for name, value in request.headers.items()}).project
         return project, str(request.path_params.get("conversation_id", ""))
+
+    def told(request: Client, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        wanted = RESULTS in includes(request.query_params.multi_items())
+        return items if wanted else without_results(items)
 
     @post("/v1/conversations", status_code=200)
     async def create_conversation(request: Client) -> Response[bytes]:
@@ -77,11 +82,13 @@ def conversation_routes(live: Live, conversations: Conversations, who: Authentic
     @get(f"{_ONE}/items")
     async def list_items(request: Client) -> Response[bytes]:
         state = await conversations.one(*asked(request))
-        return _json(page_of(state.items, list(request.query_params.multi_items()), state.gone))
+        pairs = list(request.query_params.multi_items())
+        return _json(page_of(told(request, state.items), pairs, state.gone))
 
     @get(f"{_ONE}/items/{{item_id:str}}")
     async def retrieve_item(request: Client) -> Response[bytes]:
-        return _json(await conversations.item(*asked(request), str(request.path_params["item_id"])))
+        item = await conversations.item(*asked(request), str(request.path_params["item_id"]))
+        return _json(told(request, [item])[0])
 
     @delete(f"{_ONE}/items/{{item_id:str}}", status_code=200)
     async def delete_item(request: Client) -> Response[bytes]:

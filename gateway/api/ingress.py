@@ -58,6 +58,10 @@ class Rendering:
     def ask(self, pipeline: Handler, exchange: Exchange) -> Awaitable[Answer]:
         return pipeline(exchange)
 
+    def agreed(self, exchange: Exchange) -> bool:
+        """Whether a provider has agreed to stream."""
+        return exchange.agreed
+
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         """The answer's body; ``data`` is a complete chat completion."""
         raise errors.Internal("this dialect writes no whole answers")
@@ -304,7 +308,7 @@ class _Call:
         self._pulse: Pulse | None = None
         if exchange.request.streamed:
             every = exchange.runtime.config.server.ping_s
-            self._pulse = Pulse(every, lambda: self.open or exchange.agreed, self._ping)
+            self._pulse = Pulse(every, lambda: self.open or rendering.agreed(exchange), self._ping)
 
     async def _open(self) -> None:
         if not self.open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from gateway import errors
 from gateway.api.background import Backgrounds, InBackground, Whole
 from gateway.api.compaction import KIND, CompactRendering, compact_body, opened
+from gateway.api.file_search import SearchingRendering, checked
 from gateway.api.files import number
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
@@ -29,8 +30,10 @@ from gateway.metering.estimate import PER_CHAR, characters, extras
 from gateway.pipeline import Handler
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest
+from gateway.protocol.file_search import file_search_in, sources_of
 from gateway.protocol.responses import ResponsesRequest, chat_body, check_state
 from gateway.protocol.responses_items import with_ids
+from gateway.protocol.responses_searching import shown
 
 Client = Request[Any, Any, Any]
 _PARAMS = {
@@ -62,7 +65,8 @@ class ResponsesDialect:
         request = typed(data, ResponsesRequest)
         check_state(request)
         back = request.background and self._backgrounds is not None
-        if back or goes_on(request) or any(item.get("type") == KIND for item in request.items):
+        searches = file_search_in(request.tools) is not None
+        if back or searches or goes_on(request) or any(item.get("type") == KIND for item in request.items):
             principal = principal or self._who(headers)
         read, earlier = request, await self.before(principal, request)
         if principal is not None:
@@ -74,9 +78,8 @@ class ResponsesDialect:
             earlier = [*prompt.instructions, *earlier, *prompt.turns]
             read = msgspec.structs.replace(read, prompt=None)
         if back and principal is not None:
-            return self._in_background(data, request, principal, read, earlier)
-        body = chat_body(data, read, earlier)
-        return ResponsesRendering(body, request, principal, self._live, self._states)
+            return await self._in_background(data, request, principal, read, earlier)
+        return await self._rendering(chat_body(data, read, earlier), request, principal, [*earlier, *read.items])
 
     async def before(self, principal: Principal | None, request: ResponsesRequest) -> list[dict[str, Any]]:
         """The items of what a request continues, oldest first."""
@@ -86,7 +89,20 @@ class ResponsesDialect:
             return await self._earlier(principal, request.previous_response_id)
         return []
 
-    def _in_background(
+    async def _rendering(
+        self, body: dict[str, Any], request: ResponsesRequest, principal: Principal | None,
+        items: Sequence[dict[str, Any]],
+    ) -> ResponsesRendering:  # fmt: skip
+        """``items``: the whole conversation."""
+        search, library = file_search_in(request.tools), self._live.library
+        if search is None or principal is None or library is None:
+            return ResponsesRendering(body, request, principal, self._live, self._states)
+        asked = checked(search)
+        await library.searchable(principal, search.store_ids)
+        made = SearchingRendering(body, request, principal, self._live, self._states)
+        return made.prepare(search, asked, library, sources_of(items))
+
+    async def _in_background(
         self, data: dict[str, Any], request: ResponsesRequest, principal: Principal, read: ResponsesRequest,
         earlier: list[dict[str, Any]],
     ) -> Rendering:  # fmt: skip
@@ -98,7 +114,7 @@ class ResponsesDialect:
                 code="invalid_value",
             )
         body = chat_body(data, msgspec.structs.replace(read, background=None), earlier)
-        inner = ResponsesRendering(body, request, principal, self._live, self._states)
+        inner = await self._rendering(body, request, principal, [*earlier, *read.items])
         return InBackground(inner, principal, self._backgrounds)
 
     async def _earlier(self, principal: Principal, response_id: str) -> list[dict[str, Any]]:
@@ -210,9 +226,9 @@ def response_routes(
 
     @get("/v1/responses/{response_id:str}")
     async def retrieve_response(request: Client) -> ASGIApp:
-        found = await named(request)
+        found, include = await named(request), includes(request.query_params.multi_items())
         if request.query_params.get("stream") != "true":
-            return Whole(await backgrounds.now(found))
+            return Whole(shown(await backgrounds.now(found), include))
         after = request.query_params.get("starting_after", "-1")
         return backgrounds.stream(found, -1 if after == "-1" else number(after, "starting_after", 0, 10**9))
 
@@ -240,6 +256,11 @@ def response_routes(
         cancel_response,
         list_input_items,
     ]
+
+
+def includes(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """What a query says is to be included."""
+    return [value for name, value in pairs if name in ("include", "include[]")]
 
 
 def _json(value: Any) -> Response[bytes]:

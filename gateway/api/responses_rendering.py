@@ -32,8 +32,15 @@ class ResponsesRendering(Rendering):
     def written(self, exchange: Exchange) -> ResponseWriter:
         if self._writer is None:
             asked = Asked(exchange.call_id, exchange.received_at, exchange.request.model, self._asked)
-            self._writer = ResponseWriter(asked)
+            self._writer = self.new_writer(asked)
         return self._writer
+
+    def new_writer(self, asked: Asked) -> ResponseWriter:
+        return ResponseWriter(asked)
+
+    def kept(self, exchange: Exchange, response: dict[str, Any]) -> dict[str, Any]:
+        """The response as it is stored."""
+        return response
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
         response = self.written(exchange).whole(data, exchange.usage or Usage())
@@ -57,6 +64,7 @@ class ResponsesRendering(Rendering):
         principal, asked = exchange.principal, self._asked
         if principal is None or not (asked.kept or asked.conversation_id):
             return
+        response = self.kept(exchange, response)
         if asked.kept:
             self.remember(exchange.call_id, principal.project, response)
         if asked.conversation_id:

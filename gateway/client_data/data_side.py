@@ -76,9 +76,10 @@ class DataSide:
         embedding = Embedding(live, embeddings.once)
         self._searching = Searching(self._vectors, embedding)
         self._taking_in = TakingIn(live, self._vectors, self._store, embedding)
-        vector_stores = Stores(live, self._vectors, self._store, embedding, self._searching, self._taking_in)
+        stores = Stores(live, self._vectors, self._store, embedding, self._searching, self._taking_in)
+        live.library = stores
         self.routes: list[Any] = [
-            *vector_store_routes(vector_stores, live, who("data")),
+            *vector_store_routes(stores, live, who("data")),
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
             *pass_through_routes(surface, live, self._store, who("inference")),

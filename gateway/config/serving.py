@@ -227,6 +227,8 @@ class VectorStores(Node, frozen=True):
     project_bytes: Annotated[int, Meta(ge=1024)] = 2 * 1024 * 1024 * 1024
     most: Annotated[int, Meta(ge=1)] = 100
     """Stores of one project."""
+    turns: Annotated[int, Meta(ge=1, le=50)] = 8
+    """How often a model may search in one response, before it has to answer."""
 
 
 class Webhook(Node, frozen=True):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from gateway.guardrails.guardrail import Guardrail, Place, is_document
 from gateway.masking import map_texts
+from gateway.protocol.hints import RETRIEVED
 
 _TOOLS = frozenset({"tool", "function"})
 _DOCUMENTS = ("documents", "context")
@@ -59,11 +60,13 @@ class Spotlight(Guardrail, frozen=True, tag="spotlight", tag_field="type"):
         return _told(new, _SENTENCES[self.method])
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+        parts = message.get("content")
         if message.get("role") in _TOOLS:
+            if isinstance(parts, list) and any(RETRIEVED in one for one in parts if isinstance(one, dict)):
+                return {**message, "content": [self._each(one) for one in parts]} if self.reads("context") else message
             if not self.reads("tool_results"):
                 return message
-            return {**message, "content": self._each(message.get("content"))}
-        parts = message.get("content")
+            return {**message, "content": self._each(parts)}
         if not isinstance(parts, list) or not self.reads("context"):
             return message
         return {**message, "content": [self._each(one) if is_document(one) else one for one in parts]}

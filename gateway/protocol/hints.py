@@ -10,8 +10,12 @@ GOOGLE = "google"
 ANTHROPIC = "anthropic"
 """Claude's ``thinking`` as its client wrote it, ``cache_control``, …"""
 HINTS = frozenset({GOOGLE, ANTHROPIC})
-ON_PARTS = frozenset({"cache_control", "citations", "document", "input_examples", "eager_input_streaming"})
-"""What Claude alone reads of a part of a message or of a function."""
+RETRIEVED = "retrieved"
+"""Stands on a text in a tool's result that is retrieved text; for guardrails, and no provider's."""
+ON_PARTS = frozenset(
+    {"cache_control", "citations", "document", "input_examples", "eager_input_streaming", RETRIEVED}
+)
+"""What Claude alone, or nobody, reads of a part of a message or of a function."""
 CACHE_MARK = "prompt_cache_breakpoint"
 """What OpenAI's clients write on a part up to which a prompt is to be kept; Claude's write ``cache_control``."""
 SEARCH_RESULT = "search_result"

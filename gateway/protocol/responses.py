@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
+from gateway.protocol.file_search import KIND, NAME, RESULTS, function_tool
 from gateway.protocol.responses_items import chat_messages
 
 
@@ -34,7 +35,7 @@ class ResponsesRequest(Struct, frozen=True):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tool_calls: int | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -76,9 +77,9 @@ _PASSED = (
 _OTHER_API = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format",
               "max_completion_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"}  # fmt: skip
 _LOGPROBS = "message.output_text.logprobs"
-# Nothing of these can come about without tools that run at OpenAI, or where reasoning is not encrypted.
+# But for RESULTS nothing of these can come about without tools that run at OpenAI, or with reasoning in plain text.
 _EMPTY_INCLUDES = frozenset({
-    "reasoning.encrypted_content", "message.input_image.image_url", "file_search_call.results",
+    "reasoning.encrypted_content", "message.input_image.image_url", RESULTS,
     "web_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
 })  # fmt: skip
@@ -110,7 +111,7 @@ def chat_body(
     if request.tools:
         body["tools"] = [_tool(tool, at) for at, tool in enumerate(request.tools)]
     if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice)
+        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools or ())
     if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
         body["logprobs"] = True
         body.update({"top_logprobs": request.top_logprobs} if request.top_logprobs is not None else {})
@@ -154,12 +155,8 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 
 def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     kind = tool.get("type")
-    if kind == "file_search":
-        raise _unsupported(
-            f"tools[{at}].type",
-            "Tools of type 'file_search' are not supported by this gateway. Search with POST "
-            "/v1/vector_stores/{id}/search and put what was found into 'input', or do so from a function tool.",
-        )
+    if kind == KIND:
+        return function_tool()
     if kind != "function":
         raise _unsupported(
             f"tools[{at}].type",
@@ -176,14 +173,16 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+def _tool_choice(choice: str | dict[str, Any], tools: Sequence[dict[str, Any]]) -> str | dict[str, Any]:
     if isinstance(choice, str):
         return choice
+    if choice.get("type") == KIND and any(tool.get("type") == KIND for tool in tools):
+        return {"type": "function", "function": {"name": NAME}}
     if choice.get("type") == "function" and isinstance(choice.get("name"), str):
         return {"type": "function", "function": {"name": choice["name"]}}
     raise _unsupported(
         "tool_choice",
-        '\'tool_choice\' must be none, auto, required or {"type": "function", "name": ...}.',
+        '\'tool_choice\' must be none, auto, required, {"type": "function", "name": ...} or a tool of the request.',
     )
 
 

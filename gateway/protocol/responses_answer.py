@@ -57,7 +57,7 @@ class Asked(Struct, frozen=True):
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "text": {"format": {"type": "text"}, **(asked.text or {})},
             "tool_choice": asked.tool_choice or "auto",
-            "tools": [{"strict": None, "parameters": None, **tool} for tool in asked.tools or []],
+            "tools": [_tool(tool) for tool in asked.tools or []],
             "top_logprobs": asked.top_logprobs or 0,
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
             "truncation": asked.truncation or "disabled",
@@ -328,6 +328,10 @@ def _part_of(kind: str, text: str) -> dict[str, Any]:
     if kind == "refusal":
         return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"strict": None, "parameters": None, **tool} if tool.get("type") == "function" else tool
 
 
 def _one_result(side: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.file_search import CALL, remembered, results_in
 from gateway.protocol.foreign_thoughts import GOOGLE
 from gateway.protocol.hints import CACHE_MARK
 
@@ -32,7 +33,7 @@ def chat_messages(
     turns: list[dict[str, Any]] = []
     if instructions:
         turns.append({"role": "system", "content": instructions})
-    known: set[str] = set()
+    known = _Known()
     for item in earlier:
         _add(turns, item, "input", known)
     for at, item in enumerate(items):
@@ -40,7 +41,15 @@ def chat_messages(
     return [turn for turn in turns if not _only_thought(turn)]
 
 
-def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: set[str]) -> None:
+class _Known:
+    """What the items so far have in them: calls that may be answered, and passages that were found."""
+
+    def __init__(self) -> None:
+        self.calls: set[str] = set()
+        self.searches = self.passages = 0
+
+
+def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _Known) -> None:
     kind = item.get("type", "message" if "role" in item else None)
     if kind == "message":
         turn = _message(item, where)
@@ -50,16 +59,13 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: s
         turns.append(turn)
     elif kind == "function_call":
         call_id = _text(item, "call_id", where)
-        known.add(call_id)
+        known.calls.add(call_id)
         function = {"name": _text(item, "name", where), "arguments": _text(item, "arguments", where)}
-        call = {"id": call_id, "type": "function", "function": function}
-        last = turns[-1] if turns else {}
-        if last.get("role") == "assistant":
-            last["tool_calls"] = [*last.get("tool_calls", ()), call]
-        else:
-            turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        _called(turns, {"id": call_id, "type": "function", "function": function})
     elif kind == "function_call_output":
-        turns.extend(_output(item, where, known))
+        turns.extend(_output(item, where, known.calls))
+    elif kind == CALL:
+        _searched(turns, item, known)
     elif kind == "item_reference":
         raise _unsupported(
             where, "References to items are not supported. Send the item, or 'previous_response_id'."
@@ -68,6 +74,26 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: s
         _remember(turns, item)
     else:
         raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
+
+
+def _called(turns: list[dict[str, Any]], call: dict[str, Any]) -> None:
+    last = turns[-1] if turns else {}
+    if last.get("role") == "assistant":
+        last["tool_calls"] = [*last.get("tool_calls", ()), call]
+    else:
+        turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+
+
+def _searched(turns: list[dict[str, Any]], item: dict[str, Any], known: _Known) -> None:
+    """A search with what it found; before calls that its client has still to answer, which must stand last."""
+    known.searches += 1
+    call, result = remembered(item, known.searches, known.passages + 1)
+    known.passages += len(results_in(item))
+    if turns and turns[-1].get("tool_calls"):
+        turns[-1:-1] = [{"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    else:
+        _called(turns, call)
+        turns.append(result)
 
 
 def _only_thought(turn: dict[str, Any]) -> bool:
@@ -208,6 +234,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
     """Items as ``input_items`` lists them: every one has an id, text stands in parts."""
     prefixes = {
         "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
+        CALL: "fs",
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):

@@ -13,26 +13,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
+from gateway.retrieval.asking import Found
 from gateway.retrieval.filters import Fits
-from gateway.storage.vector_stores import Attributes, Chunks, VectorFile
+from gateway.storage.vector_stores import Chunks, VectorFile
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _STEM = 5
 _K1, _B = 1.2, 0.75
-
-
-class Found(Struct, frozen=True):
-    """``score``: 0 to 1."""
-
-    file_id: str
-    filename: str
-    attributes: Attributes
-    text: str
-    score: float
 
 
 class Index:

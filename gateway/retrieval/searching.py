@@ -8,27 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from gateway.context import Principal
+from gateway.retrieval.asking import Asked, Found
 from gateway.retrieval.embedding import Embedding
-from gateway.retrieval.filters import Fits
 from gateway.storage.vector_stores import VectorStore, VectorStores
 
 if TYPE_CHECKING:
-    from gateway.retrieval.index import Found, Index
+    from gateway.retrieval.index import Index
 
 _MEMORY = 256 * 1024 * 1024
-
-
-class Asked(Struct, frozen=True):
-    """``weights``: how much vectors and words count; ``least``: the lowest score that is wanted."""
-
-    questions: tuple[str, ...]
-    fits: Fits
-    most: int = 10
-    weights: tuple[float, float] = (1.0, 1.0)
-    least: float = 0.0
 
 
 class Searching:
@@ -37,17 +25,19 @@ class Searching:
         self._indexes: OrderedDict[tuple[str, str], tuple[bytes, str, Index]] = OrderedDict()
         self._reading = asyncio.Lock()
 
-    async def search(self, store: VectorStore, asked: Asked, owner: Principal) -> list[Found]:
-        """The best first. Raises GatewayError, KeyError for a store that is gone."""
+    async def search(self, stores: Sequence[VectorStore], asked: Asked, owner: Principal) -> list[Found]:
+        """The best of all stores first. Raises GatewayError, KeyError for a store that is gone."""
         model, vectors = self._embedding.model, list[list[float] | None]()
         if model and asked.weights[0] > 0:
             vectors += await self._embedding.of(asked.questions, owner, model)
         else:
             vectors += [None] * len(asked.questions)
-        index = await self._index(store, model)
-        found = await asyncio.to_thread(_best, index, asked, vectors)
-        await asyncio.to_thread(self._stores.touch, store)
-        return found
+        found: list[Found] = []
+        for store in stores:
+            index = await self._index(store, model)
+            found += await asyncio.to_thread(_best, index, asked, vectors)
+            await asyncio.to_thread(self._stores.touch, store)
+        return _ranked(found, asked.most)
 
     async def _index(self, store: VectorStore, model: str) -> Index:
         place = (store.project, store.id)
@@ -81,14 +71,19 @@ class Searching:
 
 
 def _best(index: Index, asked: Asked, vectors: Sequence[list[float] | None]) -> list[Found]:
-    """Of a chunk that several questions find, the best score."""
-    best: dict[tuple[str, str], Found] = {}
+    every: list[Found] = []
     for question, vector in zip(asked.questions, vectors, strict=True):
-        every = index.search(
+        every += index.search(
             question, vector, asked.fits, weights=asked.weights, least=asked.least, most=asked.most
         )
-        for one in every:
-            before = best.get((one.file_id, one.text))
-            if before is None or before.score < one.score:
-                best[one.file_id, one.text] = one
-    return sorted(best.values(), key=lambda one: -one.score)[: asked.most]
+    return every
+
+
+def _ranked(found: Sequence[Found], most: int) -> list[Found]:
+    """Of a chunk that several questions, or stores, find, the best score."""
+    best: dict[tuple[str, str], Found] = {}
+    for one in found:
+        before = best.get((one.file_id, one.text))
+        if before is None or before.score < one.score:
+            best[one.file_id, one.text] = one
+    return sorted(best.values(), key=lambda one: -one.score)[:most]

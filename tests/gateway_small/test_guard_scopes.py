@@ -48,6 +48,15 @@ TURNS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+async def test_what_was_searched_for_here_is_retrieved_text_in_a_tools_result() -> None:
+    part = {"type": "text", "text": "falcon", "retrieved": True}
+    body = {"messages": [{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "1", "content": [part]}]}
+    with pytest.raises(BadRequest):
+        await through(only(directions=["context"]), body)
+    exchange, _ = await through(only(directions=["tool_results"]), body)
+    assert exchange.verdicts == []
+
+
 @pytest.mark.parametrize("place", TURNS)
 async def test_a_guardrail_looks_where_it_is_told_to(place: Any) -> None:
     for where, body in TURNS.items():

@@ -582,11 +582,3 @@ async def test_nothing_more_is_paid_for_once_nobody_waits(tmp_path: Path, upstre
         assert again.status == "cancelled"
     portions = [len(one.body["input"]) for one in upstream.seen]
     assert portions.count(64) == 1 and len(portions) == 2
-
-
-async def test_file_search_points_to_the_search(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match=r"/v1/vector_stores/\{id\}/search") as told:
-        await client.responses.create(
-            model="triage", input="x", tools=[{"type": "file_search", "vector_store_ids": ["vs_x"]}]
-        )
-    assert told.value.param == "tools[0].type"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.errors import BadRequest
+from gateway.retrieval.asking import Asked, Found
 from gateway.retrieval.filters import fits_of
-from gateway.retrieval.searching import Asked
 from gateway.storage.vector_stores import Attributes, Chunking, FileBatch, VectorFile, VectorStore
-
-if TYPE_CHECKING:
-    from gateway.retrieval.index import Found
 
 _LONGEST_QUESTION, _MOST_QUESTIONS = 32_768, 16
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]

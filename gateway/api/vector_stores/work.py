@@ -34,6 +34,7 @@ from gateway.api.vector_stores.shapes import (
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
+from gateway.retrieval.asking import Asked, Found
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.searching import Searching
 from gateway.retrieval.taking_in import TakingIn
@@ -109,11 +110,7 @@ class Stores:
         store, question = await self._one(who, store_id), typed(data, Question)
         self._hold(store)
         asked = asked_of(question)
-        self._may_embed(who)
-        try:
-            found = await self._searching.search(store, asked, who)
-        except KeyError:
-            raise _no_store(store_id) from None
+        found = await self._found(who, [store], asked)
         return {
             "object": "vector_store.search_results.page",
             "search_query": list(asked.questions),
@@ -121,6 +118,13 @@ class Stores:
             "has_more": False,
             "next_page": None,
         }
+
+    async def searchable(self, who: Principal, store_ids: Sequence[str]) -> None:
+        """Implements gateway.retrieval.asking.Library."""
+        await self._several(who, store_ids)
+
+    async def among(self, who: Principal, store_ids: Sequence[str], asked: Asked) -> list[Found]:
+        return await self._found(who, await self._several(who, store_ids), asked)
 
     # ------------------------------------------------------------ files
     async def attach(self, who: Principal, store_id: str, data: Data) -> Data:
@@ -214,6 +218,21 @@ class Stores:
         """Raises NotFound, for another project's store too."""
         return await self._done(self._stores.get, who.project, store_id, missing=_no_store(store_id))
 
+    async def _several(self, who: Principal, store_ids: Sequence[str]) -> list[VectorStore]:
+        demand(who, "data", "The request names a vector store")
+        self._may_embed(who)
+        stores = [await self._one(who, one) for one in store_ids]
+        for store in stores:
+            self._hold(store)
+        return stores
+
+    async def _found(self, who: Principal, stores: Sequence[VectorStore], asked: Asked) -> list[Found]:
+        self._may_embed(who)
+        try:
+            return await self._searching.search(stores, asked, who)
+        except KeyError:
+            raise _no_store(" or ".join(one.id for one in stores)) from None
+
     async def _file(self, who: Principal, store_id: str, file_id: str) -> VectorFile:
         await self._one(who, store_id)
         return await self._done(self._stores.file, who.project, store_id, file_id, missing=_no_file(file_id))
@@ -283,7 +302,7 @@ class Stores:
 
 
 def _no_store(store_id: str) -> errors.NotFound:
-    return errors.NotFound(f"Vector store with id '{store_id[:80]}' not found.", param="vector_store_id")
+    return errors.NotFound(f"Vector store with id '{store_id[:200]}' not found.", param="vector_store_id")
 
 
 def _no_file(file_id: str) -> errors.NotFound:

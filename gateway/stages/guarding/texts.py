@@ -8,6 +8,7 @@ from typing import Any
 from gateway.guardrails import Place
 from gateway.guardrails.guardrail import is_document
 from gateway.masking import texts_of
+from gateway.protocol.hints import RETRIEVED
 
 Said = tuple[Place, str]
 
@@ -82,13 +83,22 @@ def _in_message(message: dict[str, Any]) -> list[Said]:
     if role in _OPERATORS:
         return [("system", text) for text in texts_of(message)]
     if role in _TOOLS:
-        return [("tool_results", text) for text in texts_of(message)]
+        return list(_in_result(message))
     found: list[Said] = []
     for name, value in message.items():
         place: Place = "tool_arguments" if name in _CALLS else "input"
         for part in value if isinstance(value, list) else [value]:
             found += [("context" if is_document(part) else place, text) for text in texts_of({name: part})]
     return found
+
+
+def _in_result(message: dict[str, Any]) -> Iterator[Said]:
+    """What a tool said; what was searched for it here is retrieved text."""
+    for name, value in message.items():
+        for part in value if isinstance(value, list) else [value]:
+            place: Place = "context" if isinstance(part, dict) and RETRIEVED in part else "tool_results"
+            for text in texts_of({name: part}):
+                yield place, text
 
 
 def with_whole_thoughts(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
