@@ -40,6 +40,17 @@ class EventParser:
         """Whether an event was begun and not finished."""
         return bool(self._rest or self._data)
 
+    def begun(self, data: bytes) -> bytes | None:
+        """What is fed but not told yet, with ``data`` behind it, if an event begins there, else None. Who reads events
+        from it by other means says so by :meth:`drop` and feeds what is left of it."""
+        if self._fresh or self._skip_lf or self._data or self._name:
+            return None
+        buffer = self._rest + data if self._rest else data
+        return buffer if len(buffer) <= LARGEST_EVENT else None
+
+    def drop(self) -> None:
+        self._rest = b""
+
     def feed(self, data: bytes) -> list[Event]:
         """The events completed by ``data``. Raises EventTooLarge."""
         if self._skip_lf and data:

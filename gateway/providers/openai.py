@@ -140,11 +140,11 @@ class OpenAIStream(Steps):
         self._end_mark, self._finished = profile.end_mark, False
 
     def feed(self, data: bytes) -> list[Chunk]:
+        chunks, data = self._plain.run(self._events, data)
         try:
-            events = self._events.feed(data)
+            events = self._events.feed(data) if data else []
         except EventTooLarge:
             raise self._codec._nonsense("a stream event larger than 4 MiB") from None
-        chunks: list[Chunk] = []
         at = 0
         while at < len(events) and not self.done and self.problem is None:
             plain = self._plain.read(events, at)

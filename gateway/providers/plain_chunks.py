@@ -2,7 +2,8 @@
 
 Once one such chunk has been decoded completely, everything before and after its text is known. Another event with the
 very same bytes around a valid JSON string says the same with another text, so decoding the string is decoding it all,
-and the strings of many events are decoded in one step.
+and the strings of many events are decoded in one step. Where such events follow each other, all that stands between two
+texts is known, and one comparison holds all of them to it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.answer import Chunk, Pattern, plain_chunk
-from gateway.protocol.sse import Event
+from gateway.protocol.sse import Event, EventParser
 
 _text = msgspec.json.Decoder(str).decode
 _texts = msgspec.json.Decoder(list[str]).decode
 _CONTENT = re.compile(rb'"content" *: *("(?:[^"\\]|\\.)*")')
 _MOST_TOGETHER = 64
 """Events of one chunk: where each second one is odd, what was looked at in vain stays little."""
+_NEXT = b"\n\ndata: "
+_LAST = 4
+"""Events at a stream's end that add no text: why it ended, its usage, the end mark."""
 _MOST_PATTERNS = 8
 """Of one stream. A provider whose chunks all differ is not worth the looking."""
 
@@ -31,7 +35,32 @@ class PlainChunks:
     def __init__(self) -> None:
         self._pattern: Pattern | None = None
         self._before = self._after = b""
+        self._head = self._tail = self._between = b""
         self._learnt = 0
+
+    def run(self, parser: EventParser, data: bytes) -> tuple[list[Chunk], bytes]:
+        """The plain chunks that a stream goes on with, and what of ``data`` is still to be fed to ``parser``."""
+        pattern, buffer = self._pattern, parser.begun(data)
+        if pattern is None or buffer is None or not buffer.startswith(self._head):
+            return [], data
+        lines = buffer[: max(0, buffer.rfind(b"\n\n"))].split(_NEXT)
+        before, after = self._before, self._after
+        lines[0] = lines[0].removeprefix(b"data: ")
+        for _ in range(_LAST):  # a stream's end is odd
+            if lines and not (lines[-1].startswith(before) and lines[-1].endswith(after)):
+                lines.pop()
+        start, stop = len(before), -len(after)
+        literals = [line[start:stop] for line in lines]
+        alike = self._between.join(literals).join((self._head, self._tail))
+        texts = _strings(literals) if buffer.startswith(alike) else []
+        if not texts or len(texts) < len(literals):
+            return [], data
+        parser.drop()
+        chunks = [
+            plain_chunk(pattern, "".join(texts[at : at + _MOST_TOGETHER]), tuple(literals[at : at + _MOST_TOGETHER]))
+            for at in range(0, len(texts), _MOST_TOGETHER)
+        ]
+        return chunks, buffer[len(alike) :]
 
     def read(self, events: Sequence[Event], at: int) -> Chunk | None:
         """The event at ``at``, and those behind it that are alike, as one chunk with a literal for each; None when it
@@ -62,6 +91,8 @@ class PlainChunks:
         self._learnt += 1
         self._pattern = Pattern(dict(chunk.data))
         self._before, self._after = payload[: place.start(1)], payload[place.end(1) :]
+        self._head, self._tail = b"data: " + self._before, self._after + b"\n\n"
+        self._between = self._tail + self._head
         return Chunk(chunk.data, chunk.text, None, None, self._pattern, (found[0],))
 
 

@@ -118,6 +118,24 @@ def test_a_vendor_whose_chunks_all_differ_is_read_as_well() -> None:
     assert [one.data for one in read(raw_of([json.dumps(one).encode() for one in parts]), [])] == parts
 
 
+def test_alike_and_odd_events_in_any_framing_say_what_each_says_alone() -> None:
+    rng = random.Random(3)
+    for _ in range(150):
+        expected, parts = [], [b"\xef\xbb\xbf"] if rng.random() < 0.2 else []
+        for _ in range(rng.randint(1, 12)):
+            texts = [rng.choice(TEXTS[:8]) for _ in range(rng.choice((1, 1, 3, 90)))]
+            odd = rng.choice(({}, {"role": "assistant"}, {"content": "a", "refusal": "b"}))
+            said = [chunk({"content": one}) for one in texts] if rng.random() < 0.6 else [chunk(odd)]
+            mark, before = rng.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r")), b""
+            if rng.random() < 0.2:
+                before = rng.choice((b": ping" + mark, b"event: x" + mark, b"id: 1" + mark + mark, mark))
+            expected += said
+            parts += [before + b"data: " + json.dumps(one).encode() + mark + mark for one in said]
+        raw = b"".join(parts) + b"data: [DONE]\n\n"
+        cuts = sorted(rng.sample(range(len(raw)), rng.randint(0, min(9, len(raw)))))
+        assert [one.data for one in read(raw, cuts)] == expected
+
+
 def test_the_parser_sees_the_same_events_whichever_way_it_takes() -> None:
     rng = random.Random(2)
     for _ in range(300):
