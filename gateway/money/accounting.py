@@ -57,6 +57,9 @@ def estimate(shape: Shape, input_chars: int, output_chars: int) -> Usage:
     )
 
 
+Pay = Callable[[Usage | None, Price | None], float | None]
+
+
 def characters(exchange: Exchange) -> int:
     """Characters of all text turns of the request."""
     return text_length(exchange.request.messages)
@@ -76,12 +79,16 @@ def _paid(usage: Usage | None, price: Price | None) -> float | None:
     return cost(usage, price)
 
 
-def _paid_by(exchange: Exchange, pay: Callable[[Usage | None], float | None]) -> float | None:
+def _worth(usage: Usage | None, price: Price | None) -> float | None:
+    return cost(usage or Usage(), price)
+
+
+def _paid_by(exchange: Exchange, pay: Pay, price: Price | None) -> float | None:
     """By ``pay`` for the answer, or for each response of a call that lasts: a long prompt makes its own one dearer, and
     not the others. None when one is unknown."""
     if not exchange.used:
-        return pay(exchange.usage)
-    paid = [pay(one) for one in exchange.used]
+        return pay(exchange.usage, price)
+    paid = [pay(one, price) for one in exchange.used]
     return None if None in paid else sum(one for one in paid if one is not None)
 
 
@@ -137,8 +144,8 @@ class Accountant:
 
     @staticmethod
     def _priced(exchange: Exchange, price: Price | None) -> None:
-        exchange.cost_usd = _paid_by(exchange, lambda usage: _paid(usage, price))
-        exchange.prompt_cache_usd = _paid_by(exchange, lambda usage: spared_by_cache(usage, price))
+        exchange.cost_usd = _paid_by(exchange, _paid, price)
+        exchange.prompt_cache_usd = _paid_by(exchange, spared_by_cache, price)
         share = price.batch if exchange.batch and price is not None else None
         if share is not None:
             exchange.cost_usd = exchange.cost_usd * share if exchange.cost_usd is not None else None
@@ -152,8 +159,7 @@ class Accountant:
         if task is None or task.teacher is None or (rung is not None and rung.role == "teacher"):
             return exchange.cost_usd
         teacher = Candidate(provider=task.teacher.provider, model=task.teacher.model)
-        price = price_for(exchange.runtime.config, teacher)
-        return _paid_by(exchange, lambda usage: cost(usage or Usage(), price))
+        return _paid_by(exchange, _worth, price_for(exchange.runtime.config, teacher))
 
     def _spared_cost(self, exchange: Exchange) -> float | None:
         """What the task's teacher would have cost for a cached answer; without a teacher, whoever gave it."""
