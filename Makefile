@@ -6,7 +6,7 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 EXTRAS ?= dev
-LOCKED_EXTRAS := postgres embeddings vectors train qlora search ray guardrails
+LOCKED_EXTRAS := postgres embeddings vectors documents train qlora search ray guardrails
 JOBS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 && echo 2 || echo 1)
 unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes, each of which would compile everything again
 INSTALLED := .venv/.installed

@@ -229,6 +229,12 @@ class VectorStores(Node, frozen=True):
     """Stores of one project."""
     turns: Annotated[int, Meta(ge=1, le=50)] = 8
     """How often a model may search in one response, before it has to answer."""
+    read_s: Annotated[int, Meta(ge=1, le=3600)] = 60
+    """CPU seconds that reading a PDF or an Office document may take."""
+    read_mb: Annotated[int, Meta(ge=128)] = 1024
+    """Memory that reading one may take."""
+    pages: Annotated[int, Meta(ge=1)] = 5000
+    """The most pages of a PDF."""
 
 
 class Webhook(Node, frozen=True):

@@ -35,8 +35,7 @@ def text_of(path: Path, filename: str, most: int) -> str:
     except UnicodeDecodeError:
         text = "\x00"
     if "\x00" in text:
-        kind = " It is a PDF." if raw.startswith(b"%PDF") else ""
-        raise NotRead("unsupported_file", f"The file is no text in UTF-8, UTF-16 or UTF-32.{kind} Upload its text.")
+        raise NotRead("unsupported_file", "The file is no text in UTF-8, UTF-16 or UTF-32. Upload its text.")
     if filename.lower().endswith((".html", ".htm", ".xhtml")):
         text = _words_of(text)
     if not text.strip():

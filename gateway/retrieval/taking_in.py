@@ -16,6 +16,7 @@ from gateway import errors
 from gateway.client_data.batches import owner_of
 from gateway.context import Principal
 from gateway.live import Live
+from gateway.retrieval.documents import document_kind, document_text
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
 from gateway.rounds import rounds
@@ -89,7 +90,7 @@ class TakingIn:
         stored = await self._files.get(store.project, file.id)
         if stored is None:
             raise NotRead("invalid_file", "The file was deleted, or has expired.")
-        texts = await asyncio.to_thread(self._texts, stored, file)
+        texts = await self._texts(stored, file)
         model, vectors = self._embedding.model, list[list[float]]()
         if model:
             vectors = await self._embedding.patiently(texts, lambda: self._payer(store, file), model)
@@ -107,13 +108,17 @@ class TakingIn:
             raise errors.Unauthenticated("The key that attached the file is revoked, expired or gone.")
         return owner
 
-    def _texts(self, stored: StoredFile, file: VectorFile) -> list[str]:
-        most = self._live.runtime().config.vector_stores.file_bytes
+    async def _texts(self, stored: StoredFile, file: VectorFile) -> list[str]:
+        path, bounds = self._files.path(stored.id), self._live.runtime().config.vector_stores
         try:
-            text = text_of(self._files.path(stored.id), stored.filename, most)
+            kind = await asyncio.to_thread(document_kind, path)
+            if kind and stored.bytes <= bounds.file_bytes:
+                text = await document_text(path, kind, bounds)
+            else:
+                text = await asyncio.to_thread(text_of, path, stored.filename, bounds.file_bytes)
         except FileNotFoundError:
             raise NotRead("invalid_file", "The file was deleted.") from None
-        return list(chunks_of(text, file.chunking.size, file.chunking.overlap))
+        return await asyncio.to_thread(_cut, text, file)
 
     def _room(self, store: VectorStore, chunks: Chunks) -> None:
         most = self._live.runtime().config.vector_stores.project_bytes
@@ -121,6 +126,10 @@ class TakingIn:
         if self._stores.size(store.project) + need > most:
             message = f"The project's vector stores may take {most} bytes altogether. Delete files that are not needed."
             raise errors.TooLarge(message, code="quota_exceeded")
+
+
+def _cut(text: str, file: VectorFile) -> list[str]:
+    return list(chunks_of(text, file.chunking.size, file.chunking.overlap))
 
 
 def _kept(filename: str, texts: list[str], model: str, vectors: list[list[float]]) -> Chunks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import os
@@ -191,7 +192,7 @@ async def test_a_file_is_cut_as_it_was_asked(client: openai.AsyncOpenAI) -> None
 
 @pytest.mark.parametrize(
     ("name", "raw", "code"),
-    [("a.pdf", b"%PDF-1.7\x00\xff", "unsupported_file"), ("a.png", b"\x89PNG\r\n\x00", "unsupported_file"),
+    [("a.pdf", b"%PDF-1.7\x00\xff", "invalid_file"), ("a.png", b"\x89PNG\r\n\x00", "unsupported_file"),
      ("a.txt", b"   \n", "invalid_file"), ("b.txt", b"\xff\xfe\x00", "unsupported_file"), ("c.html", b"<p></p>", "invalid_file")],
 )  # fmt: skip
 async def test_what_is_no_text_fails_by_name(client: openai.AsyncOpenAI, name: str, raw: bytes, code: str) -> None:
@@ -582,3 +583,17 @@ async def test_nothing_more_is_paid_for_once_nobody_waits(tmp_path: Path, upstre
         assert again.status == "cancelled"
     portions = [len(one.body["input"]) for one in upstream.seen]
     assert portions.count(64) == 1 and len(portions) == 2
+
+
+async def test_documents_are_searched_like_text(client: openai.AsyncOpenAI) -> None:
+    import docx
+
+    made, into = docx.Document(), io.BytesIO()
+    made.add_paragraph("Lighthouses are painted every third year.")
+    made.save(into)
+    store = (await client.vector_stores.create()).id
+    file = await client.vector_stores.files.create_and_poll(
+        await uploaded(client, "notes.docx", into.getvalue()), vector_store_id=store, poll_interval_ms=20
+    )
+    assert file.status == "completed", file.last_error
+    assert await found(client, store, "when is a lighthouse painted?") == ["notes.docx"]

@@ -1,0 +1,80 @@
+"""Text of PDF and Office documents, taken out by a process of its own that may not hurt this one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from gateway.config.serving import VectorStores
+from gateway.retrieval import extracting
+from gateway.retrieval.reading import NotRead
+
+_PROGRAM = Path(extracting.__file__)
+_PACKAGES = {"PDF": ("pypdf",), "Office document": ("docx", "pptx", "openpyxl")}
+_LONGER_S = 30.0
+"""How much longer than its CPU time it may take: the machine may be busy."""
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+_INSTALL = "pip install 'understudy[documents]'"
+
+
+def document_kind(path: Path) -> str:
+    """"PDF", "Office document" (any zip file) or "". Raises FileNotFoundError. Blocking."""
+    with path.open("rb") as source:
+        head = source.read(1024)
+    if b"%PDF-" in head:
+        return "PDF"
+    return "Office document" if head.startswith(b"PK\x03\x04") else ""
+
+
+async def document_text(path: Path, kind: str, bounds: VectorStores) -> str:
+    """Raises NotRead."""
+    if not all(find_spec(one) for one in _PACKAGES[kind]):
+        message = f"The file is a {kind}, which this gateway reads once its operator runs: {_INSTALL}"
+        raise NotRead("unsupported_file", message)
+    numbers = (bounds.file_bytes, bounds.read_mb, bounds.read_s, bounds.pages)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", str(_PROGRAM), str(path), *map(str, numbers), stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+        env=_ENVIRONMENT, cwd="/",
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(4 * bounds.read_s + _LONGER_S):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        raise _slow(bounds) from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    if process.returncode:
+        raise _problem(process.returncode, kind, bounds)
+    text = said.decode("utf-8", "replace")
+    if not text.strip():
+        raise NotRead("invalid_file", f"The {kind} holds no text; pictures of text are not read.")
+    return text
+
+
+def _problem(status: int, kind: str, bounds: VectorStores) -> NotRead:
+    if status == extracting.LOCKED:
+        return NotRead("invalid_file", f"The {kind} needs a password.")
+    if status == extracting.TOO_LARGE:
+        message = (
+            f"The {kind} has more than {bounds.pages} pages or {bounds.file_bytes} characters, or unpacks to more than "
+            "is taken in here."
+        )
+        return NotRead("invalid_file", message)
+    if status == extracting.UNKNOWN:
+        return NotRead("unsupported_file", "The file is no text, PDF, docx, pptx or xlsx. Upload its text.")
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        return _slow(bounds)
+    return NotRead("invalid_file", f"The {kind} cannot be read: it is damaged, or needs more memory than it may take.")
+
+
+def _slow(bounds: VectorStores) -> NotRead:
+    return NotRead("invalid_file", f"The file takes longer to read than is spent here ({bounds.read_s} s of work).")
