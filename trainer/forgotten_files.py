@@ -19,12 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import Refused, WriterAway
-from gateway.storage.data_values import OPEN_BATCH, Batch, StoredFile, TrimFile
-from gateway.storage.erasure_values import DatasetErasure, Erasure, NoteErased, who_of
+from gateway.storage.data_values import OPEN_BATCH, Batch, StoredFile
+from gateway.storage.erasure_values import DatasetErasure, Erasure, who_of
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
-from gateway.storage.settled import write_whole
-from gateway.storage.vector_stores import VectorStores
+from gateway.storage.settled import settle, write_whole
+from trainer.trimming import DRAFT, Trimming
 
 _EVERY_S = 5.0
 _LONGEST_LINE = 16 * 1024 * 1024
@@ -40,7 +40,8 @@ class FileForgetting:
 
     def __init__(self, home: Home, reader: Reader, writer: Writer) -> None:
         self._files, self._mark, self._evals = home.files, home.files / "erased-until", home.evals_of
-        self._reader, self._writer, self._vectors = reader, writer, VectorStores(home)
+        self._reader, self._trimming = reader, Trimming(home, reader, writer)
+        self._resumed = False
         self._done = _stored(self._mark)
         self._todo: list[Callable[[], bool]] = []
         self._last: int | None = None
@@ -48,7 +49,10 @@ class FileForgetting:
 
     def tick(self, now: float) -> None:
         """Raises WriterAway, Refused, SQLAlchemyError, OSError; the next tick goes on."""
-        if self._todo:
+        if not self._resumed:
+            self._trimming.resume()
+            self._resumed = True
+        elif self._todo:
             if not self._todo[-1]():  # a batch is at work: look at everything again later
                 self._todo, self._last = [], None
                 return
@@ -98,7 +102,7 @@ class FileForgetting:
             return False
         found = kept_of(path, is_them, frozenset())
         if found is not None:
-            found[0].rename(path)
+            settle(found[0], path)
         return True
 
     def _answers(self, batch: Batch, files: dict[str, StoredFile], is_them: IsThem) -> bool:
@@ -116,25 +120,22 @@ class FileForgetting:
         if found is None:
             return True
         draft, lines = found
-        self._mark_students(file, lines)
-        size = draft.stat().st_size
-        draft.rename(path)
-        self._vectors.again(file.project, file.id)
-        self._writer.execute(TrimFile(file.project, file.id, size, lines))
-        _log.info("file %s: %d lines are erased", file.id, lines)
+        self._resumed = False  # unless it is carried out to its end
+        self._trimming.trim(file, draft, lines, self._learnt(file, lines))
+        self._resumed = True
         return True
 
-    def _mark_students(self, file: StoredFile, lines: int) -> None:
+    def _learnt(self, file: StoredFile, lines: int) -> list[DatasetErasure]:
         """The models that jobs trained from the file have learnt from lines that are gone."""
-        known = self._reader.dataset_erasures()
+        known, found = self._reader.dataset_erasures(), []
         for run in self._reader.project_runs(file.project, KIND, limit=_MOST):
             digest = run.result.get("dataset")
             if run.params.get("training_file") != file.id or not isinstance(digest, str):
                 continue
             before = known.get(digest)
             count = lines + (before.requested if before else 0)
-            erasure = DatasetErasure(digest, max(count, before.rows if before else 0), count, run.created_at)
-            self._writer.execute(NoteErased(erasure, {}))
+            found.append(DatasetErasure(digest, max(count, before.rows if before else 0), count, run.created_at))
+        return found
 
 
 class _Line(Struct, frozen=True):
@@ -167,7 +168,7 @@ def asked_by(path: Path, is_them: IsThem) -> frozenset[str]:
 
 def kept_of(path: Path, is_them: IsThem, answered: Collection[str]) -> tuple[Path, int] | None:
     """(a draft of the file without their lines, how many those are); None when it holds none. Raises OSError."""
-    draft, gone = path.with_suffix(".erasing"), 0
+    draft, gone = path.with_suffix(DRAFT), 0
     try:
         with path.open("rb") as source, draft.open("wb") as target:
             for text in iter(lambda: source.readline(_LONGEST_LINE), b""):
