@@ -6,7 +6,9 @@ looks at what grows.
 The gateway and its ingester are the real processes. Before the load and after it, with all clients gone and the
 providers' connections closed, the gateway must have as many file descriptors and as many tasks as before, and hold
 nothing (``understudy_in_use``). Its memory is looked at every second: the median of the last fifth may be at most 5 %
-above that of the second fifth (the first one is warming up). No client may meet what the simulator's judge forbids,
+above that of the second fifth (the first one is warming up). What is kept of ended calls grows up to its bounds in any
+gateway, which takes hours at the usual ones; ``--keep-kib`` makes those of the caches so small that they are full soon,
+and ``kept`` in the summary is how much there was in the end. No client may meet what the simulator's judge forbids,
 and one whose providers are well in the script gets its answer. Exit codes: 0 all of that held, 1 something did not.
 """
 
@@ -41,6 +43,7 @@ from benchmarks.simulator.verdict import told_wrong
 ADMIN = "ak-us-soak-0Jw9rXq7LmP2vTz8wQ4n"
 _GROWTH, _SLACK_MIB = 1.05, 2.0
 _REST_S = 90.0
+_KEEP_KIB = 512
 _ROUGH = 0.15
 """How often a provider fails at a try."""
 _WARM = 10_000_000
@@ -59,6 +62,7 @@ class Seen:
     rss_mib: list[float] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, float] = field(default_factory=dict)
 
     def judged(self) -> list[str]:
         found = list(self.wrong)
@@ -79,7 +83,7 @@ class Seen:
             "asked": self.asked, "statuses": dict(self.statuses), "wrong": self.judged()[:20],
             "rss_mib": {"second fifth": round(median(self.rss_mib[fifth : 2 * fifth] or [0.0]), 1),
                         "last fifth": round(median(self.rss_mib[-fifth:] or [0.0]), 1)},
-            "before": self.before, "after": self.after,
+            "before": self.before, "after": self.after, "kept_bytes": self.kept,
         }  # fmt: skip
 
 
@@ -129,8 +133,8 @@ class Processes:
         self._log.close()
 
 
-async def soak(seconds: float, rate: float, seed: int) -> Seen:
-    """Asks ``rate`` times a second for so long."""
+async def soak(seconds: float, rate: float, seed: int, keep_kib: int = _KEEP_KIB) -> Seen:
+    """Asks ``rate`` times a second for so long. ``keep_kib``: the bound of each cache."""
     seen = Seen()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-soak-")))
@@ -141,7 +145,8 @@ async def soak(seconds: float, rate: float, seed: int) -> Seen:
             proxies.append(await stack.enter_async_context(faultproxy(made.port)))
         quiet = script_of(seed)
         urls = {name: one.url for name, one in zip(PROVIDERS, proxies, strict=True)}
-        processes = Processes(folder, write_policies(folder / "policies", quiet, urls))
+        policies = write_policies(folder / "policies", quiet, urls, keep_kib * 1024)
+        processes = Processes(folder, policies)
         stack.callback(processes.stop)
         client = await stack.enter_async_context(httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{processes.port}", headers={"authorization": f"Bearer {ADMIN}"}, timeout=30
@@ -152,6 +157,8 @@ async def soak(seconds: float, rate: float, seed: int) -> Seen:
         seen.asked, seen.statuses, seen.rss_mib, seen.wrong = 0, Counter(), [], []
         await _load(processes, seen, seconds, rate, seed)
         seen.after = await _at_rest(client, processes, proxies, seen.before)
+        told = re.findall(r'understudy_kept_bytes\{what="(\w+)"\} (\S+)', (await client.get("/metrics")).text)
+        seen.kept = {what: float(size) for what, size in told}
     return seen
 
 
@@ -232,9 +239,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default 60)")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second (default 50)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep-kib", type=int, default=_KEEP_KIB, help=f"each cache's (default {_KEEP_KIB})")
     parser.add_argument("--json", action="store_true", help="print what was seen as JSON")
     options = parser.parse_args(arguments)
-    seen = asyncio.run(soak(options.minutes * 60, options.rate, options.seed))
+    seen = asyncio.run(soak(options.minutes * 60, options.rate, options.seed, options.keep_kib))
     print(json.dumps(seen.summary(), indent=None if options.json else 1))
     return 1 if seen.judged() else 0
 

@@ -91,7 +91,7 @@ from gateway.surface import Surface
 from gateway.telemetry.backup_gauges import BackupGauges
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.guard_gauges import BesideGauges
-from gateway.telemetry.in_use import InUse
+from gateway.telemetry.in_use import InUse, Kept
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
@@ -172,6 +172,10 @@ def build(
     parts.metrics.add(RepeatCounts(repeats))
     holders = (parts.live.drain, parts.meter.stage, parts.gate, parts.keys, parts.upstream, parts.cache, repeats)
     parts.metrics.add(InUse(*[holder.in_use for holder in holders]))
+    parts.metrics.add(Kept({
+        "calls": parts.recent.stats, "documents": states.stats,
+        "answers": sharing.answers.stats, "repeats": sharing.repeats.stats,
+    }))  # fmt: skip
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(
         home, parts.live, surface, parts.upstream, parts.record, lines, who, states=states,

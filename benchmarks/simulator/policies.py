@@ -13,8 +13,9 @@ BUDGET_USD = 0.006
 _PRICE = "input: 1.0, output: 10.0, as_of: '2026-01-01', source: simulator"
 
 
-def write_policies(folder: Path, script: Script, urls: Mapping[str, str]) -> Path:
-    """``urls``: of the providers, by name."""
+def write_policies(folder: Path, script: Script, urls: Mapping[str, str], keep_bytes: int = 2**26) -> Path:
+    """``urls``: of the providers, by name; ``keep_bytes``: what the cache, and what is repeated under a key, may take
+    each."""
     folder.mkdir()
     providers = "".join(
         f'  {name}: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret-{name}}}\n'
@@ -31,7 +32,8 @@ def write_policies(folder: Path, script: Script, urls: Mapping[str, str]) -> Pat
         f"limits: {{projects: {{poor: {{budget_usd_day: {BUDGET_USD}}}, red: {{concurrency: 6}}}}}}\n"
         "surface: {embeddings: a}\n"
         f"spool: {{ack: {'durable' if script.durable else 'written'}, segment_bytes: 8192}}\n"
-        f"cache: {{enabled: {str(script.cache).lower()}}}\n"
+        f"cache: {{enabled: {str(script.cache).lower()}, max_bytes: {keep_bytes}}}\n"
+        f"idempotency: {{max_bytes: {keep_bytes}}}\n"
     )
     hedge = ", hedge: {after_ms: 80, budget_share: 0.5}" if script.hedges else ""
     (folder / "routing.yaml").write_text(

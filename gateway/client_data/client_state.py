@@ -192,6 +192,10 @@ class ClientStates:
             state_id = state.previous
         return [item for turn in reversed(turns) for item in turn]
 
+    def stats(self) -> dict[str, int]:
+        """``entries`` in memory and their ``bytes``."""
+        return {"entries": len(self._recent), "bytes": self._bytes}
+
     def _remember(self, place: _Place, document: bytes) -> None:
         """An empty document stands for a deleted one until the database knows."""
         self._forget(place)

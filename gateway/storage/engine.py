@@ -6,8 +6,10 @@ one connection of one process writes and checkpoints; every other one is opened 
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from gateway.storage.write_ahead import Connection, IndexRemoved, emptied, opened
+
+_log = logging.getLogger(__name__)
 _WRITE_LOCK = 0x756E6465  # one number for every session-level and transaction-level advisory lock of ours
 STATEMENT_S = 5
 """The longest a statement of PostgreSQL may take where nothing else is said."""
@@ -95,7 +100,9 @@ def serialise_writes(connection: sa.Connection) -> None:
 def _sqlite_writer(path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=10, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         _pragmas(
             connection,
             ("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON"),
@@ -105,13 +112,16 @@ def _sqlite_writer(path: Path) -> sa.Engine:
 
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
     event.listen(engine, "begin", _begin_immediate)
+    _watch_log(engine, path, _saved)
     return engine
 
 
 def _sqlite_reader(path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         _pragmas(
             connection,
             ("query_only", "ON"), ("wal_autocheckpoint", "0"), ("trusted_schema", "OFF"),
@@ -123,7 +133,43 @@ def _sqlite_reader(path: Path) -> sa.Engine:
         "sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8, pool_timeout=10
     )
     event.listen(engine, "begin", _begin)
+    _watch_log(engine, path, _followed)
     return engine
+
+
+def _watch_log(engine: sa.Engine, path: Path, over: Callable[[Connection], bool]) -> None:
+    """Connects again where ``over`` says of a connection that is about to be used that its log is no longer the one."""
+
+    def used(connection: Any, *_: Any) -> None:
+        if over(connection):
+            raise sa.exc.DisconnectionError
+
+    event.listen(engine, "connect", lambda connection, _: opened(connection, path))
+    event.listen(engine, "checkout", used)
+
+
+def _followed(connection: Connection) -> bool:
+    log = connection.log
+    if log is not None and log.index_removed():
+        raise sa.exc.TimeoutError(str(IndexRemoved()))
+    return log is None or log.followed()
+
+
+def _saved(connection: Connection) -> bool:
+    """Whether the log was removed under the writer. What it says is in the database by then. Raises IndexRemoved, and
+    TimeoutError of SQLAlchemy while readers are in the way."""
+    log = connection.log
+    if log is not None and log.foreign:
+        raise IndexRemoved
+    lost = log is not None and log.index_removed()
+    if log is None or not (lost or log.removed()):
+        return log is None
+    if not emptied(connection):
+        raise sa.exc.TimeoutError("the database's log was removed, and is still being read")
+    if lost:
+        raise IndexRemoved
+    _log.warning("somebody removed the database's log; all it said was saved, and another one is begun")
+    return True
 
 
 def _pragmas(connection: sqlite3.Connection, *settings: tuple[str, str]) -> None:

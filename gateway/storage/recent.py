@@ -123,6 +123,10 @@ class RecentCalls:
         ]
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
+    def stats(self) -> dict[str, int]:
+        """``entries`` and the ``bytes`` of their texts."""
+        return {"entries": len(self._calls), "bytes": self._bytes}
+
     def __len__(self) -> int:
         return len(self._calls)
 

@@ -19,6 +19,7 @@ from gateway.storage.home import Home
 from gateway.storage.protocols import Reader
 from gateway.storage.rows import key_of, student_of
 from gateway.storage.values import Snapshot
+from gateway.storage.write_ahead import Connection, IndexRemoved, opened
 from optimizer.rollout import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class LightReader:
         self._home, self._open = home, whole
         self._whole: Reader | None = None
         self._opening, self._asking = threading.Lock(), threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
 
     def generation(self) -> int:
         """Raises DatabaseAway, as all that follow."""
@@ -91,9 +92,11 @@ class LightReader:
     def _asked(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to ``query`` in one read transaction, of a connection that is used in turn."""
         with self._asking:
+            self._look()
             try:
                 if self._connection is None:
                     self._connection = _connected(self._home)
+                    opened(self._connection, self._home.database)
                 self._connection.execute("BEGIN")
                 found = query(self._connection)
                 self._connection.execute("COMMIT")
@@ -102,15 +105,24 @@ class LightReader:
                 raise DatabaseAway(str(problem)) from problem
             return found
 
+    def _look(self) -> None:
+        log = self._connection.log if self._connection is not None else None
+        if log is not None and log.index_removed():
+            raise DatabaseAway(str(IndexRemoved()))
+        if log is not None and log.followed():
+            self._drop()
+
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
-def _connected(home: Home) -> sqlite3.Connection:
+def _connected(home: Home) -> Connection:
     uri = f"{home.database.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=Connection
+    )
     for setting in ("query_only=ON", "wal_autocheckpoint=0", "trusted_schema=OFF", "mmap_size=0"):
         connection.execute(f"PRAGMA {setting}")
     connection.row_factory = sqlite3.Row

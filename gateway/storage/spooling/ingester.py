@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +29,7 @@ from gateway.storage.seals import AT_ONCE, EVERY_S, seal
 from gateway.storage.settled import sync_folder
 from gateway.storage.spooling.format import SpoolKeyError
 from gateway.storage.spooling.reader import Batch, SpoolReader
+from gateway.storage.write_ahead import IndexRemoved
 from gateway.storage.writing.backing_up import DAILY, BackingUp, BackupRules
 from gateway.storage.writing.erase import erase_expired
 from gateway.storage.writing.ingest import ingest, load_cursors, prune
@@ -43,6 +44,7 @@ _LOCK_S = 15.0  # a command-line tool may be the writer for a moment
 _PARTING_S = 1.5  # whoever stops us waits; what is left then is moved at the next start
 _RETENTION_S = 3600.0
 _SWEEP_S = 30.0
+_LOOK_S = 0.5  # at whether the database's log is still there
 _BACKOFF_S = (0.1, 5.0)
 _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 _DAMAGED = (
@@ -67,11 +69,12 @@ class Ingester:
         sync_folder(home.spool)  # a power cut must not bring segments back whose cursors are forgotten
         with writer.transaction() as connection:
             prune(connection, self._reader.writers())
-        self._erase_at = self._seal_at = self._sweep_at = 0.0
+        self._erase_at = self._seal_at = self._sweep_at = self._look_at = 0.0
 
     def run(self) -> None:
         while not self._stop.is_set():
             self._keep_tidy()
+            self._keep_log()
             self._keep_retention()
             self._keep_sealing()
             if self.step() < 100:  # otherwise there is more to do at once
@@ -117,7 +120,7 @@ class Ingester:
         except _AWAY:
             raise
         except Exception as problem:
-            if is_damage(problem):
+            if is_damage(problem) or isinstance(problem, IndexRemoved):
                 raise
             # One record must not stop all others for ever: find it, note it, go on.
             _log.exception("a batch of %d records was refused; trying them one by one", len(batch.records))
@@ -144,6 +147,12 @@ class Ingester:
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_S
             self._reader.sweep()
+
+    def _keep_log(self) -> None:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            with suppress(*_AWAY):
+                self._writer.look()
 
     def _keep_retention(self) -> None:
         if time.monotonic() < self._erase_at:
@@ -257,7 +266,7 @@ def _check_after_crash(path: Path, marker: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit codes: 0 stopped, 3 cannot work (another writer, damaged database, wrong spool key)."""
+    """Exit codes: 0 stopped, 3 cannot work (another writer, damaged or removed files, wrong spool key)."""
     parser = argparse.ArgumentParser(prog="python -m gateway.storage.spooling.ingester", description=__doc__)
     parser.add_argument("--home", type=Path, help="data directory (default: UNDERSTUDY_HOME or .understudy)")
     parser.add_argument("--backup-every-h", type=float, default=DAILY.every_s / 3600, metavar="N")
@@ -276,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, finish)
     try:
         run(home, stop, BackupRules(options.backup_every_h * 3600, options.backup_keep))
-    except (WriterAway, Damaged, SpoolKeyError, PermissionError) as problem:
+    except (WriterAway, Damaged, IndexRemoved, SpoolKeyError, PermissionError) as problem:
         _log.error("%s", problem)
         return 3
     return 0

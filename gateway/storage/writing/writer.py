@@ -44,6 +44,7 @@ from gateway.storage.data_values import (
 )
 from gateway.storage.engine import is_damage, serialise_writes
 from gateway.storage.erasure_values import EraseUser, NoteErased
+from gateway.storage.write_ahead import IndexRemoved
 from gateway.storage.writing import batches as sql_batches
 from gateway.storage.writing import erasures, ingest
 from gateway.storage.writing import events as sql_events
@@ -99,12 +100,19 @@ class SqlWriter:
             serialise_writes(connection)
             yield connection
 
+    def look(self) -> None:
+        """Notices, without waiting for something to write, that the database's log was removed. Raises IndexRemoved,
+        and as the engine does when it cannot be reached."""
+        if self._engine.dialect.name == "sqlite":
+            with self._lock, self._engine.connect():
+                pass
+
     def execute(self, command: Command) -> Any:
         """Raises Refused, or WriterAway when the database cannot be reached or written."""
         try:
             with self.transaction() as connection:
                 return _HANDLERS[type(command)](connection, command)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError):
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, IndexRemoved):
             raise WriterAway("The database cannot be written now; try again.") from None
         except sa.exc.DatabaseError as problem:
             if is_damage(problem):

@@ -169,10 +169,13 @@ def _connected(url: str) -> SqlWriter:
 
     from gateway.storage.engine import write_engine
     from gateway.storage.migrations import migrate
+    from gateway.storage.write_ahead import IndexRemoved
     from gateway.storage.writing.writer import SqlWriter
 
     try:
         migrate(url)
     except SQLAlchemyError:
         raise WriterAway("The database cannot be reached now; try again.") from None
+    except IndexRemoved as problem:
+        raise WriterAway(str(problem)) from None
     return SqlWriter(write_engine(url))

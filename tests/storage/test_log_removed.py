@@ -1,0 +1,136 @@
+"""Row 33: somebody removes SQLite's log, or its index, under running processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from migrated import migrated
+from storage_samples import call, environment, script
+
+from gateway.config import Spool as SpoolSettings
+from gateway.storage.away import DatabaseAway
+from gateway.storage.commands import CreateKey, WriterAway
+from gateway.storage.home import Home
+from gateway.storage.reading.light import light_reader
+from gateway.storage.reading.reader import open_reader
+from gateway.storage.spooling.spool import Spool
+from gateway.storage.values import Key
+from gateway.storage.writing.writers import open_writer
+
+LOOK = """
+from pathlib import Path
+from gateway.storage.home import Home
+from gateway.storage.reading.light import light_reader
+from gateway.storage.reading.reader import open_reader
+home = Home(Path(sys.argv[1]))
+calls = sum(one.calls for one in open_reader(home).ledger(since=0, bucket_s=60))
+print(calls, sorted(one.name for one in light_reader(home).snapshot().keys))
+"""
+
+
+class House:
+    def __init__(self, home: Home) -> None:
+        self.home, self.light, self.whole = migrated(home), light_reader(home), open_reader(home)
+        self.spool, self.writer = Spool(home, SpoolSettings()), open_writer(home)
+        self.running: list[subprocess.Popen[bytes]] = []
+        self.told = 0
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "gateway.storage.spooling.ingester", "--home", str(self.home.root)]
+        self.running.append(subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE))
+        self.until(self.home.writer_socket.exists)
+        return self.running[-1]
+
+    def tell(self, count: int) -> None:
+        for _ in range(count):
+            self.told += 1
+            self.spool.append(call(f"c{self.told}"))
+
+    def calls(self) -> int:
+        return sum(one.calls for one in self.whole.ledger(since=0, bucket_s=60))
+
+    def key(self, name: str) -> None:
+        """As soon as somebody can be asked for it."""
+        made = Key(f"id-{name}", name, "p", f"digest-{name}", "h", ("inference",), (), None, 1.0, None, None)
+
+        def asked() -> bool:
+            with suppress(WriterAway):
+                self.writer.execute(CreateKey(made, "admin"))
+                return True
+            return False
+
+        self.until(asked)
+
+    def remove(self, *endings: str) -> None:
+        for one in endings:
+            self.home.database.with_name(self.home.database.name + one).unlink()
+
+    def seen_by_a_new_process(self) -> str:
+        with script(LOOK, str(self.home.root), stdout=subprocess.PIPE) as process:
+            return process.communicate(timeout=120)[0].decode().strip()
+
+    @staticmethod
+    def until(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 90
+        while not holds():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        for process in self.running:
+            process.kill()
+            process.communicate()
+        for one in (self.spool, self.light, self.whole, self.writer):
+            one.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with closing(House(Home(tmp_path / "home").prepare())) as made:
+        yield made
+
+
+def test_row_33_a_removed_log_is_saved_and_another_one_begun(house: House) -> None:
+    first = house.start()
+    house.tell(20)
+    house.key("old")
+    house.until(lambda: house.calls() == 20)
+    house.remove("-wal")
+    house.tell(20)
+    house.key("new")
+    house.until(lambda: house.calls() == 40)
+    names = ["new", "old"]
+    assert sorted(one.name for one in house.light.snapshot().keys) == names
+    first.kill()
+    first.wait()
+    assert house.seen_by_a_new_process() == f"40 {names}", "nothing was left in a file without a name"
+    house.start()
+    house.tell(1)
+    house.until(lambda: house.calls() == 41)
+
+
+@pytest.mark.parametrize("endings", [["-shm"], ["-wal", "-shm"]], ids=" and ".join)
+def test_row_33_without_the_logs_index_everything_is_saved_and_nobody_goes_on(house: House, endings: list[str]) -> None:
+    first = house.start()
+    house.tell(20)
+    house.key("old")
+    house.until(lambda: house.calls() == 20)
+    assert len(house.light.snapshot().keys) == 1
+    house.remove(*endings)
+    with pytest.raises(DatabaseAway, match="start them again"):
+        house.light.snapshot()
+    assert first.wait(90) == 3
+    assert first.stderr is not None
+    told = first.stderr.read().decode().splitlines()
+    assert "-shm was removed" in told[-1] and not any("Traceback" in one for one in told)
+    house.tell(20)
+    house.start()
+    house.until(lambda: house.seen_by_a_new_process() == "40 ['old']")
+    with pytest.raises(DatabaseAway):
+        house.light.snapshot()  # this process was not started again
