@@ -22,8 +22,10 @@ from scripted import Line, provider, usual
 from gateway.client_data.client_state import ClientStates
 from gateway.storage.recent import RecentCalls
 
-FEW, ROUNDS = 40, 50
+FEW, WARM, ROUNDS, KINDS = 20, 60, 40, 10
 """Calls and documents kept; rounds of requests, each of which has one of every kind."""
+STRANGERS, LRU = 250, 130
+"""Requests of each kind that is refused; libraries remember the last 128 addresses, whatever comes."""
 BOUNDS = "cache: {enabled: true, max_bytes: 16384}\nidempotency: {max_bytes: 16384}\n"
 ROUGH = "  - {name: rough, candidates: [{provider: second, model: m}]}\n"
 CHAT = "/v1/chat/completions"
@@ -66,7 +68,7 @@ async def a_round(client: httpx.AsyncClient, number: int) -> None:
     for path, body, headers, statuses in (
         (CHAT, chat(number, text="once"), mine, {200}),
         (CHAT, chat(number, metadata={f"name {number}": f"value {number}"}), {"user-agent": f"agent/{number}"}, {200}),
-        (CHAT, chat(number, stream=True), {}, {200}),
+        (CHAT, chat(number, stream=True, temperature=0), {}, {200}),
         (CHAT, chat(number, model=f"model-{number}"), {}, {404}),
         (CHAT, chat(number), {"authorization": f"Bearer sk-us-made-up-{number}"}, {401}),
         (CHAT, chat(number, model="rough"), {}, {502, 503}),
@@ -93,11 +95,36 @@ async def at_rest(client: httpx.AsyncClient) -> tuple[int, dict[str, float]]:
 
 
 async def test_as_many_calls_again_leave_no_more_behind(served: Gateway) -> None:
+    """Less than a block for each request: whatever is kept of one is several."""
     bearer = {"authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=served.url, headers=bearer, timeout=30) as client:
-        seen = []
-        for number in range(4 * ROUNDS):
+        for number in range(LRU):
+            await client.get(f"/v1/something/{number}")
+        for number in range(WARM):
             await a_round(client, number)
-            if (number + 1) % ROUNDS == 0:
-                seen.append(await at_rest(client))
-                print(seen[-1])
+        blocks, kept = await at_rest(client)
+        assert kept["calls"] == kept["documents"] == FEW and min(kept.values()) > 5
+        for number in range(ROUNDS):
+            await a_round(client, WARM + number)
+        more, still = await at_rest(client)
+        assert kept == still
+        assert more - blocks < KINDS * ROUNDS, f"{more - blocks} blocks more after {KINDS * ROUNDS} requests"
+
+
+async def test_nothing_is_kept_of_what_strangers_make_up(served: Gateway) -> None:
+    async def stranger(client: httpx.AsyncClient, kind: str, number: int) -> int:
+        if kind == "path":
+            return (await client.get(f"/v1/something/{number}")).status_code
+        headers = {"authorization": f"Bearer sk-us-made-up-{number}" if kind == "key" else f"Bearer {KEY}"}
+        body = chat(number, model=f"model-{number}") if kind == "model" else chat(number, temperature=f"warm {number}")
+        return (await client.post(CHAT, json=body, headers=headers)).status_code
+
+    async with httpx.AsyncClient(base_url=served.url, timeout=30) as client:
+        for kind, status in (("path", 404), ("key", 401), ("model", 404), ("field", 400)):
+            for number in range(LRU):
+                assert await stranger(client, kind, number) == status
+            blocks, _ = await at_rest(client)
+            for number in range(LRU, LRU + STRANGERS):
+                await stranger(client, kind, number)
+            more, _ = await at_rest(client)
+            assert more - blocks < STRANGERS, f"{more - blocks} blocks more after {STRANGERS} made-up {kind}s"
