@@ -125,8 +125,8 @@ class Masker:
 # Fields whose strings are the protocol's own words or opaque bytes; nobody writes prose into them.
 _OPAQUE = frozenset({
     "id", "object", "model", "role", "type", "url", "image_url", "file_data", "data", "tool_call_id",
-    "call_id", "finish_reason", "encrypted_content", "encrypted_index", "format", "detail", "system_fingerprint",
-    "service_tier", "bytes", "signature", "thought_signature",
+    "call_id", "finish_reason", "encrypted_content", "encrypted_index", "encrypted_stdout", "format", "detail",
+    "system_fingerprint", "service_tier", "bytes", "signature", "thought_signature",
 })  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     sources: bool | None = None
     end_mark: bool | None = None
     tells_cost: bool | None = None
+    web_search: Literal["options", "perplexity", "openrouter"] | None = None
 
     def said(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in structs.asdict(self).items() if value is not None)
@@ -83,6 +84,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """False: its streams may end without [DONE], after the finish reason."""
     tells_cost: bool = False
     """True: ``usage.cost`` is what the call costs in US dollars, which counts where nobody knows a price."""
+    web_search: Literal["options", "perplexity", "openrouter"] = "options"
+    """In whose words a search of the web is asked for: ``web_search_options`` as OpenAI's chat has it, or the vendor's
+    own. Vendors without any have it in ``lacks``."""
     as_of: str = ""
     source: str = ""
 

@@ -6,8 +6,11 @@ skipped, never raised over, because the client has already been given it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from gateway.protocol import server_blocks
+from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 
 _ENVELOPE = ("id", "created", "model", "service_tier", "system_fingerprint")
 _LOGPROBS = ("content", "refusal")
@@ -132,7 +135,7 @@ class _Choice:
             elif isinstance(value, str):
                 self.texts.setdefault(name, []).append(value)
             elif value is not None and name not in _MESSAGE:
-                self.extra[name] = value
+                self.extra[name] = added(self.extra.get(name), value)
 
     def whole(self, index: int) -> dict[str, Any]:
         texts = {name: "".join(pieces) for name, pieces in self.texts.items() if name != "obfuscation"}
@@ -149,6 +152,15 @@ class _Choice:
         logprobs = {name: self.logprobs.get(name) for name in _LOGPROBS} if self.logprobs else None
         made = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish}
         return made | ({"stop_reason": self.stop} if self.stop is not None else {})
+
+
+def added(before: Any, value: Any) -> Any:
+    """A field of a delta that is no text: entries with an ``index`` add up, as OpenAI's clients do it (which fail over
+    lists that are told again without); anything else takes the place of what was told before."""
+    if not isinstance(value, list) or not isinstance(before, list | None):
+        return value
+    fresh = [{name: one[name] for name in one if name != "index"} for one in _dicts(value) if "index" in one]
+    return [*(before or []), *fresh] if len(fresh) == len(value) and (fresh or before) else value
 
 
 class _ToolCall:
@@ -187,12 +199,10 @@ def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     content, refusal = message.get("content"), message.get("refusal")
     opening = None if calls or function or (refusal and not content) else ""
     first = {"role": message.get("role") or "assistant", "content": opening, "refusal": None}
-    deltas: list[dict[str, Any]] = [first, *thoughts_of(message)]
-    if isinstance(content, str) and content:
-        deltas.append({"content": content})
+    deltas: list[dict[str, Any]] = [first, *told_of(message)]
     if isinstance(refusal, str) and refusal:
         deltas.append({"refusal": refusal})
-    own = _MESSAGE | _THOUGHTS
+    own = _MESSAGE | _THOUGHTS | {SERVER_BLOCKS}
     extra = {name: value for name, value in message.items() if name not in own and value}
     if extra:
         deltas.append(extra)
@@ -203,18 +213,41 @@ def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     return deltas
 
 
-def thoughts_of(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """A message's thoughts as deltas, which come before what was said: of signed ones each text, then all that were
-    signed so far, as a provider streams them."""
+def told_of(
+    message: dict[str, Any], spoken: Callable[[dict[str, Any], int, int | None], Iterable[dict[str, Any]]] | None = None
+) -> list[dict[str, Any]]:
+    """What a message thought, said and had done by its provider's own tools, as deltas in the order in which it was.
+    ``spoken`` gives the deltas of the text between two places; the last goes to its end (None)."""
+    say, deltas = spoken or _said, list[dict[str, Any]]()
+    at, thought = 0, 0
+    for number, entry in enumerate(server_blocks.of(message)):
+        before = max(thought, server_blocks.place(entry, "thoughts"))
+        place = max(at, server_blocks.place(entry, "start_index"))
+        deltas += thoughts_of(message, thought, before)
+        deltas += say(message, at, place) if place > at else ()
+        deltas.append({SERVER_BLOCKS: [{"index": number, **entry}]})
+        at, thought = place, before
+    return [*deltas, *thoughts_of(message, thought), *say(message, at, None)]
+
+
+def _said(message: dict[str, Any], start: int, end: int | None) -> list[dict[str, Any]]:
+    content = message.get("content")
+    text = content[start:end] if isinstance(content, str) else ""
+    return [{"content": text}] if text else []
+
+
+def thoughts_of(message: dict[str, Any], start: int = 0, end: int | None = None) -> list[dict[str, Any]]:
+    """A message's thoughts as deltas, which come before what was said: of signed ones each text, then the block
+    with its signature, as a provider streams them. ``start`` and ``end``: those of them."""
     signed = _dicts(message.get("thinking_blocks"))
     if not signed:
         plain = {name: message[name] for name in REASONING if message.get(name)}
-        return [plain] if plain else []
+        return [plain] if plain and end is None else []
     deltas: list[dict[str, Any]] = []
-    for at, block in enumerate(signed, 1):
+    for at, block in enumerate(signed[start:end], start + 1):
         if isinstance(block.get("thinking"), str):
             deltas.append({"reasoning_content": block["thinking"]})
-        deltas.append({"thinking_blocks": signed[:at]})
+        deltas.append({"thinking_blocks": [{"index": at - 1, **block}]})
     return deltas
 
 

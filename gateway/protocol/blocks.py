@@ -12,22 +12,25 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.protocol.assemble import REASONING, thoughts_of
+from gateway.protocol import server_blocks
+from gateway.protocol.assemble import REASONING, told_of
 from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
 
-Kind = Literal["reasoning", "redacted", "text", "refusal", "call"]
+Kind = Literal["reasoning", "redacted", "text", "refusal", "call", "server"]
 
 
 class Block(Struct, frozen=True):
     """``number`` counts blocks from 0 in the order they open. ``id``, ``name`` and ``signature`` (what a provider
-    wants back with it) are a call's own; the signature of redacted thoughts is all there is of them."""
+    wants back with it) are a call's own; the signature of redacted thoughts is all there is of them. ``done`` is what
+    the provider's own tools did, in Claude's words (``server_blocks``)."""
 
     number: int
     kind: Kind
     id: str = ""
     name: str = ""
     signature: str = ""
+    done: dict[str, Any] = {}
 
 
 class Open(Struct, frozen=True):
@@ -69,6 +72,7 @@ class _Piece(Struct, frozen=True):
     logprobs: list[Any] = []
     annotations: list[Any] = []
     citations: list[Any] = []
+    done: dict[str, Any] = {}
     seals: bool = False
     """Whether this is what stands at the end of a block: a thought's signature, or the citations of a text."""
 
@@ -100,10 +104,13 @@ class _Growing:
 
 class Blocks:
     """Feeds on chat chunks (one choice of them), yields steps. ``finish_reason`` and ``stop`` are known at the end;
-    ``stop`` is the stop sequence that was met, where the provider says so, and "" where it does not say which."""
+    ``stop`` is the stop sequence that was met, where the provider says so, and "" where it does not say which.
+    ``paused``: the provider wants to be asked again to go on. ``cited``: a text is parted where what it rests on begins
+    or ends, as Claude does it; without, it is one, and pages are told as annotations where they were cited."""
 
-    def __init__(self, index: int = 0) -> None:
-        self._index = index
+    def __init__(self, index: int = 0, *, cited: bool = False) -> None:
+        self._index, self._parts_texts = index, cited
+        self.paused = False
         self.finish_reason = ""
         self.stop: str | None = None
         self._count = 0
@@ -114,6 +121,8 @@ class Blocks:
         self._closed: set[tuple[Kind, int]] = set()
         self._sealed = 0
         self._cited = 0
+        self._pages: set[tuple[Any, Any, Any]] = set()
+        self._done = 0
 
     def feed(self, chunk: dict[str, Any]) -> list[Step]:
         steps: list[Step] = []
@@ -177,7 +186,7 @@ class Blocks:
         return steps
 
     def _block(self, piece: _Piece) -> Block:
-        block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature)
+        block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature, piece.done)
         self._count += 1
         return block
 
@@ -206,7 +215,8 @@ class Blocks:
         if reasoning:
             yield _Piece(("reasoning", 0), reasoning)
         yield from self._seals(dicts(delta.get("thinking_blocks")))
-        content, notes = delta.get("content"), dicts(delta.get("annotations"))
+        self.paused = self.paused or delta.get("paused") is True
+        content, notes = delta.get("content"), self._news(dicts(delta.get("annotations")))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
             logprobs = dicts(found.get("content")) if isinstance(found, dict) else []
@@ -214,9 +224,10 @@ class Blocks:
                 ("text", 0), content if isinstance(content, str) else "", logprobs=logprobs, annotations=notes
             )
         if "citations" in delta:
-            told = dicts(delta["citations"])
-            yield _Piece(("text", 0), "", citations=told[self._cited :], seals=True)
-            self._cited = max(self._cited, len(told))
+            yield from self._sources(dicts(delta["citations"]))
+        for entry in server_blocks.of(delta):
+            self._done += 1
+            yield _Piece(("server", self._done), "", done=entry["block"])
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield _Piece(("refusal", 0), delta["refusal"])
         for at, call in enumerate(dicts(delta.get("tool_calls"))):
@@ -225,14 +236,35 @@ class Blocks:
                 yield _Piece(("redacted", -1 - piece.key[1]), "", signature=of_call(piece.id, piece.signature))
             yield piece
 
+    def _sources(self, told: list[dict[str, Any]]) -> Iterator[_Piece]:
+        """What the text so far rests on: those that are new (a delta has them with their index, or all so far)."""
+        fresh = [one for at, one in enumerate(told) if _index(one, at) >= self._cited]
+        self._cited += len(fresh)
+        pages = [_annotation(one) for one in fresh if _is_page(one)]
+        if self._parts_texts:
+            self._pages |= {_page(one) for one in pages}
+            yield _Piece(("text", 0), "", citations=fresh, seals=True)
+        elif pages := self._news(pages):
+            yield _Piece(("text", 0), "", annotations=pages)
+
+    def _news(self, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Annotations that were not told as a citation already."""
+        fresh = [one for one in notes if _page(one) not in self._pages] if self._pages else notes
+        if self._cited:
+            self._pages |= {_page(one) for one in fresh}
+        return fresh
+
     def _seals(self, blocks: list[dict[str, Any]]) -> Iterator[_Piece]:
-        """The ends of thoughts that were signed since; a delta tells all of them so far."""
-        for block in blocks[self._sealed :]:
+        """The ends of thoughts that were signed since: a delta has each with its index, or all of them so far."""
+        for at, block in enumerate(blocks):
+            place = _index(block, at)
+            if place < self._sealed:
+                continue
             if isinstance(block.get("signature"), str) and block["signature"]:
                 yield _Piece(("reasoning", 0), "", signature=block["signature"], seals=True)
             elif isinstance(block.get("data"), str):
                 yield _Piece(("redacted", self._sealed), "", signature=block["data"])
-            self._sealed += 1
+            self._sealed = place + 1
 
     def _call(self, call: dict[str, Any], at: int) -> _Piece:
         """One tool call delta. A known index with another id is another call: some providers never count."""
@@ -250,6 +282,31 @@ class Blocks:
         return _Piece(("call", known[0]), text, id=given, name=name, signature=signature_of(call))
 
 
+def _index(entry: dict[str, Any], at: int) -> int:
+    """The number of an entry of a list that grows: its own, or its place in a list that is told again."""
+    index = entry.get("index")
+    return index if isinstance(index, int) else at
+
+
+def _is_page(cited: dict[str, Any]) -> bool:
+    """Whether what a text rests on has an address."""
+    citation = cited.get("citation")
+    return isinstance(citation, dict) and isinstance(citation.get("url"), str)
+
+
+def _annotation(cited: dict[str, Any]) -> dict[str, Any]:
+    """A page that Claude cites as OpenAI's annotation."""
+    where, citation = {name: cited.get(name) for name in ("start_index", "end_index")}, cited["citation"]
+    page = {**where, "url": citation["url"], "title": citation.get("title") or citation["url"]}
+    return {"type": "url_citation", "url_citation": page}
+
+
+def _page(note: dict[str, Any]) -> tuple[Any, Any, Any]:
+    page = note.get("url_citation")
+    found: dict[str, Any] = page if isinstance(page, dict) else {}
+    return found.get("start_index"), found.get("end_index"), str(found.get("url"))
+
+
 def choice_at(data: dict[str, Any], index: int = 0) -> dict[str, Any] | None:
     """One choice of a chunk or a completion; one without an index is the first."""
     for choice in dicts(data.get("choices")):
@@ -264,29 +321,39 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
     calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
     others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
-    told = (*thoughts_of(message), *_spoken(message))
-    for delta in (*told, {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
+    others |= {"paused": True} if message.get("paused") is True else {}
+    for delta in (*told_of(message, _spoken), {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
         yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}
     last = {name: choice.get(name) for name in ("finish_reason", "stop_reason")}
     yield {"choices": [{"index": index, "delta": {}, **last}]}
 
 
-def _spoken(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The text, in the parts that Claude's citations make of it: what rests on sources ends with them."""
+def _spoken(message: dict[str, Any], begin: int, end: int | None) -> Iterator[dict[str, Any]]:
+    """The text between two places, in the parts that Claude's citations make of it: what rests on sources ends with
+    them. Notes come with the end of all."""
     content, cited = message.get("content"), dicts(message.get("citations"))
     text = content if isinstance(content, str) else ""
-    at = 0
-    for number, one in enumerate(cited, 1):
-        start, end = (min(len(text), int(one.get(name) or 0)) for name in ("start_index", "end_index"))
+    stop = len(text) if end is None else min(end, len(text))
+    mine = [
+        number for number, one in enumerate(cited) if begin <= server_blocks.place(one, "start_index") and
+        (end is None or server_blocks.place(one, "start_index") < stop)
+    ]  # fmt: skip
+    at, told = begin, mine[0] if mine else 0
+    for number in mine:
+        start, upto = (min(stop, server_blocks.place(cited[number], name)) for name in ("start_index", "end_index"))
         if at < start:
             yield {"content": text[at:start]}
-            yield {"citations": cited[: number - 1]}
-        if at < end:
-            yield {"content": text[max(at, start) : end]}
-        at = max(at, end)
-        if number == len(cited) or int(cited[number].get("end_index") or 0) > end:
-            yield {"citations": cited[:number]}
-    yield {"content": text[at:] if cited else content, "annotations": message.get("annotations")}
+            yield {"citations": []}
+        if at < upto:
+            yield {"content": text[max(at, start) : upto]}
+        at = max(at, upto)
+        if number == mine[-1] or server_blocks.place(cited[number + 1], "end_index") > upto:
+            yield {"citations": [{"index": one, **cited[one]} for one in range(told, number + 1)]}
+            told = number + 1
+    if end is None:
+        yield {"content": text[at:] if at or cited else content, "annotations": message.get("annotations")}
+    elif at < stop:
+        yield {"content": text[at:stop]}
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:

@@ -38,7 +38,9 @@ def call_signatures(message: Mapping[str, Any]) -> dict[str, str]:
 def of_claude(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The thoughts of a turn that Claude signed: it refuses those of others, and those that nobody signed."""
     return [
-        block for block in message.get("thinking_blocks") or () if isinstance(block, dict) and _is_claudes(block)
+        {name: value for name, value in block.items() if name != "index"}  # by which a stream is put together
+        for block in message.get("thinking_blocks") or ()
+        if isinstance(block, dict) and _is_claudes(block)
     ]
 
 

@@ -9,6 +9,8 @@ GOOGLE = "google"
 """Gemini's ``safetySettings``, ``generationConfig``, …"""
 ANTHROPIC = "anthropic"
 """Claude's ``thinking`` as its client wrote it, ``cache_control``, …"""
+SERVER_TOOLS = "server_tools"
+"""Among those: tools that run at Anthropic, as their client wrote them, and at which place (``at``) of its tools."""
 HINTS = frozenset({GOOGLE, ANTHROPIC})
 RETRIEVED = "retrieved"
 """Stands on a text in a tool's result that is retrieved text; for guardrails, and no provider's."""
@@ -45,6 +47,13 @@ def held_image(part: Mapping[str, Any]) -> str:
     """The id of an image that lies at a vendor; "" for any other part."""
     file = part.get("file")
     return str(file.get("file_id") or "") if isinstance(file, dict) and file.get("kind") == "image" else ""
+
+
+def server_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tools of a request that run at Anthropic."""
+    hints = body.get(ANTHROPIC)
+    found = hints.get(SERVER_TOOLS) if isinstance(hints, dict) else None
+    return [one["tool"] for one in found or ()]
 
 
 def wants_citations(body: Mapping[str, Any]) -> bool:

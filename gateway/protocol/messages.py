@@ -14,8 +14,10 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.chat import effort_for
-from gateway.protocol.hints import ANTHROPIC
+from gateway.protocol.hints import ANTHROPIC, SERVER_TOOLS
 from gateway.protocol.messages_content import cached, chat_messages, text_in, unsupported
+from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.protocol.web_search import is_search, wish
 
 
 class MessagesRequest(Struct, frozen=True):
@@ -54,6 +56,8 @@ class CountRequest(Struct, frozen=True):
 
 
 _KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
+_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_")
+"""How the types of tools begin that run at Anthropic."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _TIERS = {"auto": "auto", "standard_only": "default"}
 
@@ -74,17 +78,20 @@ def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
             body[name] = getattr(request, name)
     if request.stop_sequences:
         body["stop"] = request.stop_sequences
-    if request.tools:
-        body["tools"] = [_tool(tool, at) for at, tool in enumerate(request.tools)]
+    own = _server_tools(request.tools or [])
+    functions = [_tool(tool, at) for at, tool in enumerate(request.tools or []) if not _runs_there(tool)]
+    if functions:
+        body["tools"] = functions
+    body.update(_search(own))
     if request.tool_choice is not None:
-        body.update(_tool_choice(request.tool_choice))
+        body.update(_tool_choice(request.tool_choice, body))
     if request.service_tier in _TIERS:
         body["service_tier"] = _TIERS[request.service_tier]
     user = (request.metadata or {}).get("user_id")
     if isinstance(user, str):
         body["user"] = user
     body.update(_thinking(request))
-    hints = _hints(data, request)
+    hints = _hints(data, request) | ({SERVER_TOOLS: own} if own else {})
     return {**body, ANTHROPIC: hints} if hints else body
 
 
@@ -158,11 +165,26 @@ def _check_context_management(value: Any) -> None:
 
 
 # ---------------------------------------------------------------- tools
+def _runs_there(tool: dict[str, Any]) -> bool:
+    return str(tool.get("type")).startswith(_THERE)
+
+
+def _server_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that run at Anthropic, with their places among all."""
+    return [{"at": at, "tool": tool} for at, tool in enumerate(tools) if _runs_there(tool)]
+
+
+def _search(own: list[dict[str, Any]]) -> dict[str, Any]:
+    """A search of the web, in the words that every provider that searches is asked in."""
+    found = [wish(one["tool"]) for one in own if is_search(one["tool"].get("type"))]
+    return {WEB_SEARCH: found[0]} if found else {}
+
+
 def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     if tool.get("type") not in (None, "custom"):
         raise unsupported(
             f"tools.{at}.type",
-            f"tools.{at}: '{str(tool['type'])[:60]}' runs at Anthropic. Only tools that the client runs work here.",
+            f"tools.{at}: tools of the type '{str(tool['type'])[:60]}' are not supported by this gateway.",
         )
     function = {"name": text_in(tool, "name", f"tools.{at}"), "parameters": tool.get("input_schema") or {}}
     if tool.get("allowed_callers") not in (None, ["direct"]) or tool.get("defer_loading"):
@@ -174,10 +196,12 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     return {"type": "function", "function": function | cached(tool)}
 
 
-def _tool_choice(choice: dict[str, Any]) -> dict[str, Any]:
+def _tool_choice(choice: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     kind = choice.get("type")
     wishes: dict[str, Any] = {}
-    if kind == "tool":
+    if kind == "tool" and WEB_SEARCH in body and choice.get("name") == "web_search":
+        wishes[WEB_SEARCH] = {**body[WEB_SEARCH], "required": True}
+    elif kind == "tool":
         function = {"name": text_in(choice, "name", "tool_choice")}
         wishes["tool_choice"] = {"type": "function", "function": function}
     elif kind in _CHOICES:

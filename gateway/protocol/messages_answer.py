@@ -9,6 +9,7 @@ import msgspec
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
 from gateway.protocol.chat import Usage
+from gateway.protocol.server_blocks import is_use
 
 _encode = msgspec.json.encode
 _STOPS = {
@@ -37,7 +38,7 @@ class MessageWriter:
 
     def __init__(self, message_id: str, model: str, *, thinks: bool, stops: list[str]) -> None:
         self._id, self._model, self._thinks, self._stops = message_id, model, thinks, stops
-        self._blocks = Blocks()
+        self._blocks = Blocks(cited=True)
         self._numbers: dict[int, int] = {}
         self._refused = False
         self._called = False
@@ -75,7 +76,7 @@ class MessageWriter:
         index = self._numbers.setdefault(block.number, len(self._numbers))
         match step:
             case Open():
-                return _event("content_block_start", index=index, content_block=_opened(block))
+                return _begun(block, index)
             case More():
                 if step.signature:
                     signed = {"type": "signature_delta", "signature": step.signature}
@@ -124,6 +125,8 @@ class MessageWriter:
             reason = "refusal"
         elif self._called and reason == "end_turn":
             reason = "tool_use"  # a forced call ends with "stop" in chat
+        if found.paused and reason == "end_turn":
+            return {"stop_reason": "pause_turn", "stop_sequence": None}
         if reason == "end_turn" and self._stops and found.stop in (*self._stops, ""):
             return {"stop_reason": "stop_sequence", "stop_sequence": found.stop or None}
         return {"stop_reason": reason, "stop_sequence": None}
@@ -131,12 +134,14 @@ class MessageWriter:
 
 def usage_shown(usage: Usage) -> dict[str, Any]:
     """Anthropic counts tokens read from and written to a cache beside the input, chat inside it."""
-    told = {
+    told: dict[str, Any] = {
         "input_tokens": max(0, usage.prompt - usage.cached - usage.written),
         "output_tokens": usage.completion,
         "cache_creation_input_tokens": usage.written,
         "cache_read_input_tokens": usage.cached,
     }
+    if usage.searches:
+        told["server_tool_use"] = {"web_search_requests": usage.searches, "web_fetch_requests": 0}
     if not usage.written:
         return told
     hour = usage.written_hour
@@ -157,7 +162,20 @@ def _event(kind: str, **fields: Any) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + _encode({"type": kind, **fields}) + b"\n\n"
 
 
+def _begun(block: Block, index: int) -> bytes:
+    """The start of a block. What a tool was asked comes behind it, as its client expects it."""
+    opened = _opened(block)
+    if block.kind != "server" or not is_use(opened):
+        return _event("content_block_start", index=index, content_block=opened)
+    start = _event("content_block_start", index=index, content_block={**opened, "input": {}})
+    asked = _encode(opened.get("input") or {}).decode()
+    delta = {"type": "input_json_delta", "partial_json": asked}
+    return start + _event("content_block_delta", index=index, delta=delta)
+
+
 def _opened(block: Block) -> dict[str, Any]:
+    if block.kind == "server":
+        return block.done
     if block.kind == "call":
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": {}}
     if block.kind == "reasoning":
@@ -181,7 +199,7 @@ def _closed(step: Close) -> dict[str, Any]:
         return whole | {"input": _arguments(step.text)}
     if step.block.kind == "reasoning":
         return whole | {"thinking": step.text, "signature": step.signature}
-    return whole if step.block.kind == "redacted" else whole | {"text": step.text}
+    return whole if step.block.kind in ("redacted", "server") else whole | {"text": step.text}
 
 
 def _cited(step: More | Close, text: str) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.protocol.hints import SEARCH_RESULT
+from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
+from gateway.protocol.server_blocks import is_server_block
 
 _FIELDS = {
     "text": {"text", "citations"}, "image": {"source"}, "document": {"source", "title", "context", "citations"},
@@ -80,6 +82,7 @@ def _assistant(blocks: list[dict[str, Any]], where: str) -> list[dict[str, Any]]
     texts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     thoughts: list[dict[str, Any]] = []
+    done: list[dict[str, Any]] = []
     for at, block in enumerate(blocks):
         place = f"{where}.content.{at}"
         kind = _looked_at(block, place)
@@ -93,17 +96,22 @@ def _assistant(blocks: list[dict[str, Any]], where: str) -> list[dict[str, Any]]
             calls.append(call | cached(block))
         elif kind in ("thinking", "redacted_thinking"):
             thoughts.append(block)
+        elif is_server_block(block):
+            signed = sum(1 for one in thoughts if one.get("signature") or one.get("data"))
+            done.append({"parts": len(texts), "thoughts": signed, "block": block})
         else:
             raise unsupported(place, f"{place}: a block of type '{str(kind)[:40]}' is not supported here.")
     said: str | list[dict[str, Any]] = "".join(part["text"] for part in texts)
-    if any(part.keys() > {"type", "text"} for part in texts):
+    if any(part.keys() > {"type", "text"} for part in texts) or done:
         said = texts
     turn: dict[str, Any] = {"role": "assistant", "content": said or None}
     if thoughts:
         turn |= _thoughts(thoughts)
     if calls:
         turn["tool_calls"] = calls
-    return [turn] if texts or calls else []
+    if done:
+        turn[SERVER_BLOCKS] = done
+    return [turn] if texts or calls or done else []
 
 
 def _thoughts(blocks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 from gateway.errors import BadRequest
 from gateway.protocol.file_search import KIND, NAME, RESULTS, function_tool
 from gateway.protocol.responses_items import chat_messages
+from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.protocol.web_search import is_search, wish
 
 
 class _Named(Struct, frozen=True):
@@ -109,9 +111,9 @@ def chat_body(
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
     if request.tools:
-        body["tools"] = [_tool(tool, at) for at, tool in enumerate(request.tools)]
+        body.update(_tools(request.tools))
     if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice, request.tools or ())
+        body.update(_tool_choice(request.tool_choice, request.tools or (), body))
     if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
         body["logprobs"] = True
         body.update({"top_logprobs": request.top_logprobs} if request.top_logprobs is not None else {})
@@ -153,6 +155,18 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
         )
 
 
+def _tools(given: list[dict[str, Any]]) -> dict[str, Any]:
+    """Functions, and a search of the web, which chat has another place for."""
+    searches = [tool for tool in given if is_search(tool.get("type"))]
+    functions = [_tool(tool, at) for at, tool in enumerate(given) if tool not in searches]
+    found: dict[str, Any] = {"tools": functions} if functions else {}
+    if searches and searches[0].get("external_web_access") is False:
+        at = given.index(searches[0])
+        param = f"tools[{at}].external_web_access"
+        raise _unsupported(param, "Searches without the web are not supported by this gateway.")
+    return found | ({WEB_SEARCH: wish(searches[0])} if searches else {})
+
+
 def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     kind = tool.get("type")
     if kind == KIND:
@@ -173,13 +187,17 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: str | dict[str, Any], tools: Sequence[dict[str, Any]]) -> str | dict[str, Any]:
+def _tool_choice(
+    choice: str | dict[str, Any], tools: Sequence[dict[str, Any]], body: dict[str, Any]
+) -> dict[str, Any]:
     if isinstance(choice, str):
-        return choice
+        return {"tool_choice": choice}
+    if WEB_SEARCH in body and is_search(choice.get("type")):
+        return {WEB_SEARCH: {**body[WEB_SEARCH], "required": True}}
     if choice.get("type") == KIND and any(tool.get("type") == KIND for tool in tools):
-        return {"type": "function", "function": {"name": NAME}}
+        return {"tool_choice": {"type": "function", "function": {"name": NAME}}}
     if choice.get("type") == "function" and isinstance(choice.get("name"), str):
-        return {"type": "function", "function": {"name": choice["name"]}}
+        return {"tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
     raise _unsupported(
         "tool_choice",
         '\'tool_choice\' must be none, auto, required, {"type": "function", "name": ...} or a tool of the request.',

@@ -16,6 +16,8 @@ from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_c
 from gateway.protocol.chat import Usage
 from gateway.protocol.responses import ResponsesRequest
 from gateway.protocol.responses_items import REDACTED
+from gateway.protocol.responses_parts import likely, note_of, one_result, part_of
+from gateway.protocol.responses_tools import Doing, beginning, begun, ended
 
 _encode = msgspec.json.encode
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -80,6 +82,10 @@ class ResponseWriter:
         self._call_ids: set[str] = set()
         self._message_open = False
         self._begun = False
+        self._doing: dict[str, Doing] = {}
+        self._include = tuple(asked.request.include or ())
+        self._length = self._base = 0
+        """Characters of the text by now, and of what stood before the message that is open."""
 
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
         """The response that a chat completion is."""
@@ -108,6 +114,7 @@ class ResponseWriter:
         """The last events. :attr:`response` is complete afterwards."""
         events = self._begin()
         events += [event for step in self._blocks.finish() for event in self._events(step)]
+        events += [event for doing in self._doing.values() for event in self._did(doing, "incomplete")]
         reason = _REASONS.get(self._blocks.finish_reason)
         status = "incomplete" if reason else "completed"
         events += self._close_message(status)
@@ -139,7 +146,7 @@ class ResponseWriter:
     def _rated(self, data: dict[str, Any]) -> None:
         """What moderation found: chat tells a list of results for input and for output, a response one each."""
         if isinstance(found := data.get("moderation"), dict):
-            self._response["moderation"] = {name: _one_result(side) for name, side in found.items()}
+            self._response["moderation"] = {name: one_result(side) for name, side in found.items()}
 
     # ------------------------------------------------------------------ events
     def _begin(self) -> list[Event]:
@@ -165,6 +172,8 @@ class ResponseWriter:
             return self._call(step)
         if kind == "redacted":
             return self._redacted(step)
+        if kind == "server":
+            return self._server(step.block.done) if isinstance(step, Open) else []
         return self._reasoning(step) if kind == "reasoning" else self._part(step)
 
     def _new_id(self, prefix: str) -> str:
@@ -194,14 +203,14 @@ class ResponseWriter:
     def _open_part(self, kind: str) -> list[Event]:
         events: list[Event] = []
         if not self._message_open:
-            self._message_open = True
+            self._message_open, self._base = True, self._length
             item = {
                 "id": self._new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant",
                 "content": [],
             }  # fmt: skip
             events.append(self._add(item))
         content = self._items[-1]["content"]
-        part = _part_of(kind, "")
+        part = part_of(kind, "")
         self._items[-1]["content"] = [*content, part]
         return [
             *events,
@@ -215,10 +224,11 @@ class ResponseWriter:
         if kind == "refusal":
             return [self._event("response.refusal.delta", **place, delta=step.text)]
         events: list[Event] = []
+        self._length += len(step.text)
         if step.text:
             events.append(
                 self._event(
-                    "response.output_text.delta", **place, delta=step.text, logprobs=_told(step.logprobs)
+                    "response.output_text.delta", **place, delta=step.text, logprobs=likely(step.logprobs)
                 )
             )
         for note in step.annotations:
@@ -229,16 +239,16 @@ class ResponseWriter:
                     "response.output_text.annotation.added",
                     **place,
                     annotation_index=count,
-                    annotation=_note(note),
+                    annotation=note_of(note, self._base),
                 )
             )
         return events
 
     def _close_part(self, kind: str, step: Close) -> list[Event]:
         item = self._items[-1]
-        part = _part_of(kind, step.text)
+        part = part_of(kind, step.text)
         if kind == "output_text":
-            part |= {"annotations": [_note(note) for note in step.annotations], "logprobs": step.logprobs}
+            part |= {"annotations": [note_of(note, self._base) for note in step.annotations], "logprobs": step.logprobs}
         at = len(item["content"]) - 1
         item["content"] = [*item["content"][:at], part]
         place = {**self._place(), "content_index": at}
@@ -246,7 +256,7 @@ class ResponseWriter:
             done = self._event("response.refusal.done", **place, refusal=step.text)
         else:
             done = self._event(
-                "response.output_text.done", **place, text=step.text, logprobs=_told(step.logprobs)
+                "response.output_text.done", **place, text=step.text, logprobs=likely(step.logprobs)
             )
         return [done, self._event("response.content_part.done", **place, part=dict(part))]
 
@@ -290,6 +300,28 @@ class ResponseWriter:
                     *self._item_done(None),
                 ]
 
+    def _server(self, block: dict[str, Any]) -> list[Event]:
+        """What the provider's own tools did: an item begins with its use and ends with what came of it."""
+        doing = self._doing.pop(str(block.get("tool_use_id")), None)
+        if doing is not None:
+            last = ended(doing, block, self._include)
+            events = [self._of_item(last, doing)] if last else []
+            return events + self._did(doing, doing.item["status"])
+        begin = begun(block, self._new_id("do").removeprefix("do_"))
+        if begin is None:
+            return []
+        events = [*self._close_message(), self._add(begin.item)]
+        begin.at = len(self._items) - 1
+        self._doing[str(block.get("id"))] = begin
+        return events + [self._of_item(kind, begin, **fields) for kind, fields in beginning(begin)]
+
+    def _of_item(self, kind: str, doing: Doing, **fields: Any) -> Event:
+        return self._event(kind, item_id=doing.item["id"], output_index=doing.at, **fields)
+
+    def _did(self, doing: Doing, status: str) -> list[Event]:
+        doing.item["status"] = status
+        return [self._event("response.output_item.done", output_index=doing.at, item=dict(doing.item))]
+
     def _redacted(self, step: Step) -> list[Event]:
         """Thoughts that nobody may read: an item that holds what the provider wants back."""
         if isinstance(step, Open):
@@ -324,26 +356,8 @@ class ResponseWriter:
         return found
 
 
-def _part_of(kind: str, text: str) -> dict[str, Any]:
-    if kind == "refusal":
-        return {"type": "refusal", "refusal": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {"strict": None, "parameters": None, **tool} if tool.get("type") == "function" else tool
-
-
-def _one_result(side: Any) -> Any:
-    results = side.get("results") if isinstance(side, dict) else None
-    return results[0] if isinstance(results, list) and results else side
-
-
-def _note(note: dict[str, Any]) -> dict[str, Any]:
-    """Chat keeps a citation's fields one level deeper."""
-    kind = str(note.get("type", ""))
-    inner = note.get(kind)
-    return {"type": kind, **inner} if isinstance(inner, dict) else note
 
 
 def usage_shown(usage: Usage) -> dict[str, Any]:
@@ -361,15 +375,3 @@ def frames(events: list[Event]) -> bytes:
     return b"".join(
         b"event: " + event["type"].encode() + b"\ndata: " + _encode(event) + b"\n\n" for event in events
     )
-
-
-def _told(logprobs: list[Any]) -> list[Any]:
-    """Log-probabilities as the text's events have them: without the bytes that the finished part tells."""
-    return [
-        _unbytes({**one, "top_logprobs": [_unbytes(other) for other in one.get("top_logprobs") or ()]})
-        for one in logprobs
-    ]
-
-
-def _unbytes(one: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in one.items() if name != "bytes"}

@@ -16,6 +16,7 @@ _ROLES = frozenset({"user", "assistant", "system", "developer"})
 _THOUGHTS = ("thinking_blocks", "reasoning_content")
 REDACTED = "redacted:"
 """Begins the encrypted content of thoughts that came without a text."""
+_DONE_THERE = frozenset({"web_search_call", "code_interpreter_call"})
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
@@ -72,6 +73,8 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         )
     elif kind == "reasoning":
         _remember(turns, item)
+    elif kind in _DONE_THERE:
+        pass  # the provider's own tools did it; what came of it stands in the text behind it
     else:
         raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
 
@@ -235,6 +238,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
     prefixes = {
         "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
         CALL: "fs",
+        "web_search_call": "ws", "code_interpreter_call": "ci",
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers.anthropic_limits import limit_headers, wait_of
@@ -94,10 +95,11 @@ class AnthropicCodec:
         blocks = _Blocks()
         for block in dicts(data["content"]):
             blocks.whole(block)
+        extra = blocks.extra() | {"paused": data.get("stop_reason") == "pause_turn"}
         reason = _FINISH.get(str(data.get("stop_reason")), "stop")
         usage = data["usage"] if isinstance(data.get("usage"), dict) else None
         made = choice(
-            0, "".join(blocks.texts), reason, calls=blocks.calls, refusal=_refused(data), extra=blocks.extra(),
+            0, "".join(blocks.texts), reason, calls=blocks.calls, refusal=_refused(data), extra=extra,
             annotations=blocks.annotations, stop=text_field(data, "stop_sequence") or None,
         )  # fmt: skip
         return whole(
@@ -131,6 +133,7 @@ class _Blocks(Cited):
         super().__init__()
         self.calls: list[dict[str, Any]] = []
         self.thinking: list[dict[str, Any]] = []
+        self.done: list[dict[str, Any]] = []
 
     def whole(self, block: dict[str, Any]) -> None:
         kind = block.get("type")
@@ -144,10 +147,18 @@ class _Blocks(Cited):
             self.calls.append(tool_call(str(block.get("id")), str(block.get("name")), arguments))
         elif kind in ("thinking", "redacted_thinking"):
             self.thinking.append(block)
+        elif server_blocks.is_server_block(block):
+            self.did(block)
+
+    def did(self, block: dict[str, Any]) -> list[dict[str, Any]]:
+        """Keeps what ran at Anthropic where it stands. → it as a delta has it."""
+        self.done.append(server_blocks.placed(block, self.length, len(self.thinking)))
+        return [{"index": len(self.done) - 1, **self.done[-1]}]
 
     def extra(self) -> dict[str, Any]:
         reasoning = "".join(str(block.get("thinking") or "") for block in self.thinking)
-        return {"reasoning_content": reasoning, "thinking_blocks": self.thinking, "citations": self.citations}
+        return {"reasoning_content": reasoning, "thinking_blocks": self.thinking, "citations": self.citations,
+                server_blocks.NAME: self.done}  # fmt: skip
 
 
 class AnthropicStream(EventStream):
@@ -193,8 +204,7 @@ class AnthropicStream(EventStream):
         if kind == "text":
             block["start"] = self._blocks.length
             # Claude begins another text where sources begin or end: Messages clients are shown the same.
-            so_far = {"citations": list(self._blocks.citations) or None}
-            parted = self._writer.delta(so_far) if block["start"] else []
+            parted = self._writer.delta({"citations": []}) if block["start"] else []
             return parted + self._text(str(block.get("text") or ""))
         if kind == "tool_use":
             block["at"], block["said"] = len(self._blocks.calls), False
@@ -202,6 +212,7 @@ class AnthropicStream(EventStream):
             self._blocks.calls.append(call)
             return self._writer.delta({"tool_calls": [{"index": block["at"], **call}]})
         if kind in ("thinking", "redacted_thinking"):
+            block["place"] = len(self._blocks.thinking)
             self._blocks.thinking.append(block)
             return self._reason(str(block.get("thinking") or ""))
         return []
@@ -210,6 +221,8 @@ class AnthropicStream(EventStream):
         kind = delta.get("type")
         if kind == "text_delta":
             return self._text(str(delta.get("text") or ""))
+        if kind == "input_json_delta" and server_blocks.is_use(block):
+            block.setdefault("pieces", []).append(str(delta.get("partial_json") or ""))
         if kind == "input_json_delta" and "at" in block:
             piece = str(delta.get("partial_json") or "")
             block["said"] = block["said"] or bool(piece)
@@ -225,17 +238,23 @@ class AnthropicStream(EventStream):
         return []
 
     def _end(self, block: dict[str, Any]) -> list[Chunk]:
-        known = len(self._blocks.citations)
+        if server_blocks.is_server_block(block):
+            return self._writer.delta({server_blocks.NAME: self._blocks.did(self._used(block))})
         for citation in block.get("cited", ()):
             self._blocks.cite(citation, block.get("start", 0))
-        if len(self._blocks.citations) > known:
-            return self._writer.delta({"citations": list(self._blocks.citations)})
+        if fresh := self._blocks.told():
+            return self._writer.delta({"citations": fresh})
         if block.get("type") in ("thinking", "redacted_thinking"):
-            return self._writer.delta({"thinking_blocks": list(self._blocks.thinking)})
+            return self._writer.delta({"thinking_blocks": [{"index": block.pop("place"), **block}]})
         if "at" in block and not block["said"]:
             # A tool without arguments sends none, or all at once in the block itself; JSON it must be.
             return self._arguments(block, _encode(block.get("input") or {}).decode())
         return []
+
+    def _used(self, block: dict[str, Any]) -> dict[str, Any]:
+        """A use with its input, which came in pieces. Raises AttemptFailed for input that is no JSON."""
+        said = "".join(block.pop("pieces", ()))
+        return {**block, "input": object_in(self._provider, said.encode())} if said else block
 
     def _text(self, text: str) -> list[Chunk]:
         self._blocks.add_text(text)
@@ -256,7 +275,7 @@ class AnthropicStream(EventStream):
         if reason is None:
             return []
         chunks = [chunk for index in list(self._open) for chunk in self._end(self._open.pop(index))]
-        late: dict[str, Any] = {}
+        late: dict[str, Any] = {"paused": True} if reason == "pause_turn" else {}
         if self._blocks.annotations:
             late["annotations"] = self._blocks.annotations
         refused = _refused(delta)

@@ -7,9 +7,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import of_claude
-from gateway.protocol.hints import ANTHROPIC, SEARCH_RESULT, cache_wish, for_claude_alone, held_image
+from gateway.protocol.hints import (
+    ANTHROPIC,
+    SEARCH_RESULT,
+    SERVER_TOOLS,
+    cache_wish,
+    for_claude_alone,
+    held_image,
+)
 from gateway.providers.capabilities import Ability
+from gateway.providers.searching import asked, claudes_tool
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 22_528, "max": 22_528}
@@ -20,7 +29,7 @@ _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,),
     "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
-    "web_search_options": (), "moderation": (),
+    "moderation": (),
 }  # fmt: skip
 _ADAPTS = frozenset({"optional", "adaptive", "always"})
 _TIERS = {"auto": "auto", "default": "standard_only"}
@@ -193,9 +202,10 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
         for tool in reader.body.get("tools") or []
         if tool.get("type", "function") not in ("function", "custom")
     ]
+    search = _own_tools(reader, tools)
     if not tools:
         return
-    mode, name = reader.choice()
+    mode, name = ("named", "web_search") if search and search.get("required") else reader.choice()
     if mode in ("required", "named") and not ability.forcing:
         reader.cannot("tool_choice", "this model cannot be made to use a tool.")
         mode, name = "auto", ""
@@ -209,6 +219,18 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
     wire["tools"] = tools
     if choice != {"type": "auto"}:
         wire["tool_choice"] = choice
+
+
+def _own_tools(reader: Reader, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Adds the tools that run at Anthropic, as its own client wrote them and where it put them; else the search that
+    another client asked for. → what was asked of that search."""
+    search, hints = asked(reader), reader.body.get(ANTHROPIC)
+    own = hints.get(SERVER_TOOLS) if isinstance(hints, dict) else None
+    for one in own or ():
+        tools.insert(one["at"], one["tool"])
+    if search is not None and not own:
+        tools.append(claudes_tool(reader, search))
+    return search
 
 
 # ------------------------------------------------------------------------------------------------ turns
@@ -320,12 +342,22 @@ def _decoded(reader: Reader, at: str, data: str) -> str:
 
 
 def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
-    """Thinking first, with its signatures as they came; then text; then calls."""
-    blocks = of_claude(turn.message) + _blocks(reader, turn)
+    """Thinking first, with its signatures as they came; then text; then calls. What ran at Anthropic stands where it
+    stood between them."""
+    blocks = _with_server_blocks(reader, turn) or of_claude(turn.message) + _blocks(reader, turn)
     for call, id_, name, arguments in reader.calls(turn):
         used = {"type": "tool_use", "id": _safe(id_), "name": name, "input": arguments}
         blocks.append(_cached(call, used))
     return blocks
+
+
+def _with_server_blocks(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+    """[] for a turn without any that are Claude's."""
+    own = server_blocks.of_claude(turn.message)
+    if not own:
+        return []
+    said = [_block(reader, at, part) for at, part in reader.parts(turn)]
+    return server_blocks.woven(own, of_claude(turn.message), [one for one in said if one["type"] == "text"])
 
 
 def _result(reader: Reader, turn: Turn) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ class BedrockStream(Steps):
             self._starts[index] = self._said.length
             if self._said.length and self._said.citations:
                 # Claude begins another text where sources begin or end: Messages clients are shown the same.
-                chunks = self._writer.delta({"citations": list(self._said.citations)})
+                chunks = self._writer.delta({"citations": []})
         self._said.add_text(text)
         return chunks + self._writer.delta({"content": text}) if text else chunks
 
@@ -145,16 +145,17 @@ class BedrockStream(Steps):
         if index in self._pictures:
             kind, pieces = self._pictures.pop(index)
             self._said.picture(kind, "".join(pieces))
-        known = len(self._said.citations)
         for one in self._cited.pop(index, ()):
             self._said.cite(citation(one), self._starts.get(index, 0))
-        cited = self._said.citations
-        return self._writer.delta({"citations": list(cited)}) if len(cited) > known else []
+        cited = self._said.told()
+        return self._writer.delta({"citations": cited}) if cited else []
 
     def _told_thoughts(self) -> list[Chunk]:
-        """All thoughts so far, with their signatures; each time one has ended."""
-        self._told = len(self._thoughts)
-        return self._writer.delta({"thinking_blocks": list(self._thoughts.values())})
+        """The thoughts that have ended since the last time, with their signatures."""
+        known = list(self._thoughts.values())
+        fresh = [{"index": at, **known[at]} for at in range(self._told, len(known))]
+        self._told = len(known)
+        return self._writer.delta({"thinking_blocks": fresh}) if fresh else []
 
     def _stop(self, event: dict[str, Any]) -> list[Chunk]:
         told = reason(self._provider, event.get("stopReason"))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import Struct
 
+from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.gemini.shapes import signed
@@ -21,7 +22,8 @@ from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.gemini_request import request_body
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
+from gateway.providers.gemini_sources import code_block, search_blocks, searched, url_citations
+from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
 from gateway.providers.translate_request import Reader
 from optimizer.routing.attempts import sensible_retry_after
 
@@ -87,7 +89,7 @@ class GeminiCodec:
         if not choices:
             choices = [choice(0, "", "content_filter", calls=[], refusal=_sentence(blocked))]
         tier = _tier(data.get("usageMetadata"), headers.get("x-gemini-service-tier") or asked.get("service_tier"))
-        usage = usage_of(data.get("usageMetadata"), tier, _searched(data, found))
+        usage = usage_of(data.get("usageMetadata"), tier, searched(data, found))
         model = str(data.get("modelVersion") or "")
         return whole(choices, usage, id_=id_, model=model, now=now, service_tier=tier or None)
 
@@ -119,6 +121,11 @@ class _Candidate:
         self.signature = ""
         self.finish = ""
         self.annotations: list[dict[str, Any]] = []
+        self.done: list[dict[str, Any]] = []
+        self.search: list[dict[str, Any]] = []
+        self._starts: list[int] = []
+        self._length = 0
+        self._runs = 0
 
     def take(self, candidate: dict[str, Any]) -> list[dict[str, Any]]:
         """Adds what one answer or event holds; returns it as deltas."""
@@ -143,12 +150,26 @@ class _Candidate:
         if isinstance(text, str) and text:
             thought = bool(part.get("thought"))
             (self.reasoning if thought else self.texts).append(text)
+            self._grow(0 if thought else len(text))
             return {"reasoning_content" if thought else "content": text}
+        ran = code_block(part, f"{self._id}_code{self._runs - ('codeExecutionResult' in part)}")
+        if ran is not None:
+            self._runs += "executableCode" in part
+            return {server_blocks.NAME: self.did(ran)}
         data = part.get("inlineData")
         if isinstance(data, dict):
             url = f"data:{data.get('mimeType')};base64,{data.get('data')}"
             self.images.append({"type": "image_url", "image_url": {"url": url}})
         return {}
+
+    def _grow(self, length: int) -> None:
+        self._starts += [self._length] if length else []
+        self._length += length
+
+    def did(self, block: dict[str, Any]) -> list[dict[str, Any]]:
+        """Keeps what ran at Google where it stands. → it as a delta has it."""
+        self.done.append(server_blocks.placed(block, self._length, 0))
+        return [{"index": len(self.done) - 1, **self.done[-1]}]
 
     def _call(self, call: dict[str, Any], signature: str) -> dict[str, Any]:
         """Gemini sends a call whole, and often without an id; ours must never repeat within a conversation."""
@@ -162,7 +183,9 @@ class _Candidate:
     def _sources(self, candidate: dict[str, Any]) -> None:
         grounding = candidate.get("groundingMetadata")
         if isinstance(grounding, dict):
-            self.annotations = _grounded(grounding, "".join(self.texts))
+            self.search = search_blocks(grounding, f"{self._id}_search")
+        if isinstance(grounding, dict) or candidate.get("urlContextMetadata"):
+            self.annotations = url_citations(candidate, "".join(self.texts), self._starts) or self.annotations
 
     def extra(self) -> dict[str, Any]:
         """The fields of a message that OpenAI does not know; signatures must survive the way back."""
@@ -206,7 +229,7 @@ class GeminiStream(EventStream):
         writer.id = writer.id or str(data.get("responseId") or secrets.token_hex(12))
         writer.model = str(data.get("modelVersion") or writer.model)
         self._counted = data.get("usageMetadata") or self._counted
-        self._searches = max(self._searches, _searched(data, dicts(data.get("candidates"))))
+        self._searches = max(self._searches, searched(data, dicts(data.get("candidates"))))
         self._blocked = _block_reason(data) or self._blocked
         chunks: list[Chunk] = []
         for candidate in dicts(data.get("candidates")):
@@ -234,7 +257,9 @@ class GeminiStream(EventStream):
             chunks += self._writer.finish("content_filter")
         for index, candidate in sorted(self._candidates.items()):
             reason = candidate.reason(self._provider)
-            late = {**candidate.extra(), "annotations": candidate.annotations, "refusal": candidate.refusal()}
+            told = [one for block in candidate.search for one in candidate.did(block)]
+            late = {**candidate.extra(), server_blocks.NAME: told}
+            late |= {"annotations": candidate.annotations, "refusal": candidate.refusal()}
             late = {name: value for name, value in late.items() if value}
             if late:
                 chunks += self._writer.delta(late, index)
@@ -251,7 +276,8 @@ class GeminiStream(EventStream):
 def _whole_choice(provider: str, index: int, candidate: dict[str, Any], id_: str) -> dict[str, Any]:
     kept = _Candidate(f"{id_}_{index}" if index else id_)
     kept.take(candidate)
-    extra = {"reasoning_content": "".join(kept.reasoning), **kept.extra()}
+    done = [*(server_blocks.placed(block, 0, 0) for block in kept.search), *kept.done]
+    extra = {"reasoning_content": "".join(kept.reasoning), **kept.extra(), server_blocks.NAME: done}
     return choice(
         index, "".join(kept.texts), kept.reason(provider), calls=kept.calls, refusal=kept.refusal(), extra=extra,
         annotations=kept.annotations, logprobs=_logprobs(candidate),
@@ -294,14 +320,6 @@ def _tier(usage: Any, otherwise: Any) -> str:
     return plain.lower() if plain.lower() in PRICED_TIERS else ""
 
 
-def _searched(data: dict[str, Any], candidates: list[dict[str, Any]]) -> int:
-    """Searches that are billed: each since Gemini 3, before that one for every prompt that was searched for."""
-    asked = [one.get("groundingMetadata") for one in candidates]
-    queries = [told.get("webSearchQueries") for told in asked if isinstance(told, dict)]
-    number = sum(len(one) for one in queries if isinstance(one, list))
-    return min(1, number) if str(data.get("modelVersion")).startswith(("gemini-1", "gemini-2")) else number
-
-
 def _logprobs(candidate: dict[str, Any]) -> dict[str, Any] | None:
     result = candidate.get("logprobsResult")
     if not isinstance(result, dict):
@@ -318,29 +336,6 @@ def _logprobs(candidate: dict[str, Any]) -> dict[str, Any] | None:
 def _token(candidate: dict[str, Any]) -> dict[str, Any]:
     token = str(candidate.get("token") or "")
     return {"token": token, "logprob": candidate.get("logProbability"), "bytes": list(token.encode())}
-
-
-def _grounded(grounding: dict[str, Any], text: str) -> list[dict[str, Any]]:
-    """Search results as url citations. Google's positions count bytes, OpenAI's count characters."""
-    raw = text.encode()
-    kinds = ("web", "maps", "retrievedContext")
-    webs = [
-        next((one[kind] for kind in kinds if one.get(kind)), None) for one in dicts(grounding.get("groundingChunks"))
-    ]
-    found = []
-    for support in dicts(grounding.get("groundingSupports")):
-        told = support.get("segment")
-        segment: dict[str, Any] = told if isinstance(told, dict) else {}
-        start, end = (
-            len(raw[: count(segment.get(name))].decode(errors="ignore"))
-            for name in ("startIndex", "endIndex")
-        )
-        for at in support.get("groundingChunkIndices") or []:
-            web = webs[at] if isinstance(at, int) and 0 <= at < len(webs) else None
-            if isinstance(web, dict) and web.get("uri"):
-                title = str(web.get("title") or web["uri"])
-                found.append(url_citation(start, end, str(web["uri"]), title))
-    return found
 
 
 def _block_reason(data: dict[str, Any]) -> str:

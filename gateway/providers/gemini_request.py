@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import call_signatures
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import GOOGLE
 from gateway.providers.capabilities import Ability, most_stops
+from gateway.providers.gemini_sources import code_part
+from gateway.providers.searching import asked, geminis_tool
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
 
 _BUDGETS = {
@@ -28,7 +31,7 @@ _LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "med
 _TIERS = ("flex", "priority")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
-    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default", *_TIERS), "moderation": (),
+    "verbosity": ("medium",), "service_tier": ("auto", "default", *_TIERS), "moderation": (),
 }  # fmt: skip
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _OUR_CALL = "call_"
@@ -123,6 +126,9 @@ def _tools(reader: Reader, wire: dict[str, Any]) -> None:
         for tool in reader.body.get("tools") or []
         if tool.get("type", "function") not in ("function", "custom")
     ]
+    search = asked(reader)
+    if search is not None and not any("googleSearch" in tool for tool in tools):
+        tools.append(geminis_tool(reader, search))
     if declarations:
         tools.append({"functionDeclarations": declarations})
     if tools:
@@ -201,7 +207,7 @@ def _media(reader: Reader, at: str, url: str, told: Any = None) -> dict[str, Any
 
 def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -> list[dict[str, Any]]:
     """Text and calls of an earlier answer, with their thought signatures where the client kept them."""
-    parts = _parts(reader, turn)
+    parts = _with_code(turn.message, _parts(reader, turn))
     signature = signature_of(turn.message)
     if signature and parts:
         parts[-1]["thoughtSignature"] = signature
@@ -218,6 +224,18 @@ def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -
         parts.append(part)
         first = False
     return parts
+
+
+def _with_code(message: Mapping[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of an earlier answer with the code that Gemini ran for it, where that stood."""
+    done = [{**one, "block": code_part(one["block"])} for one in server_blocks.of(message) if _ran_here(one["block"])]
+    texts = [{"type": "text", "text": part["text"]} for part in parts if "text" in part]
+    woven = server_blocks.woven(done, [], texts) if done else []
+    return [{"text": one["text"]} if "text" in one else one for one in woven] if done else parts
+
+
+def _ran_here(block: dict[str, Any]) -> bool:
+    return server_blocks.is_ours(block) and code_part(block) is not None
 
 
 def _result(reader: Reader, turn: Turn, names: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ class OpenAICodec:
             reader = Reader(self._name, body, drop=self._fit.drop)
             reader.cites_nothing()
             reader.stays_anywhere()
+            reader.runs_nothing()
         if stream:
             wire["stream"] = True
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not

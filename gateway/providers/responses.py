@@ -213,7 +213,8 @@ class ResponsesStream(EventStream):
         if item.get("type") in _CALLS:
             return self._called(index, item)
         if item.get("type") == "reasoning" and self._said.sign(item):
-            return self._writer.delta({"thinking_blocks": list(self._said.signed)})
+            signed = self._said.signed
+            return self._writer.delta({"thinking_blocks": [{"index": len(signed) - 1, **signed[-1]}]})
         self._said.beside(item)
         return []
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
+from gateway.providers.searching import asked, responses_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
 SIGNED = OPENAI
 """Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow."""
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
-    "prediction": (), "audio": (), "modalities": ([], ["text"]), "web_search_options": (), "top_k": (),
+    "prediction": (), "audio": (), "modalities": ([], ["text"]), "top_k": (),
 }  # fmt: skip
 _PASSED = (
     "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
@@ -71,9 +72,14 @@ def _tools(reader: Reader) -> dict[str, Any]:
         if reader.body.get(old):
             raise reader.refused(old, f"'{old}' is not supported here. Use 'tools' and 'tool_choice'.")
     tools = [_tool(tool) for tool in reader.body.get("tools") or []]
+    search = asked(reader)
+    if search is not None:
+        tools.append(responses_tool(reader, search))
     found: dict[str, Any] = {"tools": tools} if tools else {}
     choice = reader.body.get("tool_choice")
-    if choice is not None:
+    if search is not None and search.get("required"):
+        found["tool_choice"] = {"type": "web_search"}
+    elif choice is not None:
         found["tool_choice"] = _choice(choice)
     return found
 

@@ -14,7 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.hints import ANTHROPIC, HINTS, for_claude_alone, wants_citations
+from gateway.protocol.hints import ANTHROPIC, HINTS, for_claude_alone, server_tools, wants_citations
+from gateway.protocol.web_search import is_search
 from gateway.providers.codec import AttemptFailed, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
@@ -76,10 +77,18 @@ class Reader:
         if isinstance(hints, dict) and hints.get("inference_geo"):
             self.cannot("inference_geo", "this provider is not told where to work.")
 
+    def runs_nothing(self) -> None:
+        """Refuses tools that run at Anthropic, but for searches, which others make too."""
+        for tool in server_tools(self.body):
+            if not is_search(tool.get("type")):
+                raise self.refused("tools", f"The tool '{str(tool.get('type'))[:60]}' runs at Anthropic alone.")
+
     def without_claudes_own(self) -> None:
-        """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place."""
+        """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place, tools
+        that run at Anthropic."""
         self.cites_nothing()
         self.stays_anywhere()
+        self.runs_nothing()
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)

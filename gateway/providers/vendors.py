@@ -8,11 +8,13 @@ from typing import Any
 
 from gateway.catalog import Profile, vendor
 from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
+from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.providers.searching import fit
 from gateway.providers.translate_request import Reader
 
 _FOREIGN = frozenset(
-    {"thinking_blocks", "reasoning_content", "reasoning", "reasoning_details", "extra_content", "images",
-     "cache_control", "is_error"}
+    {"server_blocks", "citations", "paused", "thinking_blocks", "reasoning_content", "reasoning", "reasoning_details",
+     "extra_content", "images", "cache_control", "is_error"}
 )  # fmt: skip
 """Fields of a message that some vendors write or want back, and that others refuse."""
 _OPENAIS = frozenset({"text", "image_url", "input_audio"})
@@ -29,7 +31,7 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error"} | {CACHE_MARK})
+TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error", "server_blocks", "citations", "paused"} | {CACHE_MARK})
 """``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 
 
@@ -62,6 +64,8 @@ class Fitting:
             Reader(self._provider, wire, drop=self.drop).without(self._lacks)
             for name in self._silent:
                 wire.pop(name, None)
+        if WEB_SEARCH in wire:
+            fit(Reader(self._provider, wire, drop=self.drop), wire, self._profile.web_search)
         for name, own in self._profile.renames.items():
             if name in wire:
                 wire[own] = wire.pop(name)

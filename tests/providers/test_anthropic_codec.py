@@ -273,9 +273,11 @@ MESSAGE = {
     ],
     "stop_reason": "tool_use", "stop_sequence": None, "usage": USAGE,
 }  # fmt: skip
-BY_PLACE = [{"start_index": 7, "end_index": 11,
-          "citation": {"type": "char_location", "cited_text": "x", "document_index": 0}}]  # fmt: skip
-"""What has no address keeps Claude's form."""
+AT_BONN = {"start_index": 7, "end_index": 11}
+BY_PAGE: Any = {**AT_BONN, "citation": MESSAGE["content"][2]["citations"][0]}  # type: ignore[index]
+BY_PLACE = [BY_PAGE, {**AT_BONN, "citation": {"type": "char_location", "cited_text": "x", "document_index": 0}}]
+"""What has no address keeps Claude's form, and what Claude wants back does."""
+SEARCHED = {"start_index": 11, "thoughts": 1, "block": {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}}
 EXPECTED_MESSAGE = {
     "role": "assistant", "content": "Grüße, Bonn", "refusal": None,
     "annotations": [{"type": "url_citation", "url_citation": {"start_index": 7, "end_index": 11, "url": "https://b.de", "title": "B"}}],
@@ -295,7 +297,7 @@ def counted(usage: Any) -> tuple[int, int, int, int]:
 def test_a_whole_answer() -> None:
     answer = codec().decode(200, {}, json.dumps(MESSAGE).encode(), now=12.5)
     assert answer.data["choices"] == [
-        {"index": 0, "message": {**EXPECTED_MESSAGE, "citations": BY_PLACE}, "logprobs": None, "finish_reason": "tool_calls"}
+        {"index": 0, "message": {**EXPECTED_MESSAGE, "citations": BY_PLACE, "server_blocks": [SEARCHED]}, "logprobs": None, "finish_reason": "tool_calls"}
     ]
     assert (answer.data["object"], answer.data["created"], answer.data["model"]) == (
         "chat.completion",
@@ -366,7 +368,7 @@ def expect_the_stream(pieces: list[bytes]) -> None:
     chunks = read(decoder, pieces)
     assert decoder.done
     assert told(chunks)["choices"] == [
-        {"index": 0, "message": EXPECTED_MESSAGE, "logprobs": None, "finish_reason": "tool_calls"}
+        {"index": 0, "message": {**EXPECTED_MESSAGE, "citations": [BY_PAGE], "server_blocks": [SEARCHED]}, "logprobs": None, "finish_reason": "tool_calls"}
     ]
     assert counted(chunks[-1].usage) == EXPECTED_USAGE
     assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"

@@ -226,7 +226,9 @@ ANSWER = {
 }  # fmt: skip
 EXPECTED = {
     "role": "assistant", "content": "Grüße, Bonn", "refusal": None,
-    "annotations": [{"type": "url_citation", "url_citation": {"start_index": 8, "end_index": 11, "url": "https://b.de", "title": "B"}}],
+    "annotations": [{"type": "url_citation", "url_citation": {"start_index": 7, "end_index": 11, "url": "https://b.de", "title": "B"}}],
+    "server_blocks": [{"start_index": 11, "thoughts": 0, "block":
+        {"type": "server_tool_use", "id": "srvtoolu_understudy_r1_code0", "name": "code_execution", "input": {"code": "1"}}}],
     "reasoning_content": "hm", "extra_content": {"google": {"thought_signature": "text-sig"}},
     "tool_calls": [
         {"id": "call_r1_0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'},
@@ -489,3 +491,65 @@ def test_cached_content_goes_out_as_it_was_written() -> None:
     price = price_of({}, "google", "gemini", "gemini-2.5-flash")
     assert cost(found, price) == pytest.approx((100 * 0.30 + 900 * 0.03 + 5 * 2.5) / 1e6)
     assert spared_by_cache(found, price) == pytest.approx(900 * 0.27 / 1e6)
+
+
+RAN = [
+    {"text": "Let me count. "},
+    {"executableCode": {"language": "PYTHON", "code": "print(6*7)"}},
+    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n"}},
+    {"text": "Größe: 42."},
+    {"executableCode": {"language": "PYTHON", "code": "1/0"}},
+    {"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "output": "ZeroDivisionError"}},
+]
+SOUGHT = {
+    "webSearchQueries": ["size of it", "its size"],
+    "groundingChunks": [{"web": {"uri": "https://b.de", "title": "B"}}, 3, {"web": {"uri": "https://c.de"}}],
+    "groundingSupports": [{"segment": {"partIndex": 3, "startIndex": 0, "endIndex": 12, "text": "Größe: 42."}, "groundingChunkIndices": [0]}],
+}  # fmt: skip
+READ = {"urlMetadata": [{"retrievedUrl": "https://d.de", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"},
+                        {"retrievedUrl": "https://e.de", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"}, 7]}  # fmt: skip
+PICTURE = {"inlineData": {"mimeType": "image/png", "data": PIXEL}}
+DONE = {"groundingMetadata": SOUGHT, "urlContextMetadata": READ, "finishReason": "STOP"}
+
+
+def what_ran(message: dict[str, Any]) -> list[tuple[int, str, Any]]:
+    found = []
+    for one in message["server_blocks"]:
+        block = one["block"]
+        assert (block.get("id") or block["tool_use_id"]).startswith("srvtoolu_understudy_r1_")
+        found.append((one["start_index"], block["type"], block.get("input") or block.get("content")))
+    return found
+
+
+def test_what_ran_at_google_what_was_found_and_read_and_pictures() -> None:
+    text = "Let me count. Größe: 42."
+    whole_one = {**event(*RAN, PICTURE, **DONE), "usageMetadata": USAGE}
+    answer = codec().decode(200, {}, json.dumps(whole_one).encode(), now=0)
+    raw = plain([event(part) for part in RAN] + [{**event(PICTURE, **DONE), "usageMetadata": USAGE}])
+    for pieces in ([raw], [bytes([byte]) for byte in raw]):
+        streamed = told(read(codec().stream(), pieces))["choices"][0]["message"]
+        for message, search in ((answer.data["choices"][0]["message"], 0), (streamed, len(text))):
+            assert message["content"] == text
+            assert message["images"] == [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]
+            pages = [one["url_citation"] for one in message["annotations"]]
+            assert [(one["url"], text[one["start_index"] : one["end_index"]]) for one in pages] == [("https://b.de", "Größe: 42."), ("https://d.de", text)]
+            ran = what_ran(message)
+            sought = [one for one in ran if "web_search" in one[1] or "query" in one[2]]
+            assert [one[0] for one in sought] == [search] * 2 and sought[0][2] == {"query": "size of it; its size"}
+            assert [one["url"] for one in sought[1][2]] == ["https://b.de", "https://c.de"]
+            code = [one for one in ran if one not in sought]
+            assert [(at, kind) for at, kind, _ in code] == [
+                (14, "server_tool_use"), (14, "code_execution_tool_result"), (24, "server_tool_use"), (24, "code_execution_tool_result")
+            ]  # fmt: skip
+            assert code[0][2] == {"code": "print(6*7)"} and (code[1][2]["stdout"], code[1][2]["return_code"]) == ("42\n", 0)
+            assert (code[3][2]["stderr"], code[3][2]["return_code"]) == ("ZeroDivisionError", 1)
+            kept = wire({"messages": [*HI, message, *HI]})["contents"][1]["parts"]
+            assert kept == RAN, "what Gemini ran goes back to it, where it stood"
+
+
+@pytest.mark.parametrize("junk", [None, 3, [], "x", {"urlMetadata": 3}, {"groundingChunks": [1], "groundingSupports": [{"segment": 3}, 4]}])
+def test_sources_that_are_none(junk: Any) -> None:
+    parts = [{"text": "a"}, {"executableCode": junk}, {"codeExecutionResult": junk}]
+    body = event(*parts, finishReason="STOP", groundingMetadata=junk, urlContextMetadata=junk)
+    answer = codec().decode(200, {}, json.dumps(body).encode(), now=0)
+    assert answer.data["choices"][0]["message"]["content"] == "a" and not answer.data["choices"][0]["message"]["annotations"]

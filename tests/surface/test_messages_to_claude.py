@@ -210,4 +210,5 @@ async def test_a_chat_client_keeps_streamed_thoughts_whole(served: Gateway, upst
         )
         told = [one.choices[0].delta.model_dump() async for one in stream if one.choices]
     assert "".join(one.get("reasoning_content") or "" for one in told) == "hm, rain"
-    assert [one["thinking_blocks"] for one in told if one.get("thinking_blocks")][-1] == BLOCKS[:2]
+    blocks = [block for one in told for block in one.get("thinking_blocks") or ()]
+    assert blocks == [{"index": at, **BLOCKS[at]} for at in range(2)]

@@ -235,7 +235,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("store", {"background": True, "store": False}),
     ("previous_response_id", {"conversation": "conv_1", "previous_response_id": "resp_1"}),
     ("truncation", {"truncation": "auto"}),
-    ("tools[0].type", {"tools": [{"type": "web_search"}]}),
+    ("tools[0].type", {"tools": [{"type": "image_generation"}]}),
     ("tools[1].name", {"tools": [TOOLS[0], {"type": "function"}]}),
     ("text.format.schema", {"text": {"format": {"type": "json_schema", "name": "x"}}}),
     ("input[0].content[0]", {"input": [{"role": "user", "content": [{"type": "hologram"}]}]}),

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.guardrails.verdict import Verdict, taken_out
+from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.unmasking import put_back
 
 Edit = tuple[int, int, int]
 """(start, end, length): what stood from start to end has that many characters now. In order, without overlap."""
 
-_HOLDERS = ("annotations", "citations")
+_HOLDERS = ("annotations", "citations", SERVER_BLOCKS)
 
 
 def cites(message: Mapping[str, Any]) -> bool:
     """Whether a message, or a delta, has anything that points into its text."""
-    return bool(message.get("annotations") or message.get("citations"))
+    return bool(message.get("annotations") or message.get("citations") or message.get(SERVER_BLOCKS))
 
 
 def restored(text: str, values: Mapping[str, str]) -> list[Edit]:

@@ -13,6 +13,7 @@ from gateway.guardrails.verdict import BLOCK, Verdict, changed
 from gateway.masking import Masker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import REASONING, chunk_text
+from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.changes import Changer, behind
 from gateway.stages.guarding.parts import (
@@ -188,6 +189,8 @@ class GuardedStream(QueuedStream):
                 delta = map_delta(at, part["delta"], self._unmask, self._unmask_complete, self._changed)
                 if delta.get(THOUGHTS):
                     self._end_thought(at, delta)
+                if delta.get(SERVER_BLOCKS):
+                    self._end_text(at, delta)
                 delta = self._placed(at, part["delta"], delta)
                 if part.get("finish_reason"):
                     self._add_rest(at, delta)
@@ -238,6 +241,11 @@ class GuardedStream(QueuedStream):
             if guard.reads("output")
         ]
         return [one for one in verdicts if one.changes or one.puts]
+
+    def _end_text(self, choice: int, delta: dict[str, Any]) -> None:
+        """What a provider's own tools did stands between two texts: what was held back of the first goes before."""
+        for channel in [one for one in self._unmaskers if one == (choice, "content", 0)]:
+            delta["content"] = (delta.get("content") or "") + self._rest(channel)
 
     def _end_thought(self, choice: int, delta: dict[str, Any]) -> None:
         """A signature says that a thought is over: what was held back of it goes before."""

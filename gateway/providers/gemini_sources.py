@@ -1,0 +1,112 @@
+"""What Gemini's own tools did for an answer, and what it rests on: searches, pages, code.
+
+https://ai.google.dev/gemini-api/docs/google-search, …/url-context, …/code-execution
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.protocol import server_blocks
+from gateway.providers.failures import text_field
+from gateway.providers.translate_answer import count, dicts, url_citation
+
+_KINDS = ("web", "maps", "retrievedContext")
+
+
+def searched(data: Mapping[str, Any], candidates: Sequence[dict[str, Any]]) -> int:
+    """Searches that are billed: each since Gemini 3, before that one for every prompt that was searched for."""
+    number = sum(len(_queries(one.get("groundingMetadata"))) for one in candidates)
+    return min(1, number) if str(data.get("modelVersion")).startswith(("gemini-1", "gemini-2")) else number
+
+
+def _queries(grounding: Any) -> list[str]:
+    found = grounding.get("webSearchQueries") if isinstance(grounding, dict) else None
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def search_blocks(grounding: Mapping[str, Any], id_: str) -> list[dict[str, Any]]:
+    """The search that an answer rests on, in Claude's words; [] without one."""
+    queries = _queries(grounding)
+    pages = [(str(one["uri"]), str(one.get("title") or one["uri"])) for one in _chunks(grounding) if one.get("uri")]
+    return server_blocks.search(id_, queries, list(dict.fromkeys(pages))) if queries else []
+
+
+def code_block(part: Mapping[str, Any], id_: str) -> dict[str, Any] | None:
+    """Code that was run, or what it said, in Claude's words; None for any other part."""
+    if isinstance(part.get("executableCode"), dict):
+        return server_blocks.code(id_, text_field(part, "executableCode", "code"))
+    result = part.get("codeExecutionResult")
+    if isinstance(result, dict):
+        failed = result.get("outcome") not in (None, "OUTCOME_OK")
+        return server_blocks.code_result(id_, text_field(result, "output"), failed=failed)
+    return None
+
+
+def code_part(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The way back: the part that a block was; None for what Gemini did not do."""
+    given, told = block.get("input"), block.get("content")
+    if block.get("name") == "code_execution" and isinstance(given, dict):
+        return {"executableCode": {"language": "PYTHON", "code": str(given.get("code") or "")}}
+    if block.get("type") == "code_execution_tool_result" and isinstance(told, dict):
+        outcome = "OUTCOME_FAILED" if told.get("return_code") else "OUTCOME_OK"
+        output = str(told.get("stdout") or "") + str(told.get("stderr") or "")
+        return {"codeExecutionResult": {"outcome": outcome, "output": output}}
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ sources
+def url_citations(candidate: Mapping[str, Any], text: str, starts: Sequence[int]) -> list[dict[str, Any]]:
+    """Search results and pages that were read, as url citations. ``starts``: where in ``text`` its parts begin."""
+    grounding = candidate.get("groundingMetadata")
+    found = _grounded(grounding, text, starts) if isinstance(grounding, dict) else []
+    context = candidate.get("urlContextMetadata")
+    known = {one["url_citation"]["url"] for one in found}
+    for page in dicts(context.get("urlMetadata")) if isinstance(context, dict) else []:
+        url = page.get("retrievedUrl")
+        if isinstance(url, str) and url not in known and str(page.get("urlRetrievalStatus")).endswith("SUCCESS"):
+            found.append(url_citation(0, len(text), url, url))
+    return found
+
+
+def _chunks(grounding: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One map for each chunk, since they are cited by their number; an empty one for junk."""
+    found = []
+    for one in dicts(grounding.get("groundingChunks")):
+        page = next((one[kind] for kind in _KINDS if one.get(kind)), None)
+        found.append(page if isinstance(page, dict) else {})
+    return found
+
+
+def _grounded(grounding: Mapping[str, Any], text: str, starts: Sequence[int]) -> list[dict[str, Any]]:
+    pages, found = _chunks(grounding), []
+    for support in dicts(grounding.get("groundingSupports")):
+        told = support.get("segment")
+        start, end = _place(told if isinstance(told, dict) else {}, text, starts)
+        for at in support.get("groundingChunkIndices") or []:
+            page = pages[at] if isinstance(at, int) and 0 <= at < len(pages) else {}
+            if page.get("uri"):
+                found.append(url_citation(start, end, str(page["uri"]), str(page.get("title") or page["uri"])))
+    return found
+
+
+def _place(segment: Mapping[str, Any], text: str, starts: Sequence[int]) -> tuple[int, int]:
+    """Google's positions count bytes, from the beginning of one of several parts; OpenAI's count characters of the
+    whole. The words themselves decide which part is meant."""
+    said = segment.get("text")
+    for base in dict.fromkeys((0, *starts)):
+        raw = text[base:].encode()
+        start, end = (
+            base + len(raw[: count(segment.get(name))].decode(errors="ignore")) for name in ("startIndex", "endIndex")
+        )
+        if not isinstance(said, str) or text[start:end] == said:
+            return start, end
+    at = text.find(said) if isinstance(said, str) and said else -1
+    if at >= 0:
+        return at, at + len(str(said))
+    raw = text.encode()
+    first, last = (
+        len(raw[: count(segment.get(name))].decode(errors="ignore")) for name in ("startIndex", "endIndex")
+    )
+    return first, last
