@@ -26,6 +26,8 @@ def _whole(choice: Any, limited: bool) -> bool:
     message, ended = choice.get("message"), choice.get("finish_reason")
     if not isinstance(message, dict) or not (ended in _ENDS or (limited and ended == "length")):
         return False
+    if message.get("paused") is True:
+        return False  # its provider wants to be asked again before it goes on
     return any(message.get(name) for name in _SAYS) and all(map(_readable, _calls(message)))
 
 

@@ -121,7 +121,7 @@ class Blocks:
         self._closed: set[tuple[Kind, int]] = set()
         self._sealed = 0
         self._cited = 0
-        self._pages: set[tuple[Any, Any, Any]] = set()
+        self._pages: set[tuple[Any, Any, Any] | None] = set()
         self._done = 0
 
     def feed(self, chunk: dict[str, Any]) -> list[Step]:
@@ -251,7 +251,7 @@ class Blocks:
         """Annotations that were not told as a citation already."""
         fresh = [one for one in notes if _page(one) not in self._pages] if self._pages else notes
         if self._cited:
-            self._pages |= {_page(one) for one in fresh}
+            self._pages |= {page for one in fresh if (page := _page(one)) is not None}
         return fresh
 
     def _seals(self, blocks: list[dict[str, Any]]) -> Iterator[_Piece]:
@@ -301,10 +301,10 @@ def _annotation(cited: dict[str, Any]) -> dict[str, Any]:
     return {"type": "url_citation", "url_citation": page}
 
 
-def _page(note: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _page(note: dict[str, Any]) -> tuple[Any, Any, Any] | None:
+    """What makes an annotation of a page one with another; None for one of anything else."""
     page = note.get("url_citation")
-    found: dict[str, Any] = page if isinstance(page, dict) else {}
-    return found.get("start_index"), found.get("end_index"), str(found.get("url"))
+    return (page.get("start_index"), page.get("end_index"), str(page.get("url"))) if isinstance(page, dict) else None
 
 
 def choice_at(data: dict[str, Any], index: int = 0) -> dict[str, Any] | None:

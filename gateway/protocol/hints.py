@@ -49,11 +49,26 @@ def held_image(part: Mapping[str, Any]) -> str:
     return str(file.get("file_id") or "") if isinstance(file, dict) and file.get("kind") == "image" else ""
 
 
-def server_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tools of a request that run at Anthropic."""
+def anthropics_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """(place among all tools, tool) of those that run at Anthropic, as their client wrote them; junk is left out."""
     hints = body.get(ANTHROPIC)
     found = hints.get(SERVER_TOOLS) if isinstance(hints, dict) else None
-    return [one["tool"] for one in found or ()]
+    entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [(one["at"], one["tool"]) for one in entries
+            if isinstance(one.get("tool"), dict) and isinstance(one.get("at"), int)]  # fmt: skip
+
+
+def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that run at Google, likewise."""
+    hints = body.get(GOOGLE)
+    found = hints.get("tools") if isinstance(hints, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(vendor, name) of the tools of a request that run there."""
+    own = [("Anthropic", str(tool.get("type"))) for _, tool in anthropics_tools(body)]
+    return own + [("Google", name) for tool in googles_tools(body) for name in tool]
 
 
 def wants_citations(body: Mapping[str, Any]) -> bool:

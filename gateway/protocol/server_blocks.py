@@ -41,7 +41,7 @@ def of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def of_claude(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Those that Claude wants back; it refuses what it did not do."""
-    return [one for one in of(message) if not is_ours(one["block"])]
+    return [one for one in of(message) if is_server_block(one["block"]) and not is_ours(one["block"])]
 
 
 def is_ours(block: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ _PLACE = ("city", "country", "region", "timezone")
 
 
 def is_search(kind: Any) -> bool:
-    """Whether a tool of this type, of OpenAI's or of Anthropic's, searches the web."""
-    return isinstance(kind, str) and (kind == "web_search" or kind.startswith("web_search_"))
+    """Whether a tool of this type or name, of any vendor's, searches the web."""
+    return isinstance(kind, str) and (kind in ("web_search", "googleSearch") or kind.startswith("web_search_"))
 
 
 def wish(tool: Mapping[str, Any]) -> dict[str, Any]:

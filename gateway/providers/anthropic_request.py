@@ -12,7 +12,7 @@ from gateway.protocol.foreign_thoughts import of_claude
 from gateway.protocol.hints import (
     ANTHROPIC,
     SEARCH_RESULT,
-    SERVER_TOOLS,
+    anthropics_tools,
     cache_wish,
     for_claude_alone,
     held_image,
@@ -38,6 +38,7 @@ _TIERS = {"auto": "auto", "default": "standard_only"}
 def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Anthropic cannot take."""
     reader.without(_NOTHING_ASKED)
+    reader.runs_nothing("Anthropic")
     wire: dict[str, Any] = {"model": model, **_turns(reader)}
     limit = reader.token_limit()
     wire["max_tokens"] = limit if limit is not None else max_tokens
@@ -224,10 +225,9 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
 def _own_tools(reader: Reader, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Adds the tools that run at Anthropic, as its own client wrote them and where it put them; else the search that
     another client asked for. → what was asked of that search."""
-    search, hints = asked(reader), reader.body.get(ANTHROPIC)
-    own = hints.get(SERVER_TOOLS) if isinstance(hints, dict) else None
-    for one in own or ():
-        tools.insert(one["at"], one["tool"])
+    search, own = asked(reader), anthropics_tools(reader.body)
+    for at, tool in own:
+        tools.insert(at, tool)
     if search is not None and not own:
         tools.append(claudes_tool(reader, search))
     return search

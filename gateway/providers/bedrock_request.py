@@ -50,6 +50,7 @@ def request_body(reader: Reader, ability: Ability, model: str) -> dict[str, Any]
     """Raises AttemptFailed with a BadRequest for what Converse cannot take."""
     reader.without(_NOTHING_ASKED)
     reader.stays_anywhere()
+    reader.runs_nothing()
     if "anthropic." not in model:
         reader.without_claudes_own()
     wire = _turns(reader, model)

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import call_signatures
+from gateway.protocol.gemini.code import code_part
 from gateway.protocol.gemini.shapes import signature_of
-from gateway.protocol.hints import GOOGLE
+from gateway.protocol.hints import GOOGLE, googles_tools
 from gateway.providers.capabilities import Ability, most_stops
-from gateway.providers.gemini_sources import code_part
 from gateway.providers.searching import asked, geminis_tool
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
 
@@ -43,7 +43,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures"""
 def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what Gemini cannot take."""
     reader.without(_NOTHING_ASKED)
-    reader.without_claudes_own()
+    reader.without_claudes_own("Google")
     wire: dict[str, Any] = {"contents": _contents(reader, ability)}
     system = [{"text": text} for text in reader.system()]
     if system and not wire["contents"]:
@@ -54,7 +54,7 @@ def request_body(reader: Reader, ability: Ability) -> dict[str, Any]:
     settings = _settings(reader, ability)
     extras = reader.extras()
     hints = reader.body.get(GOOGLE)
-    extras |= hints if isinstance(hints, dict) else {}
+    extras |= {name: value for name, value in hints.items() if name != "tools"} if isinstance(hints, dict) else {}
     own = extras.pop("generationConfig", None)
     if isinstance(own, dict):
         settings = {**settings, **own}
@@ -127,6 +127,7 @@ def _tools(reader: Reader, wire: dict[str, Any]) -> None:
         if tool.get("type", "function") not in ("function", "custom")
     ]
     search = asked(reader)
+    tools += googles_tools(reader.body)
     if search is not None and not any("googleSearch" in tool for tool in tools):
         tools.append(geminis_tool(reader, search))
     if declarations:

@@ -1,6 +1,6 @@
-"""What Gemini's own tools did for an answer, and what it rests on: searches, pages, code.
+"""What an answer of Gemini's rests on: searches, and pages that it read.
 
-https://ai.google.dev/gemini-api/docs/google-search, …/url-context, …/code-execution
+https://ai.google.dev/gemini-api/docs/google-search, …/url-context
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.protocol import server_blocks
-from gateway.providers.failures import text_field
 from gateway.providers.translate_answer import count, dicts, url_citation
 
 _KINDS = ("web", "maps", "retrievedContext")
@@ -31,29 +30,6 @@ def search_blocks(grounding: Mapping[str, Any], id_: str) -> list[dict[str, Any]
     queries = _queries(grounding)
     pages = [(str(one["uri"]), str(one.get("title") or one["uri"])) for one in _chunks(grounding) if one.get("uri")]
     return server_blocks.search(id_, queries, list(dict.fromkeys(pages))) if queries else []
-
-
-def code_block(part: Mapping[str, Any], id_: str) -> dict[str, Any] | None:
-    """Code that was run, or what it said, in Claude's words; None for any other part."""
-    if isinstance(part.get("executableCode"), dict):
-        return server_blocks.code(id_, text_field(part, "executableCode", "code"))
-    result = part.get("codeExecutionResult")
-    if isinstance(result, dict):
-        failed = result.get("outcome") not in (None, "OUTCOME_OK")
-        return server_blocks.code_result(id_, text_field(result, "output"), failed=failed)
-    return None
-
-
-def code_part(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The way back: the part that a block was; None for what Gemini did not do."""
-    given, told = block.get("input"), block.get("content")
-    if block.get("name") == "code_execution" and isinstance(given, dict):
-        return {"executableCode": {"language": "PYTHON", "code": str(given.get("code") or "")}}
-    if block.get("type") == "code_execution_tool_result" and isinstance(told, dict):
-        outcome = "OUTCOME_FAILED" if told.get("return_code") else "OUTCOME_OK"
-        output = str(told.get("stdout") or "") + str(told.get("stderr") or "")
-        return {"codeExecutionResult": {"outcome": outcome, "output": output}}
-    return None
 
 
 # ------------------------------------------------------------------------------------------------ sources

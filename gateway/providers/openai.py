@@ -10,7 +10,7 @@ import msgspec
 from gateway.catalog import Profile
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.protocol.hints import ANTHROPIC, HINTS
+from gateway.protocol.hints import ANTHROPIC, GOOGLE, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
@@ -51,7 +51,8 @@ class OpenAICodec:
             reader = Reader(self._name, body, drop=self._fit.drop)
             reader.cites_nothing()
             reader.stays_anywhere()
-            reader.runs_nothing()
+        if ANTHROPIC in body or GOOGLE in body:
+            Reader(self._name, body, drop=self._fit.drop).runs_nothing()
         if stream:
             wire["stream"] = True
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not

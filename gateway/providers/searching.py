@@ -15,7 +15,7 @@ from gateway.providers.translate_request import Reader
 
 _IDLE = {"search_context_size": ("medium",)}
 _DOMAINS = ("filters.allowed_domains", "filters.blocked_domains")
-_FIELDS = ("search_context_size", "user_location", *_DOMAINS, "max_uses")
+_FIELDS = ("search_context_size", "user_location", *_DOMAINS, "max_uses", "time_range")
 
 
 def asked(reader: Reader) -> dict[str, Any] | None:
@@ -99,5 +99,5 @@ def fit(reader: Reader, wire: dict[str, Any], style: str) -> None:
         wire[NAME] = {name: value for name, value in options.items() if name not in _NOT_OPENAIS}
 
 
-_NOT_OPENAIS = ("filters", "max_uses", "required")
+_NOT_OPENAIS = ("filters", "max_uses", "required", "time_range")
 _PLUGIN = (("include", "allowed_domains"), ("exclude", "blocked_domains"))

@@ -77,18 +77,18 @@ class Reader:
         if isinstance(hints, dict) and hints.get("inference_geo"):
             self.cannot("inference_geo", "this provider is not told where to work.")
 
-    def runs_nothing(self) -> None:
-        """Refuses tools that run at Anthropic, but for searches, which others make too."""
-        for tool in server_tools(self.body):
-            if not is_search(tool.get("type")):
-                raise self.refused("tools", f"The tool '{str(tool.get('type'))[:60]}' runs at Anthropic alone.")
+    def runs_nothing(self, here: str = "") -> None:
+        """Refuses tools that run at another vendor than ``here``, but for searches, which others make too."""
+        for vendor, name in server_tools(self.body):
+            if vendor != here and not is_search(name):
+                raise self.refused("tools", f"The tool '{name[:60]}' runs at {vendor} alone.")
 
-    def without_claudes_own(self) -> None:
+    def without_claudes_own(self, here: str = "") -> None:
         """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place, tools
         that run at Anthropic."""
         self.cites_nothing()
         self.stays_anywhere()
-        self.runs_nothing()
+        self.runs_nothing(here)
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)

@@ -11,6 +11,8 @@ import anthropic
 import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway
+from google import genai
+from google.genai import types
 from openai.types.responses import Response, ResponseStreamEvent
 from scripted import Line, Provider, provider
 from sdk_types import strictly
@@ -288,3 +290,74 @@ async def test_a_search_may_be_demanded_and_tools_of_anthropic_stay_there(
     with pytest.raises(anthropic.BadRequestError, match="web_search_options"):
         await claude.messages.create(model="groq/m", tools=[search], **ask)
     assert len(upstream.seen) == 2
+
+
+GOOGLES = {"candidates": [{"content": {"role": "model", "parts": [
+    {"text": "So: "}, {"executableCode": {"language": "PYTHON", "code": "1+1"}}, {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2\n"}},
+    {"text": "It rains."}]}, "finishReason": "STOP", "index": 0, "groundingMetadata": {
+        "webSearchQueries": ["weather Bonn"], "groundingChunks": [{"web": {"uri": "https://dwd.example", "title": "DWD"}}],
+        "groundingSupports": [{"segment": {"partIndex": 3, "startIndex": 0, "endIndex": 9, "text": "It rains."}, "groundingChunkIndices": [0]}]}}],
+    "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 7}, "modelVersion": "gemini-2.5-flash", "responseId": "r1"}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")  # Google's own doing
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_ran_at_google_in_every_api(
+    claude: anthropic.AsyncAnthropic, served: Gateway, upstream: Provider, stream: bool
+) -> None:
+    async def behave(line: Line) -> None:
+        if "streamGenerateContent" in line.seen.path:
+            await line.stream(b"data: " + json.dumps(GOOGLES).encode() + b"\r\n\r\n", piece=50)
+        else:
+            await line.answer(200, GOOGLES)
+
+    upstream.behave = behave
+    model, search = "google/gemini-2.5-flash", [{"type": "web_search_20250305", "name": "web_search"}]
+    ask: Any = {"model": model, "max_tokens": 900, "tools": search, "messages": [{"role": "user", "content": "Bonn?"}]}
+    if stream:
+        async with claude.messages.stream(**ask) as told:
+            message_found = await told.get_final_message()
+    else:
+        message_found = await claude.messages.create(**ask)
+    kinds = [one.type for one in message_found.content]
+    assert sorted(kinds) == ["code_execution_tool_result", "server_tool_use", "server_tool_use", "text", "text", "web_search_tool_result"]
+    cited = [one for block in message_found.content if block.type == "text" for one in block.citations or ()]
+    assert [(one.type, one.cited_text) for one in cited] == [("web_search_result_location", "It rains.")]
+    again = [*ask["messages"], {"role": "assistant", "content": message_found.content}, {"role": "user", "content": "Sure?"}]
+    await claude.messages.create(**{**ask, "messages": again})
+    assert upstream.seen[1].body["contents"][1]["parts"] == GOOGLES["candidates"][0]["content"]["parts"]  # type: ignore[index]
+    options: Any = {"base_url": served.url}
+    async with genai.Client(api_key=KEY, http_options=options).aio as google:
+        config = types.GenerateContentConfig(tools=[types.Tool(google_search=types.GoogleSearch()), types.Tool(code_execution=types.ToolCodeExecution())])
+        if stream:
+            parts = [part async for one in await google.models.generate_content_stream(model=model, contents="Bonn?", config=config)
+                     for part in one.candidates[0].content.parts]  # fmt: skip
+        else:
+            made = await google.models.generate_content(model=model, contents="Bonn?", config=config)
+            grounding, parts = made.candidates[0].grounding_metadata, made.candidates[0].content.parts
+            assert grounding.web_search_queries == ["weather Bonn"] and grounding.grounding_chunks[0].web.uri == "https://dwd.example"
+        assert upstream.seen[2].body["tools"] == [{"googleSearch": {}}, {"codeExecution": {}}]
+        assert [one.executable_code.code for one in parts if one.executable_code] == ["1+1"]
+        assert [one.code_execution_result.output for one in parts if one.code_execution_result] == ["2\n"]
+        history = [types.Content(role="user", parts=[types.Part(text="Bonn?")]), types.Content(role="model", parts=parts),
+                   types.Content(role="user", parts=[types.Part(text="Sure?")])]  # fmt: skip
+        await google.models.generate_content(model=model, contents=history, config=config)
+        kept = upstream.seen[3].body["contents"][1]["parts"]
+        assert [one for one in kept if "text" not in one] == GOOGLES["candidates"][0]["content"]["parts"][1:3]  # type: ignore[index]
+        with pytest.raises(genai.errors.ClientError, match="codeExecution.*groq"):
+            code = types.GenerateContentConfig(tools=[types.Tool(code_execution=types.ToolCodeExecution())])
+            await google.models.generate_content(model="groq/m", contents="x", config=code)
+
+
+async def test_google_searches_for_chat_and_responses(served: Gateway, upstream: Provider) -> None:
+    async def behave(line: Line) -> None:
+        await line.answer(200, GOOGLES)
+
+    upstream.behave = behave
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as client:
+        found = await client.responses.create(model="google/gemini-2.5-flash", input="Bonn?", tools=[{"type": "web_search"}])
+        kinds = [one.type for one in found.output]
+        assert kinds == ["web_search_call", "message", "code_interpreter_call", "message"]
+        (part,) = found.output[3].content
+        (note,) = part.annotations
+        assert part.text[note.start_index : note.end_index] == "It rains." and note.url == "https://dwd.example"

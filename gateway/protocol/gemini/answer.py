@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.protocol.blocks import Block, Blocks, Close, More, Step, as_chunks, choice_at, dicts
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at, dicts
 from gateway.protocol.chat import Usage
 from gateway.protocol.foreign_thoughts import GOOGLE, to_gemini
+from gateway.protocol.gemini.code import code_part
 from gateway.protocol.gemini.request import PARAMS
 from gateway.protocol.gemini.shapes import signature_of
+from gateway.protocol.server_blocks import queries_of
 
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -76,6 +78,7 @@ class _Candidate:
         self._sources: list[dict[str, Any]] = []
         self._logprobs: list[dict[str, Any]] = []
         self._signature = ""
+        self._queries: list[str] = []
         self._refused = False
 
     def feed(self, chunk: dict[str, Any], index: int) -> list[dict[str, Any]]:
@@ -93,6 +96,8 @@ class _Candidate:
             return [_call(step.block, step.text)] if isinstance(step, Close) else []
         if kind in ("reasoning", "redacted"):
             return _thought(step) if self._thinks else []
+        if kind == "server":
+            return self._done(step)
         if not isinstance(step, More):
             return []
         self._refused = self._refused or kind == "refusal"
@@ -100,6 +105,14 @@ class _Candidate:
         self._sources.extend(step.annotations)
         self._logprobs.extend(step.logprobs)
         return [{"text": step.text}] if step.text else []
+
+    def _done(self, step: Step) -> list[dict[str, Any]]:
+        """Code is a part; searches are told with what was found, at the end."""
+        if not isinstance(step, Open):
+            return []
+        self._queries += queries_of(step.block.done)
+        part = code_part(step.block.done)
+        return [part] if part is not None else []
 
     def end(self, index: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
         """The candidate as its last event tells it, after ``parts``."""
@@ -116,6 +129,7 @@ class _Candidate:
             told["logprobsResult"] = _logprobs(self._logprobs)
             told["avgLogprobs"] = _mean([one.get("logprob") for one in self._logprobs])
         grounding = _grounding(self._sources, "".join(self._texts))
+        grounding |= {"webSearchQueries": self._queries} if self._queries else {}
         return told | ({"groundingMetadata": grounding} if grounding else {})
 
     def _sign(self, parts: list[dict[str, Any]]) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import from_gemini
+from gateway.protocol.gemini.code import PARTS, code_block
 from gateway.protocol.gemini.shapes import fields, listed, signed, text, unsupported
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
 _ROLES = ("user", "model", "function", "tool")
-_OURS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
+_OURS = ("text", "inlineData", "fileData", "functionCall", "functionResponse", *PARTS)
 _BESIDE = ("thought", "thoughtSignature", "partMetadata")
 
 
@@ -100,6 +102,7 @@ class _Conversation:
     def _model(self, parts: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
+        done: list[dict[str, Any]] = []
         thoughts = _Thoughts()
         signature = ""
         for part, where in parts:
@@ -108,6 +111,9 @@ class _Conversation:
                 calls.append(self._call(part, where))
             elif part.get("thought") is True:
                 thoughts.take(part)  # what it thought is not part of what it said
+            elif kind in PARTS:
+                block = code_block(part, f"code{len(done) // 2}") or {}
+                done.append(server_blocks.placed(block, len("".join(texts)), 0))
             elif kind in ("text", ""):
                 texts.append(str(part.get("text") or ""))
                 signature = str(part.get("thoughtSignature") or "") or signature
@@ -115,10 +121,10 @@ class _Conversation:
                 raise unsupported(
                     where, "turns of the model can hold text and function calls only at this gateway."
                 )
-        if not (any(texts) or calls):
+        if not (any(texts) or calls or done):
             return []
         turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None, **signed(signature)}
-        turn |= thoughts.told()
+        turn |= thoughts.told() | ({server_blocks.NAME: done} if done else {})
         if calls:
             turn["tool_calls"] = calls
         return [turn]

@@ -17,6 +17,7 @@ from gateway.protocol.gemini.contents import chat_messages
 from gateway.protocol.gemini.schema import closed, json_schema
 from gateway.protocol.gemini.shapes import fields, listed, text, unsupported
 from gateway.protocol.hints import GOOGLE
+from gateway.protocol.web_search import NAME as WEB_SEARCH
 
 
 class Thinking(Struct, frozen=True, rename="camel"):
@@ -92,6 +93,7 @@ PARAMS = {
     "top_logprobs": "generationConfig.logprobs",
     "response_format": "generationConfig.responseSchema",
     "reasoning_effort": "generationConfig.thinkingConfig",
+    "web_search_options": "tools.googleSearch",
 }
 """What a parameter of the chat form is called here, for errors."""
 _KNOWN = {
@@ -105,6 +107,8 @@ _KNOWN = {
 }
 _SETTINGS = frozenset(Settings.__struct_encode_fields__)
 _LEVELS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high", "XHIGH": "xhigh"}
+_THERE = ("googleSearch", "codeExecution", "urlContext")
+"""Tools that run at Google."""
 _MODES = {"AUTO": "auto", "MODE_UNSPECIFIED": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
 
 
@@ -147,8 +151,9 @@ def chat_body(request: GenerateRequest, model: str, *, stream: bool) -> dict[str
             body["top_logprobs"] = settings.logprobs
     if [one.upper() for one in settings.response_modalities or ["TEXT"]] != ["TEXT"]:
         raise unsupported("generationConfig.responseModalities", "only TEXT can be asked for here.")
-    body |= _format(settings) | _tools(request.tools) | _choice(request.tool_config)
-    body |= _effort(settings.thinking_config) | _hints(request)
+    own = _own_tools(request.tools)
+    body |= _format(settings) | _tools(request.tools) | _choice(request.tool_config) | _search(own)
+    body |= _effort(settings.thinking_config) | _hints(request, own)
     return body
 
 
@@ -186,7 +191,7 @@ def _effort(thinking: Thinking | None) -> dict[str, Any]:
     return {"reasoning_effort": effort_for(budget) if budget else "none"}
 
 
-def _hints(request: GenerateRequest) -> dict[str, Any]:
+def _hints(request: GenerateRequest, tools: list[dict[str, Any]]) -> dict[str, Any]:
     """What Gemini providers read as it was written."""
     settings = request.generation_config
     own: dict[str, Any] = {}
@@ -204,6 +209,8 @@ def _hints(request: GenerateRequest) -> dict[str, Any]:
     if settings.media_resolution is not None:
         own["mediaResolution"] = settings.media_resolution
     hints: dict[str, Any] = {"generationConfig": own} if own else {}
+    if tools:
+        hints["tools"] = tools
     if request.safety_settings:
         hints["safetySettings"] = request.safety_settings
     return {GOOGLE: hints} if hints else {}
@@ -215,10 +222,29 @@ def _tools(given: Any) -> dict[str, Any]:
     for at, tool in enumerate(listed(given if given is not None else [], "tools")):
         for kind, value in tool.items():
             where = f"tools[{at}].{kind}"
+            if kind in _THERE:
+                continue  # in ``_own_tools``
             if kind != "functionDeclarations":
-                raise unsupported(where, "it runs at Google. Only functions that the client runs work here.")
+                raise unsupported(where, "this gateway does not support it. Leave it out.")
             tools += [_function(one, f"{where}[{i}]") for i, one in enumerate(listed(value, where))]
     return {"tools": tools} if tools else {}
+
+
+def _own_tools(given: Any) -> list[dict[str, Any]]:
+    """The tools that run at Google, as they were written."""
+    listed_ones = listed(given if given is not None else [], "tools")
+    return [{kind: value} for tool in listed_ones for kind, value in tool.items() if kind in _THERE]
+
+
+def _search(own: list[dict[str, Any]]) -> dict[str, Any]:
+    """A search of the web, in the words that every provider that searches is asked in."""
+    for tool in own:
+        if "googleSearch" in tool:
+            asked = fields(tool["googleSearch"] or {}, "tools.googleSearch")
+            blocked, since = asked.get("excludeDomains"), asked.get("timeRangeFilter")
+            found = {"filters": {"blocked_domains": blocked} if blocked else None, "time_range": since}
+            return {WEB_SEARCH: {name: value for name, value in found.items() if value}}
+    return {}
 
 
 def _function(told: dict[str, Any], where: str) -> dict[str, Any]:
