@@ -344,7 +344,7 @@ async def test_what_ran_at_google_in_every_api(
         await google.models.generate_content(model=model, contents=history, config=config)
         kept = upstream.seen[3].body["contents"][1]["parts"]
         assert [one for one in kept if "text" not in one] == GOOGLES["candidates"][0]["content"]["parts"][1:3]  # type: ignore[index]
-        with pytest.raises(genai.errors.ClientError, match="codeExecution.*groq"):
+        with pytest.raises(genai.errors.ClientError, match=r"codeExecution.*groq"):
             code = types.GenerateContentConfig(tools=[types.Tool(code_execution=types.ToolCodeExecution())])
             await google.models.generate_content(model="groq/m", contents="x", config=code)
 

@@ -176,6 +176,8 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
         file = fields(part["fileData"], f"{where}.fileData")
         uri = text(file, "fileUri", f"{where}.fileData")
         return _media(str(file.get("mimeType") or "image/*"), uri, file.get("displayName"), by="file_url")
+    if kind in PARTS:
+        raise unsupported(f"{where}.{kind}", "code that ran stands in turns of the model.")
     raise BadRequest(f"'{where}' must hold text, inlineData or fileData.", param=where)
 
 
