@@ -174,7 +174,7 @@ def build(
     parts.metrics.add(InUse(*[holder.in_use for holder in holders]))
     parts.metrics.add(Kept({
         "calls": parts.recent.stats, "documents": states.stats,
-        "answers": sharing.answers.stats, "repeats": sharing.repeats.stats,
+        "answers": sharing.answers.stats, "repeats": sharing.repeats.stats, "questions": parts.semantic.stats,
     }))  # fmt: skip
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(

@@ -40,7 +40,7 @@ class InUse(Collector):
 
 
 class Kept(Collector):
-    """``sources``, by what they keep, tell ``entries`` and ``bytes``."""
+    """``sources``, by what they keep, tell ``entries`` and ``bytes``; none of what is kept elsewhere, as in Redis."""
 
     def __init__(self, sources: Mapping[str, Keeps]) -> None:
         self._sources = sources
@@ -52,7 +52,7 @@ class Kept(Collector):
         many = GaugeMetricFamily("understudy_kept", "What is kept of ended calls, up to its bounds.", labels=["what"])
         size = GaugeMetricFamily("understudy_kept_bytes", "The same in bytes of texts and answers.", labels=["what"])
         for what, source in self._sources.items():
-            told = source()
-            many.add_metric([what], told["entries"])
-            size.add_metric([what], told["bytes"])
+            if told := source():
+                many.add_metric([what], told["entries"])
+                size.add_metric([what], told["bytes"])
         yield from (many, size)
