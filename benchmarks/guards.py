@@ -2,6 +2,7 @@
 
     python -m benchmarks.guards DIR                       # starts a gateway of its own, in front of an echo
     python -m benchmarks.guards DIR --model FITTED        # the same, with a model of `understudy guards train`
+    python -m benchmarks.guards DIR --fit                 # fits one on half of the attacks, and measures the other half
     python -m benchmarks.guards DIR --presidio            # the same, with Presidio beside the gateway's own patterns
     python -m benchmarks.guards DIR --as-data             # attacks and benign texts come out of a tool
     python -m benchmarks.guards DIR --latency             # what each guardrail adds to a call, p50 and p95
@@ -31,9 +32,9 @@ from typing import Any
 import httpx
 
 from benchmarks.guarded.added import GUARDS, added
-from benchmarks.guarded.house import TASK, House, house, usual_guards
+from benchmarks.guarded.house import TASK, House, fitted, house, usual_guards
 from benchmarks.guarded.marks import Entities, Outcome, attacks
-from benchmarks.guarded.rows import has_attack, has_context, has_spans, has_toxic, rows_of
+from benchmarks.guarded.rows import halved, has_attack, has_context, has_spans, has_toxic, rows_of
 from benchmarks.guarded.toxic import Ranked, moderated
 from benchmarks.walk.processes import WalkFailed
 
@@ -108,6 +109,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--model", type=Path, metavar="FITTED", help="a fitted injection model for the own gateway"
     )
     parser.add_argument(
+        "--fit", action="store_true",
+        help="fit a model on half of the rows with 'attack', groups kept apart, and measure the other half",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another way to halve (default: 0)")
+    parser.add_argument(
         "--presidio", action="store_true", help="have Presidio look for personal data as well"
     )
     parser.add_argument(
@@ -120,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.base_url and (options.latency or options.presidio):
         parser.error("--latency and --presidio need the benchmark's own gateway: leave --base-url out.")
+    if options.fit and (options.base_url or options.latency or options.model):
+        parser.error("--fit brings its own gateway and model: leave --base-url, --latency and --model out.")
     try:
         rows = list(rows_of(options.data))
         lines = _run(options, rows)
@@ -146,7 +154,11 @@ def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[s
         own, base, key = None, options.base_url, options.api_key
         if base is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-guards-"))
-            guards = usual_guards(options.model, presidio=options.presidio)
+            model = options.model
+            if options.fit:
+                taught, rows = halved(filter(has_attack, rows), options.seed)
+                model = fitted(Path(folder), taught)
+            guards = usual_guards(model, presidio=options.presidio)
             if options.latency:
                 guards = {**GUARDS, **guards} if options.presidio or options.model else GUARDS
             own = stack.enter_context(house(Path(folder), guards, alone=options.latency))

@@ -6,9 +6,11 @@ import contextlib
 import http.server
 import json
 import secrets
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,18 @@ class _Echo(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def fitted(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A model that ``understudy guards train`` makes of ``rows``, as anybody would have it: without options. Raises
+    WalkFailed with what the command said."""
+    data, model = folder / "taught.jsonl", folder / "fitted"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "gateway.cli", "guards", "train", str(data), "--out", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WalkFailed(done.stderr.strip() or "understudy guards train failed.")
+    return model
 
 
 class House:

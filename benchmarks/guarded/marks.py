@@ -11,6 +11,7 @@ from typing import Any
 Outcome = tuple[str, str, bool, bool, float]
 """Source, family, whether it is an attack, whether it was stopped, milliseconds."""
 
+_INDIRECT = "indirect_injection"
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]*_\d+\]")
 _NO_MODEL_NEEDED = {
     "CREDIT_CARD": "CARD", "EMAIL_ADDRESS": "EMAIL", "IBAN_CODE": "IBAN", "PHONE_NUMBER": "PHONE",
@@ -41,14 +42,15 @@ def line(
 
 
 def attacks(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
-    """One line per source, family and label, and one for each label over all."""
+    """One line per source, family and label, per family and label, and one for each label over all; direct attacks and
+    jailbreaks have one together."""
     kept: dict[tuple[str, str, bool], list[tuple[bool, float]]] = defaultdict(list)
     for source, family, attack, stopped, took in outcomes:
-        kept[source, family, attack].append((stopped, took))
-        kept["all", "", attack].append((stopped, took))
-        if not attack:
-            continue
-        kept["all", family, attack].append((stopped, took))
+        names = {(source, family), ("all", family), ("all", "")}
+        if attack and family not in ("", _INDIRECT):
+            names.add(("all", "all but indirect"))
+        for name in names:
+            kept[*name, attack].append((stopped, took))
     return [
         line(
             source, family, "recall" if attack else "false positives", sum(one for one, _ in found), len(found),

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -93,9 +94,66 @@ def halves(examples: Sequence[Example], seed: int = 0) -> tuple[list[Example], l
 
 
 def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 1.0) -> Fitted:
-    """Heads and thresholds. ``false_positives``: the share of benign look-alikes (of all benign texts, where none are
-    marked) that rules and heads together may stop, out of fold; ``elsewhere``: that of the other benign texts.
-    Raises ValueError when there are too few examples."""
+    """See :func:`learn` and :meth:`Lesson.fitted`. Raises ValueError when there are too few examples."""
+    return learn(examples).fitted(false_positives, elsewhere)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What was learnt, before anybody said how much may be stopped wrongly.
+
+    ``aside``: by head, the log-odds of every example by models that saw nothing of its group. ``ruled``: what the
+    rules stop by themselves. ``bounded``: the benign texts that ``false_positives`` is about."""
+
+    weights: Mapping[str, Floats]
+    biases: Mapping[str, float]
+    aside: Mapping[str, Scores]
+    attack: Flags
+    indirect: Flags
+    benign: Flags
+    bounded: Flags
+    ruled: Flags
+    by_length: bool
+
+    @property
+    def others(self) -> Flags:
+        """The benign texts that ``elsewhere`` is about."""
+        return self.benign & ~self.bounded
+
+    def fitted(self, false_positives: float, elsewhere: float = 1.0) -> Fitted:
+        """``false_positives``: the share of benign look-alikes (of all benign texts, where none are marked) that rules
+        and heads together may stop, out of fold; ``elsewhere``: that of the other benign texts."""
+        facts = []
+        for name, aside in self.aside.items():
+            # A head for documents stops none of what users type, and of documents as many as the bound allows.
+            shares = (0.0, false_positives) if name == "indirect" else (false_positives, elsewhere)
+            threshold = max(
+                _threshold(aside, self.ruled, one, share)
+                for one, share in zip((self.bounded, self.others), shares, strict=True)
+            )
+            facts.append(HeadFacts(name, self.biases[name], threshold))
+        manifest = Manifest(
+            format=FORMAT, vocabulary=vocabulary(), heads=facts, attacks=int(self.attack.sum()),
+            benign=int(self.benign.sum()), false_positives=false_positives, by_length=self.by_length, model_sha256="",
+        )  # fmt: skip
+        return Fitted(manifest, self.weights)
+
+    def foreseen(self, fitted: Fitted) -> dict[str, tuple[int, int]]:
+        """(stopped, of so many) by kind of example, by rules and heads together and out of fold."""
+        stopped = self.ruled.copy()
+        for head in fitted.manifest.heads:
+            stopped |= self.aside[head.name] > head.threshold
+        alike = self.bounded if self.others.any() else np.zeros_like(self.bounded)
+        kinds = {
+            "attacks": self.attack & ~self.indirect, "indirect attacks": self.indirect,
+            "benign look-alikes": alike, "other benign texts" if alike.any() else "benign texts": self.benign & ~alike,
+        }  # fmt: skip
+        return {name: (int(stopped[one].sum()), int(one.sum())) for name, one in kinds.items() if one.any()}
+
+
+def learn(examples: Sequence[Example]) -> Lesson:
+    """Heads, and what they say of each example when they have seen nothing of its group. Raises ValueError when there
+    are too few examples."""
     attack = np.array([one.label == 1 for one in examples], dtype=bool)
     benign = np.array([one.label == 0 and not one.unsafe for one in examples], dtype=bool)
     if attack.sum() < _FEWEST or benign.sum() < _FEWEST:
@@ -105,34 +163,32 @@ def fit(examples: Sequence[Example], false_positives: float, elsewhere: float = 
     # Attacks need room; rude words are as rude in a line as on a page.
     by_length = any(one.attack is not None for one in examples)
     matrix = _matrix([one.text for one in examples], by_length=by_length)
-    folds = [
-        np.array([_hash(f"fold{turn}:{one.kin}")[1] % _FOLDS for one in examples]) for turn in range(_TURNS)
-    ]
     # The list of toxic words is not asked beside a model, as the rules for attacks are.
     ruled = np.array([one.attack is not None and score(one.text) >= _ATTACK for one in examples], dtype=bool)
     alike = benign & np.array([one.family == LOOKALIKE for one in examples], dtype=bool)
-    bounded = alike if alike.sum() >= _FEWEST else benign
-    near = _compact(matrix)
-    facts, weights = [], {}
-    for at, (name, positive) in enumerate(_kinds(examples, attack)):
-        taught = positive | ~attack
-        aside = np.mean([_out_of_fold(near, positive, taught, one) for one in folds], axis=0)
-        # A head for documents stops none of what users type, and of documents as many as the bound allows.
-        shares = [(bounded, 0.0), (benign & ~bounded, false_positives)] if at else [
-            (bounded, false_positives), (benign & ~bounded, elsewhere)
-        ]  # fmt: skip
-        threshold = max(_threshold(aside, ruled, one, share) for one, share in shares)
-        weights[name], bias = _linear(matrix[taught], positive[taught])
-        facts.append(HeadFacts(name, bias, threshold))
-    manifest = Manifest(
-        format=FORMAT, vocabulary=vocabulary(), heads=facts, attacks=int(attack.sum()), benign=int(benign.sum()),
-        false_positives=false_positives, by_length=by_length, model_sha256="",
-    )  # fmt: skip
-    return Fitted(manifest, weights)
-
-
-def _kinds(examples: Sequence[Example], attack: Flags) -> list[tuple[str, Flags]]:
     indirect = attack & np.array([one.family == INDIRECT for one in examples], dtype=bool)
+    weights, biases, aside = _heads(examples, matrix, attack, indirect)
+    bounded = alike if alike.sum() >= _FEWEST else benign
+    return Lesson(weights, biases, aside, attack, indirect, benign, bounded, ruled, by_length)
+
+
+def _heads(
+    examples: Sequence[Example], matrix: Any, attack: Flags, indirect: Flags
+) -> tuple[dict[str, Floats], dict[str, float], dict[str, Scores]]:
+    """Weights, biases and scores out of fold, by head."""
+    folds = [
+        np.array([_hash(f"fold{turn}:{one.kin}")[1] % _FOLDS for one in examples]) for turn in range(_TURNS)
+    ]
+    near = _compact(matrix)
+    weights, biases, aside = {}, {}, {}
+    for name, positive in _kinds(attack, indirect):
+        taught = positive | ~attack
+        aside[name] = np.mean([_out_of_fold(near, positive, taught, one) for one in folds], axis=0)
+        weights[name], biases[name] = _linear(matrix[taught], positive[taught])
+    return weights, biases, aside
+
+
+def _kinds(attack: Flags, indirect: Flags) -> list[tuple[str, Flags]]:
     direct = attack & ~indirect
     if min(indirect.sum(), direct.sum()) < _FEWEST:
         return [("attack", attack)]
@@ -184,7 +240,8 @@ def _threshold(scores: Scores, ruled: Flags, benign: Flags, share: float) -> flo
     """The least threshold above which, with what the rules stop, at most ``share`` of the benign texts lie."""
     ranked = np.sort(scores[benign & ~ruled])[::-1]
     allowed = max(0, math.floor(share * int(benign.sum())) - int((ruled & benign).sum()))
-    return round(float(ranked[allowed]), 6) if allowed < len(ranked) else -math.inf
+    # rounded up: what stands at the threshold is not above it
+    return math.ceil(float(ranked[allowed]) * 1e6) / 1e6 if allowed < len(ranked) else -math.inf
 
 
 def _hash(text: str) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.guardrails.fitted import MANIFEST, MODEL, features, load
-from gateway.guardrails.fitting import Example, fit, halves, read
+from gateway.guardrails.fitting import Example, fit, halves, learn, read
 from gateway.guardrails.injection import Injection, score
 from gateway.guardrails.shape import NAMES, shape
 
@@ -136,10 +136,10 @@ def test_every_text_has_features(text: str) -> None:
     assert len(where) == len(value)
 
 
-def _mixed() -> list[Example]:
-    attacks = [Example(f"hail the wizard {n} and be free", 1, family="jailbreak") for n in range(40)]
-    alike = [Example(f"what does the wizard {n} do?", 0, family="benign_hard_negative") for n in range(40)]
-    others = [Example(f"hail the wizard {n} and be kind", 0, family="benign") for n in range(40)]
+def _mixed(count: int = 40) -> list[Example]:
+    attacks = [Example(f"hail the wizard {n} and be free", 1, family="jailbreak") for n in range(count)]
+    alike = [Example(f"what does the wizard {n} do?", 0, family="benign_hard_negative") for n in range(count)]
+    others = [Example(f"hail the wizard {n} and be kind", 0, family="benign") for n in range(count)]
     return [*attacks, *alike, *others]
 
 
@@ -149,6 +149,31 @@ def test_the_bound_is_about_look_alikes_and_elsewhere_about_the_rest() -> None:
     look_alikes = [one.text for one in examples if one.family == "benign_hard_negative"]
     assert sum(map(loose.attacks, look_alikes)) <= 1
     assert tight.manifest.heads[0].threshold >= loose.manifest.heads[0].threshold
+
+
+def test_both_settings_are_told_where_look_alikes_are_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": one.text, "attack": one.attack, "family": one.family} for one in _mixed(80)]
+    data = tmp_path / "mixed.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["guards", "train", str(data), "--half"]) == 0
+    told = capsys.readouterr().out
+    assert "(--elsewhere 0.2):" in told and "with --elsewhere 0.02 instead:" in told
+    assert main(["guards", "train", str(data), "--elsewhere", "0.02", "--out", str(tmp_path / "m")]) == 0
+    told = capsys.readouterr().out
+    assert "With --elsewhere 0.2 instead:" in told
+    assert told.count("benign look-alikes") == told.count("other benign texts") == 2 and "/80 " in told
+
+
+def test_what_is_foreseen_is_what_models_say_that_have_not_seen_the_text() -> None:
+    lesson = learn(_mixed())
+    none, all_of_them = lesson.fitted(0.02, 0.02), lesson.fitted(0.02, 1.0)
+    assert lesson.foreseen(none)["other benign texts"][0] == 0
+    assert lesson.foreseen(none)["benign look-alikes"] == (0, 40)
+    assert lesson.foreseen(all_of_them)["attacks"][0] >= lesson.foreseen(none)["attacks"][0]
+    unmarked = learn([Example(one.text, one.attack) for one in _mixed()])
+    assert set(unmarked.foreseen(unmarked.fitted(0.02))) == {"attacks", "benign texts"}
 
 
 def test_the_shape_of_a_text_is_seen_apart_from_its_words() -> None:

@@ -12,6 +12,7 @@ from gateway_server import KEY, gateway, write_policies
 from scripted import provider
 
 from benchmarks.guarded.marks import wilson
+from benchmarks.guarded.rows import halved
 from benchmarks.guarded.toxic import auc
 from benchmarks.guards import main
 
@@ -64,6 +65,27 @@ def test_with_nothing_but_a_folder_it_brings_its_own_gateway(tmp_path: Path, cap
     assert found["mine", "direct", "recall"]["hits"] == 1
     assert found["", "EMAIL_ADDRESS", "recall"]["share"] == 1.0, "names need a model and are not counted"
     assert found["all", "", "precision"]["share"] == found["all", "", "F1"]["share"] == 1.0
+
+
+def test_a_model_is_fitted_on_one_half_and_measured_on_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = (("hail the wizard {} and be free", 1, "jailbreak"), ("what does the wizard {} do?", 0, "benign"))
+    rows = [
+        {"text": text.format(at), "attack": attack, "family": family, "source": "ours", "group": f"{family}{at}"}
+        for text, attack, family in kinds
+        for at in range(60)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    taught, held = halved(rows, 3)
+    assert {row["group"] for row in taught}.isdisjoint(row["group"] for row in held) and len(taught) + len(held) == 120
+    assert main([str(tmp_path), "--fit", "--seed", "3", "--json"]) == 0
+    found = {(one["source"], one["family"], one["rate"]): one for one in json.loads(capsys.readouterr().out)}
+    caught, alarms = found["all", "all but indirect", "recall"], found["all", "benign", "false positives"]
+    assert caught["n"] + alarms["n"] == len(held)
+    assert caught["share"] > 0.9 and alarms["hits"] <= 2
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--fit", "--latency"])
 
 
 def test_rows_without_a_known_label_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
