@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.commands.parsing import Commands, add
 
-REACHING, SPARING = 0.2, 0.02
+REACHING, SPARING = 0.16, 0.02
 """``--elsewhere``: what 90 % of attacks take on the data in docs/guardrails.md, and what spares harmless role plays."""
 
 

@@ -3,9 +3,10 @@
 A folder holds ``manifest.json`` and ``model.safetensors``: numbers and names, nothing that is executed. Features of a
 text, taken from its :func:`~gateway.guardrails.plain.plain` form so that disguises change little: single words and
 pairs, character 3-5-grams (both hashed, Weinberger et al., Feature Hashing, 2009; sublinear counts, each of length
-one), which of the written rules fit, and the text's :mod:`~gateway.guardrails.shape`. Each stands there once for all
-texts and once for texts of about the same length: "write a guide to a burglary" is a plain request in a line, and part
-of a jailbreak in a page of role play. ``guardrails.fitting`` makes such a folder.
+one), the same of how the text begins and how it ends, which of the written rules fit, and the text's
+:mod:`~gateway.guardrails.shape`. Each stands there once for all texts and once for texts of about the same length:
+"write a guide to a burglary" is a plain request in a line, and part of a jailbreak in a page of role play.
+``guardrails.fitting`` makes such a folder.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from gateway.guardrails.shape import NAMES, shape
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, MODEL = "manifest.json", "model.safetensors"
 _LARGEST = 64 * 1024 * 1024
 _BITS = 18
@@ -50,6 +51,8 @@ _SIGN_WEIGHT, _SHAPE_WEIGHT = 0.5, 1.0  # numbers beside whole blocks of length 
 _DENSE = len(_SIGNS) + 2 + len(NAMES)
 _FIRST, _STEP, _ROOMS = 3.0, 0.75, 8
 """Lengths, as logarithms of characters: 20 characters, a little more than twice as many each time, 3,800 and more."""
+_BEGINNING, _END = 200, 250  # characters: who is cast there, and what is asked or glued on in the end
+_PART = 0.5**0.5  # the weight of either beside the whole text
 _SHARED = 0.5  # the weight of what stands there for texts of all lengths
 COLUMNS = (2 << _BITS) + (1 + _ROOMS) * _DENSE
 
@@ -101,7 +104,8 @@ class Fitted:
 def vocabulary() -> str:
     """Digest of what the columns mean."""
     meaning = (
-        FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SHAPE_WEIGHT, _SIGNS, NAMES, _FIRST, _STEP, _ROOMS, _SHARED
+        FORMAT, _BITS, _WINDOW, _SIGN_WEIGHT, _SHAPE_WEIGHT, _SIGNS, NAMES, _FIRST, _STEP, _ROOMS, _SHARED,
+        _BEGINNING, _END, _PART,
     )  # fmt: skip
     return hashlib.sha256(repr(meaning).encode()).hexdigest()[:16]
 
@@ -116,16 +120,26 @@ def features(text: str, *, by_length: bool = True) -> tuple[Indices, Floats]:
     """Columns of ``text`` (at most one window is meant) that are not zero, and their values. Two terms that share a
     column count there together."""
     folded = " ".join(plain(text).split())
-    blocks = [_block(_words(folded)), _block(_characters(folded))]
+    blocks = _blocks(folded, parts=by_length)
     numbers = _numbers(text, folded)
     where, value = [], []
     for room, weight in _rooms(len(text)) if by_length else [(0, np.float32(1))]:
         for number, (hashed, counted) in enumerate(blocks):
-            where.append((hashed ^ _salt(room)) + (number << _BITS))
+            where.append((hashed ^ _salt(room)) + (number % 2 << _BITS))
             value.append(counted * weight)
         where.append(np.arange(_DENSE) + ((2 << _BITS) + room * _DENSE))
         value.append(numbers * weight)
     return np.concatenate(where), np.concatenate(value)
+
+
+def _blocks(folded: str, *, parts: bool) -> list[tuple[Indices, Floats]]:
+    """Words and characters in turn: of the whole text, and with ``parts`` of its beginning and of its end, whose terms
+    have columns of their own."""
+    found = [_block(_words(folded)), _block(_characters(folded))]
+    for part, said in enumerate((folded[:_BEGINNING], folded[-_END:]) if parts else (), 1):
+        for where, value in (_block(_words(said)), _block(_characters(said))):
+            found.append((where ^ _salt(_ROOMS + part), value * np.float32(_PART)))
+    return found
 
 
 def _rooms(characters: int) -> list[tuple[int, np.float32]]:

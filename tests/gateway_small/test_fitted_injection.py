@@ -159,10 +159,10 @@ def test_both_settings_are_told_where_look_alikes_are_marked(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["guards", "train", str(data), "--half"]) == 0
     told = capsys.readouterr().out
-    assert "(--elsewhere 0.2):" in told and "with --elsewhere 0.02 instead:" in told
+    assert "(--elsewhere 0.16):" in told and "with --elsewhere 0.02 instead:" in told
     assert main(["guards", "train", str(data), "--elsewhere", "0.02", "--out", str(tmp_path / "m")]) == 0
     told = capsys.readouterr().out
-    assert "With --elsewhere 0.2 instead:" in told
+    assert "With --elsewhere 0.16 instead:" in told
     assert told.count("benign look-alikes") == told.count("other benign texts") == 2 and "/80 " in told
 
 
