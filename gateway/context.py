@@ -126,6 +126,8 @@ class Exchange(Struct, eq=False):
     late: Callable[[Finding], None] | None = None
     """Takes what they say then; None before the call has been recorded."""
     placeholders: dict[str, str] = {}
+    foreign: tuple[str, ...] = ()
+    """What the caller put into texts of the operator's, as it stands in ``body``."""
     scene: Scene | None = None
     """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""
     # cache

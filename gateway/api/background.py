@@ -230,6 +230,7 @@ class InBackground(Rendering):
 
     def __init__(self, inner: ResponsesRendering, principal: Principal, backgrounds: Backgrounds) -> None:
         super().__init__(inner.body)
+        self.foreign = inner.foreign
         self.principal, self._inner, self._backgrounds = principal, inner, backgrounds
         self._first: dict[str, Any] = {}
 

@@ -47,6 +47,8 @@ class Rendering:
 
     principal: Principal | None = None
     """Set when the dialect had to know the caller before the pipeline does."""
+    foreign: tuple[str, ...] = ()
+    """What the caller put into texts of the operator's: they are ``system``, and this is ``input``."""
     media_type = EVENT_STREAM
     """Of a stream."""
     ping = COMMENT
@@ -199,6 +201,7 @@ class Ingress:
             runtime=runtime,
             endpoint=dialect.endpoint,
             principal=rendering.principal,
+            foreign=rendering.foreign,
         )
 
     async def _refuse(

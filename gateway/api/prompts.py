@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from gateway.config import Config
 from gateway.errors import BadRequest, NotFound
+from gateway.masking import texts_of
 from gateway.protocol.body import typed
 
+_AUTHORS = frozenset({"system", "developer"})
 _HOLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _MOST = 100_000
 """Characters of one value."""
@@ -24,11 +26,13 @@ class _Asked(Struct, frozen=True):
 
 
 class Rendered(Struct, frozen=True):
-    """A template with its holes filled: what stands before the conversation, the turns after it, its model."""
+    """A template with its holes filled: what stands before the conversation, the turns after it, its model, and what
+    the caller filled in where the author speaks."""
 
     instructions: list[dict[str, Any]]
     turns: list[dict[str, Any]]
     model: str
+    foreign: tuple[str, ...]
 
 
 def rendered(config: Config, given: Any) -> Rendered:
@@ -50,7 +54,11 @@ def rendered(config: Config, given: Any) -> Rendered:
             f"'{name[:80]}' {what}.", param=f"prompt.variables.{name[:80]}", code="invalid_prompt_variables"
         )
     begin = [_turn("developer", version.instructions, values)] if version.instructions else []
-    return Rendered(begin, [_turn(one.role, one.content, values) for one in version.messages], prompt.model)
+    turns = [_turn(one.role, one.content, values) for one in version.messages]
+    authors = [version.instructions, *(one.content for one in version.messages if one.role in _AUTHORS)]
+    holes = {name for text in authors for name in _HOLE.findall(text)}
+    foreign = tuple(text for name in sorted(holes) for text in texts_of([values[name]]) if text)
+    return Rendered(begin, turns, prompt.model, foreign)
 
 
 class _Holder(Struct, frozen=True):

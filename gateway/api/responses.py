@@ -77,9 +77,12 @@ class ResponsesDialect:
         if prompt is not None:
             earlier = [*prompt.instructions, *earlier, *prompt.turns]
             read = msgspec.structs.replace(read, prompt=None)
+        foreign = prompt.foreign if prompt is not None else ()
         if back and principal is not None:
-            return await self._in_background(data, request, principal, read, earlier)
-        return await self._rendering(chat_body(data, read, earlier), request, principal, [*earlier, *read.items])
+            return await self._in_background(data, request, principal, read, earlier, foreign)
+        made = await self._rendering(chat_body(data, read, earlier), request, principal, [*earlier, *read.items])
+        made.foreign = foreign
+        return made
 
     async def before(self, principal: Principal | None, request: ResponsesRequest) -> list[dict[str, Any]]:
         """The items of what a request continues, oldest first."""
@@ -104,7 +107,7 @@ class ResponsesDialect:
 
     async def _in_background(
         self, data: dict[str, Any], request: ResponsesRequest, principal: Principal, read: ResponsesRequest,
-        earlier: list[dict[str, Any]],
+        earlier: list[dict[str, Any]], foreign: tuple[str, ...],
     ) -> Rendering:  # fmt: skip
         assert self._backgrounds is not None
         if not request.kept:
@@ -115,6 +118,7 @@ class ResponsesDialect:
             )
         body = chat_body(data, msgspec.structs.replace(read, background=None), earlier)
         inner = await self._rendering(body, request, principal, [*earlier, *read.items])
+        inner.foreign = foreign
         return InBackground(inner, principal, self._backgrounds)
 
     async def _earlier(self, principal: Principal, response_id: str) -> list[dict[str, Any]]:

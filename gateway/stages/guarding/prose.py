@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import msgspec
+
 from gateway.context import Exchange
 from gateway.guardrails import Scene
 from gateway.guardrails.guardrail import DATA
@@ -16,7 +18,7 @@ from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
-from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, said_in
+from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, operators_texts, said_in
 
 Changes = dict[str, list[Verdict]]
 _Known = dict[tuple[str, str, bool], Verdict]
@@ -30,7 +32,7 @@ async def masked_prose(
     """Judges every text of ``prose`` (a request, or what of it is prose), notes what was found, and returns it
     masked and rewritten: None when it may go as it is. Raises BadRequest for what is blocked, Unavailable when a
     guardrail failed."""
-    said = said_in(prose)
+    said = _said(exchange, prose)
     asking = {name: guard for name, guard in guards.items() if guard.asks and not guard.shadow}
     shadows = watching(guards)
     if asking or shadows or any(guard.needs_scene for guard in guards.values()):
@@ -55,14 +57,15 @@ async def masked_prose(
         masked = _changed(exchange, prose, said, changes) if changes else None
         if any(guard.asks_outside for guard in asking.values()):
             shown = prose if masked is None else masked
-            exchange.scene = Scene(shown, tuple(said_in(shown)), project_of(exchange))
-            inside.start(said_in(shown), joined_turns(shown) if joined else "", seen, outside=True)
+            known_by_now = _said(exchange, shown)
+            exchange.scene = Scene(shown, tuple(known_by_now), project_of(exchange))
+            inside.start(known_by_now, joined_turns(shown) if joined else "", seen, outside=True)
         _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
         more: Changes = {}
         await inside.settle(more, changing=False)
     if not more:
         return masked
-    return rewritten(prose if masked is None else masked, more, Masker())
+    return _rewritten(exchange, prose if masked is None else masked, more, Masker())
 
 
 def _watch_outside(
@@ -72,7 +75,7 @@ def _watch_outside(
     if any(guard.asks_outside for guard in shadows.values()):
         turns = joined_turns(shown) if joined else ""
         watch(
-            exchange, shadows, said_in(shown), "in", judges, turns, seen, outside=True,
+            exchange, shadows, _said(exchange, shown), "in", judges, turns, seen, outside=True,
             names=lambda: frozenset(fixed_names(shown)),
         )  # fmt: skip
 
@@ -125,9 +128,48 @@ def _changed(
     masker = Masker()
     for _, text in said:
         masker.reserve(text)
-    new = rewritten(prose, changes, masker)
+    new = _rewritten(exchange, prose, changes, masker)
     exchange.placeholders = masker.values
     return new
+
+
+def _said(exchange: Exchange, prose: Mapping[str, Any]) -> list[Said]:
+    """Every text of a request, and what its caller put into the operator's: whoever does not read those reads it."""
+    return [*said_in(prose), *(("input", text) for text in exchange.foreign)]
+
+
+def _rewritten(
+    exchange: Exchange, prose: dict[str, Any], changes: Mapping[str, list[Verdict]], masker: Masker
+) -> dict[str, Any]:
+    if not exchange.foreign:
+        return rewritten(prose, changes, masker)
+    new = rewritten(prose, where_they_stand(prose, exchange.foreign, changes), masker)
+    exchange.foreign = tuple(
+        changed(text, changes[text], masker) if text in changes else text for text in exchange.foreign
+    )
+    return new
+
+
+def where_they_stand(
+    prose: Mapping[str, Any], foreign: Collection[str], changes: Mapping[str, list[Verdict]]
+) -> dict[str, list[Verdict]]:
+    """``changes``, with those of what is ``foreign`` in texts of the operator's moved to where it stands there."""
+    moved = {text: list(verdicts) for text, verdicts in changes.items()}
+    for text in dict.fromkeys(operators_texts(prose)):
+        for value in foreign:
+            at = text.find(value) if value in changes and value != text else -1
+            while at >= 0:
+                moved.setdefault(text, []).extend(_moved(verdict, at) for verdict in changes[value])
+                at = text.find(value, at + len(value))
+    return moved
+
+
+def _moved(verdict: Verdict, by: int) -> Verdict:
+    return msgspec.structs.replace(
+        verdict,
+        changes=tuple((start + by, end + by, what) for start, end, what in verdict.changes),
+        puts=tuple((start + by, end + by, what) for start, end, what in verdict.puts),
+    )
 
 
 def rewritten(prose: dict[str, Any], changes: Mapping[str, list[Verdict]], masker: Masker) -> dict[str, Any]:

@@ -32,6 +32,13 @@ def said_in(prose: Mapping[str, Any]) -> list[Said]:
     return found
 
 
+def operators_texts(prose: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of system and developer messages."""
+    for message in dicts(prose.get("messages")):
+        if message.get("role") in _OPERATORS:
+            yield from texts_of(message)
+
+
 def place_in(name: str) -> Place:
     """Where the texts of a request's field stand that is not ``messages``."""
     if name in _DEFINITIONS:
