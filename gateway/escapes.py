@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from functools import lru_cache
 from html.entities import html5
 
@@ -99,15 +100,24 @@ _remembered = lru_cache(maxsize=128)(_readings)
 
 
 def _unescaped(text: str, below: Reading | None, final: bool) -> Reading:
+    return _taken_off(_ESCAPE, _letter, text, below, 1 if below is None else below.depth + 1, final)
+
+
+def _taken_off(
+    escape: re.Pattern[str], letter_of: Callable[[str], str], text: str, below: Reading | None, depth: int, final: bool
+) -> Reading:
+    """``text`` with what ``escape`` matches taken for ``letter_of`` it; what stands for no letter stays as it is. Its
+    group ``begun`` is an escape that the text's end cuts in two: one that is not ``final`` leaves it out."""
     pieces: list[str] = []
     at: list[int] = []
     begins: list[int] = []
     ends: list[int] = []
     size, last = 0, 0
-    for found in _ESCAPE.finditer(text):
+    for found in escape.finditer(text):
         start, end = found.span()
-        letter = "" if found["begun"] is not None else _letter(found.group())
-        if not letter and final:
+        begun = found.lastgroup == "begun"
+        letter = "" if begun else letter_of(found.group())
+        if not letter and (final or not begun):
             continue
         pieces += (text[last:start], letter)
         size += start - last
@@ -118,7 +128,7 @@ def _unescaped(text: str, below: Reading | None, final: bool) -> Reading:
             ends.append(end)
             size += 1
     pieces.append(text[last:])
-    return Reading("".join(pieces), 1 if below is None else below.depth + 1, at, begins, ends, below)
+    return Reading("".join(pieces), depth, at, begins, ends, below)
 
 
 def _letter(escape: str) -> str:
@@ -174,27 +184,8 @@ _known_meanings = lru_cache(maxsize=128)(_meanings)
 
 
 def _foreign(text: str, below: Reading | None, final: bool) -> Reading:
-    pieces: list[str] = []
-    at: list[int] = []
-    begins: list[int] = []
-    ends: list[int] = []
-    size, last = 0, 0
-    for found in (_WHOLE if final else _GROWING).finditer(text):
-        start, end = found.span()
-        begun = not final and found["begun"] is not None
-        letter = "" if begun else _foreign_letter(found.group())
-        if not letter and not begun:
-            continue
-        pieces += (text[last:start], letter)
-        size += start - last
-        last = end
-        if letter:
-            at.append(size)
-            begins.append(start)
-            ends.append(end)
-            size += 1
-    pieces.append(text[last:])
-    return Reading("".join(pieces), 0 if below is None else below.depth, at, begins, ends, below)
+    depth = 0 if below is None else below.depth
+    return _taken_off(_WHOLE if final else _GROWING, _foreign_letter, text, below, depth, final)
 
 
 def _foreign_letter(escape: str) -> str:
