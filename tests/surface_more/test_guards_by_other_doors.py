@@ -233,6 +233,32 @@ async def test_texts_of_vector_stores_are_judged_where_a_model_reads_them(tmp_pa
             {"role": "user", "content": [part, {"type": "text", "text": "What does it say?"}]}]}))  # fmt: skip
 
 
+async def test_what_a_search_finds_for_a_model_is_judged(tmp_path: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "file_search", "arguments": '{"queries": ["refunds"]}'}}
+    messages: list[dict[str, Any]] = [{"content": None, "tool_calls": [call]}, {"content": "Write to [EMAIL_1]."}]
+
+    async def behave(line: Line) -> None:
+        said = messages[any(one["role"] == "tool" for one in line.seen.body["messages"])]
+        finish = "tool_calls" if "tool_calls" in said else "stop"
+        choice = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": finish}
+        await line.answer(body={**COMPLETION, "choices": [choice]})
+
+    async with guarded(tmp_path, SETTINGS) as house:
+        house.upstream.behave = behave
+        stores = house.client.vector_stores
+        for text in (f"For refunds write to {MAIL}.", f"Refunds. {ATTACK}"):
+            store = await stores.create(name="help")
+            kept = await house.client.files.create(file=("a.txt", text.encode()), purpose="assistants")
+            await stores.files.create_and_poll(kept.id, vector_store_id=store.id, poll_interval_ms=20)
+            body = {"model": "triage", "input": "Where?", "tools": [{"type": "file_search", "vector_store_ids": [store.id]}]}
+            got = await house.post("responses", body)
+            if MAIL in text:
+                assert got.json()["output"][-1]["content"][0]["text"] == f"Write to {MAIL}."
+            else:
+                assert _blocked(got), got.text
+        assert "[EMAIL_1]" in house.heard and MAIL not in house.heard and "gnore all previous" not in house.heard
+
+
 async def test_fields_of_forms_are_judged(tmp_path: Path) -> None:
     sound, picture = ("a.wav", b"RIFF", "audio/wav"), ("a.png", b"PNG", "image/png")
     forms: list[tuple[str, dict[str, Any]]] = [
