@@ -87,8 +87,8 @@ def _written(turn: Mapping[str, Any]) -> str:
     content = turn.get("content")
     parts = [content] if isinstance(content, str) else [_part(one) for one in content or ()]
     for call in turn.get("tool_calls") or ():
-        function = call.get("function") or {}
-        parts.append(f"calls {function.get('name')} with {function.get('arguments')}")
+        called = call.get("function") or call.get("custom") or {}
+        parts.append(f"calls {called.get('name')} with {called.get('arguments', called.get('input'))}")
     return f"{str(turn.get('role')).upper()}: " + "\n".join(part for part in parts if part)
 
 

@@ -169,6 +169,8 @@ def _renamed(param: str | None) -> str | None:
     for chat, ours in _PARAMS.items():
         if param is not None and (param == chat or param.startswith((f"{chat}[", f"{chat}."))):
             return ours + param.removeprefix(chat)
+    if param is not None and param.startswith("tools["):
+        return param.replace("].custom.", "].").replace("].function.", "].")
     return param
 
 

@@ -40,6 +40,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     end_mark: bool | None = None
     tells_cost: bool | None = None
     web_search: Literal["options", "perplexity", "openrouter"] | None = None
+    custom_tools: bool | None = None
 
     def said(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in structs.asdict(self).items() if value is not None)
@@ -87,6 +88,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     web_search: Literal["options", "perplexity", "openrouter"] = "options"
     """In whose words a search of the web is asked for: ``web_search_options`` as OpenAI's chat has it, or the vendor's
     own. Vendors without any have it in ``lacks``."""
+    custom_tools: bool = False
+    """True: it knows OpenAI's custom tools. Others are offered a function of one text in their place."""
     as_of: str = ""
     source: str = ""
 

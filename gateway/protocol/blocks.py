@@ -31,6 +31,8 @@ class Block(Struct, frozen=True):
     name: str = ""
     signature: str = ""
     done: dict[str, Any] = {}
+    custom: bool = False
+    """Of a call: of a custom tool, whose text is no JSON."""
 
 
 class Open(Struct, frozen=True):
@@ -73,6 +75,7 @@ class _Piece(Struct, frozen=True):
     annotations: list[Any] = []
     citations: list[Any] = []
     done: dict[str, Any] = {}
+    custom: bool = False
     seals: bool = False
     """Whether this is what stands at the end of a block: a thought's signature, or the citations of a text."""
 
@@ -92,9 +95,9 @@ class _Growing:
 
     @property
     def unfinished(self) -> bool:
-        """Whether more must come: a call whose arguments are no JSON yet."""
-        if self.block.kind != "call":
-            return False
+        """Whether more may come: a call whose arguments are no JSON yet, or are none at all."""
+        if self.block.kind != "call" or self.block.custom:
+            return self.block.custom
         try:
             msgspec.json.decode("".join(self.texts))
         except (msgspec.DecodeError, RecursionError):
@@ -186,7 +189,7 @@ class Blocks:
         return steps
 
     def _block(self, piece: _Piece) -> Block:
-        block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature, piece.done)
+        block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature, piece.done, piece.custom)
         self._count += 1
         return block
 
@@ -269,7 +272,8 @@ class Blocks:
     def _call(self, call: dict[str, Any], at: int) -> _Piece:
         """One tool call delta. A known index with another id is another call: some providers never count."""
         index = call["index"] if isinstance(call.get("index"), int) else at
-        function = call["function"] if isinstance(call.get("function"), dict) else {}
+        custom = isinstance(call.get("custom"), dict)
+        function = call["custom"] if custom else call["function"] if isinstance(call.get("function"), dict) else {}
         given = call["id"] if isinstance(call.get("id"), str) else ""
         name = function["name"] if isinstance(function.get("name"), str) else ""
         known = self._calls.get(index)
@@ -277,9 +281,9 @@ class Blocks:
             known = (self._call_count, given)
             self._call_count += 1
             self._calls[index] = known
-        arguments = function.get("arguments")
+        arguments = function.get("input" if custom else "arguments")
         text = arguments if isinstance(arguments, str) else ""
-        return _Piece(("call", known[0]), text, id=given, name=name, signature=signature_of(call))
+        return _Piece(("call", known[0]), text, id=given, name=name, signature=signature_of(call), custom=custom)
 
 
 def _index(entry: dict[str, Any], at: int) -> int:

@@ -171,7 +171,7 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
     kind = tool.get("type")
     if kind == KIND:
         return function_tool()
-    if kind != "function":
+    if kind not in ("function", "custom"):
         raise _unsupported(
             f"tools[{at}].type",
             f"Tools of type '{str(kind)[:60]}' are not supported by this gateway. Use type 'function'.",
@@ -182,9 +182,21 @@ def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
             param=f"tools[{at}].name",
             code="missing_required_parameter",
         )
+    if kind == "custom":
+        return _custom_tool(tool)
     fields = ("name", "description", "parameters", "strict")
     function = {name: tool[name] for name in fields if tool.get(name) is not None}
     return {"type": "function", "function": function}
+
+
+def _custom_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """Chat keeps a grammar one level deeper."""
+    custom = {name: tool[name] for name in ("name", "description", "format") if tool.get(name) is not None}
+    form = custom.get("format")
+    if isinstance(form, dict) and form.get("type") == "grammar" and "grammar" not in form:
+        grammar = {name: value for name, value in form.items() if name != "type"}
+        custom["format"] = {"type": "grammar", "grammar": grammar}
+    return {"type": "custom", "custom": custom}
 
 
 def _tool_choice(
@@ -196,12 +208,26 @@ def _tool_choice(
         return {WEB_SEARCH: {**body[WEB_SEARCH], "required": True}}
     if choice.get("type") == KIND and any(tool.get("type") == KIND for tool in tools):
         return {"tool_choice": {"type": "function", "function": {"name": NAME}}}
-    if choice.get("type") == "function" and isinstance(choice.get("name"), str):
-        return {"tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
+    kind = choice.get("type")
+    if kind in ("function", "custom") and isinstance(choice.get("name"), str):
+        return {"tool_choice": {"type": kind, kind: {"name": choice["name"]}}}
+    if kind == "allowed_tools" and isinstance(choice.get("tools"), list):
+        allowed = [_allowed(one, at, tools) for at, one in enumerate(choice["tools"])]
+        return {"tool_choice": {"type": kind, kind: {"mode": choice.get("mode"), "tools": allowed}}}
     raise _unsupported(
         "tool_choice",
-        '\'tool_choice\' must be none, auto, required, {"type": "function", "name": ...} or a tool of the request.',
+        '\'tool_choice\' must be none, auto, required, allowed_tools or a tool, as {"type": "function", "name": ...}.',
     )
+
+
+def _allowed(choice: Any, at: int, tools: Sequence[dict[str, Any]]) -> Any:
+    """One of the tools that a request allows. Raises BadRequest for what chat's list cannot name."""
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind == KIND and any(tool.get("type") == KIND for tool in tools):
+        return {"type": "function", "function": {"name": NAME}}
+    if kind not in ("function", "custom") or not isinstance(choice.get("name"), str):
+        raise _unsupported(f"tool_choice.tools[{at}]", "Functions, custom tools and 'file_search' can be listed.")
+    return {"type": kind, kind: {"name": choice["name"]}}
 
 
 def _text(text: dict[str, Any]) -> dict[str, Any]:

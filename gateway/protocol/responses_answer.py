@@ -21,6 +21,9 @@ from gateway.protocol.responses_tools import Doing, beginning, begun, ended
 
 _encode = msgspec.json.encode
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_FUNCTION_CALL = ("function_call", "arguments", "fc", "response.function_call_arguments")
+_CUSTOM_CALL = ("custom_tool_call", "input", "ctc", "response.custom_tool_call_input")
+"""Of a call: its item's type, the field of its text, how its id begins, its events."""
 Event = dict[str, Any]
 
 
@@ -331,21 +334,20 @@ class ResponseWriter:
         return self._item_done(None) if isinstance(step, Close) else []
 
     def _call(self, step: Step) -> list[Event]:
-        name = "response.function_call_arguments"
+        block = step.block
+        kind, field, prefix, name = _CUSTOM_CALL if block.custom else _FUNCTION_CALL
         match step:
             case Open():
                 events = self._close_message()
-                block = step.block
-                item = {
-                    "id": self._new_id("fc"), "type": "function_call", "status": "in_progress",
-                    "call_id": self._call_id(block), "name": block.name, "arguments": "",
-                }  # fmt: skip
+                item = {"id": self._new_id(prefix), "type": kind, "status": "in_progress",
+                        "call_id": self._call_id(block), "name": block.name, field: ""}  # fmt: skip
                 return [*events, self._add(item)]
             case More():
                 return [self._event(f"{name}.delta", **self._place(), delta=step.text)]
             case Close():
-                self._items[-1]["arguments"] = step.text
-                done = self._event(f"{name}.done", **self._place(), name=step.block.name, arguments=step.text)
+                self._items[-1][field] = step.text
+                named = {} if block.custom else {"name": block.name}
+                done = self._event(f"{name}.done", **self._place(), **named, **{field: step.text})
                 cut = self._blocks.finish_reason in _REASONS
                 return [done, *self._item_done("incomplete" if cut else "completed")]
 

@@ -63,7 +63,12 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         known.calls.add(call_id)
         function = {"name": _text(item, "name", where), "arguments": _text(item, "arguments", where)}
         _called(turns, {"id": call_id, "type": "function", "function": function})
-    elif kind == "function_call_output":
+    elif kind == "custom_tool_call":
+        call_id = _text(item, "call_id", where)
+        known.calls.add(call_id)
+        custom = {"name": _text(item, "name", where), "input": _text(item, "input", where)}
+        _called(turns, {"id": call_id, "type": "custom", "custom": custom})
+    elif kind in ("function_call_output", "custom_tool_call_output"):
         turns.extend(_output(item, where, known.calls))
     elif kind == CALL:
         _searched(turns, item, known)
@@ -237,8 +242,8 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
     """Items as ``input_items`` lists them: every one has an id, text stands in parts."""
     prefixes = {
         "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
-        CALL: "fs",
         "web_search_call": "ws", "code_interpreter_call": "ci",
+        CALL: "fs", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):

@@ -43,6 +43,11 @@ class OpenAICodec:
         self._profile, self._socket = profile, socket
         self._fit = Fitting(name, profile, drop=drop)
 
+    @property
+    def takes_custom(self) -> bool:
+        """Whether custom tools need no translation (``free_text.py``)."""
+        return self._profile.custom_tools
+
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model

@@ -32,6 +32,10 @@ _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_
 class ResponsesCodec(OpenAICodec):
     """OpenAI's other API; everything that is not chat stays where it is at an OpenAI provider."""
 
+    @property
+    def takes_custom(self) -> bool:
+        return True
+
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         wire = request_body(Reader(self._name, body, drop=self._fit.drop), model)
         if stream:

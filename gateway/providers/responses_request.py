@@ -92,6 +92,9 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in inner.items() if name not in ON_PARTS}
     if kind == "function":
         return {"type": kind, "parameters": {"type": "object", "properties": {}}, "strict": False, **flat}
+    form = flat.get("format")
+    if isinstance(form, dict) and isinstance(form.get("grammar"), dict):
+        flat["format"] = {"type": "grammar", **form["grammar"]}
     return {"type": kind, **flat}
 
 

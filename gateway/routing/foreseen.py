@@ -15,6 +15,7 @@ from gateway.runtime import asks_for
 from gateway.stages.dispatch import classed, fallback_rules, final, varied
 from gateway.stages.several import bodies
 from gateway.stages.structure import Structure
+from gateway.upstreams.asking import spoken_to
 from optimizer.routing.plan import Rung
 
 _RESTS = "it rests after failures, or because others do better."
@@ -51,6 +52,7 @@ def _refusal(exchange: Exchange, rung: Rung, structure: Structure) -> AttemptFai
     said = bodies(exchange.body, 1)[0] if alone else exchange.body
     try:
         body = structure.body(exchange, rung, varied(exchange, candidate, said))
+        body = spoken_to(runtime, candidate, body)
         runtime.codecs[candidate.provider].encode(body, candidate.model, stream=exchange.request.streamed)
     except AttemptFailed as problem:
         return classed(problem)

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer, parted
+from gateway.providers import free_text
 from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.runtime import Runtime
@@ -157,15 +158,18 @@ class Asker:
         heard: Callable[[Mapping[str, str]], None] | None = None,
     ) -> WholeAnswer:
         """A complete answer; ``heard`` is told its headers. Raises AttemptFailed."""
+        said = spoken_to(runtime, candidate, body)
         codec, reply = await self._keys.send(
-            runtime, candidate.provider, lambda codec: codec.encode(body, candidate.model, stream=False),
+            runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=False),
             remaining=remaining,
         )  # fmt: skip
         try:
             data = await reply.read()
         finally:
             reply.release()
-        answer = codec.decode(reply.status, reply.headers, data, now=time.time(), asked=body)
+        answer = codec.decode(reply.status, reply.headers, data, now=time.time(), asked=said)
+        if said is not body:
+            answer = free_text.heard(answer, body)
         if reply.lease is not None and answer.usage is not None:
             reply.lease.used(answer.usage.total)
         if heard is not None:
@@ -187,8 +191,9 @@ class Asker:
         ``agreed`` is called when the provider has agreed to stream, which may be long before its first chunk;
         ``ended`` at the end of a stream that was returned.
         """
+        said = spoken_to(runtime, candidate, body)
         codec, reply = await self._keys.send(
-            runtime, candidate.provider, lambda codec: codec.encode(body, candidate.model, stream=True),
+            runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=True),
             remaining=remaining,
         )  # fmt: skip
         try:
@@ -196,7 +201,8 @@ class Asker:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
             if agreed is not None:
                 agreed()
-            stream = UpstreamStream(reply, codec.stream(body))
+            decoder = codec.stream(said)
+            stream = UpstreamStream(reply, decoder if said is body else free_text.CustomCalls(decoder, body))
             await stream.prime()
         except BaseException:
             reply.release()
@@ -204,6 +210,13 @@ class Asker:
         if ended is not None:
             stream.on_end(ended)
         return stream
+
+
+def spoken_to(runtime: Runtime, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``body`` in words that the candidate's dialect has. Raises AttemptFailed."""
+    drop = bool(getattr(runtime.config.providers.get(candidate.provider), "drop_params", False))
+    codec = runtime.codecs.get(candidate.provider)
+    return body if codec is None else free_text.spoken_to(codec, candidate.provider, body, drop=drop)
 
 
 __all__ = ["Asker", "AttemptFailed", "UpstreamStream"]
