@@ -8,9 +8,10 @@ import pytest
 from admin_desk import BASE, Desk
 from admin_fakes import KEY, app_of
 from litestar.testing import TestClient
+from msgspec import structs
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "default-src 'none'; object-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'"
 )
 
@@ -60,6 +61,14 @@ def test_only_known_host_names(desk: Desk, host: str, status: int) -> None:
     answer = desk.client.get("/admin", headers={"host": host})
     assert answer.status_code == status
     assert answer.headers["content-security-policy"] == POLICY
+
+
+def test_behind_tls_a_browser_asks_over_tls_alone(desk: Desk) -> None:
+    assert "strict-transport-security" not in desk.client.get("/admin").headers
+    config = desk.control.config
+    desk.control.config = structs.replace(config, server=structs.replace(config.server, behind_tls=True))
+    for path in ("/admin", "/admin/api/overview", "/admin/assets/nothing"):
+        assert desk.client.get(path).headers["strict-transport-security"] == "max-age=31536000"
 
 
 def test_the_cookie_is_bound_to_the_browser(desk: Desk) -> None:

@@ -22,7 +22,8 @@ _ANY = frozenset({"", "0.0.0.0", "::", "[::]", "*"})  # noqa: S104 - addresses t
 _HOST = re.compile(r"^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join((
-    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "font-src 'self'",
+    "default-src 'none'", "object-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'",
+    "font-src 'self'",
     "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'",
     "require-trusted-types-for 'script'",
 ))  # fmt: skip
@@ -35,6 +36,8 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 ]
+_TLS_ALWAYS = [(b"strict-transport-security", b"max-age=31536000")]
+"""For a year this name is asked over TLS alone. Of names below it the gateway knows nothing."""
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -53,9 +56,10 @@ class AdminHeaders(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                names = {name for name, _ in _HEADERS}
+                more = [*_HEADERS, *(_TLS_ALWAYS if server.behind_tls else ())]
+                names = {name for name, _ in more}
                 kept = [pair for pair in message["headers"] if pair[0].lower() not in names]
-                message["headers"] = [*kept, *_HEADERS]
+                message["headers"] = [*kept, *more]
             await send(message)
 
         server = self._control.runtime().config.server
