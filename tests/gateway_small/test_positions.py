@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from small_fakes import Stream, chunk, exchange_of, runtime_of, whole
+from small_fakes import Asking, Stream, chunk, exchange_of, runtime_of, whole
 
 from gateway.config import Config
-from gateway.guardrails import Blocklist, Pii
-from gateway.guardrails.verdict import Verdict
+from gateway.guardrails import Blocklist, Pii, Scene
+from gateway.guardrails.guardrail import WHOLE
+from gateway.guardrails.verdict import ALLOW, Verdict
 from gateway.protocol.assemble import assemble, split
 from gateway.stages.guard import Guard
 from gateway.stages.guarding import positions
@@ -97,3 +100,44 @@ def test_edits_move_places_as_the_words_moved() -> None:
             expected = "*" * (at % 7) if at in gone else word
             assert new[found["start_index"] : found["end_index"]] == expected, (text, new, at)
 
+
+
+class Falconer(Asking, frozen=True, kw_only=True):
+    """Is asked, and takes falcons out."""
+
+    async def ask(self, texts: Sequence[str], direction: Any, helpers: Any, scene: Scene) -> list[Verdict]:
+        found = [tuple((*one.span(), "…") for one in re.finditer("falcon|Ask ", text)) for text in texts]
+        return [Verdict("rewrite", spans) if spans else ALLOW for spans in found]
+
+
+@pytest.mark.parametrize("window", [WHOLE, 12, 40])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_those_that_are_asked_take_out_moves_what_follows(streamed: bool, window: int) -> None:
+    guards = {"personal": Pii(), "asked": Falconer(window=window)}
+    words = ["is fast.", "the falcon of", "A falcon flies."]
+    done = {"start_index": SAID.index("A falcon"), "thoughts": 0, "block": {"type": "server_tool_use", "id": "s", "name": "x", "input": {}}}
+    message = await told(guards, {"annotations": [note(SAID, one) for one in words], "server_blocks": [done]}, streamed)
+    assert "falcon" not in message["content"] and message["content"].startswith("…jane")
+    left = "[falco]*…"  # of what is found in a window, some may have left
+    for found, one in zip(cited(message), words, strict=True):
+        assert re.fullmatch(re.escape(one).replace("falcon", left), found), (found, one)
+    assert re.fullmatch(f"A {left} flies.", message["content"][message["server_blocks"][0]["start_index"] :])
+
+
+async def test_what_ran_between_two_texts_stays_between_them() -> None:
+    """What is held back of a text because it might become a find leaves before what ran behind it."""
+    exchange = exchange_of(runtime_of(Config(guardrails={"personal": Pii()})), text=f"who is {MAIL}?")
+    block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "[EMAIL_1]"}}
+    deltas: list[dict[str, Any]] = [{"content": "I look for [EMA"}, {"content": "IL_1] and [EM"},
+              {"server_blocks": [{"index": 0, "start_index": 28, "thoughts": 0, "block": block}]}, {"content": "found."}]  # fmt: skip
+
+    async def inner(_: Any) -> Any:
+        return Stream(*(chunk(one, None) for one in deltas), chunk({}, "stop"))
+
+    got: Any = await Guard()(exchange, inner)
+    told = [one.data["choices"][0]["delta"] async for one in got]
+    at = next(number for number, one in enumerate(told) if one.get("server_blocks"))
+    assert "".join(one.get("content") or "" for one in told[: at + 1]) == f"I look for {MAIL} and [EM"
+    assert "".join(one.get("content") or "" for one in told[at + 1 :]) == "found."
+    (entry,) = told[at]["server_blocks"]
+    assert entry["start_index"] == len(f"I look for {MAIL} and [EM") and entry["block"]["input"] == {"query": MAIL}

@@ -460,3 +460,57 @@ def test_limits_are_told_as_openai_tells_them() -> None:
         "x-ratelimit-reset-requests": "9.5s", "x-ratelimit-remaining-tokens": "9", "retry-after": "10",
     }  # fmt: skip
     assert codec().refuse(429, {**headers, "retry-after": "3"}, b"{}", now=90).failure.retry_after == 3
+
+
+PAGE_FOUND = {"type": "web_search_result", "url": "https://b.de", "title": "B", "encrypted_content": "RQ==", "page_age": None}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [PAGE_FOUND]}
+FAILED = {"type": "web_search_tool_result", "tool_use_id": "s2", "content": {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}}
+SERVED = [
+    start(),
+    *block(0, {"type": "thinking", "thinking": "", "signature": ""}, {"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta", "signature": "sig"}),
+    *block(1, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}, {"type": "input_json_delta", "partial_json": ""},
+           {"type": "input_json_delta", "partial_json": '{"query": "Gr'}, {"type": "input_json_delta", "partial_json": 'üße"}'}),
+    *block(2, FOUND),
+    *block(3, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Grüße "}),
+    *block(4, {"type": "mcp_tool_use", "id": "m", "name": "n", "server_name": "x", "input": {"a": 1}}),
+    *block(5, {"type": "mcp_tool_result", "tool_use_id": "m", "is_error": False, "content": [{"type": "text", "text": "t"}]}),
+    *block(6, {"type": "server_tool_use", "id": "s2", "name": "web_search", "input": {}}),
+    *block(7, FAILED),
+    *block(8, {"type": "text", "text": ""}, {"type": "text_delta", "text": "da"}),
+    {"type": "message_delta", "delta": {"stop_reason": "pause_turn", "stop_sequence": None}, "usage": {"output_tokens": 7, "server_tool_use": {"web_search_requests": 2}}},
+    {"type": "message_stop"},
+]  # fmt: skip
+RAN_THERE = [
+    {"start_index": 0, "thoughts": 1, "block": {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "Grüße"}}},
+    {"start_index": 0, "thoughts": 1, "block": FOUND},
+    *({"start_index": 6, "thoughts": 1, "block": SERVED[at]["content_block"]} for at in (15, 17, 19, 21)),
+]  # fmt: skip
+
+
+def test_what_ran_at_anthropic_however_the_stream_is_cut() -> None:
+    raw = named(SERVED)
+    for pieces in ([raw], [bytes([byte]) for byte in raw], [raw[at : at + 37] for at in range(0, len(raw), 37)]):
+        chunks = read(codec().stream(), pieces)
+        message = told(chunks)["choices"][0]["message"]
+        assert (message["content"], message["paused"], chunks[-1].usage.searches) == ("Grüße da", True, 2)  # type: ignore[union-attr]
+        assert message["server_blocks"] == RAN_THERE
+    for cut in range(0, len(raw) - 1, 7):
+        with pytest.raises(AttemptFailed):
+            read(codec().stream(), [raw[:cut]])
+
+
+@pytest.mark.parametrize("junk", ["{not json", "[1]", "7"])
+def test_what_was_asked_of_a_tool_there_is_an_object_or_the_answer_is_broken(junk: str) -> None:
+    bad = block(0, {"type": "server_tool_use", "id": "s", "name": "x"}, {"type": "input_json_delta", "partial_json": junk})
+    decoder = codec().stream()
+    decoder.feed(named([start(), *bad]))
+    assert decoder.problem is not None and decoder.problem.failure.kind == "failed"
+
+
+@pytest.mark.parametrize("junk", [3, "x", [3], [{"block": 3}], [{"start_index": "a", "block": {"type": "text"}}], {"block": {}}])
+def test_what_clients_send_back_may_be_junk(junk: Any) -> None:
+    kept = {"role": "assistant", "content": "a", "server_blocks": junk}
+    sent = codec().encode({"messages": [{"role": "user", "content": "hi"}, kept]}, "claude-sonnet-4-5", stream=False)
+    assert json.loads(sent.body)["messages"][1]["content"] == [{"type": "text", "text": "a"}]
+    for hints in (junk, {"server_tools": junk}, {"server_tools": [{"at": "x"}, {"tool": {}}]}):
+        codec().encode({"messages": [{"role": "user", "content": "hi"}], "anthropic": hints}, "claude-sonnet-4-5", stream=False)

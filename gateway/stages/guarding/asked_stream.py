@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.guardrail import WHOLE
@@ -14,6 +16,7 @@ from gateway.json_places import ends_inside
 from gateway.judges import Judges
 from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
+from gateway.stages.guarding import positions
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.changes import behind
@@ -48,6 +51,10 @@ class _Text:
     in_json: bool = False
     inside: bool = False
     """Whether ``held`` begins within a string of JSON."""
+    gone: int = 0
+    """How many characters have left."""
+    edits: list[list[positions.Edit]] = field(default_factory=list)
+    """What each change did to all of the text as it was then."""
 
 
 class AskedStream(QueuedStream):
@@ -156,13 +163,19 @@ class AskedStream(QueuedStream):
         """Rewrites what is held. Of a find that has left in part, the rest goes."""
         spans = [(a + start, b + start, what) for one in verdicts for a, b, what in one.changes]
         kept = Verdict("rewrite", tuple((max(a, 0), b, what) for a, b, what in spans if b > 0))
-        text.held = changed(text.held, [kept], Masker(), in_json=text.in_json, inside=text.inside)
-        text.other = True
+        new = changed(text.held, [kept], Masker(), in_json=text.in_json, inside=text.inside)
+        edits = positions.judged(text.held, [kept], new)
+        text.edits.append([(text.gone + a, text.gone + b, length) for a, b, length in edits])
+        text.held, text.other = new, True
 
     def _release(self) -> None:
         held, self._held = self._held, []
+        for text in self._texts.values():
+            text.gone += len(text.held)
         if self._new or any(text.other for text in self._texts.values()):
             held = [self._rewritten(chunk) for chunk in held]
+        if any(text.edits for text in self._texts.values()):
+            held = [self._placed(chunk) for chunk in held]
         self._ready.extend(held)
         for text in self._texts.values():
             seen = text.before + text.held
@@ -181,6 +194,19 @@ class AskedStream(QueuedStream):
                 choices[position] = {**part, "delta": delta}
         data = {**chunk.data, "choices": choices}
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _placed(self, chunk: Chunk) -> Chunk:
+        """The chunk with citations that point to the same words as before all changes so far."""
+        choices: list[Any] = list(chunk.data.get("choices") or [])
+        for position, part in enumerate(choices):
+            delta = part.get("delta") if isinstance(part, dict) else None
+            at = part["index"] if isinstance(delta, dict) and isinstance(part.get("index"), int) else 0
+            text = self._texts.get((at, "content", 0))
+            if text is not None and isinstance(delta, dict) and positions.cites(delta):
+                for edits in text.edits:
+                    delta = positions.moved(delta, edits)
+                choices[position] = {**part, "delta": delta}
+        return structs.replace(chunk, data={**chunk.data, "choices": choices})
 
     def _whole(self, text: str) -> str:
         return self._new.get(text, text)
