@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
@@ -100,6 +101,8 @@ class _Said:
         self.signed: list[dict[str, Any]] = []
         self.images: list[dict[str, Any]] = []
         self.searches = 0
+        self.length = 0
+        self.done: list[dict[str, Any]] = []
 
     def take(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
@@ -114,14 +117,18 @@ class _Said:
         else:
             self.beside(item)
 
-    def beside(self, item: dict[str, Any]) -> None:
-        """What OpenAI's own tools did: a search costs apart, a picture is part of the answer."""
+    def beside(self, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """What OpenAI's own tools did: a search costs apart, a picture is part of the answer. → what of it is told
+        where it stands, as a delta has it."""
         if item.get("type") == "web_search_call":
             self.searches += 1
         elif item.get("type") == "image_generation_call" and isinstance(item.get("result"), str):
             kind = str(item.get("output_format") or "png")
             url = f"data:image/{kind};base64,{item['result']}"
             self.images.append({"type": "image_url", "image_url": {"url": url}})
+        known = len(self.done)
+        self.done += [server_blocks.placed(one, self.length, len(self.signed)) for one in _ran(item)]
+        return [{"index": at, **self.done[at]} for at in range(known, len(self.done))]
 
     def sign(self, item: dict[str, Any]) -> bool:
         """Keeps what OpenAI wants back of a thought; whether there is anything."""
@@ -136,14 +143,16 @@ class _Said:
         if part.get("type") == "refusal":
             self.refusals.append(str(part.get("refusal") or ""))
             return
-        start = sum(len(text) for text in self.texts)
+        start = self.length
         self.texts.append(str(part.get("text") or ""))
+        self.length += len(self.texts[-1])
         self.logprobs += dicts(part.get("logprobs"))
         self.annotations += [note for one in dicts(part.get("annotations")) if (note := _note(one, start))]
 
     def extra(self) -> dict[str, Any]:
         thought = "\n\n".join(one for one in self.thoughts if one)
-        return {"reasoning_content": thought, "thinking_blocks": self.signed, "images": self.images}
+        return {"reasoning_content": thought, "thinking_blocks": self.signed, "images": self.images,
+                server_blocks.NAME: self.done}  # fmt: skip
 
 
 class ResponsesStream(EventStream):
@@ -157,6 +166,8 @@ class ResponsesStream(EventStream):
         self._at: dict[Any, int] = {}
         self._told: set[Any] = set()
         self._parts: set[tuple[Any, Any]] = set()
+        self._starts: dict[tuple[Any, Any], int] = {}
+        """Where in the text each part of a message begins."""
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
         """Events of a kind born after this file are passed over."""
@@ -175,7 +186,7 @@ class ResponsesStream(EventStream):
         if kind == "response.refusal.delta":
             return self._writer.delta({"refusal": str(event.get("delta") or "")})
         if kind == f"{_TEXT}.annotation.added":
-            note = _note(_map(event, "annotation"), 0)
+            note = _note(_map(event, "annotation"), self._starts.get((index, event.get("content_index")), 0))
             self._said.annotations += [note] if note else []
             return []
         if kind == "response.created":
@@ -194,7 +205,9 @@ class ResponsesStream(EventStream):
 
     def _text(self, event: dict[str, Any]) -> list[Chunk]:
         text, told = str(event.get("delta") or ""), dicts(event.get("logprobs"))
+        self._starts.setdefault((event.get("output_index"), event.get("content_index")), self._said.length)
         logprobs = {"content": told, "refusal": None} if told else None
+        self._said.length += len(text)
         return self._writer.delta({"content": text}, logprobs=logprobs) if text else []
 
     def _thought(self, event: dict[str, Any], index: Any) -> list[Chunk]:
@@ -219,8 +232,8 @@ class ResponsesStream(EventStream):
         if item.get("type") == "reasoning" and self._said.sign(item):
             signed = self._said.signed
             return self._writer.delta({"thinking_blocks": [{"index": len(signed) - 1, **signed[-1]}]})
-        self._said.beside(item)
-        return []
+        ran = self._said.beside(item)
+        return self._writer.delta({server_blocks.NAME: ran}) if ran else []
 
     def _called(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
         """A call is complete: all of it, where its deltas did not come."""
@@ -268,6 +281,22 @@ def _call(item: Mapping[str, Any], text: str) -> dict[str, Any]:
     if item.get("type") == "custom_tool_call":
         return {"id": id_, "type": "custom", "custom": {"name": name, "input": text}}
     return tool_call(id_, name, text)
+
+
+def _ran(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A search or code as Claude's blocks; [] for anything else, and for pages that were opened after a search."""
+    id_, action = str(item.get("id") or ""), _map(item, "action")
+    if item.get("type") == "web_search_call" and action.get("type") == "search":
+        told = action.get("queries")
+        queries = [one for one in told if isinstance(one, str)] if isinstance(told, list) else []
+        urls = [str(one["url"]) for one in dicts(action.get("sources")) if one.get("url")]
+        return server_blocks.search(id_, queries or [str(action.get("query") or "")], [(url, url) for url in urls])
+    if item.get("type") == "code_interpreter_call":
+        logs = "".join(str(one.get("logs") or "") for one in dicts(item.get("outputs")))
+        failed = item.get("status") == "failed"
+        ran = server_blocks.code(id_, str(item.get("code") or ""))
+        return [ran, server_blocks.code_result(id_, logs, failed=failed)]
+    return []
 
 
 def _thought(item: Mapping[str, Any]) -> str:

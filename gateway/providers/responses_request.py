@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
+from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.searching import asked, responses_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
@@ -44,6 +45,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
     wire |= _tools(reader) | _text(reader)
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
+    include += ["web_search_call.action.sources"] if body.get(WEB_SEARCH) is not None else []
     if include:
         wire["include"] = include
     for name, value in reader.extras().items():

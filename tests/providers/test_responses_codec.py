@@ -319,3 +319,43 @@ def test_a_tools_result_keeps_its_images() -> None:
     ]}  # fmt: skip
     turns[-1]["content"] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert sent({"messages": turns})["input"][-1]["output"] == "a\nb"
+
+
+SOUGHT = {"type": "web_search_call", "id": "ws_1", "status": "completed",
+          "action": {"type": "search", "query": "Bonn", "sources": [{"type": "url", "url": "https://b.de"}]}}  # fmt: skip
+OPENED = {"type": "web_search_call", "id": "ws_2", "status": "completed", "action": {"type": "open_page", "url": "https://b.de"}}
+CODED = {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "1+1", "container_id": "c",
+         "outputs": [{"type": "logs", "logs": "2"}]}  # fmt: skip
+
+
+def said_in(id_: str, text: str, words: str) -> dict[str, Any]:
+    at = text.index(words)
+    note = {"type": "url_citation", "url": "https://b.de", "title": "B", "start_index": at, "end_index": at + len(words)}
+    part = {"type": "output_text", "text": text, "annotations": [note], "logprobs": []}
+    return {"type": "message", "id": id_, "role": "assistant", "status": "completed", "content": [part]}
+
+
+def test_what_ran_at_openai_and_where_each_message_is_cited() -> None:
+    output = [said_in("m1", "I look. ", "look"), SOUGHT, OPENED, CODED, said_in("m2", "It räins.", "räins")]
+    whole = {"id": "r", "status": "completed", "model": "gpt-5", "output": output, "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+    told_events: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r", "model": "gpt-5"}}]
+    for at, item in enumerate(output):
+        told_events.append({"type": "response.output_item.added", "output_index": at, "item": {**item, "content": []}})
+        for part in item.get("content", ()):
+            place = {"output_index": at, "content_index": 0}
+            told_events += [{"type": "response.output_text.delta", **place, "delta": one} for one in (part["text"][:4], part["text"][4:])]
+            told_events.append({"type": "response.output_text.annotation.added", **place, "annotation": part["annotations"][0]})
+        told_events.append({"type": "response.output_item.done", "output_index": at, "item": item})
+    raw = named([*told_events, {"type": "response.completed", "response": whole}])
+    answers = [codec().decode(200, {}, json.dumps(whole).encode(), now=0).data["choices"][0]["message"]]
+    answers += [told(read(codec().stream(), pieces))["choices"][0]["message"] for pieces in ([raw], [bytes([one]) for one in raw])]
+    for message in answers:
+        text = message["content"]
+        assert text == "I look. It räins."
+        pages = [one["url_citation"] for one in message["annotations"]]
+        assert [text[one["start_index"] : one["end_index"]] for one in pages] == ["look", "räins"]
+        ran = [(one["start_index"], one["block"]["type"]) for one in message["server_blocks"]]
+        assert ran == [(8, "server_tool_use"), (8, "web_search_tool_result"), (8, "server_tool_use"), (8, "code_execution_tool_result")]
+        use, found, code, output_of = (one["block"] for one in message["server_blocks"])
+        assert (use["input"], found["content"][0]["url"]) == ({"query": "Bonn"}, "https://b.de")
+        assert (code["input"], output_of["content"]["stdout"]) == ({"code": "1+1"}, "2")
