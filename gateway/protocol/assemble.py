@@ -20,6 +20,10 @@ REASONING = ("reasoning_content", "reasoning")
 _THOUGHTS = frozenset({*REASONING, "thinking_blocks"})
 
 
+_GROWING = frozenset({"thinking_blocks", "citations", SERVER_BLOCKS})
+"""Lists that a stream tells entry by entry."""
+
+
 def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The chat completion that ``chunks`` stream. Texts are joined, tool calls are put together by index,
     unknown text fields of a delta are joined too and other unknown fields keep their last value."""
@@ -135,7 +139,7 @@ class _Choice:
             elif isinstance(value, str):
                 self.texts.setdefault(name, []).append(value)
             elif value is not None and name not in _MESSAGE:
-                self.extra[name] = added(self.extra.get(name), value)
+                self.extra[name] = added(self.extra.get(name), value) if name in _GROWING else value
 
     def whole(self, index: int) -> dict[str, Any]:
         texts = {name: "".join(pieces) for name, pieces in self.texts.items() if name != "obfuscation"}
@@ -155,8 +159,8 @@ class _Choice:
 
 
 def added(before: Any, value: Any) -> Any:
-    """A field of a delta that is no text: entries with an ``index`` add up, as OpenAI's clients do it (which fail over
-    lists that are told again without); anything else takes the place of what was told before."""
+    """A list that grows: entries with an ``index`` add up, as OpenAI's clients do it (which fail over lists that are
+    told again without); anything else takes the place of what was told before."""
     if not isinstance(value, list) or not isinstance(before, list | None):
         return value
     fresh = [{name: one[name] for name in one if name != "index"} for one in _dicts(value) if "index" in one]
