@@ -58,6 +58,12 @@ def test_detoxify_reads_a_checkpoint_and_a_folder(toxic_checkpoint: tuple[Path, 
     assert rude["toxicity"] > 0.8 and rude["insult"] > 0.8 and rude["threat"] < 0.3 and fine["toxicity"] < 0.2
 
 
+def test_a_checkpoint_of_another_model_is_refused_before_any_text_fails(toxic_checkpoint: tuple[Path, Path]) -> None:
+    checkpoint, config = toxic_checkpoint
+    with pytest.raises(CannotLoad, match="no label 'sexual_explicit'"):
+        toxic({"model": "unbiased", "checkpoint": str(checkpoint), "config": str(config)})
+
+
 def test_a_checkpoint_that_would_run_something_is_refused(
     toxic_checkpoint: tuple[Path, Path], tmp_path: Path
 ) -> None:

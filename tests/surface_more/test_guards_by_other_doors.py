@@ -103,6 +103,9 @@ DOORS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "@@"}]}]}),
     "a compacted conversation": ("responses/compact", {"input": [{"role": "user", "content": "@@"}]}),
     "a list of texts": ("embeddings", {"input": ["hello", "@@"]}),
+    "embedContent": ("../v1beta/models/triage:embedContent", {"content": {"parts": [{"text": "@@"}]}}),
+    "batchEmbedContents": ("../v1beta/models/triage:batchEmbedContents", {"requests": [
+        {"model": "models/triage", "content": {"parts": [{"text": "@@"}]}}]}),
     "a picture": ("images/generations", {"prompt": "a cat, @@"}),
     "a voice": ("audio/speech", {"input": "@@", "voice": "alloy", "instructions": "calm"}),
     "how a voice speaks": ("audio/speech", {"input": "hello", "voice": "alloy", "instructions": "like @@"}),

@@ -16,6 +16,9 @@ from trainer.engines.guards.sequences import Sorter
 
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _KIND = "ForSequenceClassification"
+_LABELS = frozenset({"toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack"})
+_MORE = frozenset({"sexual_explicit"})
+"""What every model of Detoxify's tells, and what all but the original ones tell besides."""
 
 
 def toxic(spec: Mapping[str, Any]) -> Sorter:
@@ -43,6 +46,13 @@ def toxic(spec: Mapping[str, Any]) -> Sorter:
         raise CannotLoad(
             f"Detoxify's {checkpoint or spec['model']}: {type(problem).__name__}: {why}"[:300]
         ) from None
+    promised = _LABELS if str(spec["model"]).startswith("original") else _LABELS | _MORE
+    missing = sorted(promised.difference(found.class_names))
+    if missing:  # or each text would fail, at the first call
+        raise CannotLoad(
+            f"{checkpoint or spec['model']} has no label {missing[0]!r}, which Detoxify's {spec['model']!r} has: "
+            "name the 'model' that the checkpoint is one of"
+        )
     return Sorter(found.model, found.tokenizer, found.class_names, several=True)
 
 
