@@ -20,6 +20,7 @@ from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.vector_stores.shapes import Question, asked_of
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
 from gateway.pipeline import Handler
+from gateway.protocol import server_blocks
 from gateway.protocol.assemble import assemble
 from gateway.protocol.blocks import as_chunks, choice_at, dicts
 from gateway.protocol.body import typed
@@ -27,12 +28,14 @@ from gateway.protocol.chat import ChatRequest, total_of
 from gateway.protocol.file_search import NAME, Citing, FileSearch, Source, queries_of, result_turn, told
 from gateway.protocol.responses_answer import Asked as Repeated
 from gateway.protocol.responses_searching import STEP, Begun, Ended, NextTurn, SearchingWriter
+from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.retrieval.asking import Asked, Found, Library
 
 _USUAL_MOST = 20
 """Passages of one search, where the client names no number: OpenAI's."""
 _GOES_BACK = (
     "role", "content", "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content",
+    server_blocks.NAME,
 )  # fmt: skip
 _CUT = frozenset({"length", "content_filter"})
 
@@ -197,6 +200,8 @@ class _Turns:
         body = {**self._body, "messages": [*self._body["messages"], message, *results]}
         if body.get("tool_choice") is not None:
             body["tool_choice"] = "auto"
+        if isinstance(wish := body.get(WEB_SEARCH), dict):
+            body[WEB_SEARCH] = {name: value for name, value in wish.items() if name != "required"}
         if self._spent or self._number >= self._most:
             body["tool_choice"] = "none"
         return body

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway
-from more_gateway import FOREIGN, client_of, policies_at
+from more_gateway import FOREIGN, client_of, jsonl, policies_at
 from openai.types.responses import Response
 from scripted import Behaviour, Line, Provider, chunk, sse
 from sdk_types import strictly
@@ -298,6 +298,42 @@ async def test_in_the_background(client: openai.AsyncOpenAI, upstream: Provider)
     assert [one.type for one in made.output] == ["file_search_call", "message"]
 
 
+async def test_a_line_of_a_batch_searches(client: openai.AsyncOpenAI, upstream: Provider, served: Gateway) -> None:
+    store = await filled(client)
+    upstream.script = [says(ASKS), says({"content": "Fourteen days.【1】"})]
+    body = {"model": "triage", "input": "Refunds?", "tools": [tool(store)]}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
+    file = await client.files.create(file=("b.jsonl", jsonl([line])), purpose="batch")
+    made = await client.batches.create(input_file_id=file.id, endpoint="/v1/responses", completion_window="24h")
+    while (made := await client.batches.retrieve(made.id)).status not in ("completed", "failed"):
+        await asyncio.sleep(0.02)
+    said = json.loads((await client.files.content(made.output_file_id or "")).content)
+    assert [one["type"] for one in said["response"]["body"]["output"]] == ["file_search_call", "message"]
+    assert [one.batch for one in calls(served)] == [made.id] * 2
+
+
+async def test_a_client_that_leaves_between_turns_stops_them(
+    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway
+) -> None:
+    store = await filled(client)
+
+    async def hangs(line: Line) -> None:
+        await line.hang()
+
+    upstream.script = [says(ASKS), hangs]
+    stream = await client.responses.create(model="triage", input="x", tools=[tool(store)], stream=True)
+    async for event in stream:
+        if event.type == "response.file_search_call.completed":
+            break
+    while len(upstream.seen) < 2:
+        await asyncio.sleep(0.02)
+    await stream.close()
+    await asyncio.wait_for(upstream.seen[1].peer_left.wait(), 30)
+    while len(calls(served)) < 2:
+        await asyncio.sleep(0.02)
+    assert [one.status for one in calls(served)] == ["ok", "client_closed"]
+
+
 GUARDED = """
 providers:
   claude: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
@@ -358,3 +394,19 @@ async def test_guardrails_read_what_was_found_as_retrieved_text(guarded: Gateway
         with pytest.raises(openai.BadRequestError, match="found"):
             await client.responses.create(model="triage", input="fruit?", tools=[tool(store.id)])
         assert len(upstream.seen) == 1
+
+
+async def test_what_ran_at_the_provider_goes_back_and_is_demanded_once(guarded: Gateway, upstream: Provider) -> None:
+    uses = {"type": "tool_use", "id": "toolu_1", "name": "file_search", "input": {"queries": ["refunds"]}}
+    asked = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "refunds"}}
+    came = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    async with client_of(guarded) as client:
+        store = await filled(client)
+        upstream.script = [claude(asked, came, uses, stop="tool_use"), claude({"type": "text", "text": "Soon."})]
+        answer = await client.responses.create(
+            model="triage", input="x", tools=[tool(store), {"type": "web_search"}], tool_choice={"type": "web_search"}
+        )
+    assert [one.type for one in answer.output] == ["web_search_call", "file_search_call", "message"]
+    first, second = [one.body for one in upstream.seen]
+    assert second["messages"][1]["content"] == [asked, came, uses]
+    assert first["tool_choice"]["name"] == "web_search" and second.get("tool_choice") in (None, {"type": "auto"})
