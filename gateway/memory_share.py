@@ -1,4 +1,4 @@
-"""How much of the memory that a process may use is in use: by its control groups and by its own address space.
+"""How much memory a process may use, and how much of that is in use: by its control groups and its address space.
 
 What the kernel only keeps because nobody needs the room (pages of files, caches of names) is not in use.
 """
@@ -14,9 +14,15 @@ SHORT = 0.8
 """From this share on memory is short."""
 _UNBOUNDED = 1 << 60
 _KEPT = ("active_file", "inactive_file", "slab_reclaimable")
+_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 
 
-def memory_share(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self")) -> float | None:
+def memory_bound(groups: Path = _GROUPS, own: Path = _OWN) -> int | None:
+    """Bytes: the least that a control group of this process, or one around it, allows; None where none bounds it."""
+    return min((most for _, most in _grouped(groups, own) if 0 < most < _UNBOUNDED), default=None)
+
+
+def memory_share(groups: Path = _GROUPS, own: Path = _OWN) -> float | None:
     """Between 0 and 1, of the tightest bound; None where nothing bounds this process."""
     found = [used / most for used, most in (*_grouped(groups, own), *_addressed(own)) if 0 < most < _UNBOUNDED]
     return max(found, default=None)

@@ -7,9 +7,9 @@ import resource
 from pathlib import Path
 
 from gateway.config import Trainer
+from gateway.memory_share import memory_bound
 
 _SHARE = 0.75
-_CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MEMINFO = Path("/proc/meminfo")
 _REFUSED = ("can't allocate memory", "cannot allocate memory", "not enough memory", "std::bad_alloc")
 """What torch and other native code say; they know no MemoryError."""
@@ -51,17 +51,11 @@ def refusal(size: int | None) -> str:
 
 def _there() -> int:
     """Bytes that this machine has, or its container; 0 where nobody says."""
-    found = []
-    for path in _CGROUPS:
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            found.append(int(text))
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
         lines = []
-    found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
+    if (bound := memory_bound()) is not None:
+        found.append(bound)
     return min(found, default=0)

@@ -13,7 +13,7 @@ from gateway_server import KEY, Gateway
 from rough import Start
 from scripted import Provider
 
-from gateway.memory_share import memory_share
+from gateway.memory_share import memory_bound, memory_share
 from gateway.resilience.pressure import Pressure
 
 SMALL = {"model": "triage", "messages": [{"role": "user", "content": "hello"}]}
@@ -40,6 +40,7 @@ def test_the_tightest_group_counts_without_what_files_hold(tmp_path: Path) -> No
     groups(tmp_path / "fs", "a", {"memory.max": "4000", "memory.current": "2500", "memory.stat": stat})
     groups(tmp_path / "fs", "a/b", {"memory.max": "max", "memory.current": "9000"})
     assert memory_share(tmp_path / "fs", own(tmp_path, "0::/a/b")) == 0.5
+    assert memory_bound(tmp_path / "fs", own(tmp_path, "0::/a/b")) == 4000
     groups(tmp_path / "fs", "a/b", {"memory.max": "1000", "memory.current": "900", "memory.stat": "inactive_file 0"})
     assert memory_share(tmp_path / "fs", own(tmp_path, "0::/a/b")) == 0.9
 
@@ -47,10 +48,11 @@ def test_the_tightest_group_counts_without_what_files_hold(tmp_path: Path) -> No
 def test_the_older_groups_are_read_and_no_bound_is_none(tmp_path: Path) -> None:
     assert memory_share(tmp_path / "nothing", tmp_path / "nobody") is None
     groups(tmp_path / "fs", "memory", {"memory.limit_in_bytes": "9223372036854771712", "memory.usage_in_bytes": "5"})
-    assert memory_share(tmp_path / "fs", own(tmp_path)) is None
+    assert memory_share(tmp_path / "fs", own(tmp_path)) is memory_bound(tmp_path / "fs", own(tmp_path)) is None
     told = {"memory.limit_in_bytes": "1000", "memory.usage_in_bytes": "950", "memory.stat": "total_inactive_file 60\ntotal_active_file 40"}
     groups(tmp_path / "fs", "memory", told)
     assert memory_share(tmp_path / "fs", own(tmp_path)) == 0.85
+    assert memory_bound(tmp_path / "fs", own(tmp_path)) == 1000
 
 
 def test_a_bounded_address_space_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,10 @@ def test_three_quarters_of_the_machine_or_what_the_policies_say() -> None:
     assert bounds.most(Trainer(max_memory_bytes=512 * MIB)) == 512 * MIB
 
 
-def test_a_container_has_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = tmp_path / "memory.max"
-    monkeypatch.setattr(bounds, "_CGROUPS", (said,))
-    said.write_text(f"{400 * MIB}\n")
+def test_a_container_has_less_than_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "memory_bound", lambda: 400 * MIB)
     assert bounds.most(Trainer()) == 300 * MIB
-    said.write_text("max\n")
+    monkeypatch.setattr(bounds, "memory_bound", lambda: None)
     assert bounds.most(Trainer()) != 300 * MIB
 
 
