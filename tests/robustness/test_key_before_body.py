@@ -43,7 +43,8 @@ WRONG = {
 
 
 @pytest.fixture
-async def served(tmp_path: Path, first: Provider) -> AsyncIterator[Gateway]:
+async def served(tmp_path: Path, first: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr("gateway.live._LOOK_S", 0.001)  # a key that may have been made just now is looked up
     policies = write_policies(tmp_path / "policies", {"first": first.url}, gateway=SETTINGS)
     async with gateway(tmp_path, policies) as made:
         yield made
