@@ -76,7 +76,7 @@ class CohereCodec:
         ]
         made = choice(
             0, text, _reason(self._name, data.get("finish_reason")), calls=calls,
-            annotations=_citations(dicts(message.get("citations"))), stop=_met(data, asked),
+            annotations=_citations(dicts(message.get("citations")), text, _starts(parts)), stop=_met(data, asked),
             logprobs=_logprobs(dicts(data.get("logprobs"))),
             extra={"reasoning_content": thought + str(message.get("tool_plan") or "")},
         )  # fmt: skip
@@ -236,6 +236,9 @@ class CohereStream(EventStream):
         self._calls: dict[Any, int] = {}
         self._silent: set[int] = set()
         self._cited: list[dict[str, Any]] = []
+        self._texts: list[str] = []
+        self._starts: dict[Any, int] = {}
+        """Where in the text each block of content begins."""
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
         kind, delta = event.get("type"), event.get("delta")
@@ -246,6 +249,7 @@ class CohereStream(EventStream):
             self._writer.id = str(event.get("id") or "")
             return self._writer.open()
         if kind in ("content-start", "content-delta"):
+            self._starts.setdefault(event.get("index"), sum(map(len, self._texts)))
             return self._content(message.get("content"), event.get("logprobs"))
         if kind == "tool-plan-delta":
             return self._say("reasoning_content", text_field(message, "tool_plan"))
@@ -263,6 +267,7 @@ class CohereStream(EventStream):
     def _content(self, content: Any, likely: Any) -> list[Chunk]:
         thought, text = text_field(content, "thinking"), text_field(content, "text")
         chunks = self._say("reasoning_content", thought)
+        self._texts.append(text)
         if not text or not isinstance(likely, dict):
             return chunks + self._say("content", text)
         return chunks + self._writer.delta({"content": text}, logprobs=_logprobs([{"text": text, **likely}]))
@@ -295,7 +300,7 @@ class CohereStream(EventStream):
 
     def _end(self, delta: dict[str, Any]) -> list[Chunk]:
         reason = _reason(self._provider, delta.get("finish_reason"))
-        annotations = _citations(self._cited)
+        annotations = _citations(self._cited, "".join(self._texts), self._starts)
         chunks = [chunk for at in sorted(self._silent) for chunk in self._unargued(at)]
         chunks += self._writer.delta({"annotations": annotations}) if annotations else []
         chunks += self._writer.finish(reason, stop=_met(delta, self._asked))
@@ -352,7 +357,26 @@ def _arguments(call: dict[str, Any]) -> str:
     return text_field(call, "function", "arguments") or "{}"
 
 
-def _citations(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _starts(parts: list[dict[str, Any]]) -> dict[Any, int]:
+    """Where in the text each block of content begins, by its number."""
+    found, length = {}, 0
+    for index, part in enumerate(parts):
+        found[index] = length
+        length += len(str(part.get("text") or "")) if part.get("type") == "text" else 0
+    return found
+
+
+def _place(citation: Mapping[str, Any], text: str, starts: Mapping[Any, int]) -> tuple[int, int]:
+    """Cohere counts from the beginning of the block of content that it names, or of all: the words decide."""
+    start, end = _whole_number(citation.get("start")), _whole_number(citation.get("end"))
+    index = citation.get("content_index")
+    base = starts.get(index, 0) if isinstance(index, int) else 0
+    words = citation.get("text")
+    meant = base if isinstance(words, str) and text[base + start : base + end] == words else 0
+    return start + meant, end + meant
+
+
+def _citations(citations: list[dict[str, Any]], text: str, starts: Mapping[Any, int]) -> list[dict[str, Any]]:
     """Only sources with an address have a place in OpenAI's shape."""
     found = []
     for one in citations:
@@ -363,6 +387,6 @@ def _citations(citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
             url = text_field(document, "url")
             if url:
                 title = text_field(document, "title") or url
-                start, end = _whole_number(one.get("start")), _whole_number(one.get("end"))
+                start, end = _place(one, text, starts)
                 found.append(url_citation(start, end, url, title))
     return found

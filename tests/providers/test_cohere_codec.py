@@ -291,3 +291,19 @@ def test_log_probabilities_that_are_none(junk: Any) -> None:
     assert answer.data["choices"][0]["logprobs"] is None
     raw = named([{**one, "logprobs": junk} if one["type"] == "content-delta" else one for one in EVENTS])
     assert told(read(codec().stream(), [raw]))["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize(("start", "index"), [(7, None), (0, 2), (7, 2), (7, "x")])
+def test_a_citation_may_count_from_its_own_block(start: int, index: Any) -> None:
+    cited = {**CITATION, "start": start, "end": start + 4, "content_index": index}
+    whole = {**ANSWER, "message": {**ANSWER["message"], "citations": [cited]}}  # type: ignore[dict-item]
+    answer = codec().decode(200, {}, json.dumps(whole).encode(), now=0).data["choices"][0]["message"]
+    parted = [
+        *EVENTS[:7], {"type": "content-end", "index": 1},
+        step("content-start", 2, content={"type": "text", "text": ""}), step("content-delta", 2, content={"text": "Bonn"}),
+        step("citation-start", 0, citations=cited), END,
+    ]  # fmt: skip
+    streamed = told(read(codec().stream(), [named(parted)]))["choices"][0]["message"]
+    for message in (answer, streamed):
+        (page,) = [one["url_citation"] for one in message["annotations"]]
+        assert message["content"][page["start_index"] : page["end_index"]] == "Bonn"
