@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import GatewayError
-from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at, dicts
 from gateway.protocol.chat import Usage
 from gateway.protocol.responses import ResponsesRequest
 from gateway.protocol.responses_items import REDACTED
 from gateway.protocol.responses_parts import likely, note_of, one_result, part_of
-from gateway.protocol.responses_tools import Doing, beginning, begun, ended
+from gateway.protocol.responses_tools import Doing, beginning, begun, ended, picture
 
 _encode = msgspec.json.encode
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -86,6 +86,7 @@ class ResponseWriter:
         self._message_open = False
         self._begun = False
         self._doing: dict[str, Doing] = {}
+        self._images: list[dict[str, Any]] = []
         self._include = tuple(asked.request.include or ())
         self._length = self._base = 0
         """Characters of the text by now, and of what stood before the message that is open."""
@@ -111,6 +112,8 @@ class ResponseWriter:
     def chunk(self, data: dict[str, Any]) -> list[Event]:
         events = self._begin()
         self._rated(data)
+        delta = (choice_at(data) or {}).get("delta")
+        self._images += dicts(delta.get("images")) if isinstance(delta, dict) else []
         return events + [event for step in self._blocks.feed(data) for event in self._events(step)]
 
     def finish(self, usage: Usage) -> list[Event]:
@@ -120,7 +123,7 @@ class ResponseWriter:
         events += [event for doing in self._doing.values() for event in self._did(doing, "incomplete")]
         reason = _REASONS.get(self._blocks.finish_reason)
         status = "incomplete" if reason else "completed"
-        events += self._close_message(status)
+        events += self._close_message(status) + self._drawn()
         self._response |= {
             "status": status,
             "incomplete_details": {"reason": reason} if reason else None,
@@ -317,6 +320,20 @@ class ResponseWriter:
         begin.at = len(self._items) - 1
         self._doing[str(block.get("id"))] = begin
         return events + [self._of_item(kind, begin, **fields) for kind, fields in beginning(begin)]
+
+    def _drawn(self) -> list[Event]:
+        """The pictures of an answer, which are told with its end."""
+        events: list[Event] = []
+        for image in self._images:
+            found = picture(image, self._new_id("do").removeprefix("do_"))
+            if found is not None:
+                doing, result = found
+                events.append(self._add(doing.item))
+                doing.at = len(self._items) - 1
+                events += [self._of_item(kind, doing, **fields) for kind, fields in beginning(doing)]
+                doing.item["result"] = result
+                events += self._did(doing, "completed")
+        return events
 
     def _of_item(self, kind: str, doing: Doing, **fields: Any) -> Event:
         return self._event(kind, item_id=doing.item["id"], output_index=doing.at, **fields)

@@ -16,7 +16,7 @@ _ROLES = frozenset({"user", "assistant", "system", "developer"})
 _THOUGHTS = ("thinking_blocks", "reasoning_content")
 REDACTED = "redacted:"
 """Begins the encrypted content of thoughts that came without a text."""
-_DONE_THERE = frozenset({"web_search_call", "code_interpreter_call"})
+_DONE_THERE = frozenset({"web_search_call", "code_interpreter_call", "image_generation_call"})
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
@@ -242,7 +242,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
     """Items as ``input_items`` lists them: every one has an id, text stands in parts."""
     prefixes = {
         "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
-        "web_search_call": "ws", "code_interpreter_call": "ci",
+        "web_search_call": "ws", "code_interpreter_call": "ci", "image_generation_call": "ig",
         CALL: "fs", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
     }  # fmt: skip
     found = []

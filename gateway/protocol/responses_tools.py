@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from gateway.protocol.server_blocks import is_use
 
-_SEARCH, _CODE = "web_search_call", "code_interpreter_call"
+_SEARCH, _CODE, _PICTURE = "web_search_call", "code_interpreter_call", "image_generation_call"
+_FORMS = ("png", "webp", "jpeg")
 _FAILED = ("_error", "error")
 
 
@@ -40,10 +41,26 @@ def begun(block: dict[str, Any], item_id: str) -> Doing | None:
     return None
 
 
+def picture(image: dict[str, Any], item_id: str) -> tuple[Doing, str] | None:
+    """(item, base64) of a picture in an answer; None for one that is only an address."""
+    where = image.get("image_url")
+    url = str(where.get("url") if isinstance(where, dict) else where)
+    kind, mark, data = url.partition(";base64,")
+    if not mark:
+        return None
+    item = {"id": f"ig_{item_id}", "type": _PICTURE, "status": "in_progress", "result": None}
+    form = kind.removeprefix("data:image/")
+    return Doing(item | ({"output_format": form} if form in _FORMS else {})), data
+
+
 def beginning(doing: Doing) -> Iterator[tuple[str, dict[str, Any]]]:
     """(event, its own fields) behind the item's beginning."""
     kind = f"response.{doing.item['type']}"
     yield f"{kind}.in_progress", {}
+    if doing.item["type"] == _PICTURE:
+        yield f"{kind}.generating", {}
+        yield f"{kind}.completed", {}
+        return
     if doing.item["type"] == _SEARCH:
         yield f"{kind}.searching", {}
         return

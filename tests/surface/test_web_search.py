@@ -361,3 +361,28 @@ async def test_google_searches_for_chat_and_responses(served: Gateway, upstream:
         (part,) = found.output[3].content
         (note,) = part.annotations
         assert part.text[note.start_index : note.end_index] == "It rains." and note.url == "https://dwd.example"
+
+
+async def test_pictures_in_an_answer_are_items(served: Gateway, upstream: Provider) -> None:
+    parts = [{"text": "Here: "}, {"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
+    said = {**GOOGLES, "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}]}
+
+    async def behave(line: Line) -> None:
+        if "streamGenerateContent" in line.seen.path:
+            await line.stream(b"data: " + json.dumps(said).encode() + b"\r\n\r\n", piece=50)
+        else:
+            await line.answer(200, said)
+
+    upstream.behave = behave
+    ask: Any = {"model": "google/gemini-2.5-flash-image", "input": "Draw."}
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as client:
+        raw = await client.responses.with_raw_response.create(**ask)
+        found = strictly(Response, raw.content, beyond=frozenset({"store"}))
+        async with client.responses.stream(**ask) as told:
+            kinds = [event.type async for event in told]
+            last = await told.get_final_response()
+        for one in (found, last):
+            assert [item.type for item in one.output] == ["message", "image_generation_call"] and one.output_text == "Here: "
+            assert (one.output[1].result, one.output[1].status) == ("aGk=", "completed")  # type: ignore[union-attr]
+        assert kinds[-5:-2] == [f"response.image_generation_call.{one}" for one in ("in_progress", "generating", "completed")]
+        await client.responses.create(model="google/gemini-2.5-flash", input="Sure?", previous_response_id=found.id)
