@@ -218,7 +218,10 @@ def response_routes(
         principal = who({name.lower(): value for name, value in request.headers.items()})
         data = await json_body(request, live)
         counted = await dialect.read({}, {**data, "model": data.get("model") or "unnamed"}, principal)
-        chat = typed(counted.body, ChatRequest)
+        body = counted.body
+        if live.documents is not None:
+            body = await live.documents.filled(body, principal, live.runtime().config.server.max_body_bytes)
+        chat = typed(body, ChatRequest)
         tokens = math.ceil(characters(chat) * PER_CHAR) + extras(chat)
         return _json({"object": "response.input_tokens", "input_tokens": tokens, "estimated": True})
 

@@ -85,6 +85,8 @@ def _part(part: Any, known: Mapping[str, dict[str, Any]]) -> Any:
     if part["file"].get("kind") == "image" and found["type"] != "image_url":
         message = f"The file '{file_id}' is no PNG, JPEG, GIF or WebP. Send it as a file and not as an image."
         raise errors.BadRequest(message, param="file_id", code="invalid_image_format")
+    if "detail" in part["file"] and found["type"] == "image_url":
+        found = {**found, "image_url": {**found["image_url"], "detail": part["file"]["detail"]}}
     document = {**found.get("document", {}), **(beside.pop("document", None) or {})}
     return {**found, **beside, **({"document": document} if document else {})}
 

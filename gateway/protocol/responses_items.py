@@ -204,11 +204,13 @@ def _marked(part: dict[str, Any]) -> dict[str, Any]:
 
 def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
     if part.get("file_id") is not None:
-        return {"type": "file", "file": {"file_id": _text(part, "file_id", where), "kind": "image"}}
-    image = {"url": _text(part, "image_url", where)}
-    if isinstance(part.get("detail"), str):
-        image["detail"] = part["detail"]
-    return {"type": "image_url", "image_url": image}
+        held = {"file_id": _text(part, "file_id", where), "kind": "image"}
+        return {"type": "file", "file": held | _detail(part)}
+    return {"type": "image_url", "image_url": {"url": _text(part, "image_url", where)} | _detail(part)}
+
+
+def _detail(part: dict[str, Any]) -> dict[str, str]:
+    return {"detail": part["detail"]} if isinstance(part.get("detail"), str) else {}
 
 
 def _file(part: dict[str, Any], where: str) -> dict[str, Any]:

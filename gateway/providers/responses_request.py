@@ -189,7 +189,7 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         detail = image.get("detail") if isinstance(image, dict) else None
         return {"type": "input_image", "image_url": url_of(part), "detail": detail or "auto", **more}
     if held_image(part):
-        return {"type": "input_image", "file_id": held_image(part), "detail": "auto"}
+        return {"type": "input_image", "file_id": held_image(part), "detail": part["file"].get("detail") or "auto"}
     if kind == "file":
         file = part.get("file")
         named = isinstance(file, dict) and bool(file.get("file_url"))  # which has its name with it

@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.config.serving import VectorStores
-from gateway.retrieval import extracting
 from gateway.retrieval.reading import NotRead
 
-_PROGRAM = Path(extracting.__file__)
+_PROGRAM = Path(__file__).with_name("extracting.py")
 _PACKAGES = {"PDF": ("pypdf",), "Office document": ("docx", "pptx", "openpyxl")}
 _LONGER_S = 30.0
 """How much longer than its CPU time it may take: the machine may be busy."""
@@ -61,6 +60,8 @@ async def document_text(path: Path, kind: str, bounds: VectorStores) -> str:
 
 
 def _problem(status: int, kind: str, bounds: VectorStores) -> NotRead:
+    from gateway.retrieval import extracting  # what it loads, only its own process needs
+
     if status == extracting.LOCKED:
         return NotRead("invalid_file", f"The {kind} needs a password.")
     if status == extracting.TOO_LARGE:

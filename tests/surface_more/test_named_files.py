@@ -137,7 +137,7 @@ async def test_responses_also_when_they_are_continued(client: openai.AsyncOpenAI
     pdf, png = await uploaded(client, "a.pdf", PDF), await uploaded(client, "a.png", PNG)
     parts: Any = [
         {"type": "input_file", "file_id": pdf},
-        {"type": "input_image", "file_id": png, "detail": "auto"},
+        {"type": "input_image", "file_id": png, "detail": "high"},
         {"type": "input_text", "text": "What is it?"},
     ]
     first = await client.responses.create(model="triage", input=[{"role": "user", "content": parts}])
@@ -145,9 +145,15 @@ async def test_responses_also_when_they_are_continued(client: openai.AsyncOpenAI
     for one in upstream.seen:
         content = one.body["messages"][0]["content"]
         assert content[0]["file"] == {"filename": "a.pdf", "file_data": url("application/pdf", PDF)}
-        assert content[1]["image_url"]["url"] == url("image/png", PNG)
+        assert content[1]["image_url"] == {"url": url("image/png", PNG), "detail": "high"}
     kept = await client.responses.input_items.list(first.id)
     assert json.loads(kept.data[0].model_dump_json())["content"][0]["file_id"] == pdf  # as the client said it
+
+
+async def test_tokens_are_estimated_of_the_content(client: openai.AsyncOpenAI) -> None:
+    parts: Any = [{"type": "input_file", "file_id": await uploaded(client, "notes.txt", b"word " * 400)}]
+    counted = await client.responses.input_tokens.count(model="triage", input=[{"role": "user", "content": parts}])
+    assert 400 < counted.input_tokens < 600
 
 
 async def test_claudes_clients_name_them_too(
