@@ -23,6 +23,7 @@ from gateway.protocol.chat import ChatRequest
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
+from gateway.stages.guarding.enclosed import closed_again, opened
 from gateway.stages.guarding.inband import answered, wanted_of
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
@@ -72,8 +73,9 @@ async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> N
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
     if len(prose) < len(exchange.body):
         judge_labels(exchange, guards, {name: exchange.body[name] for name in _IDENTITY & exchange.body.keys()})
-    masked = await masked_prose(exchange, guards, prose, judges)
-    new = prose if masked is None else masked
+    words = opened(prose)
+    masked = await masked_prose(exchange, guards, words, judges)
+    new = prose if masked is None else closed_again(prose, words, masked)
     new = with_whole_thoughts(prose, new)
     for guard in guards.values():
         if guard.prepares and not guard.shadow:

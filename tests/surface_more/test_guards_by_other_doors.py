@@ -4,6 +4,7 @@ vector stores, lists of prompts, forms, realtime. An attack is stopped by each, 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import openai
+import pytest
 from gateway_server import KEY, Gateway, gateway
 from more_gateway import SETTINGS, client_of, jsonl, policies_at
 from scripted import COMPLETION, Line, Provider, provider
@@ -260,6 +262,27 @@ async def test_what_a_search_finds_for_a_model_is_judged(tmp_path: Path) -> None
             else:
                 assert _blocked(got), got.text
         assert "[EMAIL_1]" in house.heard and MAIL not in house.heard and "gnore all previous" not in house.heard
+
+
+@pytest.mark.parametrize("kind", ["data:text/plain;base64,", "data:application/json;base64,", "data:image/png;base64,", ""])
+async def test_words_that_a_request_encloses_as_a_file_are_judged(tmp_path: Path, kind: str) -> None:
+    def enclosing(text: str) -> list[tuple[str, dict[str, Any]]]:
+        data = kind + base64.b64encode(text.encode()).decode()
+        file = {"type": "file", "file": {"filename": "a.txt", "file_data": data}}
+        return [
+            ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, file]}]}),
+            ("responses", {"input": [{"role": "user", "content": [
+                {"type": "input_file", "filename": "a.txt", "file_data": data}]}]}),
+        ]  # fmt: skip
+
+    async with guarded(tmp_path) as house:
+        for path, body in enclosing(ATTACK):
+            assert _blocked(await house.post(path, {"model": "triage", **body})), path
+        for path, body in enclosing(f"of {MAIL}"):
+            assert (await house.post(path, {"model": "triage", **body})).status_code == 200
+            part = house.upstream.seen[-1].body["messages"][0]["content"][-1]
+            data = part["file"]["file_data"]
+            assert data.startswith(kind) and base64.b64decode(data.removeprefix(kind)) == b"of [EMAIL_1]"
 
 
 async def test_fields_of_forms_are_judged(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from gateway.stages.guarding.enclosed import closed_again, opened
+
+SAID = "Write to jane@example.org.\n"
+
+
+def coded(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def asked(data: str) -> dict[str, Any]:
+    file = {"type": "file", "file": {"filename": "a", "file_data": data}}
+    return {"messages": [{"role": "user", "content": "hi"}, {"role": "user", "content": [{"type": "text", "text": "x"}, file]}]}
+
+
+def data_of(prose: dict[str, Any]) -> str:
+    found: str = prose["messages"][1]["content"][1]["file"]["file_data"]
+    return found
+
+
+@pytest.mark.parametrize("data", [
+    f"data:text/plain;base64,{coded(SAID.encode())}", f"data:application/json;base64,{coded(SAID.encode())}",
+    coded(SAID.encode()), coded(SAID.encode()).rstrip("="), coded(b"\xef\xbb\xbf" + SAID.encode()),
+    f"data:application/pdf;base64,{coded(SAID.encode('utf-16'))}", f"DATA:image/png;charset=x;BASE64,{coded(SAID.encode())}",
+    coded(SAID.encode() * 500 + b"\xff\x00"), "\r\n".join(coded(SAID.encode() * 9)[at : at + 76] for at in range(0, 400, 76)),
+])  # fmt: skip
+def test_words_are_read_and_changed_where_they_are_enclosed(data: str) -> None:
+    prose = asked(data)
+    words = opened(prose)
+    assert "jane@example.org" in data_of(words)
+    assert data_of(closed_again(prose, words, words)) == data, "what nobody changed goes as it came"
+    masked = asked(data_of(words).replace("jane@example.org", "[EMAIL_1]"))
+    again = data_of(closed_again(prose, words, masked))
+    assert again.rpartition(",")[0] == data.rpartition(",")[0]
+    assert b"Write to [EMAIL_1]." in base64.b64decode(again.rpartition(",")[2])
+
+
+@pytest.mark.parametrize("data", [
+    "", "not base64!", "data:text/plain,as it stands", f"data:application/pdf;base64,{coded(b'%PDF-1.7 ' + SAID.encode())}",
+    coded(bytes(range(256)) * 20), coded(b"PK\x03\x04" + SAID.encode()), "\N{SNOWMAN}",
+])  # fmt: skip
+def test_bytes_stay_bytes(data: str) -> None:
+    prose = asked(data)
+    assert opened(prose) is prose
+    assert closed_again(prose, prose, prose) is prose
