@@ -13,6 +13,7 @@ import msgspec
 
 from gateway import json_places
 from gateway.context import Answer, Exchange, WholeAnswer
+from gateway.enclosed import closed_again, opened
 from gateway.guardrails import Scene
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
@@ -23,7 +24,6 @@ from gateway.protocol.chat import ChatRequest
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
-from gateway.stages.guarding.enclosed import closed_again, opened
 from gateway.stages.guarding.inband import answered, wanted_of
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta

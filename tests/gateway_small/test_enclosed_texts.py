@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.stages.guarding.enclosed import closed_again, opened
+from gateway.enclosed import closed_again, opened
 
 SAID = "Write to jane@example.org.\n"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.enclosed import closed_again, opened
 from gateway.masking import Found, Masker, mask_value
 from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import finish_reason
@@ -32,8 +33,9 @@ def capture_row(record: CallRecord, text: CallText) -> dict[str, Any]:
         rejected = tuple(worse)
         if plain != (asked, answered):
             answer = _without_logprobs(answer)  # their tokens hold in pieces what was masked as a whole
-        document = mask_value({"request": request, "answer": answer}, Masker(found))
-        request, answer = document["request"], document["answer"]
+        words = opened(request)
+        document = mask_value({"request": words, "answer": answer}, Masker(found))
+        request, answer = closed_again(request, words, document["request"]), document["answer"]
     lesson = text.trainable and record.status == "ok" and not record.student
     return {
         "call_id": record.id, "project": record.project, "task": record.task, "fingerprint": record.fingerprint,

@@ -1,5 +1,5 @@
 """Texts that a request encloses as files: ``file_data`` that is base64 of words. They are read as the words that they
-are, and what is changed in one is encoded again. Pure.
+are, and what is changed in one is encoded again. A leaf.
 
 Whoever reads a file decides what it is by more than its declared type, and a stray byte makes no text a picture: so
 what begins like no known binary and consists of printable characters for the most part is a text.
