@@ -36,7 +36,6 @@ async def test_errors_have_googles_shape(google: genai.Client, served: Gateway, 
 
 
 REFUSED: list[Any] = [
-    ({"tools": [types.Tool(google_search=types.GoogleSearch())]}, "tools[0].googleSearch"),
     ({"response_modalities": ["IMAGE"]}, "generationConfig.responseModalities"),
     ({"cached_content": "cachedContents/x"}, "cachedContent"),
     ({"temperature": 3.0}, "generationConfig.temperature"),
