@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -19,7 +18,7 @@ from gateway.live import Live
 from gateway.retrieval.documents import document_kind, document_text
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
-from gateway.rounds import rounds
+from gateway.rounds import Crew, GiveBack
 from gateway.storage.files import FileStore
 from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore, VectorStores
 
@@ -36,43 +35,20 @@ class TakingIn:
 
     def __init__(self, live: Live, stores: VectorStores, files: FileStore, embedding: Embedding) -> None:
         self._live, self._stores, self._files, self._embedding = live, stores, files, embedding
-        self._active: dict[_Place, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
+        self._crew = Crew(self._waiting, self._taken, self._work, most=_AT_ONCE, every_s=_BEAT_S, log=_log)
+        self.wake, self.run = self._crew.wake, self._crew.run
 
-    def wake(self) -> None:
-        """There is a new file."""
-        self._wake.set()
+    def _waiting(self) -> list[_Place]:
+        return [(store.project, store.id, file_id) for store, file_id in self._stores.waiting()]
 
-    async def run(self) -> None:
-        """Until cancelled; what is at work then is given back."""
-        await rounds(self._look, self._wake, _BEAT_S, self._active.values)
+    def _taken(self, place: _Place) -> GiveBack | None:
+        with contextlib.suppress(KeyError):  # the store was deleted meanwhile
+            return self._stores.taken(self._stores.get(*place[:2]), place[2])
+        return None
 
-    async def _look(self) -> None:
-        with contextlib.suppress(OSError):
-            await self._claim()
-
-    async def _claim(self) -> None:
-        for store, file_id in await asyncio.to_thread(self._stores.waiting):
-            place = (store.project, store.id, file_id)
-            if len(self._active) >= _AT_ONCE:
-                return
-            if place in self._active:
-                continue
-            give_back = await asyncio.to_thread(self._stores.taken, store, file_id)
-            if give_back is not None:
-                self._active[place] = asyncio.create_task(self._work(store, place, give_back))
-
-    async def _work(self, store: VectorStore, place: _Place, give_back: Callable[[], None]) -> None:
-        try:
-            with contextlib.suppress(KeyError):  # it was detached meanwhile
-                await self._take(store, self._stores.file(*place))
-        except Exception:
-            _log.exception("the file %s of %s was not taken in; it will be taken up again", place[2], store.id)
-            await asyncio.sleep(_BEAT_S)
-        finally:
-            give_back()
-            self._active.pop(place, None)
-            self._wake.set()
+    async def _work(self, place: _Place) -> None:
+        with contextlib.suppress(KeyError):  # it was detached meanwhile
+            await self._take(self._stores.get(*place[:2]), self._stores.file(*place))
 
     async def _take(self, store: VectorStore, file: VectorFile) -> None:
         try:

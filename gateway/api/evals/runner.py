@@ -28,7 +28,7 @@ from gateway.client_data.batches import Once, owner_of, pause_before
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
-from gateway.rounds import rounds
+from gateway.rounds import Crew
 from gateway.schemas.compile import compiled
 from gateway.storage.files import FileStore
 from gateway.storage.settled import write_whole
@@ -50,40 +50,12 @@ class EvalRunner:
         self.opens = opens
         self.live, self.store, self.files, self.ask, self.announce = live, store, files, ask, announce
         self.comparing = asyncio.Semaphore(_COMPARING)
-        self._active: dict[Path, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
+        self._crew = Crew(store.waiting, taken, self._work, most=_RUNS, every_s=_BEAT_S, log=_log)
+        self.wake, self.run = self._crew.wake, self._crew.run
 
-    def wake(self) -> None:
-        """There is a new run."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Until cancelled; what is at work then is given back."""
-        await rounds(self._look, self._wake, _BEAT_S, self._active.values)
-
-    async def _look(self) -> None:
-        with contextlib.suppress(OSError):
-            await self._claim()
-
-    async def _claim(self) -> None:
-        for folder in await asyncio.to_thread(self.store.waiting):
-            if folder in self._active or len(self._active) >= _RUNS:
-                continue
-            give_back = taken(folder)
-            if give_back is not None:
-                self._active[folder] = asyncio.create_task(self._work(folder, give_back))
-
-    async def _work(self, folder: Path, give_back: Callable[[], None]) -> None:
-        try:
+    async def _work(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted it
             await _Work(self, folder).run()
-        except FileNotFoundError:
-            pass  # somebody deleted it
-        except Exception:
-            _log.exception("the eval run %s stopped; it will be taken up again", folder.name)
-            await asyncio.sleep(_BEAT_S)
-        finally:
-            give_back()
-            self._active.pop(folder, None)
 
 
 class _Work:
