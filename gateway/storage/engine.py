@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,10 @@ def serialise_writes(connection: sa.Connection) -> None:
 
 def _sqlite_writer(path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # A file that is there is not opened: closing it would end this process's locks on it, those of SQLite too
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2), and another process would remove the log under its readers.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             path, timeout=10, isolation_level=None, check_same_thread=False, factory=Connection
         )

@@ -42,10 +42,16 @@ class Connection(sqlite3.Connection):
     log: WriteAheadLog | None = None
 
     def close(self) -> None:
+        self._leave()
+        super().close()
+
+    def __del__(self) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         log, self.log = self.log, None
         if log is not None:
             _indexes.left(log.index)
-        super().close()
 
 
 class _Indexes:

@@ -96,6 +96,29 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield made
 
 
+WRITE = """
+from pathlib import Path
+from gateway.storage.commands import CreateKey
+from gateway.storage.home import Home
+from gateway.storage.values import Key
+from gateway.storage.writing.writers import open_writer
+made = Key("id-there", "there", "p", "digest-there", "h", ("inference",), (), None, 1.0, None, None)
+open_writer(Home(Path(sys.argv[1]))).execute(CreateKey(made, "admin"))
+"""
+
+
+def test_who_reads_and_writes_keeps_its_log_while_another_writer_comes_and_goes(house: House) -> None:
+    """SQLite removes the log with the last connection to a database; a lock on it says that there are others."""
+    assert house.calls() == 0 and house.light.snapshot().keys == ()
+    house.key("here")
+    with script(WRITE, str(house.home.root)) as process:
+        assert process.wait(120) == 0
+    house.key("again")
+    assert sorted(one.name for one in house.light.snapshot().keys) == ["again", "here", "there"]
+    assert house.calls() == 0
+    assert house.seen_by_a_new_process() == "0 ['again', 'here', 'there']"
+
+
 def test_row_33_a_removed_log_is_saved_and_another_one_begun(house: House) -> None:
     first = house.start()
     house.tell(20)

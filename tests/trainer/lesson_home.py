@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -98,8 +99,15 @@ def start_worker(home: Home, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The direct children of a process that run a program of their own: stop one before, and its parent waits for it."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if _program(child) not in (b"", _program(pid))]
+
+
+def _program(pid: int | str) -> bytes:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 Tickets = Callable[..., list[tuple[str, str]]]
