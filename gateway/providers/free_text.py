@@ -38,11 +38,14 @@ def has_custom(body: Mapping[str, Any]) -> bool:
     )
 
 
-def spoken_to(codec: Codec, provider: str, body: Mapping[str, Any], *, drop: bool) -> Mapping[str, Any]:
-    """``body`` as the provider can take it: the same object where it takes custom tools, or there are none. Raises
-    AttemptFailed for a grammar that nobody would enforce."""
-    if getattr(codec, "takes_custom", False) or not has_custom(body):
-        return body
+def understood(codec: Codec, body: Mapping[str, Any]) -> bool:
+    """Whether a provider takes custom tools, or there are none."""
+    return getattr(codec, "takes_custom", False) or not has_custom(body)
+
+
+def spoken_to(provider: str, body: Mapping[str, Any], *, drop: bool) -> Mapping[str, Any]:
+    """``body`` as a provider can take it that knows functions alone. Raises AttemptFailed for a grammar that nobody
+    would enforce."""
     new = dict(body)
     reader = Reader(provider, body, drop=drop)
     if body.get("tools"):

@@ -70,7 +70,7 @@ def _grounded(grounding: Mapping[str, Any], text: str, starts: Sequence[int]) ->
 def _place(segment: Mapping[str, Any], text: str, starts: Sequence[int]) -> tuple[int, int]:
     """Google's positions count bytes, from the beginning of one of several parts; OpenAI's count characters of the
     whole. The words themselves decide which part is meant."""
-    said = segment.get("text")
+    said, first = segment.get("text"), (0, 0)
     for base in dict.fromkeys((0, *starts)):
         raw = text[base:].encode()
         start, end = (
@@ -78,11 +78,9 @@ def _place(segment: Mapping[str, Any], text: str, starts: Sequence[int]) -> tupl
         )
         if not isinstance(said, str) or text[start:end] == said:
             return start, end
+        if not base:
+            first = start, end
     at = text.find(said) if isinstance(said, str) and said else -1
     if at >= 0:
         return at, at + len(str(said))
-    raw = text.encode()
-    first, last = (
-        len(raw[: count(segment.get(name))].decode(errors="ignore")) for name in ("startIndex", "endIndex")
-    )
-    return first, last
+    return first

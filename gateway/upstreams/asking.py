@@ -214,9 +214,11 @@ class Asker:
 
 def spoken_to(runtime: Runtime, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """``body`` in words that the candidate's dialect has. Raises AttemptFailed."""
-    drop = bool(getattr(runtime.config.providers.get(candidate.provider), "drop_params", False))
     codec = runtime.codecs.get(candidate.provider)
-    return body if codec is None else free_text.spoken_to(codec, candidate.provider, body, drop=drop)
+    if codec is None or free_text.understood(codec, body):
+        return body
+    drop = bool(getattr(runtime.config.providers.get(candidate.provider), "drop_params", False))
+    return free_text.spoken_to(candidate.provider, body, drop=drop)
 
 
 __all__ = ["Asker", "AttemptFailed", "UpstreamStream"]

@@ -14,19 +14,16 @@ import openai
 import pytest
 import sqlalchemy as sa
 from gateway_server import KEY, Gateway
+from made_keys import key_with
 from more_gateway import client_of
 from more_gateway import served as serve
 from scripted import Provider
 
-from gateway.access.keys import new_key
 from gateway.api.files import plain_name
 from gateway.client_data import data_side
 from gateway.storage import files as storage_files
-from gateway.storage.commands import CreateKey
 from gateway.storage.engine import write_engine
 from gateway.storage.tables.data import FILES
-from gateway.storage.values import Key
-from gateway.storage.writing.writers import open_writer
 
 
 async def test_a_file_from_upload_to_deletion(client: openai.AsyncOpenAI, served: Gateway) -> None:
@@ -205,19 +202,7 @@ async def test_no_key(served: Gateway) -> None:
 
 
 async def test_a_key_without_the_scope(served: Gateway) -> None:
-    texts: dict[str, str] = {}
-    writer = open_writer(served.home)
-    try:
-        for scope in ("inference", "data"):
-            made = new_key("inference")
-            texts[scope] = made.text
-            key = Key(
-                id=f"key_{scope}", name=scope, project="default", digest=made.digest, hint=made.hint, scopes=(scope,),
-                models=(), requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
-            )  # fmt: skip
-            await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
-    finally:
-        writer.close()
+    texts = {scope: await key_with(served, scope) for scope in ("inference", "data")}
     async with httpx.AsyncClient(base_url=served.base_url) as http:
         allowed = {"authorization": f"Bearer {texts['data']}"}
         lacking = {"authorization": f"Bearer {texts['inference']}"}

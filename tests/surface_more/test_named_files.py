@@ -13,14 +13,11 @@ import anthropic
 import openai
 import pytest
 from gateway_server import KEY, Gateway, gateway
+from made_keys import key_with
 from more_gateway import FOREIGN, client_of, jsonl
 from scripted import Line, Provider
 
-from gateway.access.keys import new_key
-from gateway.storage.commands import CreateKey
 from gateway.storage.records import CallRecord
-from gateway.storage.values import Key
-from gateway.storage.writing.writers import open_writer
 
 PDF, PNG = b"%PDF-1.7\nnot much of one", b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 WAV, DOCX = b"RIFF\x24\0\0\0WAVEfmt ", b"PK\x03\x04" + b"\1" * 30
@@ -58,19 +55,6 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
 
 async def uploaded(client: openai.AsyncOpenAI, name: str, data: bytes) -> str:
     return (await client.files.create(file=(name, data), purpose="user_data")).id
-
-
-async def key_without_data(served: Gateway) -> str:
-    made, writer = new_key("inference"), open_writer(served.home)
-    key = Key(
-        id="key_n", name="n", project="default", digest=made.digest, hint=made.hint, scopes=("inference",), models=(),
-        requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
-    )  # fmt: skip
-    try:
-        await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
-    finally:
-        writer.close()
-    return made.text
 
 
 async def refused(line: Line) -> None:
@@ -215,7 +199,7 @@ async def test_only_ones_own_and_only_what_a_model_can_read(
     assert (await told(client, named(large), named(large))).status_code == 413
     picture = {"type": "file", "file": {"file_id": text, "kind": "image"}}
     assert (await told(client, picture)).status_code == 400
-    async with client_of(served, await key_without_data(served)) as narrow:
+    async with client_of(served, await key_with(served, "inference")) as narrow:
         refusal = await told(narrow, named(text))
         assert refusal.status_code == 403 and "scope 'data'" in refusal.message
     assert not upstream.seen and not [one for one in served.records() if isinstance(one, CallRecord)]

@@ -18,6 +18,7 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, Gateway
+from made_keys import key_with
 from more_gateway import FOREIGN, SETTINGS, client_of
 from more_gateway import served as serve
 from openai import types
@@ -25,15 +26,11 @@ from openai.types import vector_stores as file_types
 from scripted import Line, Provider, usual
 from sdk_types import strictly
 
-from gateway.access.keys import new_key
 from gateway.client_data import data_side
 from gateway.config import Config
 from gateway.policy.files import PolicyError, load
-from gateway.storage.commands import CreateKey
 from gateway.storage.home import Home
-from gateway.storage.values import Key
 from gateway.storage.vector_stores import VectorStores
-from gateway.storage.writing.writers import open_writer
 
 TEXTS = {
     "refunds.txt": "Refunds are paid within fourteen days. Ask for a refund in the shop where you bought it.",
@@ -337,16 +334,7 @@ async def test_who_asks_a_model_needs_its_scope(tmp_path: Path, upstream: Provid
     upstream.behave = embedding
     async with embedded(tmp_path, upstream) as (served, client):
         store = await filled(client)
-        made, writer = new_key("inference"), open_writer(served.home)
-        key = Key(
-            id="key_d", name="d", project="default", digest=made.digest, hint=made.hint, scopes=("data",), models=(),
-            requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
-        )  # fmt: skip
-        try:
-            await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
-        finally:
-            writer.close()
-        async with client_of(served, made.text) as lesser:
+        async with client_of(served, await key_with(served, "data")) as lesser:
             assert (await lesser.vector_stores.retrieve(store)).id == store
             for refused in (
                 lesser.vector_stores.search(store, query="x"),

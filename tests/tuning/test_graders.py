@@ -13,17 +13,14 @@ import httpx
 import openai
 import pytest
 from gateway_server import KEY, TRUSTED, Gateway, gateway
+from made_keys import key_with
 from scripted import COMPLETION, Line, Provider
 from tuning_parts import until
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "trainer"))
 from test_encoder import tiny_bert
 
-from gateway.access.keys import new_key
-from gateway.storage.commands import CreateKey
 from gateway.storage.records import CallRecord
-from gateway.storage.values import Key
-from gateway.storage.writing.writers import open_writer
 
 ALL_FALSE = {
     "formula_parse_error", "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
@@ -244,18 +241,7 @@ async def test_limits_count_what_graders_ask(served: Gateway, upstream: Provider
 
 
 async def test_a_key_for_training_alone_asks_no_model(served: Gateway, upstream: Provider) -> None:
-    made = new_key("inference")
-    key = Key(
-        id="key_train", name="train", project="default", digest=made.digest, hint=made.hint, scopes=("train",),
-        models=(), requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
-    )  # fmt: skip
-    writer = open_writer(served.home)
-    try:
-        await asyncio.to_thread(writer.execute, CreateKey(key, "tests"))
-    finally:
-        writer.close()
-
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=made.text, max_retries=0) as trainer:
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=await key_with(served, "train"), max_retries=0) as trainer:
 
         async def known() -> Any:
             try:

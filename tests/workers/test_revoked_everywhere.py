@@ -6,12 +6,10 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import httpx
-import pytest
 from gateway_server import write_policies
 from migrated import migrated
 from redis_server import RedisServer
@@ -26,14 +24,6 @@ from gateway.storage.writing.writers import open_writer
 BODY = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
 CONNECTIONS = 20
 """The kernel shares them out among the workers: that all of them meet the same one does not happen."""
-
-
-@pytest.fixture
-def houses() -> Iterator[list[House]]:
-    made: list[House] = []
-    yield made
-    for one in made:
-        one.end()
 
 
 def made(house: House, name: str) -> str:

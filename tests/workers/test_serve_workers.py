@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,6 @@ from gateway.storage.home import Home
 
 BODY: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
 LIMIT = 40
-
-
-@pytest.fixture
-def houses() -> Iterator[list[House]]:
-    made: list[House] = []
-    yield made
-    for one in made:
-        one.end()
 
 
 async def burst(house: House, count: int) -> Counter[int]:
