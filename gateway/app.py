@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
@@ -17,6 +17,7 @@ from litestar.utils import normalize_path
 
 from gateway import errors
 from gateway.access.origins import API_PATHS, Origins
+from gateway.access.refusals import TOLD, Refusals, address_of
 from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
@@ -43,6 +44,7 @@ class Gateway(Litestar):
     """Waits until the key of a request that is no lane's is known, if it ever will be."""
     origins = Origins()
     """Whose pages may call the API; the server's protocol asks it for the lanes."""
+    refusals: Refusals
     awake = ASLEEP
     pressure: Pressure
     """What else the server's protocol asks it for."""
@@ -82,12 +84,14 @@ class Gateway(Litestar):
 
 def build_app(
     handlers: Sequence[Any], lifespan: Lifespan, lanes: Mapping[bytes, Lane], origins: Origins,
-    awake: Awake, pressure: Pressure,
+    awake: Awake, pressure: Pressure, refusals: Refusals,
 ) -> Gateway:
     """The application. A path in ``lanes`` has its ordinary handler too: for other methods, other servers, a query."""
 
     async def before_send(message: Message, scope: Scope) -> None:
         """Every answer has a request id, those too that are no call, and is readable for the pages that may."""
+        if (refused := message.get(TOLD)) is not None:
+            refusals.note(cast(errors.Refused, refused), address_of(scope))
         if message["type"] == "http.response.start":
             headers = message["headers"] = _named(message["headers"])
             if origins.on and scope["path"].startswith(API_PATHS):
@@ -106,7 +110,7 @@ def build_app(
         logging_config=None,
         debug=False,
     )
-    app.lanes, app.origins, app.awake, app.pressure = lanes, origins, awake, pressure
+    app.lanes, app.origins, app.awake, app.pressure, app.refusals = lanes, origins, awake, pressure, refusals
     return app
 
 
@@ -132,6 +136,8 @@ def _respond(request: Request[Any, Any, Any], error: errors.GatewayError) -> Res
     """The error in the shape of the API that the path belongs to."""
     request_id = "req_" + secrets.token_hex(16)
     errors.note_detail(error, request_id)
+    if error.refused is not None:
+        cast(Gateway, request.app).refusals.note(error.refused, address_of(request.scope))
     headers = {"x-request-id": request_id, **error.headers}
     status, body, path = error.status, error.body(), request.url.path
     if path.startswith("/v1/messages"):

@@ -95,6 +95,7 @@ from gateway.telemetry.in_use import InUse, Kept
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.refusal_counts import RefusalCounts
 from gateway.telemetry.repeat_counts import RepeatCounts
 from gateway.telemetry.schema_gauges import SchemaGauges
 from gateway.telling import Telling
@@ -186,7 +187,7 @@ def build(
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     lane, lasting = chat_lane(pipeline, parts.live), _lifespan(parts, data, forgetting)
-    app = build_app(routes, lasting, lane, parts.live.origins, parts.awake, parts.pressure)
+    app = build_app(routes, lasting, lane, parts.live.origins, parts.awake, parts.pressure, parts.live.refusals)
     app.known = lambda scope: known_by_now(parts.live, keyed(scope) if scope["query_string"] else scope)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream
     return app, config
@@ -210,6 +211,7 @@ def _parts(
     metrics.follow(live)
     metrics.add(pressure := Pressure())
     metrics.add(KeyGauges(keys, live))
+    metrics.add(RefusalCounts(live.refusals))
     metrics.add(backups := BackupGauges(home, time.time))
 
     def observe_pair(pair: PairRecord) -> None:
@@ -300,7 +302,7 @@ def _lifespan(
         spending = Spending(live.reader, parts.learner.budgets | {"ensemble": parts.panel.budget})
         background = _background(
             _follow_database(live), _follow_policies(parts, asked), checks.run(), forgetting.run(), guards.run(),
-            spending.run(), parts.pressure.run(),
+            spending.run(), parts.pressure.run(), live.refusals.run(),
         )
         try:
             yield

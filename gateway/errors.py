@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 _encode = msgspec.json.encode
 _log = logging.getLogger("understudy.errors")
@@ -22,6 +23,14 @@ _LONGEST_DETAIL = 500
 def in_seconds(wait: float) -> str:
     """``wait``, in seconds, as ``retry-after`` tells it: whole, and never too short."""
     return str(int(wait + 0.999))
+
+
+class Refused(Struct, frozen=True):
+    """Why somebody was not let in, for the operator: one of a few fixed words, and what may be shown of what they
+    came with (never a key)."""
+
+    reason: str
+    what: str = ""
 
 
 class GatewayError(Exception):
@@ -40,6 +49,7 @@ class GatewayError(Exception):
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
         detail: str = "",
+        refused: Refused | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -48,6 +58,7 @@ class GatewayError(Exception):
         self.status = status if status is not None else type(self).status
         self.headers = dict(headers or {})
         self.detail = detail
+        self.refused = refused
 
     def payload(self) -> dict[str, Any]:
         """The JSON object of the answer; all four keys are always present, as clients expect."""

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.access.origins import Origins
+from gateway.access.refusals import Refusals
 from gateway.caching.repeats import Repeats
 from gateway.config import Config
 from gateway.context import Principal
@@ -74,6 +75,7 @@ class Live:
         self._looking: asyncio.Task[None] | None = None
         self.drain = Drain()
         self.origins = Origins(policies.config.server.cors_origins)
+        self.refusals = Refusals(time.monotonic, self.audit)
         self.repeats: Repeats | None = None
         """Where requests with an ``Idempotency-Key`` find what they said before; set once it exists."""
         self.documents: Documents | None = None

@@ -12,7 +12,7 @@ from litestar import Request, Response, get
 from gateway.access.keys import INFERENCE_PREFIX, is_admin_key
 from gateway.api.admin.sessions import LoginBrake, key_matches
 from gateway.api.http import Authenticator
-from gateway.errors import Forbidden, RateLimited, Unauthenticated
+from gateway.errors import Forbidden, RateLimited, Refused, Unauthenticated
 from gateway.live import Live
 
 _NEEDED = "/metrics needs a virtual key or the admin key as a bearer token."
@@ -61,7 +61,11 @@ def health_routes(
             if not _is_admins(given, address, admin_digest, brake):
                 if isinstance(refusal, Forbidden) and not is_admin_key(given):
                     raise
-                raise Unauthenticated(_NEEDED) from None
+                if given and not given.startswith(INFERENCE_PREFIX):
+                    told: Refused | None = Refused("admin_key")
+                else:
+                    told = refusal.refused
+                raise Unauthenticated(_NEEDED, refused=told) from None
         return Response(await render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [healthz, readyz, metrics]
@@ -75,7 +79,7 @@ def _is_admins(given: str, address: str, digest: str, brake: LoginBrake) -> bool
     wait = math.ceil(brake.begin(address))
     if wait:
         text = f"Too many wrong keys. Try again in {wait} s; a client's key is not held up."
-        raise RateLimited(text, headers={"retry-after": str(wait)})
+        raise RateLimited(text, headers={"retry-after": str(wait)}, refused=Refused("admin_brake"))
     if not key_matches(given, digest):
         return False
     brake.succeeded(address)

@@ -12,6 +12,7 @@ from litestar import Request
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
+from gateway.access.refusals import TOLD
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import check_encoding, decode_object
@@ -196,7 +197,8 @@ def _pairs(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 async def send_whole(
-    send: Send, body: bytes, request_id: str, headers: Mapping[str, str], *, status: int = 200
+    send: Send, body: bytes, request_id: str, headers: Mapping[str, str], *, status: int = 200,
+    refused: errors.Refused | None = None,
 ) -> None:
     """A complete JSON answer."""
     fixed = [
@@ -204,7 +206,10 @@ async def send_whole(
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": fixed + _pairs(headers)})
+    start: Any = {"type": "http.response.start", "status": status, "headers": fixed + _pairs(headers)}
+    if refused is not None:
+        start[TOLD] = refused
+    await send(start)
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -220,7 +225,9 @@ async def send_error(
     """An error; ``status`` and ``body`` are given where a dialect tells it in another shape than OpenAI's chat."""
     errors.note_detail(error, request_id)
     told = error.body() if body is None else body
-    await send_whole(send, told, request_id, {**headers, **error.headers}, status=status or error.status)
+    await send_whole(
+        send, told, request_id, {**headers, **error.headers}, status=status or error.status, refused=error.refused
+    )
 
 
 class Authenticator(Protocol):

@@ -208,6 +208,8 @@ class Ingress:
         self, line: Line, error: errors.GatewayError, request_id: str, call: _Call | None
     ) -> None:
         errors.note_detail(error, request_id)
+        if error.refused is not None:
+            self._live.refusals.note(error.refused, line.address)
         if call is not None and call.open:
             await call.fail(error)
             return

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from litestar.types import Receive, Scope, Send
 
+from gateway.access.refusals import address_of
 from gateway.api.http import headers_of, read_body
 
 _WATCH_AFTER_S = 0.02
@@ -25,6 +26,10 @@ class Line(Protocol):
     @property
     def gone(self) -> bool:
         """Whether the client left while it was watched."""
+
+    @property
+    def address(self) -> str:
+        """Whose connection this is."""
 
     async def read(self, *, limit: int, idle: float) -> bytes:
         """The request's body, as ``gateway.api.http.read_body``."""
@@ -58,6 +63,10 @@ class AsgiLine:
     @property
     def gone(self) -> bool:
         return self._watch is not None and self._watch.noticed
+
+    @property
+    def address(self) -> str:
+        return address_of(self._scope)
 
     async def read(self, *, limit: int, idle: float) -> bytes:
         return await read_body(self._scope, self._receive, limit=limit, idle=idle)

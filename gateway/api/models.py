@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.params import FromPath
 
+from gateway.access.refusals import address_of
 from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import from_google, keyed, model_of, page_of, query_of
 from gateway.api.http import Authenticator, headers_of
@@ -54,6 +55,8 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
             body = encode(find([one["id"] for one in model_list(live.runtime(), principal)]))
         except GatewayError as error:
             note_detail(error, request_id)
+            if error.refused is not None:
+                live.refusals.note(error.refused, address_of(request.scope))
             status, body = told_error(error, request_id)
             headers |= error.headers
         return Response(body, status_code=status, headers=headers, media_type="application/json")

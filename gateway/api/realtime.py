@@ -20,6 +20,7 @@ import msgspec
 from litestar import WebSocket, websocket
 
 from gateway import errors
+from gateway.access.refusals import TOLD
 from gateway.api.http import caller, headers_of
 from gateway.api.ingress import told
 from gateway.api.realtime_session import Said, Session
@@ -261,7 +262,7 @@ async def _refuse(
     lines = {"content-type": "application/json", "x-request-id": request_id, **headers, **error.headers}
     start = {
         "type": "websocket.http.response.start", "status": error.status,
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()],
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()], TOLD: error.refused,
     }  # fmt: skip
     body = {"type": "websocket.http.response.body", "body": error.body(), "more_body": False}
     await send(start)

@@ -50,6 +50,10 @@ class Remembering:
     def gone(self) -> bool:
         return self._line.gone
 
+    @property
+    def address(self) -> str:
+        return self._line.address
+
     async def read(self, *, limit: int, idle: float) -> bytes:
         return await self._line.read(limit=limit, idle=idle)
 

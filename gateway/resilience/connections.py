@@ -14,12 +14,13 @@ from msgspec import Struct
 
 from gateway.access.origins import Origins
 from gateway.awake import ASLEEP
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import GatewayError, Refused, Unavailable
 from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle
 from gateway.resilience.pressure import Pressure, large, short_of_memory
 from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
+_TOO_MANY = Refused("connections")
 WEBSOCKET_PATH = b"/v1/realtime"
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
@@ -99,6 +100,8 @@ class PatientProtocol(StrictProtocol):
         address = str((transport.get_extra_info("peername") or ("",))[0])
         if not self.doors.admit(address, self.bounds):
             self._turned_away = True
+            if (refusals := getattr(self.app, "refusals", None)) is not None:
+                refusals.note(_TOO_MANY, address or "unknown")
             self.transport = transport
             transport.write(_FULL)
             transport.close()

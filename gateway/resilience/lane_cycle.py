@@ -15,6 +15,7 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from gateway.access.refusals import address_of
 from gateway.api.http import read_body
 from gateway.protocol.body import check_encoding
 
@@ -55,6 +56,10 @@ class LaneCycle:
         """The protocol only ever calls its ``set()``. A reference would be a cycle, and a call's memory would wait for
         the collector instead of being the next one's."""
         return self
+
+    @property
+    def address(self) -> str:
+        return address_of({"client": self._transport.get_extra_info("peername")})
 
     @property
     def response_started(self) -> bool:

@@ -22,7 +22,7 @@ from gateway.access.keys import (
 )
 from gateway.config import Config
 from gateway.context import Answer, Exchange, Principal
-from gateway.errors import Forbidden, NotFound, Unauthenticated, Unavailable, UnknownKey
+from gateway.errors import Forbidden, NotFound, Refused, Unauthenticated, Unavailable, UnknownKey
 from gateway.pipeline import Handler
 from gateway.runtime import Runtime
 
@@ -33,6 +33,7 @@ _MISSING = (
 _KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
 """Azure's, Anthropic's and Google's clients do not send bearer keys."""
 _CHALLENGE = {"www-authenticate": "Bearer"}
+_NO_KEY = Refused("key_missing")
 _BEARER = "Bearer "
 _MOST_KNOWN = 20_000
 
@@ -56,10 +57,11 @@ def authenticate(
     text = _key_in(headers)
     if is_admin_key(text):
         raise Forbidden(
-            "Admin keys open the admin page only. Call the API with a key made by `understudy keys create`."
+            "Admin keys open the admin page only. Call the API with a key made by `understudy keys create`.",
+            refused=Refused("key_kind"),
         )
     if text.startswith(INFERENCE_PREFIX) and not well_formed(text):
-        raise _refused(text, "Its checksum does not match: it was probably cut or mistyped.")
+        raise _refused(text, "Its checksum does not match: it was probably cut or mistyped.", "key_malformed")
     digest = digest_of(text)
     known = yaml_keys.get(digest)
     if known is None:
@@ -72,7 +74,10 @@ def authenticate(
             )
         known = _stored(text, digest, runtime, now)
     if scope not in known.scopes:
-        raise Forbidden(f"This API key lacks the scope '{scope}'. Ask for a key that has it.")
+        raise Forbidden(
+            f"This API key lacks the scope '{scope}'. Ask for a key that has it.",
+            refused=Refused("scope", f"{scope}, {hint_of(text)} {known.key_id}"),
+        )
     return known
 
 
@@ -139,26 +144,26 @@ class Authenticate:
 def _key_in(headers: Mapping[str, str]) -> str:
     scheme, _, text = headers.get("authorization", "").strip().partition(" ")
     if scheme and scheme.lower() != "bearer":
-        raise Unauthenticated(_MISSING, headers=_CHALLENGE)
+        raise Unauthenticated(_MISSING, headers=_CHALLENGE, refused=_NO_KEY)
     text = text.strip() or next((headers[name].strip() for name in _KEY_HEADERS if headers.get(name)), "")
     if not text:
-        raise Unauthenticated(_MISSING, headers=_CHALLENGE)
+        raise Unauthenticated(_MISSING, headers=_CHALLENGE, refused=_NO_KEY)
     if len(text) > LONGEST:
-        raise _refused("", "It is longer than any key.")
+        raise _refused("", "It is longer than any key.", "key_malformed")
     return text
 
 
 def _stored(text: str, digest: str, runtime: Runtime, now: float) -> Principal:
     key = runtime.keys.get(digest)
     if key is None:
-        refused = _refused(text, "Keys are made by `understudy keys create`.")
-        raise UnknownKey(refused.message, headers=_CHALLENGE) if well_formed(text) else refused
+        kind = UnknownKey if well_formed(text) else Unauthenticated
+        raise _refused(text, "Keys are made by `understudy keys create`.", "key_unknown", kind=kind)
     if key.revoked_at is not None:  # whatever the clock says now: it may have been set back
-        raise _refused(text, "It has been revoked.")
+        raise _refused(text, "It has been revoked.", "key_revoked", key.id)
     if key.expires_at is not None and key.expires_at <= now:
-        raise _refused(text, "It has expired.")
+        raise _refused(text, "It has expired.", "key_expired", key.id)
     if digest != key.digest and (key.previous_until or 0.0) <= now:
-        raise _refused(text, "It was replaced by a newer one.")
+        raise _refused(text, "It was replaced by a newer one.", "key_replaced", key.id)
     return principal_of_key(key)
 
 
@@ -172,5 +177,10 @@ def _ends(text: str, runtime: Runtime) -> float:
     return min((end for end in (key.expires_at, previous) if end is not None), default=math.inf)
 
 
-def _refused(text: str, reason: str) -> Unauthenticated:
-    return Unauthenticated(f"Incorrect API key provided: {hint_of(text)}. {reason}", headers=_CHALLENGE)
+def _refused(
+    text: str, why: str, reason: str, key_id: str = "", kind: type[Unauthenticated] = Unauthenticated
+) -> Unauthenticated:
+    """``why`` is for the client, ``reason`` one word for the operator."""
+    hint = hint_of(text)
+    told = Refused(reason, f"{hint} {key_id}".strip())
+    return kind(f"Incorrect API key provided: {hint}. {why}", headers=_CHALLENGE, refused=told)

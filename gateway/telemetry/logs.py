@@ -70,7 +70,8 @@ class _Formatter(logging.Formatter):
 
 
 class JsonLines(_Formatter):
-    """One JSON object a line: ``at`` (unix seconds), ``level``, ``logger``, ``message``, ``trace`` if any."""
+    """One JSON object a line: ``at`` (unix seconds), ``level``, ``logger``, ``message``, ``event`` and ``trace`` if
+    any. An event says again what its message does, field by field."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -79,10 +80,16 @@ class JsonLines(_Formatter):
             "logger": record.name,
             "message": escape(self.said(record)),
         }
+        event = getattr(record, "event", None)
+        if event is not None:
+            line["event"] = {name: self._shown(value) for name, value in event.items()}
         trace = self.trace(record)
         if trace:
             line["trace"] = trace
         return _encode(line).decode()
+
+    def _shown(self, value: str | int) -> str | int:
+        return escape(self._redact(value)) if isinstance(value, str) else value
 
 
 class Human(_Formatter):

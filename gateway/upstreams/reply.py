@@ -108,6 +108,7 @@ def unreachable(name: str, problem: Exception, *, untrusted: bool = False) -> At
                 "sent to it. This is for the gateway's operator to mend.",
                 code="provider_address",
                 detail=f"{cause}; 'upstreams: {{{name}: {{private_addresses: true}}}}' allows private ones",
+                refused=errors.Refused("provider_address", name),
             ),
         )
     if untrusted or isinstance(problem, ssl.SSLError):

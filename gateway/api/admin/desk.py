@@ -44,7 +44,7 @@ from gateway.api.admin.evidence import Tallies
 from gateway.api.admin.sessions import ABSOLUTE_S, IDLE_S, LoginBrake, Session, Sessions, key_matches
 from gateway.api.admin.shapes import Done, Overview
 from gateway.control import Control
-from gateway.errors import BadRequest, NotFound, RateLimited, Unauthenticated, Unavailable
+from gateway.errors import BadRequest, NotFound, RateLimited, Refused, Unauthenticated, Unavailable
 from gateway.protocol.body import decode_object, typed
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.away import database_errors
@@ -141,10 +141,13 @@ async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
         raise RateLimited(
             f"Too many failed logins. Try again in {math.ceil(wait)} s.",
             headers={"retry-after": str(math.ceil(wait))},
+            refused=Refused("admin_brake"),
         )
     if not key_matches(body.key, desk.admin_digest):
         desk.control.audit(ACTOR, "login failed", address, "wrong admin key")
-        raise Unauthenticated("This is not the admin key. It was shown when the gateway first started.")
+        raise Unauthenticated(
+            "This is not the admin key. It was shown when the gateway first started.", refused=Refused("admin_login")
+        )
     desk.brake.succeeded(address)
     await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
     token, session = await desk.sessions.open()

@@ -11,9 +11,10 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access.refusals import TOLD
 from gateway.api.admin.sessions import Session, Sessions, same_secret
 from gateway.control import Control
-from gateway.errors import Forbidden, Unauthenticated
+from gateway.errors import Forbidden, Refused, Unauthenticated
 
 CSRF = "x-csrf-token"
 BACKGROUND = "x-understudy-background"
@@ -38,6 +39,7 @@ _HEADERS = [
 ]
 _TLS_ALWAYS = [(b"strict-transport-security", b"max-age=31536000")]
 """For a year this name is asked over TLS alone. Of names below it the gateway knows nothing."""
+_ELSEWHERE = Refused("cross_site")
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -84,7 +86,8 @@ async def _refuse_host(send: Send) -> None:
         code="host_not_allowed",
     )
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    start: Any = {"type": "http.response.start", "status": problem.status, "headers": headers, TOLD: Refused("host")}
+    await send(start)
     await send({"type": "http.response.body", "body": problem.body(), "more_body": False})
 
 
@@ -98,14 +101,14 @@ def same_origin(connection: Connection, *, secure: bool) -> None:
     neither header; the session cookie and the CSRF token still have to be right."""
     site = connection.headers.get("sec-fetch-site")
     if site is not None and site != "same-origin":
-        raise Forbidden("This request came from another site.", code="cross_site_request")
+        raise Forbidden("This request came from another site.", code="cross_site_request", refused=_ELSEWHERE)
     origin = connection.headers.get("origin")
     if origin is None:
         return
     parts = urlsplit(origin)
     schemes = ("https",) if secure else ("http", "https")
     if parts.scheme not in schemes or parts.netloc.lower() != connection.headers.get("host", "").lower():
-        raise Forbidden("This request came from another origin.", code="cross_site_request")
+        raise Forbidden("This request came from another origin.", code="cross_site_request", refused=_ELSEWHERE)
 
 
 def door(connection: Connection, sessions: Sessions, *, secure: bool) -> Session:
@@ -118,5 +121,7 @@ def door(connection: Connection, sessions: Sessions, *, secure: bool) -> Session
     if connection.scope.get("method") not in _SAFE:
         same_origin(connection, secure=secure)
         if not same_secret(connection.headers.get(CSRF, ""), session.csrf):
-            raise Forbidden("The CSRF token is missing or wrong. Reload the page.", code="csrf")
+            raise Forbidden(
+                "The CSRF token is missing or wrong. Reload the page.", code="csrf", refused=Refused("csrf")
+            )
     return session
