@@ -60,6 +60,15 @@ class Origins:
         """The same as complete header lines."""
         return self._heads.get(origin, self._others)[1]
 
+    def speaks(self, origin: str, host: str) -> bool:
+        """Whether a WebSocket may be opened from ``origin`` ("" is no browser) to ``host``, the name it was asked for.
+        Browsers ask nobody before they open one, so that the list is held against it here. What comes from that very
+        name is no other origin's: some clients that are no browsers say it of themselves."""
+        if not origin or self._any or origin in self._heads:
+            return True
+        scheme, _, place = plain(origin).partition("://")
+        return scheme in _PORTS and bool(place) and place == host.lower().removesuffix(_PORTS[scheme])
+
     def preflight(self, path: str, headers: Sequence[Field]) -> list[Field] | None:
         """The head of the answer to a browser that asks whether it may; None when this is no such question or the
         page may not. Every header is allowed: a key comes in one, and no page can read another's."""

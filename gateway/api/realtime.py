@@ -73,6 +73,7 @@ class Realtime:
             return opened[-1]
 
         try:
+            self._same_site(headers_of(scope))  # type: ignore[arg-type]
             exchange = self._exchange(scope, request_id)
             exchange.principal = await caller(self._live, exchange.headers)
             stream = await self._surface.run(exchange, ask)
@@ -80,6 +81,17 @@ class Realtime:
             await _refuse(send, error, request_id, told(exchange) if exchange is not None else {})
             return
         await self._relay(exchange, stream, opened[-1], scope, receive, send)  # type: ignore[arg-type]
+
+    def _same_site(self, headers: Mapping[str, str]) -> None:
+        """Raises Forbidden when a browser says that a page opens this which is not listed."""
+        origin = headers.get("origin", "")
+        if not self._live.origins.speaks(origin, headers.get("host", "")):
+            raise errors.Forbidden(
+                "Pages of this origin may not open a realtime session here. The gateway's operator lists those "
+                "that may under server.cors_origins.",
+                code="origin_not_allowed",
+                refused=errors.Refused("origin", ascii(origin[:100])[1:-1]),
+            )
 
     def _exchange(self, scope: Scope, request_id: str) -> Exchange:
         query = parse_qs(scope["query_string"].decode("latin-1"))
