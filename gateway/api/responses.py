@@ -16,6 +16,7 @@ from gateway.api.background import Backgrounds, InBackground, Whole
 from gateway.api.compaction import KIND, CompactRendering, compact_body, opened
 from gateway.api.file_search import SearchingRendering, checked
 from gateway.api.files import number
+from gateway.api.foreign_stores import check_elsewhere, elsewhere
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
 from gateway.api.prompts import rendered
@@ -80,7 +81,7 @@ class ResponsesDialect:
         foreign = prompt.foreign if prompt is not None else ()
         if back and principal is not None:
             return await self._in_background(data, request, principal, read, earlier, foreign)
-        made = await self._rendering(chat_body(data, read, earlier), request, principal, [*earlier, *read.items])
+        made = await self._rendering(data, read, earlier, request, principal)
         made.foreign = foreign
         return made
 
@@ -93,17 +94,21 @@ class ResponsesDialect:
         return []
 
     async def _rendering(
-        self, body: dict[str, Any], request: ResponsesRequest, principal: Principal | None,
-        items: Sequence[dict[str, Any]],
+        self, data: dict[str, Any], read: ResponsesRequest, earlier: list[dict[str, Any]], request: ResponsesRequest,
+        principal: Principal | None,
     ) -> ResponsesRendering:  # fmt: skip
-        """``items``: the whole conversation."""
+        """``read``: the ``request`` with all that it stands for; ``earlier``: the items before its own."""
         search, library = file_search_in(request.tools), self._live.library
-        if search is None or principal is None or library is None:
+        unknown = await elsewhere(library, principal, search)
+        body = chat_body(data, read, earlier, there=bool(unknown))
+        if search is not None and principal is not None and unknown:
+            check_elsewhere(self._live.runtime(), body, principal.project, search, unknown)
+        if search is None or principal is None or library is None or unknown:
             return ResponsesRendering(body, request, principal, self._live, self._states)
         asked = checked(search)
         await library.searchable(principal, search.store_ids)
         made = SearchingRendering(body, request, principal, self._live, self._states)
-        return made.prepare(search, asked, library, sources_of(items))
+        return made.prepare(search, asked, library, sources_of([*earlier, *read.items]))
 
     async def _in_background(
         self, data: dict[str, Any], request: ResponsesRequest, principal: Principal, read: ResponsesRequest,
@@ -116,8 +121,8 @@ class ResponsesDialect:
                 param="store",
                 code="invalid_value",
             )
-        body = chat_body(data, msgspec.structs.replace(read, background=None), earlier)
-        inner = await self._rendering(body, request, principal, [*earlier, *read.items])
+        now = msgspec.structs.replace(read, background=None)
+        inner = await self._rendering(data, now, earlier, request, principal)
         inner.foreign = foreign
         return InBackground(inner, principal, self._backgrounds)
 

@@ -187,9 +187,12 @@ class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Prices(Struct, frozen=True, forbid_unknown_fields=True):
+    """``file_search``: a thousand searches of vector stores that lie at the vendor, whatever model makes them."""
+
     as_of: Day
     source: Web
     models: dict[str, ListedPrice]
+    file_search: Usd | None = None
 
 
 class Vendor(Struct, frozen=True, forbid_unknown_fields=True):

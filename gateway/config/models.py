@@ -51,6 +51,8 @@ class Price(Node, frozen=True):
     """Tokens of pictures in the answer; None: a call that has them has no known cost."""
     search: Annotated[float, Meta(ge=0)] | None = None
     """A thousand searches of the web that the provider makes; None: a call with one has no known cost."""
+    file_search: Annotated[float, Meta(ge=0)] | None = None
+    """A thousand searches of vector stores that lie at the provider; None as before."""
     batch: Share | None = None
     """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""

@@ -39,6 +39,7 @@ def _table(vendor: Prices) -> dict[str, Price]:
             image_input=one.image_input,
             image_output=one.image_output,
             search=one.search,
+            file_search=vendor.file_search,
             cache_write_1h=one.cache_write_1h,
             long_context=LongContext(**structs.asdict(one.long_context)) if one.long_context is not None else None,
             tiers=one.tiers,
@@ -99,7 +100,7 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
 def _fresh_text(usage: Usage) -> bool:
     """Whether nothing of a call has a price of its own."""
     return not (
-        usage.tier or usage.cached or usage.written or usage.searches
+        usage.tier or usage.cached or usage.written or usage.searches or usage.file_searches
         or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output
     )  # fmt: skip
 
@@ -160,10 +161,10 @@ def _pictures(usage: Usage, price: Price) -> float | None:
 
 
 def _searches(usage: Usage, price: Price) -> float | None:
-    """US dollars for searches of the web."""
-    if usage.searches and price.search is None:
+    """US dollars for searches of the web, and of files at the provider."""
+    if (usage.searches and price.search is None) or (usage.file_searches and price.file_search is None):
         return None
-    return usage.searches * (price.search or 0.0) / 1000
+    return (usage.searches * (price.search or 0.0) + usage.file_searches * (price.file_search or 0.0)) / 1000
 
 
 def spared_by_cache(usage: Usage | None, price: Price | None) -> float | None:

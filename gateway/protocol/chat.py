@@ -80,7 +80,8 @@ class Usage(Struct, frozen=True):
     prices of its own) are *inside* ``prompt``, ``reasoning`` and ``audio_output`` inside ``completion``.
     ``cached_audio`` is the sound among ``cached``; None where the provider does not say. ``written_hour`` (kept for an
     hour) is inside ``written``. ``image_input`` and ``image_output`` are inside as sound is; ``searches`` of the web
-    cost apart. ``tier`` is the service tier that answered, where it has a price of its own; several are joined by "+".
+    cost apart, and so do ``file_searches`` of vector stores that lie at the provider.
+    ``tier`` is the service tier that answered, where it has a price of its own; several are joined by "+".
     ``told_usd``: what the provider itself says the call costs."""
 
     prompt: int = 0
@@ -98,6 +99,7 @@ class Usage(Struct, frozen=True):
     image_output: int = 0
     searches: int = 0
     told_usd: float | None = None
+    file_searches: int = 0
 
     @property
     def total(self) -> int:
@@ -121,7 +123,7 @@ class Usage(Struct, frozen=True):
             cached_audio=None if mine is None or theirs is None else mine + theirs,
             written_hour=self.written_hour + more.written_hour, tier=self.tier or more.tier,
             image_input=self.image_input + more.image_input, image_output=self.image_output + more.image_output,
-            searches=self.searches + more.searches,
+            searches=self.searches + more.searches, file_searches=self.file_searches + more.file_searches,
             told_usd=None if self.told_usd is None or more.told_usd is None else self.told_usd + more.told_usd,
         )  # fmt: skip
 

@@ -9,9 +9,11 @@ GOOGLE = "google"
 """Gemini's ``safetySettings``, ``generationConfig``, …"""
 ANTHROPIC = "anthropic"
 """Claude's ``thinking`` as its client wrote it, ``cache_control``, …"""
+OPENAI = "openai"
+"""What OpenAI's Responses API alone understands: tools that run there, what to include of them, how many uses."""
 SERVER_TOOLS = "server_tools"
-"""Among those: tools that run at Anthropic, as their client wrote them, and at which place (``at``) of its tools."""
-HINTS = frozenset({GOOGLE, ANTHROPIC})
+"""Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
+HINTS = frozenset({GOOGLE, ANTHROPIC, OPENAI})
 RETRIEVED = "retrieved"
 """Stands on a text in a tool's result that is retrieved text; for guardrails, and no provider's."""
 ON_PARTS = frozenset(
@@ -51,8 +53,22 @@ def held_image(part: Mapping[str, Any]) -> str:
 
 def anthropics_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     """(place among all tools, tool) of those that run at Anthropic, as their client wrote them; junk is left out."""
-    hints = body.get(ANTHROPIC)
-    found = hints.get(SERVER_TOOLS) if isinstance(hints, dict) else None
+    return _placed(own(body, ANTHROPIC))
+
+
+def openais_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Those that run at OpenAI, likewise."""
+    return _placed(own(body, OPENAI))
+
+
+def own(body: Mapping[str, Any], vendor: str) -> Mapping[str, Any]:
+    """What a request says to one vendor alone; {} where it says nothing."""
+    hints = body.get(vendor)
+    return hints if isinstance(hints, dict) else {}
+
+
+def _placed(hints: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    found = hints.get(SERVER_TOOLS)
     entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     return [(one["at"], one["tool"]) for one in entries
             if isinstance(one.get("tool"), dict) and isinstance(one.get("at"), int)]  # fmt: skip
@@ -67,8 +83,9 @@ def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(vendor, name) of the tools of a request that run there."""
-    own = [("Anthropic", str(tool.get("type"))) for _, tool in anthropics_tools(body)]
-    return own + [("Google", name) for tool in googles_tools(body) for name in tool]
+    found = [("Anthropic", str(tool.get("type"))) for _, tool in anthropics_tools(body)]
+    found += [("OpenAI", str(tool.get("type"))) for _, tool in openais_tools(body)]
+    return found + [("Google", name) for tool in googles_tools(body) for name in tool]
 
 
 def wants_citations(body: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
-from gateway.protocol.file_search import KIND, NAME, RESULTS, function_tool
+from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
+from gateway.protocol.hints import OPENAI, SERVER_TOOLS
 from gateway.protocol.responses_items import chat_messages
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.protocol.web_search import is_search, wish
@@ -98,21 +99,26 @@ def check_state(request: ResponsesRequest) -> None:
 
 
 def chat_body(
-    data: dict[str, Any], request: ResponsesRequest, earlier: Sequence[dict[str, Any]]
+    data: dict[str, Any], request: ResponsesRequest, earlier: Sequence[dict[str, Any]], *, there: bool = False
 ) -> dict[str, Any]:
     """The chat form of a request that continues ``earlier`` items. A parameter born after this file passes
-    through. Raises BadRequest for what chat cannot say."""
+    through. ``there``: the vector stores that are named lie at OpenAI, which searches them. Raises BadRequest for what
+    chat cannot say."""
     _check(data, request)
     body = {name: data[name] for name in _PASSED if data.get(name) is not None}
     body.update((name, value) for name, value in data.items() if name not in _OURS and value is not None)
-    body["messages"] = chat_messages(request.instructions, earlier, request.items)
+    passed_over = frozenset({CALL}) if there else frozenset[str]()
+    body["messages"] = chat_messages(request.instructions, earlier, request.items, passed_over=passed_over)
     if request.store is False:
         body["store"] = False
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
+    own = [(at, tool) for at, tool in enumerate(request.tools or ()) if there and tool.get("type") == KIND]
     if request.tools:
-        body.update(_tools(request.tools))
-    if request.tool_choice is not None:
+        body.update(_tools(request.tools, own))
+    if own:
+        body[OPENAI] = _hints(request, own)
+    if request.tool_choice is not None and "tool_choice" not in body.get(OPENAI, {}):
         body.update(_tool_choice(request.tool_choice, request.tools or (), body))
     if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
         body["logprobs"] = True
@@ -155,10 +161,30 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
         )
 
 
-def _tools(given: list[dict[str, Any]]) -> dict[str, Any]:
-    """Functions, and a search of the web, which chat has another place for."""
+def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """What OpenAI is told as its client wrote it: tools that run there, and what is said of them."""
+    found: dict[str, Any] = {SERVER_TOOLS: [{"at": at, "tool": tool} for at, tool in own]}
+    if RESULTS in (request.include or ()):
+        found["include"] = [RESULTS]
+    if request.max_tool_calls is not None:
+        found["max_tool_calls"] = request.max_tool_calls
+    choice = request.tool_choice
+    if isinstance(choice, dict) and _names(choice, {tool.get("type") for _, tool in own}):
+        found["tool_choice"] = choice
+    return found
+
+
+def _names(choice: dict[str, Any], kinds: set[Any]) -> bool:
+    """Whether a choice names a tool of these types, or allows one."""
+    allowed = choice["tools"] if isinstance(choice.get("tools"), list) else []
+    return any(isinstance(one, dict) and one.get("type") in kinds for one in (choice, *allowed))
+
+
+def _tools(given: list[dict[str, Any]], own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """Functions, and a search of the web, which chat has another place for. ``own``: those that run at OpenAI."""
     searches = [tool for tool in given if is_search(tool.get("type"))]
-    functions = [_tool(tool, at) for at, tool in enumerate(given) if tool not in searches]
+    there = {at for at, _ in own}
+    functions = [_tool(tool, at) for at, tool in enumerate(given) if tool not in searches and at not in there]
     found: dict[str, Any] = {"tools": functions} if functions else {}
     if searches and searches[0].get("external_web_access") is False:
         at = given.index(searches[0])

@@ -25,16 +25,18 @@ def chat_messages(
     earlier: Sequence[dict[str, Any]],
     items: Sequence[dict[str, Any]],
     name: str = "input",
+    *,
+    passed_over: frozenset[str] = frozenset(),
 ) -> list[dict[str, Any]]:
     """The turns of a conversation. Calls beside an assistant's text become one turn with it, as chat wants it.
 
-    Raises BadRequest that names the item of ``items`` (the parameter ``name``) at fault, or an answer to a call
-    that nobody made.
+    ``passed_over``: items of these types are not told. Raises BadRequest that names the item of ``items`` (the
+    parameter ``name``) at fault, or an answer to a call that nobody made.
     """
     turns: list[dict[str, Any]] = []
     if instructions:
         turns.append({"role": "system", "content": instructions})
-    known = _Known()
+    known = _Known(passed_over)
     for item in earlier:
         _add(turns, item, "input", known)
     for at, item in enumerate(items):
@@ -45,7 +47,8 @@ def chat_messages(
 class _Known:
     """What the items so far have in them: calls that may be answered, and passages that were found."""
 
-    def __init__(self) -> None:
+    def __init__(self, passed_over: frozenset[str]) -> None:
+        self.passed_over = _DONE_THERE | passed_over
         self.calls: set[str] = set()
         self.searches = self.passages = 0
 
@@ -70,6 +73,8 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         _called(turns, {"id": call_id, "type": "custom", "custom": custom})
     elif kind in ("function_call_output", "custom_tool_call_output"):
         turns.extend(_output(item, where, known.calls))
+    elif kind in known.passed_over:
+        pass  # the provider's own tools did it; what came of it stands in the text behind it
     elif kind == CALL:
         _searched(turns, item, known)
     elif kind == "item_reference":
@@ -78,8 +83,6 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         )
     elif kind == "reasoning":
         _remember(turns, item)
-    elif kind in _DONE_THERE:
-        pass  # the provider's own tools did it; what came of it stands in the text behind it
     else:
         raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
 

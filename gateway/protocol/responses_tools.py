@@ -1,4 +1,5 @@
-"""What a provider's own tools did, as items of the Responses API: searches of the web and code that was run. Pure."""
+"""What a provider's own tools did, as items of the Responses API: searches of the web and of files, code that was run.
+Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.protocol.server_blocks import is_use
+from gateway.protocol.file_search import CALL as FILES
+from gateway.protocol.file_search import NAME as FILE_SEARCH
+from gateway.protocol.file_search import RESULTS
+from gateway.protocol.server_blocks import OURS, is_use
 
 _SEARCH, _CODE, _PICTURE = "web_search_call", "code_interpreter_call", "image_generation_call"
 _FORMS = ("png", "webp", "jpeg")
@@ -33,6 +37,10 @@ def begun(block: dict[str, Any], item_id: str) -> Doing | None:
         if name == "web_fetch":
             action = {"type": "open_page", "url": str(given.get("url") or "")}
         return Doing({"id": f"ws_{item_id}", "type": _SEARCH, "status": "in_progress", "action": action})
+    if name == FILE_SEARCH:
+        queries = given["queries"] if isinstance(given.get("queries"), list) else []
+        id_ = str(block.get("id")).removeprefix(OURS) or f"fs_{item_id}"
+        return Doing({"id": id_, "type": FILES, "status": "in_progress", "queries": queries, "results": None})
     if name.endswith("code_execution"):
         code = next((given[one] for one in ("code", "command") if isinstance(given.get(one), str)), None)
         told = code if code is not None else msgspec.json.encode(given).decode()
@@ -61,7 +69,7 @@ def beginning(doing: Doing) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{kind}.generating", {}
         yield f"{kind}.completed", {}
         return
-    if doing.item["type"] == _SEARCH:
+    if doing.item["type"] in (_SEARCH, FILES):
         yield f"{kind}.searching", {}
         return
     yield f"{kind}_code.delta", {"delta": doing.item["code"]}
@@ -77,6 +85,8 @@ def ended(doing: Doing, result: dict[str, Any], include: tuple[str, ...]) -> str
     if item["type"] == _SEARCH and "web_search_call.action.sources" in include and isinstance(content, list):
         urls = [one["url"] for one in content if isinstance(one, dict) and isinstance(one.get("url"), str)]
         item["action"] = {**item["action"], "sources": [{"type": "url", "url": url} for url in urls]}
+    elif item["type"] == FILES and RESULTS in include and isinstance(content, list):
+        item["results"] = content
     elif item["type"] == _CODE and "code_interpreter_call.outputs" in include and isinstance(content, dict):
         said = "".join(str(content.get(name) or "") for name in ("stdout", "stderr"))
         item["outputs"] = [{"type": "logs", "logs": said}] if said else []

@@ -93,6 +93,15 @@ def search(id_: str, queries: Sequence[str], pages: Sequence[tuple[str, str]]) -
     return [use, {"type": "web_search_tool_result", "tool_use_id": OURS + id_, "content": found}]
 
 
+def files_searched(
+    id_: str, queries: Sequence[str], found: Sequence[Mapping[str, Any]] | None, *, failed: bool
+) -> list[dict[str, Any]]:
+    """A search of vector stores that lie at the provider. ``found``: None where it was not asked to tell."""
+    use = {"type": "server_tool_use", "id": OURS + id_, "name": "file_search", "input": {"queries": list(queries)}}
+    told = {"type": "file_search_tool_result_error"} if failed else list(found) if found is not None else None
+    return [use, {"type": "file_search_tool_result", "tool_use_id": OURS + id_, "content": told}]
+
+
 def code(id_: str, text: str) -> dict[str, Any]:
     """Code that a provider ran."""
     return {"type": "server_tool_use", "id": OURS + id_, "name": "code_execution", "input": {"code": text}}

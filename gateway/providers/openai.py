@@ -10,7 +10,7 @@ import msgspec
 from gateway.catalog import Profile
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.protocol.hints import ANTHROPIC, GOOGLE, HINTS
+from gateway.protocol.hints import ANTHROPIC, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
@@ -56,7 +56,7 @@ class OpenAICodec:
             reader = Reader(self._name, body, drop=self._fit.drop)
             reader.cites_nothing()
             reader.stays_anywhere()
-        if ANTHROPIC in body or GOOGLE in body:
+        if not HINTS.isdisjoint(body):
             Reader(self._name, body, drop=self._fit.drop).runs_nothing()
         if stream:
             wire["stream"] = True

@@ -47,8 +47,11 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         base_url = (self.base_url or profile.base_url).rstrip("/")
-        made = ResponsesCodec if self.api == "responses" else OpenAICodec
-        return made(name, f"{base_url}/chat/completions", headers, profile, drop=self.drop_params)
+        url = f"{base_url}/chat/completions"
+        if self.api == "chat":
+            return OpenAICodec(name, url, headers, profile, drop=self.drop_params)
+        here = self.profile == "openai"
+        return ResponsesCodec(name, url, headers, profile, drop=self.drop_params, openais_tools=here)
 
     @property
     def own_server(self) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.catalog import Profile
 from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
+from gateway.protocol.file_search import CALL as FILE_SEARCH
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
@@ -33,12 +35,25 @@ _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_
 class ResponsesCodec(OpenAICodec):
     """OpenAI's other API; everything that is not chat stays where it is at an OpenAI provider."""
 
+    def __init__(
+        self, name: str, url: str, headers: dict[str, str], profile: Profile, *, drop: bool = False,
+        openais_tools: bool = True,
+    ) -> None:  # fmt: skip
+        """``openais_tools``: those that run at OpenAI run here; not at another vendor that speaks its API."""
+        super().__init__(name, url, headers, profile, drop=drop)
+        self._here = "OpenAI" if openais_tools else ""
+
+    @property
+    def searches_stores(self) -> bool:
+        """Whether vector stores of the provider's own may be named."""
+        return bool(self._here)
+
     @property
     def takes_custom(self) -> bool:
         return True
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model)
+        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model, self._here)
         if stream:
             wire["stream"] = True
         url = self._url.removesuffix("/chat/completions") + "/responses"
@@ -67,9 +82,9 @@ class ResponsesCodec(OpenAICodec):
             logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
         )  # fmt: skip
         return whole(
-            [made], usage_of(data.get("usage"), data.get("service_tier"), said.searches), id_=str(data.get("id") or ""),
-            model=str(data.get("model") or ""),
-            now=now, service_tier=data.get("service_tier"),
+            [made], usage_of(data.get("usage"), data.get("service_tier"), said.searches, said.file_searches),
+            id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
+            service_tier=data.get("service_tier"),
         )  # fmt: skip
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> ResponsesStream:
@@ -100,13 +115,15 @@ class _Said:
         self.thoughts: list[str] = []
         self.signed: list[dict[str, Any]] = []
         self.images: list[dict[str, Any]] = []
-        self.searches = 0
-        self.length = 0
+        self.searches = self.file_searches = 0
+        self.length = self.begun = 0
+        """Characters of the text by now, and before the message that is open."""
         self.done: list[dict[str, Any]] = []
 
     def take(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
         if kind == "message":
+            self.begun = self.length
             for part in dicts(item.get("content")):
                 self._part(part)
         elif kind in _CALLS:
@@ -122,6 +139,8 @@ class _Said:
         where it stands, as a delta has it."""
         if item.get("type") == "web_search_call":
             self.searches += 1
+        elif item.get("type") == FILE_SEARCH:
+            self.file_searches += 1
         elif item.get("type") == "image_generation_call" and isinstance(item.get("result"), str):
             kind = str(item.get("output_format") or "png")
             url = f"data:image/{kind};base64,{item['result']}"
@@ -147,7 +166,7 @@ class _Said:
         self.texts.append(str(part.get("text") or ""))
         self.length += len(self.texts[-1])
         self.logprobs += dicts(part.get("logprobs"))
-        self.annotations += [note for one in dicts(part.get("annotations")) if (note := _note(one, start))]
+        self.annotations += [note for one in dicts(part.get("annotations")) if (note := _note(one, start, self.begun))]
 
     def extra(self) -> dict[str, Any]:
         thought = "\n\n".join(one for one in self.thoughts if one)
@@ -168,6 +187,8 @@ class ResponsesStream(EventStream):
         self._parts: set[tuple[Any, Any]] = set()
         self._starts: dict[tuple[Any, Any], int] = {}
         """Where in the text each part of a message begins."""
+        self._begun: dict[Any, int] = {}
+        """Where in the text each message begins."""
 
     def _event(self, event: dict[str, Any]) -> list[Chunk]:
         """Events of a kind born after this file are passed over."""
@@ -186,7 +207,8 @@ class ResponsesStream(EventStream):
         if kind == "response.refusal.delta":
             return self._writer.delta({"refusal": str(event.get("delta") or "")})
         if kind == f"{_TEXT}.annotation.added":
-            note = _note(_map(event, "annotation"), self._starts.get((index, event.get("content_index")), 0))
+            start = self._starts.get((index, event.get("content_index")), 0)
+            note = _note(_map(event, "annotation"), start, self._begun.get(index, 0))
             self._said.annotations += [note] if note else []
             return []
         if kind == "response.created":
@@ -205,6 +227,7 @@ class ResponsesStream(EventStream):
 
     def _text(self, event: dict[str, Any]) -> list[Chunk]:
         text, told = str(event.get("delta") or ""), dicts(event.get("logprobs"))
+        self._begun.setdefault(event.get("output_index"), self._said.length)
         self._starts.setdefault((event.get("output_index"), event.get("content_index")), self._said.length)
         logprobs = {"content": told, "refusal": None} if told else None
         self._said.length += len(text)
@@ -254,12 +277,13 @@ class ResponsesStream(EventStream):
         late = {name: value for name, value in late.items() if value}
         chunks = self._writer.delta(late) if late else []
         chunks += self._writer.finish(reason)
-        usage = usage_of(response.get("usage"), self._writer.tier, self._said.searches)
+        said = self._said
+        usage = usage_of(response.get("usage"), self._writer.tier, said.searches, said.file_searches)
         self.done = True
         return [*chunks, self._writer.usage(usage)] if usage is not None else chunks
 
 
-def usage_of(value: Any, tier: Any = None, searches: int = 0) -> Usage | None:
+def usage_of(value: Any, tier: Any = None, searches: int = 0, file_searches: int = 0) -> Usage | None:
     if not isinstance(value, dict):
         return None
     read, written = _map(value, "input_tokens_details"), _map(value, "output_tokens_details")
@@ -273,6 +297,7 @@ def usage_of(value: Any, tier: Any = None, searches: int = 0) -> Usage | None:
         image_input=count(read.get("image_tokens")),
         image_output=count(written.get("image_tokens")),
         searches=searches,
+        file_searches=file_searches,
     )
 
 
@@ -296,6 +321,11 @@ def _ran(item: Mapping[str, Any]) -> list[dict[str, Any]]:
         failed = item.get("status") == "failed"
         ran = server_blocks.code(id_, str(item.get("code") or ""))
         return [ran, server_blocks.code_result(id_, logs, failed=failed)]
+    if item.get("type") == FILE_SEARCH:
+        told = item.get("queries")
+        queries = [one for one in told if isinstance(one, str)] if isinstance(told, list) else []
+        found = dicts(item["results"]) if isinstance(item.get("results"), list) else None
+        return server_blocks.files_searched(id_, queries, found, failed=item.get("status") == "failed")
     return []
 
 
@@ -304,8 +334,12 @@ def _thought(item: Mapping[str, Any]) -> str:
     return "\n\n".join(str(one.get("text") or "") for one in parts)
 
 
-def _note(note: Mapping[str, Any], start: int) -> dict[str, Any] | None:
-    """An annotation as chat writes it; only those with an address have a place there."""
+def _note(note: Mapping[str, Any], start: int, begun: int) -> dict[str, Any] | None:
+    """An annotation as chat writes it: pages, and files by their place in the message, which began after ``begun``
+    characters of the text; its part after ``start``."""
+    if note.get("type") == "file_citation":
+        cited = {name: note[name] for name in ("file_id", "filename") if isinstance(note.get(name), str)}
+        return {"type": "file_citation", "file_citation": {"index": count(note.get("index")) + start - begun, **cited}}
     url = note.get("url")
     if note.get("type") != "url_citation" or not isinstance(url, str):
         return None

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.foreign_thoughts import OPENAI
-from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
+from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image, openais_tools
+from gateway.protocol.hints import OPENAI as OWN
+from gateway.protocol.hints import own as said_to
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.searching import asked, responses_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
@@ -28,11 +30,11 @@ _PASSED = (
 _THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
 
 
-def request_body(reader: Reader, model: str) -> dict[str, Any]:
+def request_body(reader: Reader, model: str, here: str = "OpenAI") -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
-    gateway holds the conversation, and thoughts travel encrypted."""
+    gateway holds the conversation, and thoughts travel encrypted. ``here``: whose tools run at this provider."""
     reader.without(_NOTHING_ASKED)
-    reader.without_claudes_own()
+    reader.without_claudes_own(here)
     body = reader.body
     wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
@@ -46,8 +48,12 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
     include += ["web_search_call.action.sources"] if body.get(WEB_SEARCH) is not None else []
+    there = said_to(body, OWN)
+    include += there.get("include") or []
     if include:
         wire["include"] = include
+    if there.get("max_tool_calls") is not None:
+        wire["max_tool_calls"] = there["max_tool_calls"]
     for name, value in reader.extras().items():
         own = wire.get(name)
         wire[name] = {**own, **value} if isinstance(own, dict) and isinstance(value, dict) else value
@@ -77,8 +83,10 @@ def _tools(reader: Reader) -> dict[str, Any]:
     search = asked(reader)
     if search is not None:
         tools.append(responses_tool(reader, search))
+    for at, tool in openais_tools(reader.body):
+        tools.insert(at, tool)
     found: dict[str, Any] = {"tools": tools} if tools else {}
-    choice = reader.body.get("tool_choice")
+    choice = said_to(reader.body, OWN).get("tool_choice") or reader.body.get("tool_choice")
     if search is not None and search.get("required"):
         found["tool_choice"] = {"type": "web_search"}
     elif choice is not None:

@@ -14,7 +14,15 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import errors
-from gateway.protocol.hints import ANTHROPIC, HINTS, for_claude_alone, server_tools, wants_citations
+from gateway.protocol.file_search import KIND as FILE_SEARCH
+from gateway.protocol.hints import (
+    ANTHROPIC,
+    HINTS,
+    for_claude_alone,
+    openais_tools,
+    server_tools,
+    wants_citations,
+)
 from gateway.protocol.web_search import is_search
 from gateway.providers.codec import AttemptFailed, failed
 
@@ -79,6 +87,9 @@ class Reader:
 
     def runs_nothing(self, here: str = "") -> None:
         """Refuses tools that run at another vendor than ``here``, but for searches, which others make too."""
+        for _, tool in openais_tools(self.body) if here != "OpenAI" else ():
+            if tool.get("type") == FILE_SEARCH:
+                raise self.refused("tools", _no_stores(tool))
         for vendor, name in server_tools(self.body):
             if vendor != here and not is_search(name):
                 raise self.refused("tools", f"The tool '{name[:60]}' runs at {vendor} alone.")
@@ -282,3 +293,9 @@ def merge(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]
         messages[-1]["content"] += blocks
     elif blocks:
         messages.append({"role": role, "content": blocks})
+
+
+def _no_stores(tool: Mapping[str, Any]) -> str:
+    ids = tool.get("vector_store_ids")
+    named = ", ".join(f"'{str(one)[:80]}'" for one in ids) if isinstance(ids, list) else "that is named"
+    return f"The vector store {named} is not one of this gateway's, and this provider searches none of its own."

@@ -35,6 +35,9 @@ class Found(Struct, frozen=True):
 class Library(Protocol):
     """The vector stores of a caller's project."""
 
+    async def unknown(self, who: Principal, store_ids: Sequence[str]) -> list[str]:
+        """Those that are not the project's, whoever else's they may be. Raises Forbidden."""
+
     async def searchable(self, who: Principal, store_ids: Sequence[str]) -> None:
         """Raises NotFound for a store that is not the project's, BadRequest for one that has expired, Forbidden."""
 

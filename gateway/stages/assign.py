@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from msgspec import structs
 
@@ -13,7 +13,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.chat import ChatRequest, text_of
 from gateway.protocol.fingerprint import fingerprint
 from gateway.providers import ClassifierProvider
-from gateway.runtime import TUNED, Runtime, own_student, student_provider
+from gateway.runtime import TUNED, Runtime, candidates_of, own_student, student_provider
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate
 
@@ -54,6 +54,11 @@ def task_of(runtime: Runtime, request: ChatRequest) -> tuple[Task | None, str]:
         return task, ""
     shape = fingerprint(request)
     return _matching(runtime.matches[request.model], request, shape), shape
+
+
+def may_answer(runtime: Runtime, task: Task | None, model: str, project: str) -> Sequence[Candidate]:
+    """Everybody who may answer a call of a task, or of none. Raises as :func:`resolve`."""
+    return candidates_of(task, runtime.policies) if task is not None else (resolve(runtime, model, project),)
 
 
 LIMITS = frozenset({"max_tokens", "max_completion_tokens"})

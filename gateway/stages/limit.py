@@ -25,8 +25,8 @@ from gateway.protocol.answer import arrived
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
-from gateway.runtime import Runtime, asks_for, candidates_of
-from gateway.stages.assign import resolve, task_of
+from gateway.runtime import Runtime, asks_for
+from gateway.stages.assign import may_answer, task_of
 from gateway.storage.counting.counters import (
     MONEY,
     WINDOWED,
@@ -142,7 +142,7 @@ class Limit:
         n, runtime = exchange.request.n, exchange.runtime
         if n is None or n < 2:
             return 1
-        return max((asks_for(runtime, one, n) for one in _may_answer(exchange, task)), default=1)
+        return max((asks_for(runtime, one, n) for one in _candidates(exchange, task)), default=1)
 
     async def _hold(self, exchange: Exchange, rules: tuple[Rule, ...], name: str) -> None:
         ttl = max(exchange.lasts_s, exchange.deadline - exchange.started) + _SLACK_S
@@ -311,7 +311,7 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str
     Raises what ``assign`` would for a model that nobody serves.
     """
     runtime, most = exchange.runtime, (0.0, 0.0)
-    for candidate in _may_answer(exchange, task):
+    for candidate in _candidates(exchange, task):
         if isinstance(runtime.config.providers.get(candidate.provider), ClassifierProvider):
             continue  # a student costs CPU time, a millionth of what its teacher does
         price: Price | None = price_for(runtime.config, candidate)
@@ -323,11 +323,9 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str
     return most
 
 
-def _may_answer(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
-    if task is not None:
-        return candidates_of(task, exchange.runtime.policies)
+def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
     project = exchange.principal.project if exchange.principal else ""
-    return (resolve(exchange.runtime, exchange.request.model, project),)
+    return may_answer(exchange.runtime, task, exchange.request.model, project)
 
 
 def _sound(exchange: Exchange, price: Price) -> _Dearest:

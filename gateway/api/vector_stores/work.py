@@ -119,6 +119,17 @@ class Stores:
             "next_page": None,
         }
 
+    async def unknown(self, who: Principal, store_ids: Sequence[str]) -> list[str]:
+        """Implements gateway.retrieval.asking.Library."""
+        demand(who, "data", "The request names a vector store")
+        found = []
+        for one in store_ids:
+            try:
+                await self._one(who, one)
+            except errors.NotFound:
+                found.append(one)
+        return found
+
     async def searchable(self, who: Principal, store_ids: Sequence[str]) -> None:
         """Implements gateway.retrieval.asking.Library."""
         await self._several(who, store_ids)
