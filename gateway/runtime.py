@@ -14,6 +14,7 @@ from gateway.config.models import shutdown_at
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
+from gateway.routing.catalogued import catalogued
 from gateway.routing.ways import TaskWays, Way, aliases_of, listed, parameters_of, ways_of
 from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
@@ -41,7 +42,10 @@ class Runtime:
     """The providers that have several keys."""
 
     models: Mapping[str, tuple[Candidate, ...]]
-    """Bare model names to the candidates that serve them."""
+    """Bare model names to the candidates that serve them by the policies' word."""
+
+    catalogued: Mapping[str, tuple[Candidate, ...]]
+    """The same by the catalog's word, for names that the policies do not mention."""
 
     ways: Mapping[str, TaskWays]
     """How each task's calls are routed."""
@@ -102,6 +106,7 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
             if (keyed := keyed_codecs(name, settings))
         },
         models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
+        catalogued=catalogued(config),
         ways=ways_of(config, policies),
         aliases=aliases_of(config),
         key_names={

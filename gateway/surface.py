@@ -207,7 +207,8 @@ def _named(exchange: Exchange) -> Candidate:
     runtime, model = exchange.runtime, exchange.request.model
     own = default_provider(runtime.config.surface, exchange.endpoint)
     try:
-        return resolve(runtime, model, exchange.principal.project if exchange.principal else "")
+        project = exchange.principal.project if exchange.principal else ""
+        return resolve(runtime, model, project, catalogued=not own)
     except errors.NotFound:
         if own and "/" not in model:
             return Candidate(provider=own, model=model)

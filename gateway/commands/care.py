@@ -18,11 +18,18 @@ def check(options: Namespace) -> int:
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     config = loaded.config
-    counts = f"{len(config.providers)} providers, {len(config.tasks)} tasks, {len(config.policies)} policies"
+    counts = ", ".join((
+        _counted(len(config.providers), "provider", "providers"), _counted(len(config.tasks), "task", "tasks"),
+        _counted(len(config.policies), "policy", "policies"),
+    ))  # fmt: skip
     for line in _guardrails(config):
         say(line)
     say(f"The policies are good: {counts}. Digest {config.digest}.")
     return 0
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _guardrails(config: Config) -> Iterator[str]:

@@ -28,7 +28,8 @@ def data_commands(commands: Commands) -> None:
     for kind in ("stored-completions", "files", "jobs"):
         taken.add_argument(f"--{kind}", action="store_true", help="of an account: these alone")
     taken.add_argument("--model", metavar="NAME", help="stored completions of this model alone")
-    taken.add_argument("--metadata", type=pair, action="append", default=[], metavar="NAME=VALUE", help="entries")
+    taken.add_argument("--metadata", type=pair, action="append", default=[], metavar="NAME=VALUE",
+                       help="stored completions with this entry alone; may be said several times")
     taken.add_argument("--base-url", default="https://api.openai.com/v1", help="default: %(default)s")
     taken.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="VARIABLE", help="default: %(default)s")
     erase = add(

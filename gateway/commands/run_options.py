@@ -21,8 +21,9 @@ def run_commands(commands: Commands) -> None:
         "events": "what a run said", "cancel": "stop a run", "pause": "let a run rest; what it reached is kept",
         "resume": "let a paused run go on", "priority": "put a run before or behind others that wait",
     }  # fmt: skip
+    behind = {"events": " --follow", "priority": " 10"}
     made = {
-        name: add(actions, name, text, ("runs", name), f"understudy runs {name} run_0123")
+        name: add(actions, name, text, ("runs", name), f"understudy runs {name} run_0123{behind.get(name, '')}")
         for name, text in about.items()
     }
     for one in made.values():

@@ -32,7 +32,7 @@ def savings(options: Namespace) -> int:
     if options.json:
         say(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif not found:
-        say("No task that learns was called in this time.")
+        say(f"No task that learns by these policies was called in the last {options.days:g} days.")
     for one in found if not options.json else ():
         _tell(one)
     return 0

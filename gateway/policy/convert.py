@@ -17,6 +17,7 @@ from msgspec import Struct, inspect
 from gateway.config import Config, Model, Policy, Price, Task, YamlKey
 from gateway.guardrails import GuardrailSettings
 from gateway.policy.reading import Path, Source, dotted
+from gateway.protocol.expected import IN_YAML, in_words
 from gateway.providers import ProviderSettings
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
@@ -140,21 +141,20 @@ class _Reader:
 
     def one(self, value: Any, path: Path, kind: Any) -> tuple[bool, Any]:
         """``(True, value)`` when it could be read, mistakes taken out; each mistake is reported."""
-        shape = inspect.type_info(kind)
         for _ in range(_MAX_MISTAKES):
             try:
                 return True, msgspec.convert(value, kind)
             except msgspec.ValidationError as error:
                 self.unclean.add(path)
-                steps = self._report(str(error), value, path, shape)
+                steps = self._report(str(error), value, path, kind)
                 if not steps or not _take_out(value, steps):
                     return False, None
         return False, None
 
-    def _report(self, text: str, value: Any, path: Path, shape: inspect.Type) -> Path:
+    def _report(self, text: str, value: Any, path: Path, kind: Any) -> Path:
         """Adds one problem; returns the steps from ``value`` to what was refused, () for the value itself."""
-        at = _AT.search(text)
-        steps = _steps(at.group(2)) if at else ()
+        at, shape = _AT.search(text), inspect.type_info(kind)
+        steps = _steps(text, at.group(2), value, kind) if at else ()
         reason = text[: at.start()] if at else text
         unknown = _UNKNOWN_FIELD.search(reason)
         inside = _shape_at(shape, value, steps)
@@ -181,7 +181,7 @@ class _Reader:
             return ()
         known_values = [str(one) for one in inside.values] if isinstance(inside, inspect.LiteralType) else []
         hint = did_you_mean(_value_at(value, steps), known_values) if known_values else ""
-        self._add((*path, *steps), _sentence(reason), hint)
+        self._add((*path, *steps), in_words(reason, IN_YAML).rstrip(".") + ".", hint)
         return steps
 
     def _add(self, path: Path, message: str, hint: str = "", *, field: str = "") -> None:
@@ -193,14 +193,39 @@ class _Reader:
         self.source.problems.append(self.source.problem(path, message, hint))
 
 
-def _steps(text: str) -> Path:
-    """``.candidates[0].model`` as ("candidates", 0, "model"); stops at ``[...]``, where no key is named."""
-    steps: list[str | int] = []
-    for match in _STEP.finditer(text):
-        if match.group(2) == "...":
+def _steps(text: str, place: str, value: Any, kind: Any) -> Path:
+    """``.candidates[0].model`` as ("candidates", 0, "model"). msgspec writes ``[...]`` for a map's key: it is the one
+    whose value is refused in the same words when it stands there alone."""
+    steps: Path = ()
+    for match in _STEP.finditer(place):
+        if match.group(2) != "...":
+            steps = (*steps, match.group(1) if match.group(1) is not None else int(match.group(2)))
+            continue
+        inside = _value_at(value, steps)
+        keys = inside if isinstance(inside, dict) else ()
+        guilty = next((key for key in keys if _refusal(_alone(value, steps, key), kind) == text), None)
+        if guilty is None:
             break
-        steps.append(match.group(1) if match.group(1) is not None else int(match.group(2)))
-    return tuple(steps)
+        steps = (*steps, guilty)
+    return steps
+
+
+def _refusal(value: Any, kind: Any) -> str:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
+
+
+def _alone(value: Any, steps: Path, key: str) -> Any:
+    """``value`` with nothing but ``key`` in the map at ``steps``."""
+    if not steps:
+        return {key: value[key]}
+    first, inner = steps[0], _alone(value[steps[0]], steps[1:], key)
+    if isinstance(value, dict):
+        return {**value, first: inner}
+    return [inner if at == first else one for at, one in enumerate(value)]
 
 
 def _shape_at(shape: inspect.Type, value: Any, steps: Path, *, pick: bool = True) -> inspect.Type:
@@ -266,9 +291,3 @@ def _noun(path: Path) -> str:
         "gates": "gate",
     }
     return next((nouns[part] for part in reversed(path) if isinstance(part, str) and part in nouns), "type")
-
-
-def _sentence(reason: str) -> str:
-    reason = reason.replace("`str`", "text").replace("`null`", "nothing").replace("`object`", "a map")
-    reason = reason.replace("`array`", "a list").replace("`bool`", "true or false").replace("`", "'")
-    return (reason[:1].lower() + reason[1:]).rstrip(".") + "."

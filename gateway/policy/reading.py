@@ -26,6 +26,7 @@ Path = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_UNCLOSED = re.compile(r"\$\{[A-Za-z_]\w*")
 _SCALARS = {"null", "bool", "int", "float", "str", "timestamp"}
 _PREFIX = "tag:yaml.org,2002:"
 _COLLECTIONS = {_PREFIX + "map", _PREFIX + "seq"}
@@ -243,6 +244,8 @@ class _Walk:
             return self.env[name]
 
         text = _VARIABLE.sub(fill, node.value)
+        if unclosed := _UNCLOSED.search(_VARIABLE.sub("", node.value)):
+            self._add(node, path, f"'{unclosed[0]}' has no closing brace.", "Write ${NAME}.")
         if missing:
             self.source.unset[path] = missing
             return ""

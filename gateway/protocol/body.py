@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.expected import IN_JSON, in_words
 
 T = TypeVar("T")
 _decode, _encode = msgspec.json.decode, msgspec.json.encode
@@ -117,4 +118,5 @@ def typed(value: dict[str, Any], kind: type[T]) -> T:
                 f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
             ) from None
         name = param or "body"
-        raise BadRequest(f"Invalid value for '{name}': {reason}.", param=param, code="invalid_type") from None
+        told = f"Invalid value for '{name}': {in_words(reason, IN_JSON)}."
+        raise BadRequest(told, param=param, code="invalid_type") from None

@@ -81,7 +81,7 @@ def worth_of(config: Config, task: str, calls: Sequence[PastCall]) -> dict[str, 
     if len(found) < 2:
         raise CannotReplay(
             f"'{task}' has no calls that were drawn at random among two candidates. A policy with the strategy "
-            "'weighted', 'bandit' or 'race' makes them."
+            "'weighted', 'bandit', 'race' or 'track' makes them."
         )
     return found
 

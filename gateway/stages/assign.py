@@ -99,9 +99,9 @@ def _matches(match: Match, request: ChatRequest, shape: str) -> bool:
     return first.role in ("system", "developer") and text_of(first).startswith(match.system_prefix)
 
 
-def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
-    """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves; or an
-    alias of either. Raises NotFound or BadRequest."""
+def resolve(runtime: Runtime, model: str, project: str, *, catalogued: bool = True) -> Candidate:
+    """A candidate named directly: ``provider/model``, or a bare model that exactly one provider serves, by the policies
+    or else by the catalog (``catalogued``); or an alias of either. Raises NotFound or BadRequest."""
     model = runtime.aliases.get(model, model)
     if model.startswith(TUNED) and own_student(runtime, project, model):
         return Candidate(provider=student_provider(runtime), model=model)
@@ -112,7 +112,7 @@ def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
         if not isinstance(settings, ClassifierProvider) or own_student(runtime, project, rest):
             return candidate
         raise unknown_model(model)
-    found = runtime.models.get(model, ())
+    found = runtime.models.get(model) or (runtime.catalogued.get(model, ()) if catalogued else ())
     if len(found) == 1:
         return found[0]
     if found:
@@ -128,7 +128,7 @@ def resolve(runtime: Runtime, model: str, project: str) -> Candidate:
 def unknown_model(model: str) -> errors.NotFound:
     return errors.NotFound(
         f"The model '{model[:100]}' does not exist or you do not have access to it. "
-        "GET /v1/models lists what your key may call.",
+        "GET /v1/models lists what there is; other models of a provider are called as 'provider/model'.",
         param="model",
         code="model_not_found",
     )

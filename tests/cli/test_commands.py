@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from gateway.access.keys import digest_of, well_formed
-from gateway.cli import main
+from gateway.cli import main, parser
 from gateway.commands import start
 from gateway.config import Engines, TransformersEngine, VllmEngine
 from gateway.storage.commands import EnqueueRun
@@ -22,19 +24,24 @@ from gateway.storage.reading.reader import open_reader
 from gateway.storage.writing.writers import open_writer
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = [
-    "up",
-    "serve",
-    "ingest",
-    "trainer",
-    "engine",
-    "check",
-    "keys",
-    "runs",
-    "demo",
-    "migrate",
-    "verify",
-]
+
+
+def _subcommands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    return {
+        name: one
+        for action in parser._actions
+        if isinstance(action, _SubParsersAction)
+        for name, one in action.choices.items()
+    }
+
+
+def _commands(parser: ArgumentParser, *before: str) -> Iterator[tuple[str, ...]]:
+    for name, one in _subcommands(parser).items():
+        yield (*before, name)
+        yield from _commands(one, *before, name)
+
+
+COMMANDS = list(_commands(parser()))
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +52,19 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_examples_that_can_be_said(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([*command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert f"understudy {command}" in text.split("examples:")[1]
     assert "--home DIR" in text
+    examples = [line.split("<")[0] for line in text.split("examples:")[1].splitlines() if line.strip()]
+    assert any(line.split()[1:][: len(command)] == list(command) for line in examples)
+    for line in examples:
+        parser().parse_args(shlex.split(line)[1:])
 
 
 def test_wrong_usage_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,6 +179,15 @@ def test_shares_headers_cache_prices_and_dropped_parameters_are_theirs() -> None
     assert price == pytest.approx({"input": 3.0, "output": 15.0, "cached_input": 0.3, "cache_write": 3.75})
 
 
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
+def test_a_word_for_no_key_is_no_key(model: str) -> None:
+    """Else its provider would wait for a variable that nobody has to set."""
+    asked = {"model": model, "api_base": "http://127.0.0.1:8000/v1", "api_key": "none"}
+    carried = from_litellm({"model_list": [{"model_name": "m", "litellm_params": asked}]})
+    (provider,) = carried.section("providers").values()
+    assert "api_key" not in provider and not carried.variables
+
+
 def test_vertex_comes_along_one_provider_for_each_publisher() -> None:
     where = {"vertex_project": "p", "vertex_location": "europe-west1"}
     spelled_out = {"type": "service_account", "private_key": "not-to-be-copied"}

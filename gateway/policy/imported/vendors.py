@@ -13,6 +13,8 @@ from gateway.policy.imported.carried import Carried
 
 FROM_ENVIRONMENT = "os.environ/"
 _SECRET = re.compile("auth|key|token|secret|cookie|password", re.IGNORECASE)
+_NO_KEYS = frozenset({"none", "null", "empty", "dummy", "fake", "fake-key", "no-key", "na", "n/a", "-"})
+"""What people write where LiteLLM demands a key for a server of their own that takes none."""
 _NAMED = re.compile(r"[^A-Z0-9]+")
 
 
@@ -135,6 +137,8 @@ class Providers:
             settings.update(self._aws(params, where))
         elif known.kind == "vertex":
             settings.update(self._vertex(params, where))
+        elif base and known.kind == "openai" and str(params.get("api_key")).lower() in _NO_KEYS:
+            pass
         elif params.get("api_key"):
             variable = known.variable or f"{vendor}_api_key"
             settings["api_key"] = self.text(str(params["api_key"]), variable, f"{where}.api_key", secret=True)
