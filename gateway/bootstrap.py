@@ -64,6 +64,7 @@ from gateway.resilience.gate import Gate
 from gateway.resilience.health_checks import HealthChecks
 from gateway.resilience.pressure import Pressure
 from gateway.resilience.provider_keys import ProviderKeys
+from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.routing.observations import Observations
 from gateway.schemas.cache import Schemas
 from gateway.sharing.room import Sharing
@@ -143,6 +144,7 @@ class _Parts:
     refresher: Refresher
     cache: Cache
     backups: BackupGauges
+    documents: EnclosedDocuments
 
 
 def build(
@@ -176,6 +178,7 @@ def build(
     parts.metrics.add(Kept({
         "calls": parts.recent.stats, "documents": states.stats,
         "answers": sharing.answers.stats, "repeats": sharing.repeats.stats, "questions": parts.semantic.stats,
+        "document_texts": parts.documents.stats,
     }))  # fmt: skip
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(
@@ -183,7 +186,7 @@ def build(
         going_on=parts.meter.stage.going_on,
     )  # fmt: skip
     forgetting = Forgetting(
-        parts.live, parts.recent, states, sharing.kept, parts.semantic, parts.recorder
+        parts.live, parts.recent, states, (*sharing.kept, parts.documents), parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
     lane, lasting = chat_lane(pipeline, parts.live), _lifespan(parts, data, forgetting)
@@ -240,6 +243,7 @@ def _parts(
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
+        documents=EnclosedDocuments(),
     )  # fmt: skip
 
 
@@ -248,7 +252,8 @@ def _pipeline(parts: _Parts, before: list[Stage]) -> Handler:
     parts.metrics.add(SchemaGauges(schemas))
     parts.metrics.add(BesideGauges(parts.judges.beside))
     dispatch = Dispatch(parts.asker, parts.live.watcher.answered, parts.rng, parts.gate, Structure(schemas))
-    inner: list[Stage] = [Admit(), Guard(parts.judges), parts.cache, Assign(), Route(parts.rng, parts.observations)]
+    guard, route = Guard(parts.judges, parts.documents), Route(parts.rng, parts.observations)
+    inner: list[Stage] = [Admit(), guard, parts.cache, Assign(), route]
     parts.refresher.pipeline = pipeline = fold([parts.record, *before, *inner], dispatch)
     return pipeline
 

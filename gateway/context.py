@@ -128,6 +128,8 @@ class Exchange(Struct, eq=False):
     placeholders: dict[str, str] = {}
     foreign: tuple[str, ...] = ()
     """What the caller put into texts of the operator's, as it stands in ``body``."""
+    documents: frozenset[str] = frozenset()
+    """What the PDFs and Office documents in the request say, as it was judged."""
     scene: Scene | None = None
     """The request's texts, for guardrails that judge one in the light of the others; None when there is none such."""
     # cache

@@ -1,5 +1,6 @@
 """Texts that a request encloses as files: ``file_data`` that is base64 of words. They are read as the words that they
-are, and what is changed in one is encoded again. A leaf.
+are, and what is changed in one is encoded again. A document (PDF, Office) stands for what it says, and when that is
+changed the text goes on in its place: nothing is changed inside one.
 
 Whoever reads a file decides what it is by more than its declared type, and a stray byte makes no text a picture: so
 what begins like no known binary and consists of printable characters for the most part is a text.
@@ -13,9 +14,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.media import document_in
+
 _HEAD = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _READ_AS = "data:text/plain,"
 """Before the words, so that they are no base64 to those who pass bytes over."""
+_READ_OF = "data:text/plain;charset=utf-8,"
+"""Likewise before what a document says: whoever changes that has to know that it is one."""
 _BINARY = (
     b"%PDF", b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3",
     b"\x1f\x8b", b"\xd0\xcf\x11\xe0",
@@ -26,13 +31,38 @@ _UNPRINTABLE = bytes([*range(9), 11, *range(14, 27), *range(28, 32), 127])
 _MOST_ODD = 0.3
 
 
-def opened(prose: dict[str, Any]) -> dict[str, Any]:
-    """``prose`` with enclosed texts as words; the same object where there are none."""
-    return _mapped(prose, _words)
+def opened(prose: dict[str, Any], documents: list[str] | None = None) -> dict[str, Any]:
+    """``prose`` with enclosed texts as words; the same object where there are none. ``documents`` gets the
+    ``file_data`` of what are documents."""
+
+    def words(data: str) -> str | None:
+        head = _HEAD.match(data)
+        coded = data[head.end() :] if head else data
+        beginning = _decoded(coded[: _LOOK // 3 * 4])
+        if documents is not None and document_in(beginning):
+            documents.append(data)
+            return None
+        return _said(_decoded(coded)) if _is_text(beginning) else None
+
+    return _mapped(prose, words)
+
+
+def saying(prose: dict[str, Any], said: Mapping[str, str]) -> dict[str, Any]:
+    """``prose`` with documents as what they say: ``said``, by their ``file_data``, as :func:`read_of` has it."""
+    return _mapped(prose, said.get)
+
+
+def read_of(data: str, text: str) -> str:
+    """What stands for a document that says ``text``. One that is a text as well to whoever looks at its beginning says
+    both."""
+    raw = decoded(data)
+    words = _said(raw) if _is_text(raw[:_LOOK]) else None
+    return _READ_OF + (text if words is None else f"{words.removeprefix(_READ_AS)}\n{text}")
 
 
 def closed_again(prose: dict[str, Any], words: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    """``changed``, which was ``words`` (``prose`` opened), with its enclosed texts encoded as they were."""
+    """``changed``, which was ``words`` (``prose`` opened), with its enclosed texts encoded as they were, and its
+    documents too where nobody changed what they say."""
     if words is prose:
         return changed
     messages = [_message_closed(*three) for three in zip(
@@ -51,10 +81,21 @@ def _part_closed(before: Any, words: Any, after: Any) -> Any:
     if words is before:
         return after
     given, said, left = (one["file"]["file_data"] for one in (before, words, after))
+    if left != said and said.startswith(_READ_OF):
+        return as_text(after, left.removeprefix(_READ_OF))
     if left != said:
         head = _HEAD.match(given)
         given = (head.group() if head else "") + base64.b64encode(left.removeprefix(_READ_AS).encode()).decode()
     return {**after, "file": {**after["file"], "file_data": given}}
+
+
+def as_text(part: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """What goes on in the place of ``part``, a document that says ``text``: that text under its name. Claude reads it
+    as a document with its title; what a client said beside it stays."""
+    name = str(part["file"].get("filename") or "document")
+    beside = {key: value for key, value in part.items() if key not in ("type", "file")}
+    document = {"title": name, **(beside.pop("document", None) or {})}
+    return {"type": "text", "text": f"{name}:\n\n{text}", **beside, "document": document}
 
 
 def _mapped(prose: dict[str, Any], change: Callable[[str], str | None]) -> dict[str, Any]:
@@ -82,14 +123,14 @@ def _part(part: Any, change: Callable[[str], str | None]) -> Any:
     return part if words is None else {**part, "file": {**file, "file_data": words}}  # type: ignore[dict-item]
 
 
-def _words(data: str) -> str | None:
-    """What an enclosed text says; None for anything else."""
-    head = _HEAD.match(data)
-    coded = data[head.end() :] if head else data
-    if not _is_text(_decoded(coded[: _LOOK // 3 * 4])):
-        return None
-    raw = _decoded(coded)
+def _said(raw: bytes) -> str:
     return _READ_AS + raw.decode("utf-16" if raw.startswith(_WIDE) else "utf-8-sig", "replace")
+
+
+def decoded(data: str) -> bytes:
+    """The bytes of ``file_data``; b"" for what is no base64."""
+    head = _HEAD.match(data)
+    return _decoded(data[head.end() :] if head else data)
 
 
 def _decoded(coded: str) -> bytes:

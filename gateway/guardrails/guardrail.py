@@ -73,6 +73,9 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     itself fails. ``keys`` are names or ids.
     ``timeout_ms`` and ``parallel``: how long it may wait for whom it asks (:attr:`asks`), and how many such questions
     are on their way at once; a question that is late counts as a failure of the guardrail.
+    ``documents``: what becomes of a PDF or an Office document in which something is to be masked or rewritten, since
+    nothing is changed inside one: the request is refused, or its text goes on in its place. ``unread_documents``: what
+    becomes of one that cannot be read.
     ``category``: under what ``/v1/moderations`` tells a find when it is answered here; None: the guardrail's name.
     """
 
@@ -84,6 +87,8 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_error: Literal["block", "allow"] = "block"
     timeout_ms: Annotated[int, Meta(ge=1, le=60_000)] = 2_000
     parallel: Annotated[int, Meta(ge=1, le=1_024)] = 32
+    documents: Literal["block", "text"] = "block"
+    unread_documents: Literal["block", "allow"] = "block"
     category: Category | None = None
     tests: list[Trial] = []
 

@@ -18,6 +18,7 @@ from gateway.access.origins import ANY
 from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
+from gateway.policy.guard_checks import unread_documents
 from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
 from gateway.policy.templates import expand
 from gateway.providers.credentials import keys_of
@@ -111,7 +112,8 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     problems = [*source.problems, *check(config, source, converted, env)]
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
-    return Loaded(config=config, warnings=(*warnings, *_idle_lessons(config, source), *_open_to_all(config, source)))
+    more = (_idle_lessons, _open_to_all, unread_documents)
+    return Loaded(config=config, warnings=(*warnings, *(told for warn in more for told in warn(config, source))))
 
 
 def _keyless(source: Source, providers: Mapping[str, Any]) -> Iterator[str]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from gateway.config import Config
 from gateway.guardrails import GuardrailSettings, Trial, Webhook
 from gateway.guardrails.guardrail import DATA
 from gateway.guardrails.reading import meant
 from gateway.guardrails.verdict import Direction, Verdict, changed, spelled_out
 from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
-from gateway.policy.reading import Path, Problem
+from gateway.policy.reading import Path, Problem, Source
 from gateway.policy.view import View
+from gateway.retrieval.documents import INSTALL, missing
 from gateway.upstreams.addresses import AddressRefused, check_literal
 
 _ANSWERS = frozenset({"output", "tool_arguments"})
@@ -36,6 +38,10 @@ def guardrails(view: View) -> Iterator[Problem]:
                     message = "this guardrail asks nobody, so there is nothing to bound."
                     yield view.problem((*path, setting), message, "Leave it out.")
         yield from _asked(view, path, guard)
+        lacking = missing() if guard.documents == "text" else []
+        if lacking:
+            message = f"no document's text is had without {', '.join(lacking)}, which is not installed."
+            yield view.problem((*path, "documents"), message, f"Install it: {INSTALL}")
         for index, trial in enumerate(guard.tests):
             why = failure(guard, trial)
             if why:
@@ -73,6 +79,21 @@ def _asked(view: View, path: Path, guard: GuardrailSettings) -> Iterator[Problem
     if missing:
         message = f"this guardrail needs {', '.join(sorted(missing))}, which is not installed."
         yield view.problem(path, message, "Install it: pip install 'understudy[guardrails]'")
+
+
+def unread_documents(config: Config, source: Source) -> Iterator[Problem]:
+    """Warns of guardrails that stop every request with a document, since nobody here can read it."""
+    stops = [
+        name for name, guard in config.guardrails.items()
+        if guard.reads("context") and not guard.prepares and not guard.shadow and guard.unread_documents == "block"
+    ]  # fmt: skip
+    if stops and missing():
+        message = (
+            f"requests with PDFs or Office documents are refused: guardrails ({', '.join(stops)}) read them, and "
+            f"{', '.join(missing())} is not installed."
+        )
+        hint = f"Install it: {INSTALL}. Or say 'unread_documents: allow' to let them pass unread."
+        yield source.problem(("guardrails", stops[0]), message, hint)
 
 
 def failure(guard: GuardrailSettings, trial: Trial) -> str:

@@ -5,17 +5,20 @@ holds no secret, and has bounds of memory, CPU time and text. ``gateway.retrieva
 how it ended.
 
     python extracting.py PATH MOST_CHARACTERS MEGABYTES SECONDS PAGES
+
+A path of ``-`` stands for what comes in: what a request encloses is never written to a disk.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import resource
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 BROKEN, LOCKED, UNKNOWN, TOO_LARGE = 3, 4, 5, 6
 """What its status says: the file cannot be read; it needs a password; it is of no such kind; it unpacks to too much."""
@@ -38,7 +41,7 @@ def main(path: str, most: int, megabytes: int, seconds: int, pages: int) -> None
     _bound(megabytes, seconds)
     logging.disable(logging.CRITICAL)  # what a library thinks of a file is nobody's business
     left = most
-    for piece in _pieces(path, megabytes, pages):
+    for piece in _pieces(_opened(path), megabytes, pages):
         text = piece[:left]
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         left -= len(text)
@@ -60,21 +63,29 @@ def _bound(megabytes: int, seconds: int) -> None:
     os.nice(10)
 
 
-def _pieces(path: str, megabytes: int, pages: int) -> Iterator[str]:
-    with open(path, "rb") as source:  # noqa: PTH123 - pathlib would be one more import
-        head = source.read(1024)
+def _opened(path: str) -> BinaryIO:
+    """It ends with the process."""
+    if path == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    return open(path, "rb")  # noqa: PTH123 - pathlib would be one more import
+
+
+def _pieces(source: BinaryIO, megabytes: int, pages: int) -> Iterator[str]:
+    head = source.read(1024)
+    source.seek(0)
     if b"%PDF-" in head:
-        return _pdf(path, pages)
+        return _pdf(source, pages)
     if not head.startswith(b"PK\x03\x04"):
         raise Ended(UNKNOWN)
-    kind = _kind(path, megabytes)
-    return {"docx": _docx, "pptx": _pptx, "xlsx": _xlsx}[kind](path)
+    kind = _kind(source, megabytes)
+    source.seek(0)
+    return {"docx": _docx, "pptx": _pptx, "xlsx": _xlsx}[kind](source)
 
 
-def _kind(path: str, megabytes: int) -> str:
+def _kind(source: BinaryIO, megabytes: int) -> str:
     """What kind of document a zip file is, by what is in it. Its sizes are what its directory says; what lies meets
     the bound of memory."""
-    with zipfile.ZipFile(path) as found:
+    with zipfile.ZipFile(source) as found:
         members = found.infolist()
     whole = sum(one.file_size for one in members)
     bombs = [one for one in members if one.file_size > _FREE + _HIGHEST_RATIO * one.compress_size]
@@ -88,10 +99,10 @@ def _kind(path: str, megabytes: int) -> str:
     return kind
 
 
-def _pdf(path: str, pages: int) -> Iterator[str]:
+def _pdf(source: BinaryIO, pages: int) -> Iterator[str]:
     import pypdf
 
-    reader = pypdf.PdfReader(path)
+    reader = pypdf.PdfReader(source)
     if reader.is_encrypted and not reader.decrypt(""):
         raise Ended(LOCKED)
     if len(reader.pages) > pages:
@@ -100,12 +111,12 @@ def _pdf(path: str, pages: int) -> Iterator[str]:
         yield page.extract_text() + "\n\n"
 
 
-def _docx(path: str) -> Iterator[str]:
+def _docx(source: BinaryIO) -> Iterator[str]:
     """Paragraphs and tables in their order."""
     import docx
     from docx.table import Table
 
-    for block in docx.Document(path).iter_inner_content():
+    for block in docx.Document(source).iter_inner_content():
         if isinstance(block, Table):
             yield from _rows([cell.text for cell in _each_once(row.cells)] for row in block.rows)
         else:
@@ -121,10 +132,10 @@ def _each_once(cells: Iterable[Any]) -> Iterator[Any]:
         last = cell._tc
 
 
-def _pptx(path: str) -> Iterator[str]:
+def _pptx(source: BinaryIO) -> Iterator[str]:
     import pptx
 
-    for number, slide in enumerate(pptx.Presentation(path).slides, 1):
+    for number, slide in enumerate(pptx.Presentation(source).slides, 1):
         yield f"Slide {number}\n"
         for shape in _shapes(slide.shapes):
             if shape.has_text_frame:
@@ -147,11 +158,10 @@ def _shapes(shapes: Any) -> Iterator[Any]:
             yield shape
 
 
-def _xlsx(path: str) -> Iterator[str]:
+def _xlsx(source: BinaryIO) -> Iterator[str]:
     """Values as they were last computed, a line for each row that has any."""
     import openpyxl
 
-    source = open(path, "rb")  # noqa: PTH123, SIM115 - of a path openpyxl wants an ending; it ends with the process
     book = openpyxl.load_workbook(source, read_only=True, data_only=True, keep_links=False)
     for sheet in book.worksheets:
         yield f"{sheet.title}\n"

@@ -17,11 +17,12 @@ _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5",
 
 
 class NotRead(Exception):
-    """``code``: OpenAI's ``invalid_file`` or ``unsupported_file``; the text is for its owner."""
+    """``code``: OpenAI's ``invalid_file`` or ``unsupported_file``; the text is for its owner. ``lasting``: it lies in
+    the file, so that reading it again would end alike."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, lasting: bool = True) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.lasting = code, lasting
 
 
 def text_of(path: Path, filename: str, most: int) -> str:

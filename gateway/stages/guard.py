@@ -21,9 +21,11 @@ from gateway.masking import Masker
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
+from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
 from gateway.stages.guarding.asked_stream import AskedStream
+from gateway.stages.guarding.documents import with_documents
 from gateway.stages.guarding.inband import answered, wanted_of
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
@@ -40,8 +42,9 @@ _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_ke
 class Guard:
     """The stage. Raises BadRequest ``guardrail_blocked``, or Unavailable when a guardrail itself fails."""
 
-    def __init__(self, judges: Judges | None = None) -> None:
+    def __init__(self, judges: Judges | None = None, documents: EnclosedDocuments | None = None) -> None:
         self._judges = judges if judges is not None else Judges()
+        self._documents = documents if documents is not None else EnclosedDocuments()
 
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if not exchange.runtime.config.guardrails:
@@ -54,7 +57,7 @@ class Guard:
         judges = self._judges
         with closed(exchange, "input"):
             guards = guards_for(exchange)
-            await check_request(exchange, guards, judges)
+            await check_request(exchange, guards, judges, self._documents)
         answer = await inner(exchange)
         in_json = _wants_json(exchange.request)
         if not isinstance(answer, WholeAnswer):
@@ -67,13 +70,16 @@ class Guard:
             return await check_answer(exchange, guards, answer, judges, content_is_json=in_json)
 
 
-async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> None:
+async def check_request(exchange: Exchange, guards: Guards, judges: Judges, documents: EnclosedDocuments) -> None:
     """Judges every text of the request, masks body and typed request when a guardrail asks for it, and has the
     guardrails prepare it that do."""
     prose = {name: value for name, value in exchange.body.items() if name not in _IDENTITY}
     if len(prose) < len(exchange.body):
         judge_labels(exchange, guards, {name: exchange.body[name] for name in _IDENTITY & exchange.body.keys()})
-    words = opened(prose)
+    found: list[str] = []
+    words = opened(prose, found)
+    if found:
+        words = await with_documents(exchange, guards, words, found, documents, judges)
     masked = await masked_prose(exchange, guards, words, judges)
     new = prose if masked is None else closed_again(prose, words, masked)
     new = with_whole_thoughts(prose, new)
@@ -83,7 +89,8 @@ async def check_request(exchange: Exchange, guards: Guards, judges: Judges) -> N
     if new is prose:
         return
     if exchange.scene is not None:
-        exchange.scene = Scene(new, tuple(said_in(new)), exchange.scene.project)
+        inside = [one for one in said_in(masked or words) if one[1] in exchange.documents]
+        exchange.scene = Scene(new, (*said_in(new), *inside), exchange.scene.project)
     model = exchange.request.model
     identity = {name: value for name, value in exchange.body.items() if name in _IDENTITY}
     exchange.body = {**new, **identity}

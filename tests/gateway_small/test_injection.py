@@ -15,6 +15,7 @@ from gateway.guardrails import GuardrailSettings, Injection
 from gateway.guardrails.injection import score
 from gateway.guardrails.plain import hidden, plain, variants
 from gateway.judges import Judges
+from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.stages.guard import Guard, check_request
 from gateway.stages.guard_texts import guard_texts
 
@@ -112,7 +113,7 @@ async def test_a_flag_is_recorded_and_the_call_goes_on() -> None:
     guards = {"attacks": Injection(action="flag")}
     exchange = exchange_of(runtime_of(Config(guardrails=dict(guards))), text=ATTACK)
     body = exchange.body
-    await check_request(exchange, guards, Judges())
+    await check_request(exchange, guards, Judges(), EnclosedDocuments())
     assert exchange.verdicts == ["attacks:flag"] and exchange.body is body
 
 

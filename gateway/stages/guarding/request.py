@@ -86,25 +86,40 @@ def settle(
     found = [one for one in verdicts if one[2].action not in ("allow", "wait")]
     if not found:
         return
-    found = _stopped(found, fixed)
+    sealed = _sealed(exchange, guard, found) if exchange.documents else frozenset()
+    found = _stopped(found, fixed, sealed)
     place, text, worst = max(found, key=lambda one: SEVERITY[one[2].action])
     note(exchange, name, guard, worst, place, text)
     if guard.shadow:
         return
     if worst.action == "block":
-        raise blocked(name, direction)
+        raise blocked(name, direction, sealed=text in sealed)
     for _, text, verdict in found:
         if verdict.action in ("mask", "rewrite"):
             changes.setdefault(text, []).append(verdict)
 
 
-def _stopped(found: list[tuple[Place, str, Verdict]], fixed: Fixed) -> list[tuple[Place, str, Verdict]]:
-    """``found``, with what would change what is fixed as a reason to block."""
+def _sealed(exchange: Exchange, guard: Guardrail, found: list[tuple[Place, str, Verdict]]) -> frozenset[str]:
+    """The texts of documents that ``guard`` would change, and that are not to go on in their place."""
+    if guard.documents == "text":
+        return frozenset()
+    changed = {text for _, text, verdict in found if verdict.action in ("mask", "rewrite")}
+    return exchange.documents & changed
+
+
+def _stopped(
+    found: list[tuple[Place, str, Verdict]], fixed: Fixed, sealed: Collection[str]
+) -> list[tuple[Place, str, Verdict]]:
+    """``found``, with what would change what is fixed, or ``sealed`` in a document, as a reason to block."""
     if all(verdict.action not in ("mask", "rewrite") for _, _, verdict in found):
         return found
     kept = fixed()
+
+    def stays(place: Place, text: str) -> bool:
+        return text in sealed or (place, text) in kept
+
     return [
-        (place, text, BLOCK if verdict.action in ("mask", "rewrite") and (place, text) in kept else verdict)
+        (place, text, BLOCK if verdict.action in ("mask", "rewrite") and stays(place, text) else verdict)
         for place, text, verdict in found
     ]
 
@@ -173,10 +188,16 @@ def _sample(text: str, verdict: Verdict) -> str:
     return shown if len(shown) <= _SAMPLE else shown[: _SAMPLE - 1] + "…"
 
 
-def blocked(name: str, direction: Direction) -> BadRequest:
-    """The refusal; it names the guardrail and never the text."""
+def blocked(name: str, direction: Direction, *, sealed: bool = False) -> BadRequest:
+    """The refusal; it names the guardrail and never the text. ``sealed``: what it would take out is in a document."""
     what = "request" if direction == "in" else "answer"
-    return BadRequest(f"The {what} was blocked by the guardrail '{name}'.", code="guardrail_blocked")
+    message = f"The {what} was blocked by the guardrail '{name}'."
+    if sealed:
+        message += (
+            " What it would take out stands in a PDF or an Office document, and nothing is changed inside one. Send "
+            "the document's text instead, or let the gateway's operator say 'documents: text' for this guardrail."
+        )
+    return BadRequest(message, code="guardrail_blocked")
 
 
 def guard_failed(problem: Exception) -> Unavailable:
