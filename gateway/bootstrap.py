@@ -19,14 +19,15 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.access import admin_key
 from gateway.access.keys import secrets_of
+from gateway.access.second_factor import VARIABLE, SecondFactor, second_factor_of
 from gateway.api.admin.caches import cache_routes
 from gateway.api.admin.costs import costs
-from gateway.api.admin.desk import admin_routes
 from gateway.api.admin.discovered import discovered_route
 from gateway.api.admin.erasures import erasure_routes
 from gateway.api.admin.explain import explain_routes
 from gateway.api.admin.imports import import_route
 from gateway.api.admin.incidents import incidents
+from gateway.api.admin.routes import admin_routes
 from gateway.api.admin.savings import savings
 from gateway.api.admin.watched import watched_route
 from gateway.api.chat import chat_lane
@@ -145,6 +146,7 @@ class _Parts:
     cache: Cache
     backups: BackupGauges
     documents: EnclosedDocuments
+    second_factor: SecondFactor | None
 
 
 def build(
@@ -153,7 +155,7 @@ def build(
     """The application and the configuration it starts with: ``config``, when ``policies`` were read already. Raises
     PolicyError or OSError, both for people."""
     config = config or load(policies, env)
-    keep_secret(secrets_of(config))
+    keep_secret(secrets_of(config) | {env.get(VARIABLE, "")})
     home.prepare()
     admin_digest, shown = admin_key.ensure(home, env)
     if shown:
@@ -244,6 +246,7 @@ def _parts(
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
         documents=EnclosedDocuments(),
+        second_factor=second_factor_of(env, home.secrets / "codes", bus),
     )  # fmt: skip
 
 
@@ -273,7 +276,7 @@ def _routes(
         *health_routes(live, who, parts.admin_digest, metrics.render, parts.backups.wrong),
         *admin_routes(
             live, admin_digest=parts.admin_digest, static=static,
-            secure_cookies=parts.config.server.behind_tls, bus=shared.bus,
+            secure_cookies=parts.config.server.behind_tls, bus=shared.bus, second_factor=parts.second_factor,
             more=[
                 *explain_routes(live, parts.observations, parts.rng, parts.gate.breakers), costs, incidents,
                 *cache_routes(parts.semantic, parts.cache.exact, live, shared.bus),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from gateway.commands.admin_options import admin_commands
 from gateway.commands.backup_options import backup_commands
 from gateway.commands.cache_options import cache_commands
 from gateway.commands.care_options import care_commands
@@ -23,7 +24,7 @@ from gateway.commands.run_options import run_commands
 
 _FAMILIES = (
     process_commands, care_commands, routing_commands, key_commands, run_commands, data_commands, guard_commands,
-    cache_commands, backup_commands,
+    cache_commands, backup_commands, admin_commands,
 )  # fmt: skip
 _ABOUT = """\
 An OpenAI-compatible gateway that trains cheap students from your traffic and proves them first.

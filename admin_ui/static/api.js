@@ -45,8 +45,8 @@ export async function poll(paths) {
 
 export const send = (path, body = {}) => request("POST", path, body, { "x-csrf-token": csrf });
 
-export async function login(key) {
-  csrf = (await request("POST", "/admin/login", { key })).csrf;
+export async function login(key, code) {
+  csrf = (await request("POST", "/admin/login", { key, code })).csrf;
 }
 
 export async function resume() {

@@ -70,7 +70,7 @@ byId("login").addEventListener("submit", async (event) => {
   go.disabled = true;
   setText(byId("login-problem"), "");
   try {
-    await api.login(byId("key").value);
+    await api.login(byId("key").value, byId("code").value);
     byId("key").value = "";
     await enter();
     byId("main").focus({ preventScroll: true });
@@ -78,6 +78,7 @@ byId("login").addEventListener("submit", async (event) => {
     setText(byId("login-problem"), failure.message);
     byId("key").select();
   } finally {
+    byId("code").value = ""; // it opens the page once
     go.disabled = false;
   }
 });
@@ -128,4 +129,5 @@ byId("theme").addEventListener("click", () => {
 });
 dark.addEventListener("change", nameTheme);
 nameTheme();
+byId("code").required = !byId("second-factor").hidden;
 boot();

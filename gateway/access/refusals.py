@@ -21,7 +21,7 @@ JOURNAL_S = 3600.0
 OTHERS = "other addresses"
 _MOST = 64
 _LOOK_S = 5.0
-_NOT_IN_THE_JOURNAL = frozenset({"key_missing", "connections", "admin_login"})
+_NOT_IN_THE_JOURNAL = frozenset({"key_missing", "connections", "admin_login", "admin_code"})
 """What anybody on the network can bring about, and logins, whose lines the journal has already."""
 _log = logging.getLogger("understudy.refusals")
 K = TypeVar("K")

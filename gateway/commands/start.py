@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.access import admin_key
+from gateway.access import admin_key, second_factor
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
 from gateway.commands.engines import engine_parts
 from gateway.config import Backup, Config
@@ -74,6 +74,7 @@ def up(options: Namespace) -> int:
         return fail(why)
     home = prepared_home()
     try:
+        second_factor.secret_in(os.environ)
         _, fresh_key = admin_key.ensure(home, os.environ)
         with only_one(home):
             port = free_port(host, port)
@@ -177,6 +178,7 @@ def _gateway(workers: int, config: Config, rules: tuple[str, ...], host: str, po
 def _show_fresh_admin_key() -> None:
     """Made here when there is none: workers that start together must not make one each."""
     try:
+        second_factor.secret_in(os.environ)
         _, fresh = admin_key.ensure(prepared_home(), os.environ)
     except admin_key.WeakKey as error:
         raise SystemExit(fail(str(error))) from None

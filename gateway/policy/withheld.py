@@ -20,6 +20,7 @@ _SECRET = frozenset((
     "session_token",
 ))  # fmt: skip
 """Fields of the policies whose values open something."""
+_ADMINS = {"UNDERSTUDY_ADMIN_KEY", "UNDERSTUDY_ADMIN_TOTP"}
 _LOOKS_SECRET = re.compile(r"(^|_)(API_?KEY|KEY|KEYS|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_|$)")
 _KEPT = ("UNDERSTUDY_SPOOL_KEY", "RAY_")
 """The first seals what the data directory holds, the others are a cluster's, which an operator chose to join."""
@@ -30,7 +31,7 @@ def withheld(folder: Path, env: Mapping[str, str], *, all_secrets: bool = True) 
     ``all_secrets``, those whose names say so and that the policies do not use as anything else. Raises PolicyError."""
     secret, plain = _used(folder)
     looks = {name for name in env if all_secrets and _LOOKS_SECRET.search(name.upper())}
-    found = (secret | (looks - plain) | {"UNDERSTUDY_ADMIN_KEY"}) & set(env)
+    found = (secret | (looks - plain) | _ADMINS) & set(env)
     return frozenset(name for name in found if not name.startswith(_KEPT))
 
 

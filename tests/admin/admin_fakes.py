@@ -12,10 +12,11 @@ from litestar import Litestar, Request, Response
 from msgspec.structs import replace
 
 import admin_ui
+from gateway.access.second_factor import SecondFactor
 from gateway.api.admin.caches import cache_routes
-from gateway.api.admin.desk import admin_routes
 from gateway.api.admin.discovered import discovered_route
 from gateway.api.admin.incidents import incidents
+from gateway.api.admin.routes import admin_routes
 from gateway.api.admin.savings import savings
 from gateway.api.admin.watched import watched_route
 from gateway.api.runs import run_routes
@@ -264,10 +265,11 @@ class FakeWriter:
         """Nothing is open."""
 
 
-def app_of(control: FakeControl, clock: Any, *, secure: bool = False) -> Litestar:
+def app_of(control: FakeControl, clock: Any, *, secure: bool = False, secret: bytes | None = None) -> Litestar:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     handlers = admin_routes(
         control, admin_digest=digest, static=STATIC, secure_cookies=secure, clock=clock,
+        second_factor=SecondFactor(secret, clock) if secret else None,
         more=[incidents, discovered_route(control.home), watched_route(control.home), savings, *_caches(control),
               *run_routes(FakeWriter(control.state))],  # type: ignore[arg-type]
     )  # fmt: skip

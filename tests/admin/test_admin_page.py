@@ -31,6 +31,7 @@ from chromium import in_chromium, launching, sync_api
 from hostile_text import XSS
 from msgspec.structs import replace
 
+from gateway.access.second_factor import code_at, step_at
 from gateway.config import Discover
 from gateway.storage.home import Home
 from gateway.storage.values import Incident, PromptTokens
@@ -49,10 +50,10 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 @contextmanager
-def served(control: FakeControl, clock: FakeClock) -> Iterator[str]:
+def served(control: FakeControl, clock: FakeClock, secret: bytes | None = None) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app_of(control, clock), log_level="error", lifespan="off")
+        config = uvicorn.Config(app_of(control, clock, secret=secret), log_level="error", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -97,10 +98,10 @@ class Visit:
 
 @contextmanager
 def visiting(
-    browser: sync_api.Browser, state: State | None = None, config: Any = None, **context: Any
+    browser: sync_api.Browser, state: State | None = None, config: Any = None, secret: bytes | None = None, **context: Any
 ) -> Iterator[Visit]:
     control, clock = FakeControl(state or plausible(), config or configuration()), FakeClock()
-    with served(control, clock) as base:
+    with served(control, clock, secret) as base:
         opened = browser.new_context(
             **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **context}
         )
@@ -131,6 +132,23 @@ def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: sync_a
         expect(page.locator("#chart svg")).to_have_attribute("aria-label", re.compile("saved in all"))
         page.get_by_text("The same as a table").click()
         expect(page.locator("#chart-rows tr").first).to_be_visible()
+
+
+def test_a_second_factor_asks_for_its_code(browser: sync_api.Browser) -> None:
+    secret = b"12345678901234567890"
+    with visiting(browser, secret=secret) as visit:
+        page = visit.page
+        visit.open()
+        page.keyboard.type(KEY)
+        code = page.get_by_label("Code from the authenticator app")
+        expect(code).to_have_attribute("required", "")
+        code.fill("000000")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("The admin key or the code is not right.")
+        expect(code).to_have_value("")
+        code.fill(code_at(secret, step_at(visit.clock())))
+        page.keyboard.press("Enter")
+        expect(page.locator("#figures .figure")).to_have_count(5)
 
 
 def test_pause_asks_why_and_shows_at_once(browser: sync_api.Browser) -> None:

@@ -214,7 +214,7 @@ async def test_row_24_no_other_site_acts_reads_or_frames(tmp_path: Path, browser
             overview = await page.evaluate("fetch('/admin/api/overview').then((one) => one.json())")
             assert overview["students_off"] is False, "and the session lives: nobody was logged out"
             acted = [one.action for one in served.records() if getattr(one, "action", "")]
-            assert acted == ["login"]
+            assert acted == ["login", "refused"], "nothing was done, and the operator hears of the first of them"
             rebound = await context.new_page()
             answer = await rebound.goto(f"http://rebound.example:{served.url.rpartition(':')[2]}/admin")
             assert answer is not None and answer.status == 403

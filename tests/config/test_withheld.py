@@ -34,7 +34,7 @@ SECRETS = {"OPENAI_API_KEY", "TEAM", "AWS_ID", "AWS_SECRET", "FIRST", "SECOND", 
 ENV = {
     **{name: f"{name.lower()}-7hG2kQ9wZx4v" for name in SECRETS},
     "PORT_OF_TOKEN": "8099", "REGION": "eu-central-1", "BASE": "http://127.0.0.1:9", "PATH": "/bin", "LANG": "C.UTF-8",
-    "ANTHROPIC_API_KEY": "not-in-the-policies", "GITHUB_TOKEN": "t", "UNDERSTUDY_ADMIN_KEY": "ak", "PGPASSWORD": "p",
+    "ANTHROPIC_API_KEY": "not-in-the-policies", "GITHUB_TOKEN": "t", "UNDERSTUDY_ADMIN_KEY": "ak", "UNDERSTUDY_ADMIN_TOTP": "t", "PGPASSWORD": "p",
     "UNDERSTUDY_SPOOL_KEY": "s", "UNDERSTUDY_DATABASE_URL": "sqlite:///x", "KEYBOARD": "de", "RAY_AUTH_TOKEN": "r",
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_opens_something_is_withheld_and_nothing_else(folder: Path) -> None:
     narrow = withheld(folder, ENV, all_secrets=False)
-    assert narrow == SECRETS | {"UNDERSTUDY_ADMIN_KEY"}
+    assert narrow == SECRETS | {"UNDERSTUDY_ADMIN_KEY", "UNDERSTUDY_ADMIN_TOTP"}
     assert withheld(folder, ENV) == narrow | {"ANTHROPIC_API_KEY", "GITHUB_TOKEN"}, "PGPASSWORD opens the database"
 
 

@@ -4,6 +4,7 @@ process but the event loop."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,7 @@ from redis.asyncio import Redis
 from redis_server import RedisServer
 from scripted import Behaviour, Line, Provider, provider, usual
 
+from gateway.access.second_factor import VARIABLE, code_at, new_secret, step_at
 from gateway.cli import main
 from gateway.config import Config, UpstreamRules
 from gateway.providers import OpenAIProvider
@@ -40,11 +42,11 @@ HI: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content"
 
 @asynccontextmanager
 async def two(
-    tmp: Path, policies: Path, redis: RedisServer, patience_ms: int = 5000
+    tmp: Path, policies: Path, redis: RedisServer, patience_ms: int = 5000, **more: str
 ) -> AsyncIterator[tuple[Gateway, Gateway]]:
     """``patience_ms``: a busy machine must not look like a Redis that is away."""
     env = {"UNDERSTUDY_REDIS_URL": redis.url, "UNDERSTUDY_WORKERS": "2", "UNDERSTUDY_WORKERS_OF": "us"}
-    env["UNDERSTUDY_REDIS_TIMEOUT_MS"] = str(patience_ms)
+    env |= {"UNDERSTUDY_REDIS_TIMEOUT_MS": str(patience_ms), **more}
     async with (
         gateway(tmp, policies, **env, UNDERSTUDY_WORKER="1") as first,
         gateway(tmp, policies, **env, UNDERSTUDY_WORKER="2") as second,
@@ -311,6 +313,21 @@ async def test_guesses_of_the_admin_key_count_together(tmp_path: Path, redis_ser
                 tried.append((await client.post("/admin/login", json={"key": "wrong"})).status_code)
                 await asyncio.sleep(0.05)
             assert tried == [401] * 5 + [429] * 3
+
+
+async def test_a_code_of_the_second_factor_opens_the_page_once_at_one_worker(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    secret = new_secret()
+    policies = write_policies(tmp_path / "p", {"first": "http://127.0.0.1:1"})
+    async with two(tmp_path, policies, redis_server, **{VARIABLE: secret}) as both, clients(*both) as (here, there):
+        code = code_at(base64.b32decode(secret), step_at(time.time()))
+
+        async def enters(client: httpx.AsyncClient) -> int:
+            return (await client.post("/admin/login", json={"key": ADMIN, "code": code})).status_code
+
+        assert sorted(await asyncio.gather(enters(here), enters(there))) == [200, 401]
+        assert await enters(there) == await enters(here) == 401
 
 
 async def test_bandits_learn_from_the_calls_of_all_workers(tmp_path: Path, redis_server: RedisServer) -> None:

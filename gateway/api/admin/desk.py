@@ -23,36 +23,31 @@ Errors are ``gateway.errors`` in OpenAI's shape: 401 no session, 403 CSRF or ori
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
-from litestar import Request, Response, Router, get, post
-from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie
-from litestar.di import NamedDependency, Provide
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
-from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
+from gateway.access.second_factor import SecondFactor
 from gateway.api.admin import views as admin_views
-from gateway.api.admin.doors import AdminHeaders, cookie_name, door, same_origin
 from gateway.api.admin.evidence import Tallies
-from gateway.api.admin.sessions import ABSOLUTE_S, IDLE_S, LoginBrake, Session, Sessions, key_matches
+from gateway.api.admin.sessions import LoginBrake, Sessions
 from gateway.api.admin.shapes import Done, Overview
 from gateway.control import Control
-from gateway.errors import BadRequest, NotFound, RateLimited, Refused, Unauthenticated, Unavailable
+from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.protocol.body import decode_object, typed
-from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.away import database_errors
 from gateway.storage.values import JournalEntry
 
 T = TypeVar("T")
 Action = Literal["promote", "pause", "resume", "rollback", "retrain"]
-_MAX_BODY = 16 * 1024
+MAX_BODY = 16 * 1024
 _VERIFY_EVERY_S = 10.0
 _SEALS_EVERY_S, _SEALS = 60.0, 50
 ACTOR = "admin"
@@ -67,13 +62,10 @@ _FILES = {
         )
     },
 }  # fmt: skip
+_NO_CODE, _CODE = b'<div id="second-factor" hidden>', b'<div id="second-factor">'
 _DISAGREEMENT = (
     "seq", "call_id", "kind", "created_at", "student", "confidence", "input", "teacher_text", "student_text",
 )  # fmt: skip
-
-
-class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
-    key: Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class ActionBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,6 +88,7 @@ class Desk:
     sessions: Sessions
     brake: LoginBrake
     pages: dict[str, bytes]
+    second_factor: SecondFactor | None = None
     tallies: Tallies = field(default_factory=Tallies)
     verified: tuple[float, int | None] = (-math.inf, None)
     seals: tuple[float, int | None] = (-math.inf, None)
@@ -110,6 +103,14 @@ class Desk:
                 detail=type(problem).__name__,
                 headers={"retry-after": "2"},
             ) from None
+
+
+def pages_of(static: Path, *, asks_code: bool) -> dict[str, bytes]:
+    """The files of the page, read once; ``asks_code``: the form of the login has a field for one. Raises OSError."""
+    pages = {name: (static / name).read_bytes() for name in ("index.html", *_FILES)}
+    if asks_code:
+        pages["index.html"] = pages["index.html"].replace(_NO_CODE, _CODE)
+    return pages
 
 
 DeskHere = NamedDependency[SkipValidation[Desk]]
@@ -128,62 +129,6 @@ def asset(desk: DeskHere, name: FromPath[str]) -> Response[bytes]:
     if name not in _FILES:
         raise NotFound("There is no such file.")
     return Response(desk.pages[name], media_type=_FILES[name])
-
-
-# ---------------------------------------------------------------- in and out
-@post("/login", status_code=200, include_in_schema=False)
-async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
-    same_origin(request, secure=desk.secure)
-    body = await json_body(request, LoginBody)
-    address = request.client.host if request.client else "unknown"
-    wait = desk.brake.begin(address)
-    if wait:
-        raise RateLimited(
-            f"Too many failed logins. Try again in {math.ceil(wait)} s.",
-            headers={"retry-after": str(math.ceil(wait))},
-            refused=Refused("admin_brake"),
-        )
-    if not key_matches(body.key, desk.admin_digest):
-        desk.control.audit(ACTOR, "login failed", address, "wrong admin key")
-        raise Unauthenticated(
-            "This is not the admin key. It was shown when the gateway first started.", refused=Refused("admin_login")
-        )
-    desk.brake.succeeded(address)
-    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
-    token, session = await desk.sessions.open()
-    desk.control.audit(ACTOR, "login", address, "")
-    return Response(_session(desk, session), cookies=[_cookie(desk, token, int(ABSOLUTE_S))])
-
-
-@post("/logout", status_code=200, include_in_schema=False)
-async def logout(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
-    await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
-    desk.control.audit(ACTOR, "logout", request.client.host if request.client else "unknown", "")
-    return Response({}, cookies=[_cookie(desk, "", 0)])
-
-
-@get("/session", include_in_schema=False)
-async def session(desk: DeskHere, request: Plain) -> dict[str, Any]:
-    found = desk.sessions.find(request.cookies.get(cookie_name(desk.secure)), extend=False)
-    if found is None:  # the guard has just seen it, so this is the last instant of its life
-        raise Unauthenticated("The session has ended. Log in again.")
-    return _session(desk, found)
-
-
-def _session(desk: Desk, found: Session) -> dict[str, Any]:
-    now = desk.clock()
-    return {
-        "csrf": found.csrf,
-        "idle_s": max(0.0, found.seen_at + IDLE_S - now),
-        "absolute_s": max(0.0, found.created_at + ABSOLUTE_S - now),
-    }
-
-
-def _cookie(desk: Desk, value: str, max_age: int) -> Cookie:
-    return Cookie(
-        key=cookie_name(desk.secure), value=value, path="/", max_age=max_age, httponly=True,
-        secure=desk.secure, samesite="strict",
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- reading
@@ -312,46 +257,3 @@ async def json_body(request: Plain, kind: type[T]) -> T:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("Send the body as JSON with content-type: application/json.", status=415)
     return typed(decode_object(await request.body()), kind)
-
-
-# ---------------------------------------------------------------- wiring
-def admin_routes(
-    control: Control,
-    *,
-    admin_digest: str,
-    static: Path,
-    secure_cookies: bool,
-    clock: Callable[[], float] = time.time,
-    more: Sequence[ControllerRouterHandler] = (),
-    bus: Bus = ALONE,
-) -> list[ControllerRouterHandler]:
-    """The handlers under ``/admin``; ``more`` are others behind the same door. ``admin_digest``: hex SHA-256 of the
-    admin key; ``static``: the folder of the page's files, read here once. Raises OSError when one is missing."""
-    desk = Desk(
-        control=control,
-        admin_digest=admin_digest,
-        secure=secure_cookies,
-        clock=clock,
-        sessions=Sessions(clock, bus),
-        brake=LoginBrake(clock, bus),
-        pages={name: (static / name).read_bytes() for name in ("index.html", *_FILES)},
-    )
-
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
-        door(connection, desk.sessions, secure=desk.secure)
-
-    inside = Router(
-        path="/api",
-        route_handlers=[session, overview, tasks, disagreements, journal, run, act, switch],
-        guards=[guard],
-    )
-    out = Router(path="/", route_handlers=[logout, *more], guards=[guard])
-    return [
-        Router(
-            path="/admin",
-            route_handlers=[index, asset, login, out, inside],
-            dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
-            middleware=[AdminHeaders(control)],
-            request_max_body_size=_MAX_BODY,
-        )
-    ]
