@@ -45,6 +45,7 @@ from gateway.awake import Awake
 from gateway.caching.refreshing import Refresher
 from gateway.caching.repeats import Repeats
 from gateway.caching.semantic import Semantic
+from gateway.caching.shortcuts import Shortcuts, given
 from gateway.client_data.client_state import ClientStates
 from gateway.client_data.data_side import DataSide
 from gateway.config import Config
@@ -167,6 +168,7 @@ def build(
     parts.live.who = who_asks.who
     before: list[Stage] = [who_asks, parts.meter.stage]
     pipeline = _pipeline(parts, before)
+    shortcuts = Shortcuts(sharing.answers, fold([parts.record, *before], given))
     within = [PlainCache(parts.cache.exact)]
     surface = Surface([parts.record, *before], parts.keys, parts.rng, parts.gate, parts.judges, within)
     states, who = (
@@ -180,7 +182,7 @@ def build(
     parts.metrics.add(Kept({
         "calls": parts.recent.stats, "documents": states.stats,
         "answers": sharing.answers.stats, "repeats": sharing.repeats.stats, "questions": parts.semantic.stats,
-        "document_texts": parts.documents.stats,
+        "document_texts": parts.documents.stats, "shortcuts": shortcuts.stats,
     }))  # fmt: skip
     lines = line_endpoints(pipeline, parts.live, states, who("inference"))
     data = DataSide(
@@ -188,10 +190,10 @@ def build(
         going_on=parts.meter.stage.going_on,
     )  # fmt: skip
     forgetting = Forgetting(
-        parts.live, parts.recent, states, (*sharing.kept, parts.documents), parts.semantic, parts.recorder
+        parts.live, parts.recent, states, (*sharing.kept, parts.documents, shortcuts), parts.semantic, parts.recorder
     )
     routes = _routes(parts, pipeline, data, states, forgetting)
-    lane, lasting = chat_lane(pipeline, parts.live), _lifespan(parts, data, forgetting)
+    lane, lasting = chat_lane(pipeline, parts.live, shortcuts), _lifespan(parts, data, forgetting)
     app = build_app(routes, lasting, lane, parts.live.origins, parts.awake, parts.pressure, parts.live.refusals)
     app.known = lambda scope: known_by_now(parts.live, keyed(scope) if scope["query_string"] else scope)
     app.state.drain, app.state.upstream = parts.live.drain, parts.upstream

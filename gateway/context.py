@@ -57,6 +57,13 @@ class Landing(Protocol):
         """It does not enter. ``handed_over``: nothing is wrong with the request; who waits for it may ask."""
 
 
+class Given(Protocol):
+    """A kept answer that is known before the call is looked at."""
+
+    def answer(self, call: Exchange) -> WholeAnswer:
+        """As ``call``'s own; ``call.shown`` is its JSON from then on."""
+
+
 class Exchange(Struct, eq=False):
     """One call on its way through the pipeline. Stages fill it from the outside in.
 
@@ -138,6 +145,8 @@ class Exchange(Struct, eq=False):
     """Whose kept answer is given again."""
     landing: Landing | None = None
     """How the answer that is being asked for enters the cache; None when it does not."""
+    given: Given | None = None
+    """The kept answer to a request that came before, byte by byte (``caching/shortcuts.py``)."""
     # account
     usage: Usage | None = None
     cost_usd: float | None = None

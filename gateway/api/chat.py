@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from gateway import errors
 from gateway.api.ingress import Ingress, Rendering, encode
 from gateway.api.line import Line
+from gateway.caching.shortcuts import Shortcuts
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
@@ -104,9 +105,11 @@ class ChatRendering(Rendering):
 PATH = b"/v1/chat/completions"
 
 
-def chat_lane(pipeline: Handler, live: Live) -> dict[bytes, Callable[[Line], Awaitable[None]]]:
+def chat_lane(
+    pipeline: Handler, live: Live, shortcuts: Shortcuts
+) -> dict[bytes, Callable[[Line], Awaitable[None]]]:
     """The endpoint by its path, for the application's fast lane."""
-    return {PATH: Ingress(pipeline, live, ChatDialect()).serve}
+    return {PATH: Ingress(pipeline, live, ChatDialect(), shortcuts=shortcuts).serve}
 
 
 def chat_routes(pipeline: Handler, live: Live) -> list[Any]:

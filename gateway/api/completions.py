@@ -13,7 +13,8 @@ from litestar.types import ASGIApp
 from msgspec import structs
 
 from gateway import errors
-from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.checking import refuse_steering
+from gateway.api.ingress import Ingress, Rendering, encode
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler

@@ -15,16 +15,18 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
+from gateway.api.checking import check, decoded
 from gateway.api.http import EVENT_STREAM, ClientGone, client_patience, read_from
 from gateway.api.line import AsgiLine, Line
 from gateway.api.pulse import COMMENT, Pulse
 from gateway.api.repeated import Remembering, first_or_repeated
 from gateway.caching.repeats import HEADER
+from gateway.caching.shortcuts import Shortcuts
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arrived
-from gateway.protocol.body import decode_object, typed
+from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
 from gateway.resilience.drain import stopping
 from gateway.upstreams import hops
@@ -32,13 +34,8 @@ from gateway.upstreams import hops
 _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
 _STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_STEERING = frozenset(
-    {"api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "extra_headers", "headers"}
-)
 _BIG_BODY = 256 * 1024
 """Bodies from this size on are decoded in a thread, so that they hold up nobody else."""
-_MOST_MESSAGES = 10_000
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 class Rendering:
@@ -109,9 +106,12 @@ class Dialect(Protocol):
 class Ingress:
     """An ASGI app for one route, and a fast lane's handler; ``pipeline`` is the folded stages."""
 
-    def __init__(self, pipeline: Handler, live: Live, dialect: Dialect, path: str = "") -> None:
-        """``path``: what its path says of a request that its body does not."""
+    def __init__(
+        self, pipeline: Handler, live: Live, dialect: Dialect, path: str = "", shortcuts: Shortcuts | None = None
+    ) -> None:
+        """``path``: what its path says of a request that its body does not. ``shortcuts``: of chat alone."""
         self._pipeline, self._live, self._dialect = pipeline, live, dialect
+        self._shortcuts = shortcuts
         self._path = f"{dialect.endpoint} {path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,17 +133,14 @@ class Ingress:
                 if found is None:
                     return
                 line = found
-            data = _decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(_decoded, body)
-            rendering = await self._dialect.read(line.headers, data)
-            if b"file_id" in body or rendering.principal is not None:  # it, or what it continues, may name a file
-                await self._fill(rendering, principal)
-            exchange = self._exchange(line.headers, rendering, request_id, started, own_id)
-            exchange.principal = exchange.principal or principal
+            exchange, rendering, handler = await self._asked(line.headers, body, principal, request_id, started, own_id)
             call = _Call(exchange, line, rendering, self._dialect)
             line.watch(here)
-            await call.answer(await rendering.ask(self._pipeline, exchange))
+            await call.answer(await rendering.ask(handler, exchange))
             if isinstance(line, Remembering):
                 line.keep()
+            elif exchange.cache == "hit" and self._shortcuts is not None and exchange.given is None:
+                await self._shortcuts.learn(exchange, line.headers, body)
         except errors.GatewayError as error:
             await self._refuse(line, error, request_id, call)
         except ClientGone:
@@ -162,6 +159,25 @@ class Ingress:
             if call is not None:
                 call.close()
             line.leave()
+
+    async def _asked(
+        self, headers: Mapping[str, str], body: bytes, principal: Principal,
+        request_id: str, started: float, own_id: str,
+    ) -> tuple[Exchange, Rendering, Handler]:
+        """The call that a request is, how it is answered, and by whom. Raises GatewayError."""
+        shortcuts, now = self._shortcuts, time.time()
+        if shortcuts is not None:
+            known = await shortcuts.find(headers, body, principal, self._live.runtime(), now)
+            if known is not None:
+                exchange = known.call(self._dialect.prefix + own_id, request_id, headers, started, now)
+                return exchange, await self._dialect.read(headers, {}), shortcuts.handler
+        data = decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(decoded, body)
+        rendering = await self._dialect.read(headers, data)
+        if b"file_id" in body or rendering.principal is not None:  # it, or what it continues, may name a file
+            await self._fill(rendering, principal)
+        exchange = self._exchange(headers, rendering, request_id, started, own_id)
+        exchange.principal = exchange.principal or principal
+        return exchange, rendering, self._pipeline
 
     async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
@@ -223,61 +239,6 @@ class Ingress:
 def new_id() -> str:
     """Thirty-two hex digits that nobody can guess."""
     return os.urandom(16).hex()
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    data = decode_object(body)
-    messages = data.get("messages")
-    if isinstance(messages, list) and len(messages) > _MOST_MESSAGES:
-        raise errors.BadRequest(
-            f"Invalid 'messages': array too long. Expected at most {_MOST_MESSAGES} messages, but got "
-            f"{len(messages)}.",
-            param="messages",
-            code="array_above_max_length",
-        )
-    return data
-
-
-def check(data: dict[str, Any], request: ChatRequest) -> None:
-    """What the types cannot say. Raises BadRequest as OpenAI does."""
-    refuse_steering(data)
-    if not request.messages:
-        raise errors.BadRequest(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array.",
-            param="messages",
-            code="empty_array",
-        )
-    for position, message in enumerate(request.messages):
-        if message.role not in _ROLES:
-            raise errors.BadRequest(
-                f"Invalid value: '{message.role[:40]}'. Supported values are: 'system', 'developer', 'assistant', "
-                "'user', 'tool' and 'function'.",
-                param=f"messages[{position}].role",
-                code="invalid_value",
-            )
-    if request.stream_options is not None and not request.streamed:
-        raise errors.BadRequest(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-        )
-    for key, value in (request.metadata or {}).items():
-        if len(key) > 64 or len(value) > 512 or len(request.metadata or {}) > 16:
-            raise errors.BadRequest(
-                "'metadata' takes at most 16 pairs, keys of at most 64 and values of at most 512 characters.",
-                param="metadata",
-                code="invalid_metadata",
-            )
-
-
-def refuse_steering(data: dict[str, Any]) -> None:
-    """Raises BadRequest for a parameter that would send the call, or our credentials, somewhere else."""
-    if _STEERING.isdisjoint(data):
-        return
-    name = min(_STEERING & data.keys())
-    raise errors.BadRequest(
-        f"The parameter '{name}' would steer the gateway and is not accepted. Remove it.",
-        param=name,
-        code="unsupported_parameter",
-    )
 
 
 def told(exchange: Exchange) -> dict[str, str]:
@@ -359,7 +320,7 @@ class _Call:
         exchange = self._exchange
         data = answer.data
         data["id"], data["model"] = exchange.call_id, exchange.request.model
-        if data.get("usage") is None and exchange.usage is not None:
+        if data.get("usage") is None and exchange.usage is not None and exchange.given is None:
             data["usage"], exchange.shown = usage_to_wire(exchange.usage), b""
         body = await self._rendering.whole(exchange, data)
         headers = {"content-type": "application/json", "x-request-id": exchange.request_id}

@@ -9,9 +9,10 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from gateway import errors
+from gateway.api.checking import refuse_steering
 from gateway.api.counting import answering, estimated_tokens
 from gateway.api.http import Authenticator
-from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.ingress import Ingress, Rendering, encode
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler

@@ -13,12 +13,13 @@ from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.background import Backgrounds, InBackground, Whole
+from gateway.api.checking import refuse_steering
 from gateway.api.compaction import KIND, CompactRendering, compact_body, opened
 from gateway.api.file_search import SearchingRendering, checked
 from gateway.api.files import number
 from gateway.api.foreign_stores import check_elsewhere, elsewhere
 from gateway.api.http import Authenticator, json_body
-from gateway.api.ingress import Ingress, Rendering, encode, refuse_steering
+from gateway.api.ingress import Ingress, Rendering, encode
 from gateway.api.prompts import rendered
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.stored import listed

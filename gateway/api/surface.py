@@ -12,9 +12,10 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway import errors
+from gateway.api.checking import refuse_steering
 from gateway.api.embedders import embedded
 from gateway.api.http import ClientGone, client_patience, read_from, send_error
-from gateway.api.ingress import refuse_steering, told
+from gateway.api.ingress import told
 from gateway.api.line import AsgiLine, Line, Watch
 from gateway.api.repeated import Remembering, first_or_repeated
 from gateway.caching.repeats import HEADER

@@ -10,6 +10,9 @@ from msgspec import Struct
 
 from gateway.protocol.chat import Usage
 
+KEY_HEADER = "x-understudy-cache-key"
+"""Tells a client under which key its answer is kept."""
+
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
     """``kept_at``: unix seconds when it was asked for; it is fresh for ``fresh_s`` from then on. ``key_id``: whose

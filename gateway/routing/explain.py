@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.access.keys import principal_of_yaml_key
-from gateway.api.ingress import check
+from gateway.api.checking import check
 from gateway.context import Exchange, Principal
 from gateway.errors import BadRequest
 from gateway.money.accounting import price_for

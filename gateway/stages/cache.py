@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gateway import context
 from gateway.caching.complete import complete
-from gateway.caching.entries import Entry, oldest
+from gateway.caching.entries import KEY_HEADER, Entry, oldest
 from gateway.caching.flights import Exact, Flight
 from gateway.caching.refreshing import Refresher
 from gateway.caching.semantic import Look, Semantic
@@ -39,7 +39,6 @@ __all__ = ["Admit", "Cache", "cache_key", "cacheable"]
 _log = logging.getLogger("understudy.caching")
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-KEY_HEADER = "x-understudy-cache-key"
 
 
 class Cache:

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.caching.entries import oldest
+from gateway.caching.entries import KEY_HEADER, oldest
 from gateway.caching.flights import Exact
 from gateway.config import Task
 from gateway.context import Answer, Exchange, WholeAnswer
 from gateway.pipeline import Handler
-from gateway.stages.cache import KEY_HEADER, age, entry_of, note, wishes_of
+from gateway.stages.cache import age, entry_of, note, wishes_of
 from gateway.stages.cache_key import key_of
 
 _encode = msgspec.json.encode

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway import errors
-from gateway.api.ingress import Rendering, encode, refuse_steering
+from gateway.api.checking import refuse_steering
+from gateway.api.ingress import Rendering, encode
 from gateway.context import Exchange, Principal
 from gateway.protocol.chat import Usage
 from gateway.protocol.gemini.answer import GenerateWriter, error_payload

@@ -1,0 +1,192 @@
+"""Requests that come again byte by byte after one that was answered from the cache.
+
+Such a request is neither decoded nor checked nor keyed again: everything that these found out about the first holds
+for it, under the same policies, from the same key, with the same headers. Only whether the kept answer still stands is
+asked of the cache, every time; then the call passes ``record`` and ``limit`` like all others, and its answer is
+written under its own id. Nothing of the kind is remembered where a guardrail judges, or where the time or the call
+itself decides. docs/experiments.md says what it is worth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.caching.entries import KEY_HEADER, unpacked
+from gateway.config import Task
+from gateway.context import Answer, Exchange, Principal, WholeAnswer
+from gateway.pipeline import Handler
+from gateway.protocol.assemble import answer_text, finish_reason
+from gateway.runtime import Runtime
+from gateway.storage.answers import Answers
+from optimizer.routing.plan import Candidate
+
+_MOST_BYTES = 8 * 1024 * 1024
+_LONGEST = 64 * 1024
+"""Bytes of a request or an answer that is remembered."""
+_OVERHEAD = 4096
+"""Bytes that one costs beside its texts, roughly."""
+_TELLING = frozenset({"cache-control", "idempotency-key", "x-understudy-hops"})
+"""Headers that ask for something of each call."""
+_encode = msgspec.json.encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_ID, _CREATED = secrets.token_hex(16), secrets.token_hex(16)
+"""What stands for a call's id and time until they are known."""
+
+
+class Shortcut(Struct, frozen=True):
+    """What is known of a request. ``blank``: a call with it, before anybody has looked at it; ``task`` and ``spared``:
+    what the cache says of it; ``raw``: what that held under ``key``, kept at ``kept_at`` and fresh until ``until``
+    (unix seconds); ``said``: its answer, and ``parts``: the JSON of that around a call's id and time."""
+
+    headers: Mapping[str, str]
+    blank: Exchange
+    task: Task | None
+    spared: Candidate | None
+    key: str
+    raw: bytes
+    kept_at: float
+    until: float
+    parts: tuple[bytes, bytes, bytes]
+    said: WholeAnswer
+    size: int
+
+    def call(
+        self, call_id: str, request_id: str, headers: Mapping[str, str], started: float, now: float
+    ) -> Exchange:
+        """A new call with this request. ``now`` in unix seconds, ``started`` monotonic."""
+        blank = self.blank
+        call: Exchange = blank.__copy__()  # type: ignore[attr-defined]  # every Struct has it
+        call.call_id, call.request_id, call.headers = call_id, request_id, headers
+        call.received_at, call.started = now, started
+        call.deadline = started + (blank.deadline - blank.started)
+        call.response_headers, call.verdicts, call.attempts = {}, [], []
+        call.given = self
+        return call
+
+    def answer(self, call: Exchange) -> WholeAnswer:
+        """The kept answer as that call's own, with all that the cache notes on a call (``stages/cache.py``)."""
+        call.cache, call.task, call.cost_usd = "hit", self.task, 0.0
+        call.spared, call.usage = self.spared, self.said.usage
+        call.response_headers[KEY_HEADER] = self.key
+        call.response_headers["age"] = str(int(max(0.0, call.received_at - self.kept_at)))
+        opening, middle, end = self.parts
+        call.shown = b"%b%b%b%d%b" % (opening, call.call_id.encode(), middle, int(call.received_at), end)
+        return WholeAnswer({}, self.said.text, self.said.finish_reason, self.said.usage)
+
+
+class Shortcuts:
+    """``handler``: the stages that every call passes, around the answer that is ``given``. ``now`` as the cache's."""
+
+    def __init__(self, answers: Answers, handler: Handler, now: Callable[[], float] = time.monotonic) -> None:
+        self._answers, self.handler, self._now = answers, handler, now
+        self._known: OrderedDict[bytes, Shortcut] = OrderedDict()
+        self._bytes = 0
+
+    def stats(self) -> dict[str, int]:
+        return {"entries": len(self._known), "bytes": self._bytes}
+
+    def clear(self) -> None:
+        self._known.clear()
+        self._bytes = 0
+
+    async def find(
+        self, headers: Mapping[str, str], body: bytes, principal: Principal, runtime: Runtime, now: float
+    ) -> Shortcut | None:
+        """What is known of this request; None: the pipeline finds out. ``now`` in unix seconds."""
+        if not self._known:
+            return None
+        place = _place(headers, body)
+        known = self._known.get(place)
+        if known is None or known.headers != headers:
+            return None
+        same = known.blank.runtime is runtime and known.blank.principal is principal and now <= known.until
+        if not same or await self._answers.get(known.key, self._now()) != known.raw:
+            self._drop(place)
+            return None
+        if place in self._known:  # nobody has had everything forgotten while the store was asked
+            self._known.move_to_end(place)
+        return known
+
+    async def learn(self, call: Exchange, headers: Mapping[str, str], body: bytes) -> None:
+        """Remembers a request that was answered from the cache just now, if another one would be answered the same."""
+        key = call.response_headers.get(KEY_HEADER, "")
+        if not key or len(body) > _LONGEST or not _lasting(call, headers):
+            return
+        place = _place(headers, body)
+        known = self._known.get(place)
+        if known is not None and known.blank.runtime is call.runtime and known.headers != headers:
+            return  # two clients would push each other out for ever
+        raw = await self._answers.get(key, self._now())
+        entry = unpacked(raw) if raw is not None and len(raw) <= _LONGEST else None
+        if raw is None or entry is None:
+            return
+        data = _decode(entry.answer)
+        parts = _parted(data, call.request.model)
+        if parts is None:
+            return
+        said = WholeAnswer({}, answer_text(data), finish_reason(data), call.usage)
+        size = 2 * len(body) + 2 * len(raw) + _OVERHEAD
+        until = entry.kept_at + entry.fresh_s
+        self._put(place, Shortcut(
+            headers, _blank(call), call.task, call.spared, key, raw, entry.kept_at, until, parts, said, size
+        ))  # fmt: skip
+
+    def _put(self, place: bytes, known: Shortcut) -> None:
+        self._drop(place)
+        self._known[place] = known
+        self._bytes += known.size
+        while self._bytes > _MOST_BYTES:
+            self._drop(next(iter(self._known)))
+
+    def _drop(self, place: bytes) -> None:
+        gone = self._known.pop(place, None)
+        if gone is not None:
+            self._bytes -= gone.size
+
+
+async def given(call: Exchange) -> Answer:
+    """The innermost handler: the answer is there."""
+    assert call.given is not None
+    return call.given.answer(call)
+
+
+def _place(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Two keys that ask the same are two clients; a key in another header is one of the ``headers``."""
+    return hashlib.sha256(b"%b\0%b" % (headers.get("authorization", "").encode(), body)).digest()
+
+
+def _blank(call: Exchange) -> Exchange:
+    """The call as it came in, without what it said but for its typed view."""
+    return Exchange(
+        call_id="", request_id="", received_at=0.0, started=call.started, deadline=call.deadline, headers={}, body={},
+        request=call.request, runtime=call.runtime, endpoint=call.endpoint, principal=call.principal,
+    )  # fmt: skip
+
+
+def _lasting(call: Exchange, headers: Mapping[str, str]) -> bool:
+    """Whether what became of this call will become of the next one with the same bytes."""
+    config, task, request = call.runtime.config, call.task, call.request
+    return (
+        call.endpoint == "chat" and call.cache == "hit" and not request.streamed and not call.batch
+        and not config.guardrails and not call.verdicts and not call.foreign
+        and request.store is not True and not request.tools and not request.functions
+        and (not task.rules if task is not None else config.discover is None)
+        and _TELLING.isdisjoint(headers)
+    )  # fmt: skip
+
+
+def _parted(data: dict[str, Any], model: str) -> tuple[bytes, bytes, bytes] | None:
+    """The answer's JSON around its id and its time, in the order in which ``gateway.stages.cache.replay`` and the
+    ingress write them. None where they stand the other way round."""
+    data["id"], data["created"], data["model"] = _ID, _CREATED, model
+    opening, found, rest = _encode(data).partition(_ID.encode())
+    middle, also, end = rest.partition(b'"' + _CREATED.encode() + b'"')
+    return (opening, middle, end) if found and also else None
