@@ -11,6 +11,7 @@ from gateway.config import Task
 from gateway.guardrails import Scene
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.chat import ChatRequest, Usage
+from gateway.providers.free_text import has_custom
 from gateway.runtime import Runtime
 from gateway.storage.records import Attempt, spelled
 from optimizer.routing.plan import Candidate, Plan, Rung
@@ -118,6 +119,8 @@ class Exchange(Struct, eq=False):
     """How many asks side by side the answer is made of (``stages/several.py``)."""
     thoughts: list[Any] = []
     """The teacher's log-probabilities, token by token, where the capture asked for them."""
+    custom_tools: bool | None = None
+    """Whether the request offers custom tools or remembers calls of such; None while nobody had to know."""
     upstream_seconds: float = 0.0
     first_byte_at: float | None = None
     agreed: bool = False
@@ -157,6 +160,13 @@ class Exchange(Struct, eq=False):
     # record
     shown: bytes = b""
     """The whole answer as it was captured, under this call's id and the client's model; b"" when it was not."""
+
+    def has_custom_tools(self) -> bool:
+        """Found out when the first attempt has to know, and not again by those after it: it takes a look at every
+        message."""
+        if self.custom_tools is None:
+            self.custom_tools = has_custom(self.body)
+        return self.custom_tools
 
     def agree(self) -> None:
         self.agreed = True

@@ -38,9 +38,9 @@ def has_custom(body: Mapping[str, Any]) -> bool:
     )
 
 
-def understood(codec: Codec, body: Mapping[str, Any]) -> bool:
-    """Whether a provider takes custom tools, or there are none."""
-    return getattr(codec, "takes_custom", False) or not has_custom(body)
+def takes_custom(codec: Codec) -> bool:
+    """Whether a provider knows custom tools itself."""
+    return getattr(codec, "takes_custom", False)
 
 
 def spoken_to(provider: str, body: Mapping[str, Any], *, drop: bool) -> Mapping[str, Any]:

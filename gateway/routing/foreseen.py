@@ -52,7 +52,7 @@ def _refusal(exchange: Exchange, rung: Rung, structure: Structure) -> AttemptFai
     said = bodies(exchange.body, 1)[0] if alone else exchange.body
     try:
         body = structure.body(exchange, rung, varied(exchange, candidate, said))
-        body = spoken_to(runtime, candidate, body)
+        body = spoken_to(runtime, candidate, body, exchange.has_custom_tools)
         runtime.codecs[candidate.provider].encode(body, candidate.model, stream=exchange.request.streamed)
     except AttemptFailed as problem:
         return classed(problem)

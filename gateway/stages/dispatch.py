@@ -290,13 +290,15 @@ class Dispatch:
     def _ask(
         self, exchange: Exchange, rung: Rung, body: Mapping[str, Any], *, whole: bool
     ) -> Awaitable[WholeAnswer | UpstreamStream]:
-        runtime, candidate = exchange.runtime, rung.candidate
+        runtime, candidate, custom = exchange.runtime, rung.candidate, exchange.has_custom_tools
 
         def send(body: Mapping[str, Any]) -> Awaitable[WholeAnswer | UpstreamStream]:
             remaining = _remaining(exchange)
             if whole:
-                return self._asker.whole(runtime, candidate, body, remaining=remaining)
-            return self._asker.stream(runtime, candidate, body, remaining=remaining, agreed=exchange.agree)
+                return self._asker.whole(runtime, candidate, body, remaining=remaining, custom=custom)
+            return self._asker.stream(
+                runtime, candidate, body, remaining=remaining, agreed=exchange.agree, custom=custom
+            )
 
         return self._thoughts.ask(exchange, rung, body, send)
 

@@ -156,9 +156,11 @@ class Asker:
         *,
         remaining: float,
         heard: Callable[[Mapping[str, str]], None] | None = None,
+        custom: Callable[[], bool] | None = None,
     ) -> WholeAnswer:
-        """A complete answer; ``heard`` is told its headers. Raises AttemptFailed."""
-        said = spoken_to(runtime, candidate, body)
+        """A complete answer; ``heard`` is told its headers, ``custom`` knows whether there are custom tools. Raises
+        AttemptFailed."""
+        said = spoken_to(runtime, candidate, body, custom)
         codec, reply = await self._keys.send(
             runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=False),
             remaining=remaining,
@@ -185,13 +187,14 @@ class Asker:
         remaining: float,
         agreed: Callable[[], None] | None = None,
         ended: Callable[[bool], None] | None = None,
+        custom: Callable[[], bool] | None = None,
     ) -> UpstreamStream:
         """A stream whose first chunk has arrived. Raises AttemptFailed.
 
         ``agreed`` is called when the provider has agreed to stream, which may be long before its first chunk;
-        ``ended`` at the end of a stream that was returned.
+        ``ended`` at the end of a stream that was returned. ``custom`` as for :meth:`whole`.
         """
-        said = spoken_to(runtime, candidate, body)
+        said = spoken_to(runtime, candidate, body, custom)
         codec, reply = await self._keys.send(
             runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=True),
             remaining=remaining,
@@ -212,10 +215,15 @@ class Asker:
         return stream
 
 
-def spoken_to(runtime: Runtime, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``body`` in words that the candidate's dialect has. Raises AttemptFailed."""
+def spoken_to(
+    runtime: Runtime, candidate: Candidate, body: Mapping[str, Any], custom: Callable[[], bool] | None = None
+) -> Mapping[str, Any]:
+    """``body`` in words that the candidate's dialect has; without ``custom`` it is looked through for custom tools.
+    Raises AttemptFailed."""
     codec = runtime.codecs.get(candidate.provider)
-    if codec is None or free_text.understood(codec, body):
+    if codec is None or free_text.takes_custom(codec):
+        return body
+    if not (free_text.has_custom(body) if custom is None else custom()):
         return body
     drop = bool(getattr(runtime.config.providers.get(candidate.provider), "drop_params", False))
     return free_text.spoken_to(candidate.provider, body, drop=drop)

@@ -36,6 +36,7 @@ async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
     folder.mkdir()
     (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
     lines = [f"  - {{name: {name}, candidates: [{{provider: {name}, model: {model}}}]}}" for name, model in MODELS.items()]
+    lines.append("  - {name: mixed, candidates: [{provider: first, model: m}, {provider: groq, model: m}]}")
     (folder / "routing.yaml").write_text("tasks:\n" + "\n".join(lines) + "\n")
     async with gateway(tmp_path, folder) as made:
         yield made
@@ -118,6 +119,25 @@ async def test_others_get_a_function_and_the_client_its_custom_call(
     await client.responses.create(model="groq", previous_response_id=answer.id, input=[output])
     (call,) = upstream.seen[-1].body["messages"][1]["tool_calls"]
     assert call["type"] == "function" and json.loads(call["function"]["arguments"]) == {"input": QUERY}
+
+
+@pytest.mark.parametrize(("model", "failing"), [("groq", 1), ("mixed", 1), ("mixed", 2)])
+async def test_every_attempt_speaks_the_words_of_who_is_asked(
+    client: openai.AsyncOpenAI, upstream: Provider, model: str, failing: int
+) -> None:
+    async def busy(line: Line) -> None:
+        await line.answer(503, {"error": {"message": "later", "type": "server_error"}})
+
+    async def as_asked(line: Line) -> None:
+        native = line.seen.body["tools"][0]["type"] == "custom"
+        await say({"tool_calls": [custom_call() if native else function_call()]}, "tool_calls")(line)
+
+    upstream.behave, upstream.script = as_asked, [busy] * failing
+    answer = await client.responses.create(model=model, input="x", tools=[SQL])
+    assert answer.output[0].type == "custom_tool_call" and answer.output[0].input == QUERY
+    offered = [seen.body["tools"][0]["type"] for seen in upstream.seen]
+    assert len(offered) == failing + 1
+    assert offered == sorted(offered) and (model == "mixed" or set(offered) == {"function"})
 
 
 async def test_another_dialect(client: openai.AsyncOpenAI, upstream: Provider) -> None:
