@@ -2,7 +2,7 @@
 
 The session passes the stages that every call passes (record, key, limits, who serves it) before the client is let in,
 so a refusal is an ordinary HTTP answer. What is said inside is not read, but for the usage that the provider tells
-after each response; a task with guardrails is therefore refused here rather than left unguarded.
+after each response; where guardrails concern a session, they judge every event of both sides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-import msgspec
 from litestar import WebSocket, websocket
 
 from gateway import errors
@@ -28,6 +27,7 @@ from gateway.api.surface import new_exchange
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import ChunkStream
+from gateway.protocol.realtime import error_event
 from gateway.providers.codec import Codec
 from gateway.runtime import Runtime
 from gateway.stages.authenticate import model_not_found
@@ -149,7 +149,7 @@ class Realtime:
             "type": "websocket.accept", "subprotocol": _SPOKEN if _SPOKEN in offered else None, "headers": headers,
         })  # fmt: skip
         heard = [time.monotonic()]
-        up = asyncio.create_task(_upwards(session, receive, heard))
+        up = asyncio.create_task(_upwards(session, receive, send, heard))
         down = asyncio.create_task(_downwards(stream, send, heard))
         over = asyncio.create_task(self._over(exchange, session))
         code = 1000
@@ -162,7 +162,7 @@ class Realtime:
             if isinstance(problem, errors.GatewayError):
                 code = 1011 if session.ended is None else _NOT_ANY_MORE
                 errors.note_detail(problem, exchange.request_id)
-                await _bounded(send({"type": "websocket.send", "text": _event(problem)}))
+                await _bounded(send({"type": "websocket.send", "text": error_event(problem)}))
         finally:
             for task in (up, down, over):
                 task.cancel()
@@ -219,7 +219,7 @@ async def _bounded(saying: Awaitable[None]) -> None:
         await asyncio.wait_for(saying, 1.0)
 
 
-async def _upwards(session: Session, receive: Receive, heard: list[float]) -> tuple[int, str]:
+async def _upwards(session: Session, receive: Receive, send: Send, heard: list[float]) -> tuple[int, str]:
     """Client to provider. Returns when the client has left: code and reason, as far as they can be passed on."""
     while True:
         message = await receive()
@@ -228,7 +228,13 @@ async def _upwards(session: Session, receive: Receive, heard: list[float]) -> tu
             return code if code in _TELLABLE else 1000, str(message.get("reason") or "")
         heard[0] = time.monotonic()
         text = message.get("text")
-        if text is not None:
+        if session.guard is not None:
+            onward = await session.guard.said(text if text is not None else message.get("bytes") or b"")
+            for event in onward.up:
+                await session.upstream.send_str(event)
+            for event in onward.down:
+                await send({"type": "websocket.send", "text": event})
+        elif text is not None:
             await session.upstream.send_str(text)
         else:
             await session.upstream.send_bytes(message.get("bytes") or b"")
@@ -279,13 +285,6 @@ async def _refuse(
     body = {"type": "websocket.http.response.body", "body": error.body(), "more_body": False}
     await send(start)
     await send(body)
-
-
-def _event(error: errors.GatewayError) -> str:
-    """An error as realtime clients know it."""
-    return msgspec.json.encode({
-        "type": "error", "event_id": "event_" + secrets.token_hex(10), **msgspec.json.decode(error.body()),
-    }).decode()  # fmt: skip
 
 
 def realtime_routes(surface: Surface, upstream: Upstream, live: Live, going_on: GoingOn) -> list[Any]:

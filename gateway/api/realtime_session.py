@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +15,7 @@ from gateway.protocol.answer import Chunk
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.providers.codec import failed
 from gateway.resilience.provider_keys import Lease
+from gateway.stages.guarding.sessions.session import SessionGuard
 from gateway.surface import usage_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Session:
         self.used = asyncio.Event()
         """Set whenever a response has ended, and its usage is counted."""
         self._answering = False
+        self.guard: SessionGuard | None = None
+        """None: nobody looks into it, and it is relayed as it is."""
         exchange.usage = Usage()
 
     def on_end(self, tell: Callable[[bool], None]) -> None:
@@ -58,7 +61,13 @@ class Session:
         while (message := await self.upstream.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
             if message.type is WSMsgType.TEXT:
                 self._count(message.data)
-            yield Said(data={}, message=message.data)
+            if self.guard is None:
+                yield Said(data={}, message=message.data)
+                continue
+            onward = await self.guard.heard(message.data)
+            await self.tell(onward.up)
+            for event in onward.down:
+                yield Said(data={}, message=event)
         if self.ended is not None:
             raise self.ended
         if message.type is WSMsgType.CLOSE:
@@ -67,6 +76,12 @@ class Session:
             self._over(ok=False)
             raise failed("failed", errors.UpstreamFailed("The provider ended the session without a word."))
         await self.aclose()
+
+    async def tell(self, events: Iterable[str]) -> None:
+        """Sends the provider events of our own. One that has left by now need not be told."""
+        for event in events:
+            with contextlib.suppress(ConnectionError):
+                await self.upstream.send_str(event)
 
     def _count(self, text: str) -> None:
         """Adds what a finished response used."""

@@ -6,6 +6,8 @@ a silent default.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import field
 
 from gateway.config.learning import (
@@ -173,6 +175,8 @@ class Config(Node, frozen=True):
     guardrails: dict[str, GuardrailSettings] = {}
     templates: list[str] = []
     """Shipped sets of guardrails; their entries stand in ``guardrails``."""
+    unjudged_sound: Literal["refuse", "allow"] = "refuse"
+    """Whether a realtime session that guardrails concern may carry sound, which they cannot hear."""
     promotion: Promotion = field(default_factory=Promotion)
     digest: str = ""
     disabled_providers: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from gateway import errors
 from gateway.context import Answer, Exchange
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.json_places import is_json
@@ -26,6 +25,7 @@ from gateway.stages.guarding.answers import judge_said
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
+from gateway.stages.guarding.sessions.session import SessionGuard, TwoWay
 from gateway.stages.guarding.texts import Said
 from gateway.unmasking import unmask
 
@@ -49,6 +49,8 @@ class GuardTexts:
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
         if not exchange.runtime.config.guardrails:
             return await inner(exchange)
+        if exchange.endpoint == "realtime":
+            return await self._in_session(exchange, inner)
         with closed(exchange, "input"):
             guards = guards_for(exchange)
             await guard_texts(exchange, guards, self._judges)
@@ -59,15 +61,19 @@ class GuardTexts:
             return JudgedPass(answer, exchange, guards, self._judges)
         return answer
 
+    async def _in_session(self, exchange: Exchange, inner: Handler) -> Answer:
+        """A session is opened first: what is said in it is judged event by event."""
+        with closed(exchange, "input"):
+            guards = guards_for(exchange)
+        session = await inner(exchange)
+        if guards:
+            assert isinstance(session, TwoWay)
+            session.guard = SessionGuard(exchange, guards, self._judges)
+        return session
+
 
 async def guard_texts(exchange: Exchange, guards: Guards, judges: Judges) -> None:
     """Judges and masks the texts of ``exchange.body``. Raises BadRequest, Unavailable."""
-    if exchange.endpoint == "realtime" and not all(guard.shadow for guard in guards.values()):
-        raise errors.BadRequest(
-            f"'{exchange.request.model}' has guardrails, and they cannot look into a realtime session. Ask for it over "
-            "/v1/chat/completions or /v1/responses, or let the gateway's operator lift them for this task.",
-            param="model", code="guardrails_cannot_apply",
-        )  # fmt: skip
     prose = {name: value for name, value in exchange.body.items() if _is_prose(name, value)}
     judge_labels(exchange, guards, {name: exchange.body[name] for name in _LABELS & exchange.body.keys()})
     masked = await masked_prose(exchange, guards, prose, judges)

@@ -237,14 +237,6 @@ async def test_a_provider_that_will_not(
         assert json.loads(refused.value.response.body)["error"]["code"] == code
 
 
-async def test_a_guarded_model_is_not_left_unguarded(tmp_path: Path, upstream: Upstream) -> None:
-    async with house(tmp_path, upstream, "guardrails: {personal: {type: pii}}\n") as served:
-        with pytest.raises(InvalidStatus) as refused:
-            await at(served)
-        assert json.loads(refused.value.response.body)["error"]["code"] == "guardrails_cannot_apply"
-    assert not upstream.opened
-
-
 async def test_a_session_counts_as_one_connection_until_it_ends(served: Gateway, upstream: Upstream) -> None:
     doors = served.server.config.http_protocol_class.doors
     async with at(served) as connection:

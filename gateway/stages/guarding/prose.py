@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
-from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, operators_texts, said_in
+from gateway.stages.guarding.texts import Said, dicts, fixed_names, joined_turns, operators_texts, said_in
 
 Changes = dict[str, list[Verdict]]
 _Known = dict[tuple[str, str, bool], Verdict]
@@ -26,18 +27,29 @@ _Known = dict[tuple[str, str, bool], Verdict]
 _LONG = 20_000  # characters; a guardrail takes up to a microsecond for one
 
 
+@dataclass
+class Before:
+    """What was said earlier in a session that is judged piece by piece. ``masker``: one numbering for all of it;
+    ``scene``: what it said, for those who judge a text in its light; ``turns``: the last of what its user said."""
+
+    masker: Masker = field(default_factory=Masker)
+    scene: Scene | None = None
+    turns: list[str] = field(default_factory=list)
+
+
 async def masked_prose(
-    exchange: Exchange, guards: Guards, prose: dict[str, Any], judges: Judges
+    exchange: Exchange, guards: Guards, prose: dict[str, Any], judges: Judges, before: Before | None = None
 ) -> dict[str, Any] | None:
     """Judges every text of ``prose`` (a request, or what of it is prose), notes what was found, and returns it
-    masked and rewritten: None when it may go as it is. Raises BadRequest for what is blocked, Unavailable when a
-    guardrail failed."""
+    masked and rewritten: None when it may go as it is. ``before``: what came earlier in a session. Raises BadRequest
+    for what is blocked, Unavailable when a guardrail failed."""
     said = _said(exchange, prose)
     asking = {name: guard for name, guard in guards.items() if guard.asks and not guard.shadow}
     shadows = watching(guards)
     if asking or shadows or any(guard.needs_scene for guard in guards.values()):
-        exchange.scene = Scene(prose, tuple(said), project_of(exchange))
-    joined = joined_turns(prose) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
+        exchange.scene = _scene(exchange, prose, said, before)
+    earlier = before.turns if before is not None else ()
+    joined = joined_turns(prose, earlier) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
 
     odd = odd_in(prose)
 
@@ -48,19 +60,19 @@ async def masked_prose(
     changes, seen = _at_once(exchange, guards, [*said, *odd], joined, lambda: {*fixed(), *odd}, known)
     watch(exchange, shadows, said, "in", judges, joined, seen, outside=False, names=fixed)
     if not asking:
-        masked = _changed(exchange, prose, said, changes) if changes else None
-        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
+        masked = _changed(exchange, prose, said, changes, before) if changes else None
+        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen, earlier)
         return masked
     async with Asking(exchange, asking, "in", judges, fixed, fixed) as inside:
         inside.start(said, joined, seen, outside=False)
         await inside.settle(changes, changing=True)
-        masked = _changed(exchange, prose, said, changes) if changes else None
+        masked = _changed(exchange, prose, said, changes, before) if changes else None
         if any(guard.asks_outside for guard in asking.values()):
             shown = prose if masked is None else masked
             known_by_now = _said(exchange, shown)
-            exchange.scene = Scene(shown, tuple(known_by_now), project_of(exchange))
-            inside.start(known_by_now, joined_turns(shown) if joined else "", seen, outside=True)
-        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen)
+            exchange.scene = _scene(exchange, shown, known_by_now, before)
+            inside.start(known_by_now, joined_turns(shown, earlier) if joined else "", seen, outside=True)
+        _watch_outside(exchange, shadows, prose if masked is None else masked, judges, joined, seen, earlier)
         more: Changes = {}
         await inside.settle(more, changing=False)
     if not more:
@@ -69,11 +81,12 @@ async def masked_prose(
 
 
 def _watch_outside(
-    exchange: Exchange, shadows: Guards, shown: dict[str, Any], judges: Judges, joined: str, seen: dict[str, set[str]]
+    exchange: Exchange, shadows: Guards, shown: dict[str, Any], judges: Judges, joined: str, seen: dict[str, set[str]],
+    earlier: Sequence[str],
 ) -> None:  # fmt: skip
     """Asks those in shadow that are on other machines about ``shown``, the request as providers see it."""
     if any(guard.asks_outside for guard in shadows.values()):
-        turns = joined_turns(shown) if joined else ""
+        turns = joined_turns(shown, earlier) if joined else ""
         watch(
             exchange, shadows, _said(exchange, shown), "in", judges, turns, seen, outside=True,
             names=lambda: frozenset(fixed_names(shown)),
@@ -123,14 +136,23 @@ def _at_once(
 
 
 def _changed(
-    exchange: Exchange, prose: dict[str, Any], said: list[Said], changes: Mapping[str, list[Verdict]]
-) -> dict[str, Any]:
-    masker = Masker()
+    exchange: Exchange, prose: dict[str, Any], said: list[Said], changes: Mapping[str, list[Verdict]],
+    before: Before | None,
+) -> dict[str, Any]:  # fmt: skip
+    masker = Masker() if before is None else before.masker
     for _, text in said:
         masker.reserve(text)
     new = _rewritten(exchange, prose, changes, masker)
     exchange.placeholders = masker.values
     return new
+
+
+def _scene(exchange: Exchange, prose: Mapping[str, Any], said: list[Said], before: Before | None) -> Scene:
+    earlier = before.scene if before is not None else None
+    if earlier is None:
+        return Scene(prose, tuple(said), project_of(exchange))
+    messages = [*dicts(earlier.body.get("messages")), *dicts(prose.get("messages"))]
+    return Scene({**earlier.body, **prose, "messages": messages}, (*earlier.said, *said), earlier.project)
 
 
 def _said(exchange: Exchange, prose: Mapping[str, Any]) -> list[Said]:

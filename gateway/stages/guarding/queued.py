@@ -21,6 +21,13 @@ class QueuedStream:
         if chunk is not None:
             self._ready.append(chunk)
 
+    async def push(self, chunk: Chunk | None) -> list[Chunk]:
+        """What leaves once ``chunk`` is here, for whoever is handed chunks and has no stream of them to read."""
+        await self._take(chunk)
+        chunks = list(self._ready)
+        self._ready.clear()
+        return chunks
+
     def __aiter__(self) -> Self:
         return self
 

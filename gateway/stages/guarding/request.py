@@ -21,6 +21,7 @@ Guards = Mapping[str, GuardrailSettings]
 Fixed = Callable[[], Collection[Said]]
 """The texts that can only be left or stopped."""
 _SAMPLE = 160  # characters of a text that an incident shows
+_MOST_FINDINGS = 1_000  # of one call: a session that lasts may have more, and each is looked for among the others
 
 
 def nothing_fixed() -> Collection[Said]:
@@ -172,7 +173,7 @@ def note(exchange: Exchange, name: str, guard: Guardrail, verdict: Verdict, plac
 
 def note_finding(exchange: Exchange, finding: Finding) -> None:
     """Puts a finding on the call, once."""
-    if finding in exchange.findings:
+    if len(exchange.findings) >= _MOST_FINDINGS or finding in exchange.findings:
         return  # a window of a stream is judged many times
     exchange.findings.append(finding)
     if exchange.late is not None:

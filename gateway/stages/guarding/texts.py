@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.guardrails import Place
@@ -46,10 +46,14 @@ def place_in(name: str) -> Place:
     return "context" if name in _DOCUMENTS else "input"
 
 
-def joined_turns(prose: Mapping[str, Any]) -> str:
-    """The user's turns as one text, "" for a single one: an instruction that is split over messages is whole there."""
+def joined_turns(prose: Mapping[str, Any], earlier: Sequence[str] = ()) -> str:
+    """The user's turns as one text, "" for a single one: an instruction that is split over messages is whole there.
+    ``earlier``: turns before these."""
     users = [texts_of(message) for message in dicts(prose.get("messages")) if message.get("role") == "user"]
     texts = [text for turn in users for text in turn]
+    if not texts:
+        return ""
+    texts = [*earlier, *texts]
     return " ".join(texts) if len(texts) > 1 else ""
 
 

@@ -1,0 +1,37 @@
+"""Events of realtime sessions that are made here."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from gateway.errors import GatewayError
+
+_OURS = "event_understudy_"
+"""How the identifiers of our own requests to a provider begin."""
+
+
+def error_event(error: GatewayError, of: Any = None) -> str:
+    """An error as realtime clients know it; ``of``: the ``event_id`` of the client's event that is to blame."""
+    told = error.payload()["error"]
+    if isinstance(of, str):
+        told["event_id"] = of
+    return encoded({"type": "error", "event_id": "event_" + secrets.token_hex(10), "error": told})
+
+
+def own_request(kind: str, **fields: Any) -> str:
+    """A client's event that is ours and not our client's."""
+    return encoded({"type": kind, "event_id": _OURS + secrets.token_hex(10), **fields})
+
+
+def answers_own(event: dict[str, Any]) -> bool:
+    """Whether a provider's event is an error about a request of ours."""
+    error = event.get("error")
+    named = error.get("event_id") if isinstance(error, dict) else None
+    return isinstance(named, str) and named.startswith(_OURS)
+
+
+def encoded(event: dict[str, Any]) -> str:
+    return msgspec.json.encode(event).decode()
