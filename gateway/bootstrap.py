@@ -212,7 +212,9 @@ def _parts(
     upstream = Upstream(config.timeouts, inside=lambda: inside_hosts(live.runtime().config), awake=awake)
     keys = ProviderKeys(upstream)
     telling = Telling()
-    asker, accountant, recent = Asker(keys), Accountant(telling.now), RecentCalls(catch_up=telling.now)
+    documents = EnclosedDocuments()
+    asker, accountant = Asker(keys, documents), Accountant(telling.now)
+    recent = RecentCalls(catch_up=telling.now)
     metrics, meter = Metrics(telling.now), Meter(env, live, home)
     observations = Observations(bus=bus, canary=live.watcher.canary_share, catch_up=telling.now)
     metrics.follow(live)
@@ -247,7 +249,7 @@ def _parts(
         admin_digest=admin_digest,
         sharing=sharing, semantic=semantic, judges=judges, guard_models=guard_models, refresher=refresher,
         cache=Cache(sharing.answers, semantic=semantic, refresher=refresher), backups=backups,
-        documents=EnclosedDocuments(),
+        documents=documents,
         second_factor=second_factor_of(env, home.secrets / "codes", bus),
     )  # fmt: skip
 

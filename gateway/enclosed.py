@@ -98,6 +98,37 @@ def as_text(part: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"type": "text", "text": f"{name}:\n\n{text}", **beside, "document": document}
 
 
+def words_in(data: str) -> str | None:
+    """What a file says that is a text; None for any other."""
+    raw = decoded(data)
+    return _said(raw).removeprefix(_READ_AS) if _is_text(raw[:_LOOK]) else None
+
+
+def retold(body: Mapping[str, Any], told: Mapping[str, str | None]) -> dict[str, Any]:
+    """``body`` with texts in the place of files: ``told``, by their ``file_data``; None: nothing."""
+    return {**body, "messages": [_message_retold(one, told) for one in body["messages"]]}
+
+
+def _message_retold(message: Any, told: Mapping[str, str | None]) -> Any:
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        return message
+    parts = []
+    for part in message["content"]:
+        data = file_data(part)
+        if data is None or data not in told:
+            parts.append(part)
+        elif (text := told[data]) is not None:
+            parts.append(as_text(part, text))
+    return {**message, "content": parts}
+
+
+def file_data(part: Any) -> str | None:
+    """The content of a part that encloses a file."""
+    file = part.get("file") if isinstance(part, Mapping) else None
+    data = file.get("file_data") if isinstance(file, Mapping) else None
+    return data if isinstance(data, str) else None
+
+
 def _mapped(prose: dict[str, Any], change: Callable[[str], str | None]) -> dict[str, Any]:
     messages = prose.get("messages")
     if not isinstance(messages, list):
@@ -117,10 +148,9 @@ def _message(message: Any, change: Callable[[str], str | None]) -> Any:
 
 
 def _part(part: Any, change: Callable[[str], str | None]) -> Any:
-    file = part.get("file") if isinstance(part, Mapping) else None
-    data = file.get("file_data") if isinstance(file, Mapping) else None
-    words = change(data) if isinstance(data, str) else None
-    return part if words is None else {**part, "file": {**file, "file_data": words}}  # type: ignore[dict-item]
+    data = file_data(part)
+    words = change(data) if data is not None else None
+    return part if words is None else {**part, "file": {**part["file"], "file_data": words}}
 
 
 def _said(raw: bytes) -> str:

@@ -14,6 +14,7 @@ Web = Annotated[str, Meta(pattern=r"^https://\S+$")]
 Usd = Annotated[float, Meta(ge=0, lt=10_000)]
 Tokens = Annotated[int, Meta(ge=1)]
 
+DocumentType = Literal["pdf", "docx", "pptx", "xlsx"]
 MOST_CHOICES = 128
 """What OpenAI allows for ``n``."""
 
@@ -41,6 +42,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     tells_cost: bool | None = None
     web_search: Literal["options", "perplexity", "openrouter"] | None = None
     custom_tools: bool | None = None
+    documents: list[DocumentType] | None = None
 
     def said(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in structs.asdict(self).items() if value is not None)
@@ -90,6 +92,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     own. Vendors without any have it in ``lacks``."""
     custom_tools: bool = False
     """True: it knows OpenAI's custom tools. Others are offered a function of one text in their place."""
+    documents: list[DocumentType] | None = None
+    """What it takes as files in chat; of others the text goes in their place. None: nobody says, and all go as they
+    are."""
     as_of: str = ""
     source: str = ""
 

@@ -24,6 +24,7 @@ from gateway.providers.translate_request import Reader, Turn, data_url, is_web_u
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 22_528, "max": 22_528}
 _LESS = {"minimal": "low", "max": "xhigh", "xhigh": "high"}
 _LEAST_BUDGET = 1024
+_FILES = frozenset({"application/pdf", "text/plain"})
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
@@ -320,7 +321,8 @@ def _document(reader: Reader, at: str, file: Any) -> dict[str, Any]:
     elif file.get("file_id"):
         source = {"type": "file", "file_id": _here(reader, at, str(file["file_id"]))}
     else:
-        raise reader.refused(f"{at}.file", "A file must be a PDF or plain text in 'file_data', as a data: address.")
+        why = "A file must be a PDF or plain text in 'file_data', as a data: address."
+        raise reader.no_document(f"{at}.file", why, _FILES.__contains__)
     document: dict[str, Any] = {"type": "document", "source": source}
     if isinstance(file.get("filename"), str):
         document["title"] = file["filename"]

@@ -285,9 +285,8 @@ def _document(reader: Reader, at: str, part: Mapping[str, Any], model: str) -> d
     file = file if isinstance(file, dict) else {}
     found = data_url(str(file.get("file_data") or ""))
     if found is None or found[0] not in _DOCUMENTS:
-        raise reader.refused(
-            f"{at}.file", "A file must be a PDF, a text or an Office document in 'file_data', as a data: address."
-        )
+        why = "A file must be a PDF, a text, docx or xlsx in 'file_data', as a data: address."
+        raise reader.no_document(f"{at}.file", why, _DOCUMENTS.__contains__)
     own = _own(part if "anthropic." in model else {}, str(file.get("filename") or "document"))
     return {"document": {"format": _DOCUMENTS[found[0]], "source": {"bytes": found[1]}, **own}}
 

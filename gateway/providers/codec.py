@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -50,6 +50,15 @@ class AttemptFailed(Exception):
         super().__init__(error.message)
         self.failure = failure
         self.error = error
+
+
+class DocumentRefused(AttemptFailed):
+    """A file in the request is of a type that its provider does not take, which is known before anybody is asked: its
+    text may go in its place. ``takes`` says of which types it is otherwise ("": of none that its sender tells)."""
+
+    def __init__(self, error: GatewayError, takes: Callable[[str], bool]) -> None:
+        super().__init__(Failure(kind="unsupported", status=error.status), error)
+        self.takes = takes
 
 
 def failed(kind: FailureKind, error: GatewayError, *, retry_after: float | None = None) -> AttemptFailed:

@@ -20,7 +20,7 @@ from gateway.providers.embedded_texts import portions
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
-from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, met_stop, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, met_stop, none_of, url_of
 
 _encode = msgspec.json.encode
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
@@ -222,6 +222,8 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
             param = f"{at}.image_url"
             raise reader.refused(param, "An image is a data: or an https: address.", code="invalid_value")
         return {"type": "image_url", "image_url": {"url": url}}
+    if kind == "file":
+        raise reader.no_document(f"{at}.file", "Files are not taken here.", none_of)
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
 
 

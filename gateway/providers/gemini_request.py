@@ -15,7 +15,7 @@ from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import GOOGLE, googles_tools
 from gateway.providers.capabilities import Ability, most_stops
 from gateway.providers.searching import asked, geminis_tool
-from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, url_of
+from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, type_of, url_of
 
 _BUDGETS = {
     "none": 0,
@@ -33,6 +33,7 @@ _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
     "verbosity": ("medium",), "service_tier": ("auto", "default", *_TIERS), "moderation": (),
 }  # fmt: skip
+_OFFICE = ("application/vnd.openxmlformats-officedocument", "application/vnd.ms-", "application/msword")
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _OUR_CALL = "call_"
 NO_SIGNATURE = "skip_thought_signature_validator"
@@ -189,8 +190,15 @@ def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:
         file = part.get("file")
         file = file if isinstance(file, dict) else {}
         address = next((file[name] for name in ("file_data", "file_url", "file_id") if file.get(name)), "")
+        if not _reads(type_of(str(address))):
+            why = "Office documents are not taken here. Send a PDF or the text."
+            raise reader.no_document(f"{at}.file", why, _reads)
         return _media(reader, f"{at}.file", str(address), file.get("format"))
     raise reader.refused(at, f"Parts of the type '{str(kind)[:40]}' are not supported here.")
+
+
+def _reads(media_type: str) -> bool:
+    return not media_type.startswith(_OFFICE)
 
 
 def _media(reader: Reader, at: str, url: str, told: Any = None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         if self.own_server:  # it is sent what the client sent, and its answers are checked
             profile = msgspec.structs.replace(
                 profile, keeps=TRANSPARENT, lacks=[], most_stops=None, structured="guided", json_mode="guided",
-                strict_tools="guided",
+                strict_tools="guided", documents=None,
             )
         profile = profile.with_traits(self.traits)
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}

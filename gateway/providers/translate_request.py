@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -24,7 +24,7 @@ from gateway.protocol.hints import (
     wants_citations,
 )
 from gateway.protocol.web_search import is_search
-from gateway.providers.codec import AttemptFailed, failed
+from gateway.providers.codec import AttemptFailed, DocumentRefused, failed
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
 _MODEL_IN_PATH = re.compile(r"(?:tunedModels/)?[A-Za-z0-9][A-Za-z0-9._@-]{0,199}\Z")
@@ -61,6 +61,11 @@ class Reader:
         by this one only, and another candidate may be asked."""
         error = errors.CannotDo(f"{why} (provider '{self.provider}')", param=param, code=code)
         return failed("unsupported" if code == "unsupported_parameter" else "refused", error)
+
+    def no_document(self, param: str, why: str, takes: Callable[[str], bool]) -> DocumentRefused:
+        """A file is of a type that is not taken here. ``takes``: of which types one may be."""
+        error = errors.CannotDo(f"{why} (provider '{self.provider}')", param=param, code="unsupported_parameter")
+        return DocumentRefused(error, takes)
 
     def cannot(self, param: str, why: str) -> None:
         """Raises AttemptFailed, unless the operator allows that parameters are dropped."""
@@ -267,6 +272,17 @@ def data_url(url: str) -> tuple[str, str] | None:
     """(media type, base64) of a data URL; None for anything else."""
     found = _DATA_URL.match(url)
     return (found.group(1), url[found.end() :]) if found else None
+
+
+def type_of(file_data: str) -> str:
+    """The media type of a file as its sender tells it; "" where it does not."""
+    found = data_url(file_data)
+    return found[0] if found is not None else ""
+
+
+def none_of(media_type: str) -> bool:
+    """What is taken where no files are."""
+    return False
 
 
 def is_web_url(url: str) -> bool:

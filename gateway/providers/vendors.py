@@ -10,7 +10,7 @@ from gateway.catalog import Profile, vendor
 from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.searching import fit
-from gateway.providers.translate_request import Reader
+from gateway.providers.translate_request import Reader, type_of
 
 _FOREIGN = frozenset(
     {"server_blocks", "citations", "paused", "thinking_blocks", "reasoning_content", "reasoning", "reasoning_details",
@@ -28,6 +28,11 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 """Values that ask for nothing: leaving them out changes no answer."""
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_MEDIA_TYPES = {
+    "pdf": "application/pdf", "docx": f"{_OFFICE}.wordprocessingml.document",
+    "pptx": f"{_OFFICE}.presentationml.presentation", "xlsx": f"{_OFFICE}.spreadsheetml.sheet",
+}  # fmt: skip
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -56,6 +61,8 @@ class Fitting:
         self._silent = (*lacks, *profile.leaves_out)
         self._foreign = foreign(profile)
         self._off_parts = ON_PARTS if CACHE_MARK in profile.keeps else ON_PARTS | {CACHE_MARK}
+        listed = profile.documents
+        self._documents = None if listed is None else frozenset(_MEDIA_TYPES[one] for one in listed)
         self._picky = profile.short_call_ids or not profile.developer_role or not profile.empty_fields
 
     def __call__(self, wire: dict[str, Any]) -> None:
@@ -106,9 +113,22 @@ class Fitting:
             reader, file = Reader(self._provider, {}, drop=self.drop), part.get("file")
             if isinstance(file, dict) and file.get("file_url"):
                 raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
+            if isinstance(file, dict) and isinstance(file.get("file_data"), str):
+                self._no_foreign_type(reader, file["file_data"])
             reader.not_claudes(part)
             if held_image(part):
                 raise reader.refused("file_id", "Images by their id are not supported here. Send 'image_url'.")
+
+    def _no_foreign_type(self, reader: Reader, file_data: str) -> None:
+        """Raises DocumentRefused for a file that the vendor is known not to take."""
+        if self._documents is not None and not self._takes(type_of(file_data)):
+            some = ", ".join(self._profile.documents or ())
+            why = f"Of files only {some} is taken in chat here." if some else "Files are not taken in chat here."
+            raise reader.no_document("file_data", why, self._takes)
+
+    def _takes(self, media_type: str) -> bool:
+        """What nobody says the type of is the vendor's to judge, if it takes any."""
+        return media_type in (self._documents or ()) if media_type else bool(self._documents)
 
     def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in message.items() if name not in self._foreign}

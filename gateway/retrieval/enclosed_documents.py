@@ -42,7 +42,7 @@ class EnclosedDocuments:
         read = _bytes_of(data) if len(data) < _SMALL else await asyncio.to_thread(_bytes_of, data)
         kind, raw, digest = read
         if kind in ("", "closed Office document"):
-            raise _unreadable(kind)
+            raise _unreadable(kind, raw)
         key = (project, digest, bounds.file_bytes, bounds.read_mb, bounds.read_s, bounds.pages)
         try:
             async with asyncio.timeout(remaining):
@@ -103,7 +103,9 @@ def _bytes_of(data: str) -> tuple[DocumentKind, bytes, bytes]:
     return document_in(raw), raw, hashlib.sha256(raw).digest()
 
 
-def _unreadable(kind: DocumentKind) -> NotRead:
+def _unreadable(kind: DocumentKind, raw: bytes) -> NotRead:
     if kind:
         return NotRead("unsupported_file", "The Office document has a password, or a form older than docx.")
+    if raw:
+        return NotRead("unsupported_file", "The file is no PDF, docx, pptx or xlsx.")
     return NotRead("invalid_file", "The file is no base64 from its beginning to its end.")

@@ -293,11 +293,13 @@ class Dispatch:
         runtime, candidate, custom = exchange.runtime, rung.candidate, exchange.has_custom_tools
 
         def send(body: Mapping[str, Any]) -> Awaitable[WholeAnswer | UpstreamStream]:
-            remaining = _remaining(exchange)
+            remaining, project = _remaining(exchange), exchange.principal.project if exchange.principal else ""
             if whole:
-                return self._asker.whole(runtime, candidate, body, remaining=remaining, custom=custom)
+                return self._asker.whole(
+                    runtime, candidate, body, remaining=remaining, custom=custom, project=project
+                )
             return self._asker.stream(
-                runtime, candidate, body, remaining=remaining, agreed=exchange.agree, custom=custom
+                runtime, candidate, body, remaining=remaining, agreed=exchange.agree, custom=custom, project=project
             )
 
         return self._thoughts.ask(exchange, rung, body, send)

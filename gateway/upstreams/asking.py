@@ -11,9 +11,11 @@ from typing import Any
 from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer, parted
 from gateway.providers import free_text
-from gateway.providers.codec import AttemptFailed, StreamDecoder, failed
+from gateway.providers.codec import AttemptFailed, Codec, DocumentRefused, StreamDecoder, failed
 from gateway.resilience.provider_keys import ProviderKeys
+from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.runtime import Runtime
+from gateway.upstreams.documents import told_as_text
 from gateway.upstreams.reply import Lease, Reply
 from optimizer.routing.plan import Candidate
 
@@ -143,10 +145,11 @@ def _nothing(ok: bool) -> None:
 
 
 class Asker:
-    """Asks candidates. Holds no state of its own: ``keys`` are shared with whatever else is asked of providers."""
+    """Asks candidates. Holds no state of its own: ``keys`` are shared with whatever else is asked of providers, and
+    what ``documents`` say with the guardrails."""
 
-    def __init__(self, keys: ProviderKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: ProviderKeys, documents: EnclosedDocuments) -> None:
+        self._keys, self._documents = keys, documents
 
     async def whole(
         self,
@@ -157,14 +160,20 @@ class Asker:
         remaining: float,
         heard: Callable[[Mapping[str, str]], None] | None = None,
         custom: Callable[[], bool] | None = None,
+        project: str = "",
     ) -> WholeAnswer:
-        """A complete answer; ``heard`` is told its headers, ``custom`` knows whether there are custom tools. Raises
-        AttemptFailed."""
+        """A complete answer; ``heard`` is told its headers, ``custom`` knows whether there are custom tools, and
+        ``project`` is whose request it is. Raises AttemptFailed."""
         said = spoken_to(runtime, candidate, body, custom)
-        codec, reply = await self._keys.send(
-            runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=False),
-            remaining=remaining,
-        )  # fmt: skip
+        try:
+            codec, reply = await self._keys.send(
+                runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=False),
+                remaining=remaining,
+            )  # fmt: skip
+        except DocumentRefused as refused:
+            codec, reply = await self._in_words(
+                runtime, candidate, said, refused, stream=False, project=project, remaining=remaining
+            )
         try:
             data = await reply.read()
         finally:
@@ -188,17 +197,23 @@ class Asker:
         agreed: Callable[[], None] | None = None,
         ended: Callable[[bool], None] | None = None,
         custom: Callable[[], bool] | None = None,
+        project: str = "",
     ) -> UpstreamStream:
         """A stream whose first chunk has arrived. Raises AttemptFailed.
 
         ``agreed`` is called when the provider has agreed to stream, which may be long before its first chunk;
-        ``ended`` at the end of a stream that was returned. ``custom`` as for :meth:`whole`.
+        ``ended`` at the end of a stream that was returned. ``custom`` and ``project`` as for :meth:`whole`.
         """
         said = spoken_to(runtime, candidate, body, custom)
-        codec, reply = await self._keys.send(
-            runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=True),
-            remaining=remaining,
-        )  # fmt: skip
+        try:
+            codec, reply = await self._keys.send(
+                runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=True),
+                remaining=remaining,
+            )  # fmt: skip
+        except DocumentRefused as refused:
+            codec, reply = await self._in_words(
+                runtime, candidate, said, refused, stream=True, project=project, remaining=remaining
+            )
         try:
             if reply.status != 200:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
@@ -213,6 +228,21 @@ class Asker:
         if ended is not None:
             stream.on_end(ended)
         return stream
+
+
+    async def _in_words(
+        self, runtime: Runtime, candidate: Candidate, said: Mapping[str, Any], refused: DocumentRefused, *,
+        stream: bool, project: str, remaining: float,
+    ) -> tuple[Codec, Reply]:  # fmt: skip
+        """Asks again, with the text of files that are not taken. Raises AttemptFailed."""
+        began = time.monotonic()
+        told = await told_as_text(
+            self._documents, runtime, candidate, said, refused, project=project, remaining=remaining
+        )
+        return await self._keys.send(
+            runtime, candidate.provider, lambda codec: codec.encode(told, candidate.model, stream=stream),
+            remaining=remaining - (time.monotonic() - began),
+        )  # fmt: skip
 
 
 def spoken_to(

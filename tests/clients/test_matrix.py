@@ -192,7 +192,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 CANNOT = {
     "image": set(), "image by address": {"bedrock"}, "file": {"cohere"}, "file by address": {"openai", "bedrock", "cohere"},
-    "text file": {"cohere"}, "sound": {"responses", "anthropic", "bedrock", "cohere"},
+    "text file": set(), "sound": {"responses", "anthropic", "bedrock", "cohere"},
 }  # fmt: skip
 """Who takes no such part: an error that names part and provider."""
 
