@@ -84,6 +84,9 @@ class Exchange(Struct, eq=False):
     endpoint: str = "chat"
     """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
 
+    answered_here: bool = False
+    """No provider is asked, so there is nothing to pay."""
+
     lasts_s: float = 0.0
     """How long an answer may last, where that is longer than until ``deadline``: a realtime session's."""
 

@@ -17,8 +17,6 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from gateway import errors
-from gateway.config import CandidateRef
-from gateway.config import Surface as SurfaceSettings
 from gateway.context import Answer, Exchange
 from gateway.errors import GatewayError
 from gateway.judges import Judges
@@ -32,7 +30,7 @@ from gateway.providers.openai import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, Lease, Opening, ProviderKeys, T
 from gateway.runtime import Runtime, candidates_of
-from gateway.stages.assign import resolve
+from gateway.stages.assign import named
 from gateway.stages.guard_texts import GuardTexts
 from gateway.storage.records import Attempt
 from gateway.upstreams.reply import Reply
@@ -75,6 +73,7 @@ class Surface:
         async def here(exchange: Exchange) -> Answer:
             return await answer(exchange, self._judges)
 
+        exchange.answered_here = True
         return await fold(self._before, here)(exchange)
 
     async def _walk(self, exchange: Exchange, ask: Ask) -> Answer:
@@ -189,7 +188,7 @@ def place(exchange: Exchange) -> Plan:
         exchange.task = msgspec.structs.replace(task, learn=None, capture=None)
         candidates: tuple[Candidate, ...] = candidates_of(task, runtime.policies)
     else:
-        exchange.target = _named(exchange)
+        exchange.target = named(exchange)
         candidates = (exchange.target,)
     teacher = (task.teacher.provider, task.teacher.model) if task is not None and task.teacher else None
     usable = [one for one in candidates if one.provider not in runtime.config.disabled_providers]
@@ -201,25 +200,6 @@ def place(exchange: Exchange) -> Plan:
         for one in able
     )
     return Plan(rungs, "ordered" if task is not None else "direct", "plain", 1.0, "")
-
-
-def _named(exchange: Exchange) -> Candidate:
-    runtime, model = exchange.runtime, exchange.request.model
-    own = default_provider(runtime.config.surface, exchange.endpoint)
-    try:
-        project = exchange.principal.project if exchange.principal else ""
-        return resolve(runtime, model, project, catalogued=not own)
-    except errors.NotFound:
-        if own and "/" not in model:
-            return Candidate(provider=own, model=model)
-        raise
-
-
-def default_provider(settings: SurfaceSettings, endpoint: str) -> str:
-    """The provider that the section ``surface`` names for an endpoint; "" when it names none."""
-    if endpoint == "moderations":
-        return settings.moderations.provider if isinstance(settings.moderations, CandidateRef) else ""
-    return str(getattr(settings, endpoint, None) or "")
 
 
 def serves(runtime: Runtime, provider: str, endpoint: str) -> bool:

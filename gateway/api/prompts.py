@@ -49,9 +49,9 @@ def rendered(config: Config, given: Any) -> Rendered:
     texts = [version.instructions, *(turn.content for turn in version.messages)]
     wanted = {name for text in texts for name in _HOLE.findall(text)}
     for name in sorted(wanted ^ set(values)):
-        what = "is missing" if name in wanted else "is not one of this prompt's variables"
+        what = "needs the variable" if name in wanted else "has no variable"
         raise BadRequest(
-            f"'{name[:80]}' {what}.", param=f"prompt.variables.{name[:80]}", code="invalid_prompt_variables"
+            f"The prompt '{asked.id}' {what} '{name[:80]}'.", param=f"prompt.variables.{name[:80]}", code="invalid_prompt_variables"
         )
     begin = [_turn("developer", version.instructions, values)] if version.instructions else []
     turns = [_turn(one.role, one.content, values) for one in version.messages]

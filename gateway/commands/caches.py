@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from gateway.commands.admin_line import with_admin
-from gateway.commands.common import say
+from gateway.commands.common import fail, say
 
 
 def show(options: Namespace) -> int:
@@ -19,6 +19,8 @@ def purge(options: Namespace) -> int:
         for name in ("task", "project", "key", "entry", "older_than_s")
         if (value := getattr(options, name)) is not None
     }
+    if bool(wanted) == options.everything:
+        return fail("say what to forget: --task, --project, --key, --entry, --older-than; or --everything alone.")
     body = {**wanted, "reason": options.reason, "everything": options.everything}
     return with_admin(options, lambda admin: say(admin.act("/admin/api/caches/purge", body)["message"]))
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from msgspec import structs
 
 from gateway import errors
-from gateway.config import Defaults, Match, Task
+from gateway.config import CandidateRef, Defaults, Match, Surface, Task
 from gateway.context import Answer, Exchange
 from gateway.pipeline import Handler
 from gateway.protocol.chat import ChatRequest, text_of
@@ -59,6 +59,27 @@ def task_of(runtime: Runtime, request: ChatRequest) -> tuple[Task | None, str]:
 def may_answer(runtime: Runtime, task: Task | None, model: str, project: str) -> Sequence[Candidate]:
     """Everybody who may answer a call of a task, or of none. Raises as :func:`resolve`."""
     return candidates_of(task, runtime.policies) if task is not None else (resolve(runtime, model, project),)
+
+
+def named(exchange: Exchange) -> Candidate:
+    """The candidate that a client names where no task answers; of what is not chat also a model that nobody knows, at the
+    surface's own provider. Raises as :func:`resolve`."""
+    runtime, model = exchange.runtime, exchange.request.model
+    own = default_provider(runtime.config.surface, exchange.endpoint)
+    project = exchange.principal.project if exchange.principal else ""
+    try:
+        return resolve(runtime, model, project, catalogued=not own)
+    except errors.NotFound:
+        if own and "/" not in model:
+            return Candidate(provider=own, model=model)
+        raise
+
+
+def default_provider(settings: Surface, endpoint: str) -> str:
+    """The provider that the section ``surface`` names for an endpoint; "" when it names none."""
+    if endpoint == "moderations":
+        return settings.moderations.provider if isinstance(settings.moderations, CandidateRef) else ""
+    return str(getattr(settings, endpoint, None) or "")
 
 
 LIMITS = frozenset({"max_tokens", "max_completion_tokens"})

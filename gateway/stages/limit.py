@@ -25,8 +25,8 @@ from gateway.protocol.answer import arrived
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
-from gateway.runtime import Runtime, asks_for
-from gateway.stages.assign import may_answer, task_of
+from gateway.runtime import Runtime, asks_for, candidates_of
+from gateway.stages.assign import named, task_of
 from gateway.storage.counting.counters import (
     MONEY,
     WINDOWED,
@@ -124,7 +124,7 @@ class Limit:
         task, name, scopes = _scopes(exchange, principal, exchange.runtime)
         given, made = self._estimator.tokens(name, exchange.request)
         given *= self._most_asks(exchange, task)
-        paid = any(limits.has_budget(scope[2]) for scope in scopes)
+        paid = not exchange.answered_here and any(limits.has_budget(scope[2]) for scope in scopes)
         lasts = exchange.lasts_s > 0  # and its tokens are counted in the minute they are used in
         rules = limits.rules_of(
             scopes,
@@ -324,8 +324,7 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str
 
 
 def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
-    project = exchange.principal.project if exchange.principal else ""
-    return may_answer(exchange.runtime, task, exchange.request.model, project)
+    return candidates_of(task, exchange.runtime.policies) if task is not None else (named(exchange),)
 
 
 def _sound(exchange: Exchange, price: Price) -> _Dearest:

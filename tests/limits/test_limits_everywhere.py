@@ -113,6 +113,21 @@ async def test_every_route_tells_and_keeps_the_limits(tmp_path: Path, upstream: 
                 assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None), name
 
 
+async def test_a_budget_does_not_hide_what_is_served(tmp_path: Path, upstream: Provider) -> None:
+    """Guardrails that answer cost nothing; the surface's provider has a price nobody knows, and not no such model."""
+    async with limited(tmp_path, upstream) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
+        key = {"authorization": f"Bearer {POOR}"}
+        told = await http.post("/v1/embeddings", json={"model": "e", "input": "hello"}, headers=key)
+        assert (told.status_code, told.json()["error"]["code"]) == (400, "unknown_price")
+        assert "'first/e'" in told.json()["error"]["message"]
+    policies = tmp_path / "policies" / "gateway.yaml"
+    local = policies.read_text().replace("moderations: {provider: first, model: mod}", "moderations: local")
+    policies.write_text(f"{local}guardrails: {{threats: {{type: blocklist, phrases: [hurt you], category: violence}}}}\n")
+    async with gateway(tmp_path, policies.parent) as served, httpx.AsyncClient(base_url=served.url, timeout=30) as http:
+        told = await http.post("/v1/moderations", json={"input": "I will hurt you"}, headers=key)
+        assert told.status_code == 200 and told.json()["results"][0]["categories"]["violence"] is True
+
+
 def alerting(hook: str, *at: float) -> str:
     return f"limits: {{alerts: {{webhook: '{hook}', secret: '{SECRET}', at: {list(at)}}}}}"
 
