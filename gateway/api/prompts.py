@@ -50,9 +50,8 @@ def rendered(config: Config, given: Any) -> Rendered:
     wanted = {name for text in texts for name in _HOLE.findall(text)}
     for name in sorted(wanted ^ set(values)):
         what = "needs the variable" if name in wanted else "has no variable"
-        raise BadRequest(
-            f"The prompt '{asked.id}' {what} '{name[:80]}'.", param=f"prompt.variables.{name[:80]}", code="invalid_prompt_variables"
-        )
+        text, param = f"The prompt '{asked.id}' {what} '{name[:80]}'.", f"prompt.variables.{name[:80]}"
+        raise BadRequest(text, param=param, code="invalid_prompt_variables")
     begin = [_turn("developer", version.instructions, values)] if version.instructions else []
     turns = [_turn(one.role, one.content, values) for one in version.messages]
     authors = [version.instructions, *(one.content for one in version.messages if one.role in _AUTHORS)]

@@ -62,8 +62,8 @@ def may_answer(runtime: Runtime, task: Task | None, model: str, project: str) ->
 
 
 def named(exchange: Exchange) -> Candidate:
-    """The candidate that a client names where no task answers; of what is not chat also a model that nobody knows, at the
-    surface's own provider. Raises as :func:`resolve`."""
+    """The candidate that a client names where no task answers; of what is not chat also a model that nobody knows, at
+    the surface's own provider. Raises as :func:`resolve`."""
     runtime, model = exchange.runtime, exchange.request.model
     own = default_provider(runtime.config.surface, exchange.endpoint)
     project = exchange.principal.project if exchange.principal else ""
