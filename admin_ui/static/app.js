@@ -12,6 +12,7 @@ import { showBanners, showHeadline, showSwitch } from "./headline.js";
 import * as incidents from "./incidents.js";
 import * as journal from "./journal.js";
 import * as runs from "./runs.js";
+import * as sessions from "./sessions.js";
 import * as store from "./store.js";
 import * as tasks from "./tasks.js";
 
@@ -20,7 +21,7 @@ let off = false;
 
 const view = (name) => { document.body.dataset.view = name; };
 
-function show(paths, [overview, taskList, entries, disagreements, found, untagged, watched, savings, kept]) {
+function show(paths, [overview, taskList, entries, disagreements, found, untagged, watched, savings, kept, people]) {
   view("in");
   off = overview.students_off;
   showBanners(overview);
@@ -34,13 +35,14 @@ function show(paths, [overview, taskList, entries, disagreements, found, untagge
   incidents.showIncidents(found);
   discovered.showDiscovered(untagged);
   caches.showCaches(kept, taskList);
+  sessions.showSessions(people);
 }
 
 function enter() {
   return store.start({
     paths: () => [`/admin/api/overview${range.value ? `?hours=${range.value}` : ""}`, "/admin/api/tasks",
       journal.path(), calls.newestPath(), incidents.path(), discovered.path(), "/admin/api/watched", "/admin/api/savings",
-      caches.path()],
+      caches.path(), sessions.path()],
     show,
     ended: () => leave("The session has ended. Log in again."),
   });
@@ -115,6 +117,7 @@ runs.onRunChange(() => store.again());
 journal.onMore(() => store.again());
 incidents.onMore(() => store.again());
 caches.onChange(() => store.again());
+sessions.onChange(() => store.again());
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";

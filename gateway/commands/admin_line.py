@@ -35,7 +35,7 @@ class Admin:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._line = kind(parts.hostname, parts.port, timeout=_PATIENCE_S)
         self._url, self._key, self._code = url, key, code
-        self._headers = {"content-type": "application/json"}
+        self._headers = {"content-type": "application/json", "user-agent": "understudy"}
 
     def __enter__(self) -> Admin:
         try:

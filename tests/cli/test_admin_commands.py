@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from gateway_server import ADMIN, gateway, write_policies
 
@@ -16,6 +18,8 @@ from gateway.storage.home import Home
 
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of its own, and logging as it was: `serve` sets it up for a process of its own."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
     monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
     for name in ("UNDERSTUDY_DATABASE_URL", "UNDERSTUDY_ADMIN_KEY", VARIABLE):
         monkeypatch.delenv(name, raising=False)
@@ -57,3 +61,26 @@ async def test_a_command_makes_the_code_of_its_environment(
         assert "exact" in capsys.readouterr().out
     left = b"".join(path.read_bytes() for path in Home(tmp_path / "home").root.rglob("*") if path.is_file())
     assert secret.encode() not in left
+
+
+async def test_a_command_shows_and_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_ADMIN_KEY", ADMIN)
+    policies = write_policies(tmp_path / "policies", {"first": "http://127.0.0.1:1"})
+    async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url) as person:
+
+        async def understudy(*words: str) -> tuple[int, str]:
+            status = await asyncio.to_thread(main, ["admin", *words, "--url", served.url])
+            told = capsys.readouterr()
+            return status, told.out + told.err
+
+        assert await understudy("sessions") == (0, "Nobody is logged in.\n")
+        await person.post("/admin/login", json={"key": ADMIN}, headers={"user-agent": "somebodys/1.0"})
+        status, text = await understudy("sessions")
+        assert status == 0 and "127.0.0.1" in text and "somebodys/1.0" in text
+        assert (await understudy("end", "0123456789abcdef", "--reason", "x"))[0] == 1
+        assert (await understudy("end", "--reason", "x"))[0] == 1
+        assert await understudy("end", text.split()[0], "--reason", "lost") == (0, "Ended: 1 session.\n")
+        assert (await person.get("/admin/api/session")).status_code == 401
+        assert await understudy("end", "--all", "--reason", "x") == (0, "Ended: 0 sessions.\n")

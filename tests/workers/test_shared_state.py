@@ -299,6 +299,13 @@ async def test_students_off_and_the_admin_session_hold_everywhere(
             )
             assert done.status_code == 200, done.text
             await until_told(here, "/admin/api/overview", lambda told: told.json()["students_off"] is True)
+            async with httpx.AsyncClient(base_url=both[1].url) as theirs:
+                await theirs.post("/admin/login", json={"key": ADMIN})
+                people = (await here.get("/admin/api/sessions")).json()["sessions"]
+                assert len(people) == 2, "both workers know both"
+                ended = {"reason": "test", "ids": [one["id"] for one in people if not one["this"]]}
+                assert (await here.post("/admin/api/sessions/end", json=ended, headers=headers)).status_code == 200
+                assert (await theirs.get("/admin/api/session")).status_code == 401
             out = await there.post("/admin/logout", headers=headers)
             assert out.status_code == 200
             await until_told(here, "/admin/api/session", lambda told: told.status_code == 401)

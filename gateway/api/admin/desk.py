@@ -15,6 +15,8 @@ items newest first: seq, call_id, kind, created_at, student, confidence, input, 
 ``POST /admin/api/students/{id}/{action}`` ``{"reason"}`` → :class:`admin_shapes.Done`; actions: promote,
 pause, resume, rollback, retrain. Pause and rollback act at once; the others ask the trainer (status 202)
 ``POST /admin/api/switch`` ``{"students_off", "reason"}`` → Done
+``GET  /admin/api/sessions``               → ``{"sessions": [admin_shapes.SessionView]}``, who was last seen first
+``POST /admin/api/sessions/end`` ``{"reason", "ids"}`` → Done; without ``ids`` all sessions but the one that asks
 ``POST /admin/logout``                     → ``{}``
 
 Errors are ``gateway.errors`` in OpenAI's shape: 401 no session, 403 CSRF or origin, 429 too many login tries.
@@ -58,7 +60,7 @@ _FILES = {
         f"{name}.js": "text/javascript"
         for name in (
             "app", "api", "caches", "calls", "chart", "data", "dialogs", "discovered", "dom", "format", "headline",
-            "incidents", "journal", "runs", "store", "tasks", "theme", "worth",
+            "incidents", "journal", "runs", "sessions", "store", "tasks", "theme", "worth",
         )
     },
 }  # fmt: skip

@@ -11,7 +11,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access.refusals import TOLD
+from gateway.access.refusals import TOLD, address_of
 from gateway.api.admin.sessions import Session, Sessions, same_secret
 from gateway.control import Control
 from gateway.errors import Forbidden, Refused, Unauthenticated
@@ -115,7 +115,8 @@ def door(connection: Connection, sessions: Sessions, *, secure: bool) -> Session
     """The session of a request; for an unsafe method also its origin and CSRF token. Raises Unauthenticated
     or Forbidden."""
     background = connection.headers.get(BACKGROUND) == "1"
-    session = sessions.find(connection.cookies.get(cookie_name(secure)), extend=not background)
+    token, address = connection.cookies.get(cookie_name(secure)), address_of(connection.scope)
+    session = sessions.find(token, extend=not background, address=address)
     if session is None:
         raise Unauthenticated("Log in with the admin key first.", code="no_session")
     if connection.scope.get("method") not in _SAFE:

@@ -10,10 +10,11 @@ from litestar.datastructures import Cookie
 from msgspec import Meta, Struct
 
 from gateway.access.refusals import address_of
-from gateway.api.admin.desk import ACTOR, Desk, DeskHere, Plain, json_body
+from gateway.api.admin.desk import ACTOR, Desk, DeskHere, Plain, json_body, reason_in
 from gateway.api.admin.doors import cookie_name, same_origin
 from gateway.api.admin.sessions import ABSOLUTE_S, IDLE_S, Session, key_matches
-from gateway.errors import RateLimited, Refused, Unauthenticated
+from gateway.api.admin.shapes import Done, SessionView
+from gateway.errors import NotFound, RateLimited, Refused, Unauthenticated
 
 _WRONG = "This is not the admin key. It was shown when the gateway first started."
 _ONE_IS_WRONG = (
@@ -48,7 +49,7 @@ async def login(desk: DeskHere, request: Plain) -> Response[dict[str, Any]]:
         )
     desk.brake.succeeded(address)
     await desk.sessions.close(request.cookies.get(cookie_name(desk.secure)))
-    token, session = await desk.sessions.open()
+    token, session = await desk.sessions.open(address, request.headers.get("user-agent", ""))
     desk.control.audit(ACTOR, "login", address, "")
     return Response(_session(desk, session), cookies=[_cookie(desk, token, int(ABSOLUTE_S))])
 
@@ -66,6 +67,42 @@ async def session(desk: DeskHere, request: Plain) -> dict[str, Any]:
     if found is None:  # the guard has just seen it, so this is the last instant of its life
         raise Unauthenticated("The session has ended. Log in again.")
     return _session(desk, found)
+
+
+class EndBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """``ids``: which sessions; none are all but the one that asks."""
+
+    reason: Annotated[str, Meta(max_length=500)]
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=256)] | None = None
+
+
+@get("/sessions", include_in_schema=False)
+async def sessions(desk: DeskHere, request: Plain) -> dict[str, Any]:
+    mine = desk.sessions.find(request.cookies.get(cookie_name(desk.secure)), extend=False)
+    return {"sessions": [_seen(desk, one, mine) for one in desk.sessions.alive()]}
+
+
+@post("/sessions/end", status_code=200, include_in_schema=False)
+async def end_sessions(desk: DeskHere, request: Plain) -> Done:
+    body = await json_body(request, EndBody)
+    reason = reason_in(body.reason)
+    mine = desk.sessions.find(request.cookies.get(cookie_name(desk.secure)), extend=False)
+    others = [one.id for one in desk.sessions.alive() if mine is None or one.id != mine.id]
+    ended = await desk.sessions.end(others if body.ids is None else body.ids)
+    for one in ended:
+        desk.control.audit(ACTOR, "session ended", one.address, reason)
+    if body.ids and not ended:
+        raise NotFound("No such session: it has ended by itself.")
+    return Done(status="done", message=f"Ended: {len(ended)} session{'' if len(ended) == 1 else 's'}.")
+
+
+def _seen(desk: Desk, one: Session, mine: Session | None) -> SessionView:
+    now = desk.clock()
+    return SessionView(
+        id=one.id, this=mine is not None and one.id == mine.id, since=one.created_at, seen=one.seen_at,
+        address=one.address, seen_from=one.seen_from, browser=one.browser,
+        ends=min(one.seen_at + IDLE_S, one.created_at + ABSOLUTE_S), idle_s=max(0.0, now - one.seen_at),
+    )  # fmt: skip
 
 
 def _session(desk: Desk, found: Session) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway.access.second_factor import SecondFactor
 from gateway.api.admin import desk as desks
 from gateway.api.admin.desk import Desk
 from gateway.api.admin.doors import AdminHeaders, door
-from gateway.api.admin.entry import login, logout, session
+from gateway.api.admin.entry import end_sessions, login, logout, session, sessions
 from gateway.api.admin.sessions import LoginBrake, Sessions
 from gateway.control import Control
 from gateway.sharing.bus import ALONE, Bus
@@ -52,8 +52,8 @@ def admin_routes(
     inside = Router(
         path="/api",
         route_handlers=[
-            session, desks.overview, desks.tasks, desks.disagreements, desks.journal, desks.run, desks.act,
-            desks.switch,
+            session, sessions, end_sessions, desks.overview, desks.tasks, desks.disagreements, desks.journal,
+            desks.run, desks.act, desks.switch,
         ],
         guards=[guard],
     )

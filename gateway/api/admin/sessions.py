@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import Struct, structs
 
@@ -20,14 +20,20 @@ WINDOW_S = 60.0
 _TOLD_S = 60.0
 _MOST_SESSIONS = 256
 _MOST_ADDRESSES = 1024
+_LONGEST_BROWSER = 200
 
 
 class Session(Struct, frozen=True):
-    """A person who is logged in. Times are unix seconds; ``seen_at`` is when they last did something."""
+    """A person who is logged in. Times are unix seconds; ``seen_at`` is when they last did something, ``seen_from``
+    where they were then, ``browser`` what theirs calls itself. ``id`` names it to people and opens nothing."""
 
     csrf: str
     created_at: float
     seen_at: float
+    id: str = ""
+    address: str = ""
+    seen_from: str = ""
+    browser: str = ""
 
     def alive(self, now: float) -> bool:
         return now - self.seen_at < IDLE_S and now - self.created_at < ABSOLUTE_S
@@ -45,21 +51,24 @@ class Sessions:
         bus.hear("session over", self._end)
         bus.greet(self._introduce)
 
-    async def open(self) -> tuple[str, Session]:
-        """A new 256-bit id and its session, known to every worker. The oldest session makes room when there are
+    async def open(self, address: str = "", browser: str = "") -> tuple[str, Session]:
+        """A new 256-bit token and its session, known to every worker. The oldest session makes room when there are
         too many."""
         now = self._clock()
         self._sessions = {digest: one for digest, one in self._sessions.items() if one.alive(now)}
         while len(self._sessions) >= _MOST_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         token = secrets.token_urlsafe(32)
-        session = Session(csrf=secrets.token_urlsafe(32), created_at=now, seen_at=now)
+        session = Session(
+            csrf=secrets.token_urlsafe(32), created_at=now, seen_at=now, id=secrets.token_hex(8), address=address,
+            seen_from=address, browser=_shown(browser),
+        )  # fmt: skip
         self._sessions[_digest(token)] = session
         await self._bus.ask("session", _digest(token), *_values(session))
         return token, session
 
-    def find(self, token: str | None, *, extend: bool) -> Session | None:
-        """The living session of ``token``. ``extend`` counts this request as a sign of a person."""
+    def find(self, token: str | None, *, extend: bool, address: str = "") -> Session | None:
+        """The living session of ``token``. ``extend`` counts this request, from ``address``, as a sign of a person."""
         if not token:
             return None
         key, now = _digest(token), self._clock()
@@ -70,9 +79,9 @@ class Sessions:
             del self._sessions[key]
             return None
         if extend:
-            seen, session = session.seen_at, structs.replace(session, seen_at=now)
+            before, session = session, structs.replace(session, seen_at=now, seen_from=address or session.seen_from)
             self._sessions[key] = session
-            if now // _TOLD_S != seen // _TOLD_S:
+            if now // _TOLD_S != before.seen_at // _TOLD_S or session.seen_from != before.seen_from:
                 self._bus.tell("session", key, *_values(session))
         return session
 
@@ -80,6 +89,20 @@ class Sessions:
         if token:
             self._end(_digest(token))
             await self._bus.ask("session over", _digest(token))
+
+    def alive(self) -> list[Session]:
+        """Everybody who is logged in, at whichever worker; who was last seen comes first."""
+        now = self._clock()
+        return sorted((one for one in self._sessions.values() if one.alive(now)), key=lambda one: -one.seen_at)
+
+    async def end(self, ids: Collection[str]) -> list[Session]:
+        """Ends those of these sessions that live, at every worker, and tells which they were."""
+        now = self._clock()
+        found = [(digest, one) for digest, one in self._sessions.items() if one.id in ids and one.alive(now)]
+        for digest, _ in found:
+            self._end(digest)
+            await self._bus.ask("session over", digest)
+        return [one for _, one in found]
 
     # ------------------------------------------------------------------ what other workers tell
     def _end(self, digest: bytes) -> None:
@@ -92,10 +115,11 @@ class Sessions:
         for digest, session in self._sessions.items():
             self._bus.tell("session", digest, *_values(session))
 
-    def _told(self, digest: bytes, csrf: str, created_at: float, seen_at: float) -> None:
+    def _told(self, digest: bytes, csrf: str, created_at: float, seen_at: float, *more: str) -> None:
+        """``more``: id, address, where last seen, browser; workers of an older version do not tell them."""
         mine = self._sessions.get(digest)
         if digest not in self._over and (mine is None or mine.seen_at < seen_at):
-            self._sessions[digest] = Session(csrf, created_at, seen_at)
+            self._sessions[digest] = Session(csrf, created_at, seen_at, *more[:4])
 
 
 class LoginBrake:
@@ -159,8 +183,13 @@ def same_secret(left: str, right: str) -> bool:
     return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode())
 
 
-def _values(session: Session) -> tuple[str, float, float]:
-    return session.csrf, session.created_at, session.seen_at
+def _values(session: Session) -> tuple[str | float, ...]:
+    return structs.astuple(session)
+
+
+def _shown(browser: str) -> str:
+    """As much of what a browser says of itself as a person wants to read."""
+    return "".join(sign if sign.isprintable() else " " for sign in browser[:_LONGEST_BROWSER]).strip()
 
 
 def _digest(token: str) -> bytes:

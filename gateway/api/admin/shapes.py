@@ -161,6 +161,21 @@ class TaskView(Struct, frozen=True):
     cache: CacheNow = CacheNow()
 
 
+class SessionView(Struct, frozen=True):
+    """Somebody who is logged in. ``this``: whoever asks; ``address``: where the login came from, ``seen_from``: where
+    the last sign of a person did; ``ends``: when it does by itself, if nobody does anything until then."""
+
+    id: str
+    this: bool
+    since: float
+    seen: float
+    idle_s: float
+    ends: float
+    address: str
+    seen_from: str
+    browser: str
+
+
 class Done(Struct, frozen=True):
     """``status``: done (in force now) or asked (the trainer decides)."""
 
