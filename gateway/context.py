@@ -81,6 +81,10 @@ class Exchange(Struct, eq=False):
     body: dict[str, Any]
     request: ChatRequest
     runtime: Runtime
+    sealed: Mapping[str, str] | None = None
+    """What opens the MCP servers that the request names, by what stands in its place in ``body``; None: it names none.
+    Providers alone are told."""
+
     endpoint: str = "chat"
     """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
 

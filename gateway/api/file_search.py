@@ -26,7 +26,7 @@ from gateway.protocol.blocks import as_chunks, choice_at, dicts
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, total_of
 from gateway.protocol.file_search import NAME, Citing, FileSearch, Source, queries_of, result_turn, told
-from gateway.protocol.responses_answer import Asked as Repeated
+from gateway.protocol.responses_asked import Asked as Repeated
 from gateway.protocol.responses_searching import STEP, Begun, Ended, NextTurn, SearchingWriter
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.retrieval.asking import Asked, Found, Library

@@ -28,6 +28,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arrived
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
+from gateway.protocol.mcp import sealed
 from gateway.resilience.drain import stopping
 from gateway.upstreams import hops
 
@@ -203,8 +204,9 @@ class Ingress:
     ) -> Exchange:
         runtime, dialect = self._live.runtime(), self._dialect
         hops.arrived(headers)
-        request = typed(rendering.body, ChatRequest)
-        check(rendering.body, request)
+        body, secrets = sealed(rendering.body, runtime.config.mcp.hosts)
+        request = typed(body, ChatRequest)
+        check(body, request)
         return Exchange(
             call_id=dialect.prefix + own_id,
             request_id=request_id,
@@ -212,7 +214,8 @@ class Ingress:
             started=started,
             deadline=started + min(runtime.config.timeouts.total, client_patience(headers)),
             headers=headers,
-            body=rendering.body,
+            body=body,
+            sealed=secrets,
             request=request,
             runtime=runtime,
             endpoint=dialect.endpoint,

@@ -12,7 +12,8 @@ from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.chat import Usage
 from gateway.protocol.responses import ResponsesRequest
-from gateway.protocol.responses_answer import Asked, ResponseWriter, frames
+from gateway.protocol.responses_answer import ResponseWriter, frames
+from gateway.protocol.responses_asked import Asked
 
 
 class ResponsesRendering(Rendering):

@@ -48,6 +48,7 @@ from gateway.config.serving import (
     HealthCheck,
     Hedge,
     Idempotency,
+    Mcp,
     Retries,
     SemanticCache,
     Server,
@@ -156,6 +157,7 @@ class Config(Node, frozen=True):
     idempotency: Idempotency = field(default_factory=Idempotency)
     files: Files = field(default_factory=Files)
     vector_stores: VectorStores = field(default_factory=VectorStores)
+    mcp: Mcp = field(default_factory=Mcp)
     batches: Batches = field(default_factory=Batches)
     webhooks: list[Webhook] = []
     cluster: Cluster | None = None

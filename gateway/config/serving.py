@@ -218,6 +218,13 @@ class Files(Node, frozen=True):
     """The largest file that may come in parts (``/v1/uploads``)."""
 
 
+class Mcp(Node, frozen=True):
+    """Servers of the Model Context Protocol that clients may have providers call."""
+
+    hosts: list[Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]] = []
+    """Host names, with the port where it is not 443; exact. Without any no client may name a server."""
+
+
 class VectorStores(Node, frozen=True):
     """``/v1/vector_stores``. ``model``: who embeds questions and chunks; None: words alone are compared.
     ``file_bytes``: the largest file that is taken in; ``project_bytes``: what a project's chunks and vectors take."""

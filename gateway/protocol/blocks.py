@@ -16,6 +16,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.assemble import REASONING, told_of
 from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
+from gateway.protocol.hints import CONTAINER
 
 Kind = Literal["reasoning", "redacted", "text", "refusal", "call", "server"]
 
@@ -114,6 +115,8 @@ class Blocks:
     def __init__(self, index: int = 0, *, cited: bool = False) -> None:
         self._index, self._parts_texts = index, cited
         self.paused = False
+        self.container: dict[str, Any] | None = None
+        """Where code ran at Anthropic."""
         self.finish_reason = ""
         self.stop: str | None = None
         self._count = 0
@@ -219,6 +222,7 @@ class Blocks:
             yield _Piece(("reasoning", 0), reasoning)
         yield from self._seals(dicts(delta.get("thinking_blocks")))
         self.paused = self.paused or delta.get("paused") is True
+        self.container = delta[CONTAINER] if isinstance(delta.get(CONTAINER), dict) else self.container
         content, notes = delta.get("content"), self._news(dicts(delta.get("annotations")))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
@@ -324,7 +328,7 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
     calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
-    others = {name: message[name] for name in ("images", "extra_content") if message.get(name)}
+    others = {name: message[name] for name in ("images", "extra_content", CONTAINER) if message.get(name)}
     others |= {"paused": True} if message.get("paused") is True else {}
     for delta in (*told_of(message, _spoken), {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
         yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}

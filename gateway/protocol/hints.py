@@ -13,6 +13,8 @@ OPENAI = "openai"
 """What OpenAI's Responses API alone understands: tools that run there, what to include of them, how many uses."""
 SERVER_TOOLS = "server_tools"
 """Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
+CONTAINER = "container"
+"""Of Anthropic's: where code runs, and the skills that it has. The answer tells which it was."""
 HINTS = frozenset({GOOGLE, ANTHROPIC, OPENAI})
 RETRIEVED = "retrieved"
 """Stands on a text in a tool's result that is retrieved text; for guardrails, and no provider's."""

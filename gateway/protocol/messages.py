@@ -14,7 +14,8 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.chat import effort_for
-from gateway.protocol.hints import ANTHROPIC, SERVER_TOOLS
+from gateway.protocol.hints import ANTHROPIC, CONTAINER, SERVER_TOOLS
+from gateway.protocol.mcp import SERVERS, TOOLSET
 from gateway.protocol.messages_content import cached, chat_messages, text_in, unsupported
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.protocol.web_search import is_search, wish
@@ -40,6 +41,8 @@ class MessagesRequest(Struct, frozen=True):
     output_config: dict[str, Any] | None = None
     speed: str | None = None
     inference_geo: str | None = None
+    mcp_servers: list[dict[str, Any]] | None = None
+    container: str | dict[str, Any] | None = None
 
     @property
     def thinks(self) -> bool:
@@ -56,7 +59,7 @@ class CountRequest(Struct, frozen=True):
 
 
 _KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
-_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_")
+_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", TOOLSET)
 """How the types of tools begin that run at Anthropic."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _TIERS = {"auto": "auto", "standard_only": "default"}
@@ -100,7 +103,8 @@ def _hints(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     effort = (request.output_config or {}).get("effort")
     found = {"thinking": request.thinking, "effort": effort, "cache_control": data.get("cache_control"),
              "citations": _wants_citations(request.messages), "speed": request.speed,
-             "inference_geo": request.inference_geo}  # fmt: skip
+             "inference_geo": request.inference_geo, SERVERS: request.mcp_servers,
+             CONTAINER: request.container}  # fmt: skip
     return {name: value for name, value in found.items() if value}
 
 

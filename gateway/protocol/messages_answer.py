@@ -9,6 +9,7 @@ import msgspec
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
 from gateway.protocol.chat import Usage
+from gateway.protocol.hints import CONTAINER
 from gateway.protocol.server_blocks import is_use
 
 _encode = msgspec.json.encode
@@ -51,7 +52,7 @@ class MessageWriter:
         steps = [step for chunk in as_chunks(completion) for step in self._blocks.feed(chunk)]
         closed = [step for step in [*steps, *self._blocks.finish()] if isinstance(step, Close)]
         content = [self._closed(step) for step in closed if self._shown(step.block)]
-        return self._message(content, usage) | self._end()
+        return self._message(content, usage) | self._end() | self._where()
 
     # ------------------------------------------------------------------ streamed
     def _begin(self) -> bytes:
@@ -66,7 +67,7 @@ class MessageWriter:
 
     def finish(self, usage: Usage) -> bytes:
         frames = self._begin() + b"".join(self._frames(step) for step in self._blocks.finish())
-        delta = _event("message_delta", delta=self._end(), usage=usage_shown(usage))
+        delta = _event("message_delta", delta=self._end() | self._where(), usage=usage_shown(usage))
         return frames + delta + _event("message_stop")
 
     def _frames(self, step: Step) -> bytes:
@@ -117,6 +118,10 @@ class MessageWriter:
             "stop_sequence": None,
             "usage": usage_shown(usage),
         }
+
+    def _where(self) -> dict[str, Any]:
+        container = self._blocks.container
+        return {} if container is None else {CONTAINER: container}
 
     def _end(self) -> dict[str, Any]:
         found = self._blocks

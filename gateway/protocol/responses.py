@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from gateway.errors import BadRequest
 from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
 from gateway.protocol.hints import OPENAI, SERVER_TOOLS
+from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.responses_items import chat_messages
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.protocol.web_search import is_search, wish
@@ -113,7 +114,8 @@ def chat_body(
         body["store"] = False
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
-    own = [(at, tool) for at, tool in enumerate(request.tools or ()) if there and tool.get("type") == KIND]
+    kinds = (MCP, KIND) if there else (MCP,)
+    own = [(at, tool) for at, tool in enumerate(request.tools or ()) if tool.get("type") in kinds]
     if request.tools:
         body.update(_tools(request.tools, own))
     if own:

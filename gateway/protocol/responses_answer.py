@@ -9,12 +9,11 @@ import hashlib
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at, dicts
 from gateway.protocol.chat import Usage
-from gateway.protocol.responses import ResponsesRequest
+from gateway.protocol.responses_asked import Asked
 from gateway.protocol.responses_items import REDACTED
 from gateway.protocol.responses_parts import likely, note_of, one_result, part_of
 from gateway.protocol.responses_tools import Doing, beginning, begun, ended, picture
@@ -25,51 +24,6 @@ _FUNCTION_CALL = ("function_call", "arguments", "fc", "response.function_call_ar
 _CUSTOM_CALL = ("custom_tool_call", "input", "ctc", "response.custom_tool_call_input")
 """Of a call: its item's type, the field of its text, how its id begins, its events."""
 Event = dict[str, Any]
-
-
-class Asked(Struct, frozen=True):
-    """What of a request its response repeats."""
-
-    response_id: str
-    created_at: float
-    model: str
-    request: ResponsesRequest
-
-    def shown(self) -> dict[str, Any]:
-        asked = self.request
-        reasoning = {"effort": None, "summary": None, **(asked.reasoning or {})}
-        return {
-            "id": self.response_id,
-            "object": "response",
-            "created_at": int(self.created_at),
-            "status": "in_progress",
-            "background": bool(asked.background),
-            "conversation": {"id": asked.conversation_id} if asked.conversation_id is not None else None,
-            "error": None,
-            "incomplete_details": None,
-            "instructions": asked.instructions,
-            "max_output_tokens": asked.max_output_tokens,
-            "max_tool_calls": asked.max_tool_calls,
-            "model": self.model,
-            "output": [],
-            "parallel_tool_calls": asked.parallel_tool_calls is not False,
-            "previous_response_id": asked.previous_response_id,
-            "prompt": asked.prompt,
-            "reasoning": reasoning,
-            "safety_identifier": asked.safety_identifier,
-            "service_tier": asked.service_tier or "default",
-            "store": asked.kept,
-            "temperature": 1.0 if asked.temperature is None else asked.temperature,
-            "text": {"format": {"type": "text"}, **(asked.text or {})},
-            "tool_choice": asked.tool_choice or "auto",
-            "tools": [_tool(tool) for tool in asked.tools or []],
-            "top_logprobs": asked.top_logprobs or 0,
-            "top_p": 1.0 if asked.top_p is None else asked.top_p,
-            "truncation": asked.truncation or "disabled",
-            "usage": None,
-            "user": asked.user,
-            "metadata": asked.metadata or {},
-        }
 
 
 class ResponseWriter:
@@ -318,8 +272,11 @@ class ResponseWriter:
             return []
         events = [*self._close_message(), self._add(begin.item)]
         begin.at = len(self._items) - 1
+        events += [self._of_item(kind, begin, **fields) for kind, fields in beginning(begin)]
+        if begin.alone:
+            return [*events, *self._item_done(None)]
         self._doing[str(block.get("id"))] = begin
-        return events + [self._of_item(kind, begin, **fields) for kind, fields in beginning(begin)]
+        return events
 
     def _drawn(self) -> list[Event]:
         """The pictures of an answer, which are told with its end."""
@@ -373,10 +330,6 @@ class ResponseWriter:
         found = block.id if block.id and block.id not in self._call_ids else self._new_id("call")
         self._call_ids.add(found)
         return found
-
-
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"strict": None, "parameters": None, **tool} if tool.get("type") == "function" else tool
 
 
 def usage_shown(usage: Usage) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from gateway.errors import BadRequest
 from gateway.protocol.file_search import CALL, remembered, results_in
 from gateway.protocol.foreign_thoughts import GOOGLE
 from gateway.protocol.hints import CACHE_MARK
+from gateway.protocol.mcp import ITEMS, blocks_of
+from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
+from gateway.protocol.server_blocks import placed
 
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
 _THOUGHTS = ("thinking_blocks", "reasoning_content")
@@ -57,9 +60,9 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
     kind = item.get("type", "message" if "role" in item else None)
     if kind == "message":
         turn = _message(item, where)
-        if turns and _only_thought(turns[-1]) and turn["role"] == "assistant":
-            thought = turns.pop()
-            turn |= {name: thought[name] for name in _THOUGHTS if name in thought}
+        if turns and _nothing_said(turns[-1]) and turn["role"] == "assistant":
+            before = turns.pop()
+            turn |= {name: before[name] for name in (*_THOUGHTS, SERVER_BLOCKS) if name in before}
         turns.append(turn)
     elif kind == "function_call":
         call_id = _text(item, "call_id", where)
@@ -73,6 +76,8 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         _called(turns, {"id": call_id, "type": "custom", "custom": custom})
     elif kind in ("function_call_output", "custom_tool_call_output"):
         turns.extend(_output(item, where, known.calls))
+    elif kind in ITEMS:
+        _done(turns, blocks_of(item))
     elif kind in known.passed_over:
         pass  # the provider's own tools did it; what came of it stands in the text behind it
     elif kind == CALL:
@@ -108,8 +113,23 @@ def _searched(turns: list[dict[str, Any]], item: dict[str, Any], known: _Known) 
 
 
 def _only_thought(turn: dict[str, Any]) -> bool:
-    thinks = any(name in turn for name in _THOUGHTS)
-    return thinks and turn.get("content") is None and not turn.get("tool_calls")
+    return _nothing_said(turn) and SERVER_BLOCKS not in turn
+
+
+def _nothing_said(turn: dict[str, Any]) -> bool:
+    """Whether a turn is thoughts and what the provider's own tools did, and what is said may follow."""
+    begun = any(name in turn for name in (*_THOUGHTS, SERVER_BLOCKS))
+    return begun and turn.get("content") is None and not turn.get("tool_calls")
+
+
+def _done(turns: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> None:
+    """What the provider's own tools did and it wants to know again, where it stood."""
+    last = turns[-1] if turns else {}
+    if last.get("role") != "assistant":
+        last = {"role": "assistant", "content": None}
+        turns.append(last)
+    said, thought = len(str(last.get("content") or "")), len(last.get("thinking_blocks") or ())
+    last[SERVER_BLOCKS] = [*last.get(SERVER_BLOCKS, ()), *(placed(one, said, thought) for one in blocks)]
 
 
 def _remember(turns: list[dict[str, Any]], item: dict[str, Any]) -> None:
@@ -125,7 +145,7 @@ def _remember(turns: list[dict[str, Any]], item: dict[str, Any]) -> None:
         thought = {"thinking_blocks": [{"type": "thinking", "thinking": text, "signature": secret}]}
     last = turns[-1] if turns else {}
     beside = isinstance(secret, str) and secret.startswith(REDACTED + GOOGLE) and last.get("role") == "assistant"
-    if not beside and not _only_thought(last):
+    if not beside and not _nothing_said(last):
         last = {"role": "assistant", "content": None}
         turns.extend([last] if thought else [])
     for name, value in thought.items():
@@ -248,7 +268,8 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
     prefixes = {
         "message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "compaction": "cmp",
         "web_search_call": "ws", "code_interpreter_call": "ci", "image_generation_call": "ig",
-        CALL: "fs", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
+        CALL: "fs", "mcp_call": "mcp", "mcp_list_tools": "mcpl", "mcp_approval_request": "mcpr",
+        "mcp_approval_response": "mcpa", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):
@@ -258,7 +279,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
             part = "output_text" if item.get("role") == "assistant" else "input_text"
             text: dict[str, Any] = {"type": part, "text": item["content"]}
             whole["content"] = [text | ({"annotations": []} if part == "output_text" else {})]
-        if kind not in ("reasoning", "compaction"):
+        if kind not in ("reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response"):
             whole.setdefault("status", "completed")
         found.append(whole)
     return found

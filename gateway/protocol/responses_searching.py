@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from gateway.protocol.blocks import Blocks
 from gateway.protocol.file_search import CALL, RESULTS, without_results
-from gateway.protocol.responses_answer import Asked, Event, ResponseWriter
+from gateway.protocol.responses_answer import Event, ResponseWriter
+from gateway.protocol.responses_asked import Asked
 
 STEP = "file_search"
 """The field of a chunk that tells of a search, and not of what the model said."""

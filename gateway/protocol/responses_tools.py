@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.protocol import mcp
 from gateway.protocol.file_search import CALL as FILES
 from gateway.protocol.file_search import NAME as FILE_SEARCH
 from gateway.protocol.file_search import RESULTS
@@ -25,9 +26,16 @@ class Doing(Struct):
     item: dict[str, Any]
     at: int = -1
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing comes of it: it is told at once."""
+        return self.item["type"] in (mcp.LISTING, mcp.REQUEST)
+
 
 def begun(block: dict[str, Any], item_id: str) -> Doing | None:
     """The item of a use; None for a tool that no client of this API can ask for."""
+    if (called := mcp.begun(block, item_id)) is not None:
+        return Doing(called)
     given = block["input"] if isinstance(block.get("input"), dict) else {}
     name = str(block.get("name"))
     if not is_use(block):
@@ -64,10 +72,19 @@ def picture(image: dict[str, Any], item_id: str) -> tuple[Doing, str] | None:
 def beginning(doing: Doing) -> Iterator[tuple[str, dict[str, Any]]]:
     """(event, its own fields) behind the item's beginning."""
     kind = f"response.{doing.item['type']}"
+    if doing.item["type"] == mcp.REQUEST:
+        return
     yield f"{kind}.in_progress", {}
     if doing.item["type"] == _PICTURE:
         yield f"{kind}.generating", {}
         yield f"{kind}.completed", {}
+        return
+    if doing.item["type"] == mcp.LISTING:
+        yield f"{kind}.{'failed' if doing.item['error'] else 'completed'}", {}
+        return
+    if doing.item["type"] == mcp.CALL:
+        yield f"{kind}_arguments.delta", {"delta": doing.item["arguments"]}
+        yield f"{kind}_arguments.done", {"arguments": doing.item["arguments"]}
         return
     if doing.item["type"] in (_SEARCH, FILES):
         yield f"{kind}.searching", {}
@@ -80,6 +97,9 @@ def beginning(doing: Doing) -> Iterator[tuple[str, dict[str, Any]]]:
 def ended(doing: Doing, result: dict[str, Any], include: tuple[str, ...]) -> str:
     """Puts what came of a use into its item. → the event before the item's end; "" where it failed."""
     content, item = result.get("content"), doing.item
+    if item["type"] == mcp.CALL:
+        mcp.ended(item, result)
+        return f"response.{mcp.CALL}.{item['status']}"
     failed = isinstance(content, dict) and str(content.get("type")).endswith(_FAILED)
     item["status"] = "failed" if failed else "completed"
     if item["type"] == _SEARCH and "web_search_call.action.sources" in include and isinstance(content, list):

@@ -20,7 +20,9 @@ _USES = ("server_tool_use", "mcp_tool_use")
 def is_server_block(block: Mapping[str, Any]) -> bool:
     """Whether a block of Anthropic's is the provider's own work: neither a client's, nor said or thought."""
     kind = str(block.get("type"))
-    return kind in (*_USES, "container_upload") or (kind.endswith("_tool_result") and kind != "tool_result")
+    if kind in (*_USES, "container_upload", "mcp_tool_listing"):
+        return True
+    return kind.endswith("_tool_result") and kind != "tool_result"
 
 
 def is_use(block: Mapping[str, Any]) -> bool:

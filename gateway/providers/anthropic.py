@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
+from gateway.protocol.hints import CONTAINER
+from gateway.protocol.mcp import SERVERS
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
@@ -29,6 +31,7 @@ from gateway.providers.codec import (
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
+from gateway.providers.mcp_servers import with_beta
 from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
 from gateway.providers.translate_request import Reader
 
@@ -82,7 +85,8 @@ class AnthropicCodec:
         wire = request_body(reader, model, self._ability(model), self._settings.max_tokens)
         if stream:
             wire["stream"] = True
-        return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire))
+        headers = with_beta(self._headers) if SERVERS in wire else self._headers
+        return UpstreamRequest(url=self._url, headers=headers, body=_encode(wire))
 
     def decode(
         self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, asked: Mapping[str, Any] = NOTHING
@@ -95,7 +99,7 @@ class AnthropicCodec:
         blocks = _Blocks()
         for block in dicts(data["content"]):
             blocks.whole(block)
-        extra = blocks.extra() | {"paused": data.get("stop_reason") == "pause_turn"}
+        extra = blocks.extra() | {"paused": data.get("stop_reason") == "pause_turn", CONTAINER: data.get(CONTAINER)}
         reason = _FINISH.get(str(data.get("stop_reason")), "stop")
         usage = data["usage"] if isinstance(data.get("usage"), dict) else None
         made = choice(
@@ -276,6 +280,7 @@ class AnthropicStream(EventStream):
             return []
         chunks = [chunk for index in list(self._open) for chunk in self._end(self._open.pop(index))]
         late: dict[str, Any] = {"paused": True} if reason == "pause_turn" else {}
+        late |= {CONTAINER: delta[CONTAINER]} if delta.get(CONTAINER) else {}
         if self._blocks.annotations:
             late["annotations"] = self._blocks.annotations
         refused = _refused(delta)

@@ -11,13 +11,17 @@ from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import of_claude
 from gateway.protocol.hints import (
     ANTHROPIC,
+    CONTAINER,
     SEARCH_RESULT,
     anthropics_tools,
     cache_wish,
     for_claude_alone,
     held_image,
 )
+from gateway.protocol.mcp import SERVERS, TOOLSET
+from gateway.protocol.web_search import is_search
 from gateway.providers.capabilities import Ability
+from gateway.providers.mcp_servers import claudes_servers
 from gateway.providers.searching import asked, claudes_tool
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
 
@@ -36,14 +40,20 @@ _ADAPTS = frozenset({"optional", "adaptive", "always"})
 _TIERS = {"auto": "auto", "default": "standard_only"}
 
 
-def request_body(reader: Reader, model: str, ability: Ability, max_tokens: int) -> dict[str, Any]:
-    """Raises AttemptFailed with a BadRequest for what Anthropic cannot take."""
+def request_body(
+    reader: Reader, model: str, ability: Ability, max_tokens: int, *, servers: bool = True
+) -> dict[str, Any]:
+    """``servers``: whether MCP servers are called from here. Raises AttemptFailed with a BadRequest for what Anthropic
+    cannot take."""
     reader.without(_NOTHING_ASKED)
-    reader.runs_nothing("Anthropic")
+    reader.runs_nothing("Anthropic", servers=servers)
     wire: dict[str, Any] = {"model": model, **_turns(reader)}
     limit = reader.token_limit()
     wire["max_tokens"] = limit if limit is not None else max_tokens
-    _tools(reader, ability, wire)
+    called, toolsets = claudes_servers(reader) if servers else ([], [])
+    _tools(reader, ability, wire, toolsets, servers=servers)
+    if called:
+        wire[SERVERS] = called
     if "thinking" not in reader.body:
         forced = wire.get("tool_choice", {}).get("type") in ("any", "tool")
         thinking(reader, ability, wire, asked=limit, blocked=forced or _lost_thinking(wire["messages"]))
@@ -76,7 +86,7 @@ def _as_written(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
         wire["thinking"] = wished
     if hints.get("effort") in _BUDGETS and "effort" in wire.get("output_config", {}):
         wire["output_config"]["effort"] = _level(hints["effort"], ability)
-    for name in ("cache_control", "speed", "inference_geo"):
+    for name in ("cache_control", "speed", "inference_geo", CONTAINER):
         if hints.get(name):
             wire[name] = hints[name]
 
@@ -181,7 +191,9 @@ def _lost_thinking(messages: list[dict[str, Any]]) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ tools
-def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
+def _tools(
+    reader: Reader, ability: Ability, wire: dict[str, Any], toolsets: list[dict[str, Any]], *, servers: bool
+) -> None:
     tools: list[dict[str, Any]] = []
     for at, function in reader.functions():
         tool = {
@@ -204,7 +216,8 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
         for tool in reader.body.get("tools") or []
         if tool.get("type", "function") not in ("function", "custom")
     ]
-    search = _own_tools(reader, tools)
+    search = _own_tools(reader, tools, servers=servers)
+    tools += toolsets
     if not tools:
         return
     mode, name = ("named", "web_search") if search and search.get("required") else reader.choice()
@@ -223,13 +236,14 @@ def _tools(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
         wire["tool_choice"] = choice
 
 
-def _own_tools(reader: Reader, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _own_tools(reader: Reader, tools: list[dict[str, Any]], *, servers: bool) -> dict[str, Any] | None:
     """Adds the tools that run at Anthropic, as its own client wrote them and where it put them; else the search that
     another client asked for. → what was asked of that search."""
     search, own = asked(reader), anthropics_tools(reader.body)
+    own = own if servers else [one for one in own if one[1].get("type") != TOOLSET]
     for at, tool in own:
         tools.insert(at, tool)
-    if search is not None and not own:
+    if search is not None and not any(is_search(tool.get("type")) for _, tool in own):
         tools.append(claudes_tool(reader, search))
     return search
 

@@ -16,6 +16,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.file_search import CALL as FILE_SEARCH
+from gateway.protocol.mcp import ITEMS, blocks_of
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
@@ -326,7 +327,7 @@ def _ran(item: Mapping[str, Any]) -> list[dict[str, Any]]:
         queries = [one for one in told if isinstance(one, str)] if isinstance(told, list) else []
         found = dicts(item["results"]) if isinstance(item.get("results"), list) else None
         return server_blocks.files_searched(id_, queries, found, failed=item.get("status") == "failed")
-    return []
+    return blocks_of(item) if item.get("type") in ITEMS else []
 
 
 def _thought(item: Mapping[str, Any]) -> str:

@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image, openais_tools
 from gateway.protocol.hints import OPENAI as OWN
 from gateway.protocol.hints import own as said_to
+from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.searching import asked, responses_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
@@ -137,14 +139,21 @@ def _items(reader: Reader) -> list[dict[str, Any]]:
 
 def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
     """What was thought, said and called, in this order."""
-    items = []
-    for block in turn.message.get("thinking_blocks") or []:
+    items: list[dict[str, Any]] = []
+    done = server_blocks.of(turn.message)
+    told = 0
+    for thoughts, block in enumerate(turn.message.get("thinking_blocks") or []):
+        before = [one for one in done[told:] if server_blocks.place(one, "thoughts") <= thoughts]
+        items += items_of([one["block"] for one in before])
+        told += len(before)
         signature = block.get("signature") if isinstance(block, dict) else None
         if isinstance(signature, str) and signature.startswith(SIGNED):
             id_, _, secret = signature.removeprefix(SIGNED).partition(":")
             text = str(block.get("thinking") or "")
             summary = [{"type": "summary_text", "text": text}] if text else []
             items.append({"type": "reasoning", "id": id_, "summary": summary, "encrypted_content": secret})
+    later = [one for one in done[told:] if server_blocks.place(one, "start_index") > 0]
+    items += items_of([one["block"] for one in done[told:] if one not in later])
     parts = []
     for _, part in reader.parts(turn):
         if part.get("type") == "refusal":
@@ -155,6 +164,7 @@ def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
         parts.append({"type": "refusal", "refusal": str(turn.message["refusal"])})
     if parts:
         items.append({"type": "message", "role": "assistant", "content": parts})
+    items += items_of([one["block"] for one in later])
     for index, call in enumerate(turn.message.get("tool_calls") or []):
         items.append(_call(reader, f"{turn.at}.tool_calls[{index}]", call))
     return items

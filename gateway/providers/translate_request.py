@@ -17,12 +17,16 @@ from gateway import errors
 from gateway.protocol.file_search import KIND as FILE_SEARCH
 from gateway.protocol.hints import (
     ANTHROPIC,
+    CONTAINER,
     HINTS,
     for_claude_alone,
     openais_tools,
+    own,
     server_tools,
     wants_citations,
 )
+from gateway.protocol.mcp import KIND as MCP
+from gateway.protocol.mcp import SERVERS, TOOLSET
 from gateway.protocol.web_search import is_search
 from gateway.providers.codec import AttemptFailed, DocumentRefused, failed
 
@@ -90,21 +94,30 @@ class Reader:
         if isinstance(hints, dict) and hints.get("inference_geo"):
             self.cannot("inference_geo", "this provider is not told where to work.")
 
-    def runs_nothing(self, here: str = "") -> None:
-        """Refuses tools that run at another vendor than ``here``, but for searches, which others make too."""
+    def runs_nothing(self, here: str = "", *, servers: bool = False) -> None:
+        """Refuses tools that run at another vendor than ``here``, but for searches, which others make too.
+        ``servers``: whether MCP servers are called from here, whoever's client names them."""
+        claudes = own(self.body, ANTHROPIC)
+        if claudes.get(SERVERS) and not (servers and here == "Anthropic"):
+            self.cannot(SERVERS, "this provider calls no MCP servers for a client of Anthropic's API.")
+        if claudes.get(CONTAINER) and here != "Anthropic":
+            self.cannot(CONTAINER, "containers and skills are Anthropic's alone.")
         for _, tool in openais_tools(self.body) if here != "OpenAI" else ():
             if tool.get("type") == FILE_SEARCH:
                 raise self.refused("tools", _no_stores(tool))
         for vendor, name in server_tools(self.body):
-            if vendor != here and not is_search(name):
+            if name in (MCP, TOOLSET):
+                if not servers and name == MCP:
+                    self.cannot("tools", "this provider calls no MCP servers.")
+            elif vendor != here and not is_search(name):
                 raise self.refused("tools", f"The tool '{name[:60]}' runs at {vendor} alone.")
 
     def without_claudes_own(self, here: str = "") -> None:
         """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place, tools
-        that run at Anthropic."""
+        that run at Anthropic. ``here``: whose tools run at this provider."""
         self.cites_nothing()
         self.stays_anywhere()
-        self.runs_nothing(here)
+        self.runs_nothing(here, servers=here == "OpenAI")
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)

@@ -7,14 +7,14 @@ import re
 from typing import Any
 
 from gateway.catalog import Profile, vendor
-from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image
+from gateway.protocol.hints import CACHE_MARK, CONTAINER, ON_PARTS, held_image
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.searching import fit
 from gateway.providers.translate_request import Reader, type_of
 
 _FOREIGN = frozenset(
     {"server_blocks", "citations", "paused", "thinking_blocks", "reasoning_content", "reasoning", "reasoning_details",
-     "extra_content", "images", "cache_control", "is_error"}
+     "extra_content", "images", "cache_control", "is_error", CONTAINER}
 )  # fmt: skip
 """Fields of a message that some vendors write or want back, and that others refuse."""
 _OPENAIS = frozenset({"text", "image_url", "input_audio"})
@@ -36,7 +36,8 @@ _MEDIA_TYPES = {
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-TRANSPARENT = sorted(_FOREIGN - {"cache_control", "is_error", "server_blocks", "citations", "paused"} | {CACHE_MARK})
+_CLAUDES = {"cache_control", "is_error", "server_blocks", "citations", "paused", CONTAINER}
+TRANSPARENT = sorted(_FOREIGN - _CLAUDES | {CACHE_MARK})
 """``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 
 

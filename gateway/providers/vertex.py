@@ -145,7 +145,7 @@ class VertexClaude(AnthropicCodec):
         path = reader.model_in_path(model)
         _no_files(reader)
         reader.stays_anywhere()
-        wire = request_body(reader, path, self._ability(path), self._settings.max_tokens)
+        wire = request_body(reader, path, self._ability(path), self._settings.max_tokens, servers=False)
         for name in ("model", "speed", "inference_geo"):  # the last two are Anthropic's own machines'
             wire.pop(name, None)
         wire["anthropic_version"] = CLAUDE_VERSION

@@ -37,6 +37,8 @@ def cacheable(exchange: Exchange) -> bool:
 def allowed(exchange: Exchange, task: Task | None) -> bool:
     """A temperature above 0 (OpenAI's default is 1) asks for variety, so it is cached only where the task itself says
     ``cache: true`` or has a ``semantic_cache``."""
+    if exchange.sealed is not None:
+        return False  # what MCP servers tell is for whom they know
     if task is not None and task.cache is not None:
         return task.cache
     if task is not None and task.semantic_cache is not None:

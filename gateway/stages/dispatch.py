@@ -12,6 +12,7 @@ from gateway import errors
 from gateway.config import Hedge
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, WholeAnswer
+from gateway.protocol.mcp import opened
 from gateway.providers.codec import AttemptFailed, failed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
@@ -188,7 +189,7 @@ class Dispatch:
         more = position + 1 < len(rungs)
         spill = more and "busy" in chosen
         answer: Answer
-        if hedge is None:
+        if hedge is None or exchange.sealed is not None:  # servers that act would act twice
             answer = await self._choices(exchange, rung, tries, spill=spill)
         else:
             other = rungs[position + 1] if more else rung
@@ -294,6 +295,7 @@ class Dispatch:
 
         def send(body: Mapping[str, Any]) -> Awaitable[WholeAnswer | UpstreamStream]:
             remaining, project = _remaining(exchange), exchange.principal.project if exchange.principal else ""
+            body = opened(body, exchange.sealed) if exchange.sealed else body
             if whole:
                 return self._asker.whole(
                     runtime, candidate, body, remaining=remaining, custom=custom, project=project

@@ -1,0 +1,64 @@
+"""MCP servers as Claude is told of them, whoever's client named them.
+
+https://docs.claude.com/en/docs/agents-and-tools/mcp-connector
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.protocol.hints import ANTHROPIC, OPENAI, own
+from gateway.protocol.mcp import SERVERS, TOOLSET, servers_of_openai
+from gateway.providers.translate_request import Reader
+
+_HEADER, _BETA = "anthropic-beta", "mcp-client-2025-11-20"
+
+
+def with_beta(headers: dict[str, str]) -> dict[str, str]:
+    """``headers`` that say which form of the servers is meant; an operator's own word for it stays."""
+    told = next((value for name, value in headers.items() if name.lower() == _HEADER), "")
+    if "mcp-client-" in told:
+        return headers
+    kept = {name: value for name, value in headers.items() if name.lower() != _HEADER}
+    return {**kept, _HEADER: f"{told},{_BETA}" if told else _BETA}
+
+
+def claudes_servers(reader: Reader) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(servers, their tools): as Anthropic's own client wrote the servers (its toolsets stand among the tools), and
+    those that a client of OpenAI's named."""
+    servers = list(own(reader.body, ANTHROPIC).get(SERVERS) or ())
+    toolsets = []
+    for tool in servers_of_openai(reader.body):
+        servers.append(_server(reader, tool))
+        toolsets.append(_toolset(reader, tool))
+    choice = own(reader.body, OPENAI).get("tool_choice")
+    if toolsets and choice is not None:
+        reader.cannot("tool_choice", "a tool of an MCP server cannot be demanded here.")
+    return servers, toolsets
+
+
+def _server(reader: Reader, tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("require_approval") != "never":
+        why = "Claude calls MCP servers without asking. Send \"require_approval\": \"never\", or ask OpenAI."
+        raise reader.refused("tools.require_approval", why)
+    token = tool.get("authorization")
+    for name, value in (tool.get("headers") or {}).items():
+        kind, _, secret = str(value).partition(" ")
+        if name.lower() != "authorization" or kind.lower() != "bearer" or token is not None:
+            raise reader.refused("tools.headers", "Claude sends an MCP server no header but a bearer token.")
+        token = secret
+    told = {"authorization_token": token} if token is not None else {}
+    return {"type": "url", "name": str(tool.get("server_label")), "url": tool.get("server_url"), **told}
+
+
+def _toolset(reader: Reader, tool: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": TOOLSET, "mcp_server_name": str(tool.get("server_label"))}
+    allowed = tool.get("allowed_tools")
+    if isinstance(allowed, dict):
+        if allowed.get("read_only") is not None:
+            raise reader.refused("tools.allowed_tools", "Claude chooses tools by their names, not by what they may do.")
+        allowed = allowed.get("tool_names")
+    if isinstance(allowed, list):
+        found["default_config"] = {"enabled": False}
+        found["configs"] = {str(name): {"enabled": True} for name in allowed}
+    return found
