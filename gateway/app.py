@@ -32,6 +32,8 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 Lane = Callable[[Line], Awaitable[None]]
 Head = list[tuple[bytes, bytes]]
 _MESSAGES = MessagesDialect()
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""A browser takes no answer for another type than it says. Those of lanes begin with it (``lane_cycle``)."""
 _GEMINI_VERBS = tuple(f":{verb}" for verb in METHODS)
 
 
@@ -115,10 +117,13 @@ def build_app(
 
 
 def _named(given: Any) -> Head:
-    """A head with a request id."""
+    """A head with a request id, of an answer that is what it says it is."""
     headers = list(given)
-    if not any(name.lower() == b"x-request-id" for name, _ in headers):
+    names = [name.lower() for name, _ in headers]
+    if b"x-request-id" not in names:
         headers.append((b"x-request-id", f"req_{secrets.token_hex(16)}".encode()))
+    if b"x-content-type-options" not in names:
+        headers.append(_NO_SNIFFING)
     return headers
 
 

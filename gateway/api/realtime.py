@@ -277,7 +277,8 @@ async def _refuse(
 ) -> None:
     """Instead of a WebSocket, an ordinary answer in OpenAI's shape."""
     errors.note_detail(error, request_id)
-    lines = {"content-type": "application/json", "x-request-id": request_id, **headers, **error.headers}
+    fixed = {"content-type": "application/json", "x-content-type-options": "nosniff", "x-request-id": request_id}
+    lines = {**fixed, **headers, **error.headers}
     start = {
         "type": "websocket.http.response.start", "status": error.status,
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()], TOLD: error.refused,

@@ -21,7 +21,9 @@ from gateway.protocol.body import check_encoding
 
 _log = logging.getLogger("understudy.lane")
 _OF_A_BODY = ("content-length", "content-encoding")
-_STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in HTTPStatus}
+_NO_SNIFFING = "x-content-type-options: nosniff\r\n"
+_STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n{_NO_SNIFFING}" for one in HTTPStatus}
+"""What every answer with a status begins with."""
 
 
 class LaneCycle:

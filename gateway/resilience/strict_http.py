@@ -212,4 +212,4 @@ def _too_long() -> GatewayError:
 def raw_answer(line: str, body: bytes, more: bytes = b"") -> bytes:
     """A whole answer for a connection that no application answers on; ``more``: header lines."""
     head = f"HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-    return head.encode() + more + b"connection: close\r\n\r\n" + body
+    return head.encode() + b"x-content-type-options: nosniff\r\n" + more + b"connection: close\r\n\r\n" + body
