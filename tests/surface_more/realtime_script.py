@@ -112,7 +112,7 @@ async def said(connection: ClientConnection) -> Event:
 async def until(connection: ClientConnection, kind: str) -> list[Event]:
     """What comes up to the first event of a kind."""
     found = [await said(connection)]
-    while found[-1]["type"] != kind:
+    while found[-1].get("type") != kind:
         found.append(await said(connection))
     return found
 

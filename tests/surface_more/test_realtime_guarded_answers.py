@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from realtime_script import (
@@ -22,7 +23,8 @@ from realtime_script import (
     spoken,
     until,
 )
-from test_realtime import USAGE, Upstream, call_of, upstream
+from test_realtime import USAGE, Upstream, at, call_of, house, upstream
+from websockets.asyncio.server import ServerConnection
 
 __all__ = ["upstream"]
 
@@ -117,3 +119,29 @@ async def test_responses_side_by_side_are_judged_each_by_itself(tmp_path: Path, 
     assert deltas([one for one in events if one.get("response_id") == "r2"]) == "good day!"
     assert deltas([one for one in events if one.get("response_id") == "r"]) == "project fal"
     assert sorted((one["response"]["id"], len(one["response"]["output"])) for one in of(events, "response.done")) == [("r", 0), ("r2", 1)]
+
+
+JUNK: list[Any] = [
+    "no JSON", '["a"]', '{"type": "a", "type": "b"}', b"\x00", '{"type": 5, "delta": {"text": "project falcon!"}}',
+    '{"type": "response.done", "response": 3}', '{"type": "response.done", "response": {"id": ["r"], "output": [{"id": [1]}, 2]}}',
+    '{"type": "conversation.item.added", "previous_item_id": ["x"], "item": {"id": [1], "role": {"a": 1}, "content": [[1]]}}',
+    '{"type": "conversation.item.input_audio_transcription.completed", "transcript": 3}', '{"type": "error", "error": "project falcon!"}',
+    '{"type": "session.updated", "session": "x"}', '{"type": "x", "y": [["project falcon!"]]}', "{}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+async def test_whatever_a_provider_says_nothing_passes_unread_and_the_session_lives(
+    tmp_path: Path, upstream: Upstream, junk: str | bytes
+) -> None:
+    class Babbling(Script):
+        async def behave(self, connection: ServerConnection) -> None:
+            await connection.send(junk)
+            await super().behave(connection)
+
+    Babbling(upstream, *spoken("good day"))
+    async with house(tmp_path, upstream, WORDS) as served, at(served) as connection:
+        before = await until(connection, "session.created")
+        assert "falcon" not in json.dumps(before)
+        await say(connection, CREATE)
+        assert deltas(await until(connection, "response.done")) == "good day"

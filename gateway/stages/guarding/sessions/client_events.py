@@ -14,8 +14,8 @@ _CONFIGURED = ("session", "response")
 _IDENTIFIERS = ("event_id", "item_id", "response_id", "previous_item_id")
 _TOOLS_WORDS = frozenset({"function_call_output", "mcp_call", "mcp_list_tools"})
 _TURNS = frozenset({"system", "developer", "assistant", "user"})
-_OWN = frozenset({"type", "role", "object", "status"})
-"""Fields of an item whose place in chat's form is another, or which hold the protocol's own words."""
+_KINDS = frozenset({"type", "role"})
+"""Fields of an item whose place in chat's form is another."""
 
 
 def prose_of(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item of a conversation as chat's message."""
     kind, role = str(item.get("type")), str(item.get("role"))
     odd = [{"type": kind}, {"role": role}]
-    rest = {name: value for name, value in item.items() if name not in _OWN}
+    rest = {name: value for name, value in item.items() if name not in _KINDS}
     if kind == "function_call":
         call = {"function": {name: rest.pop(name) for name in ("name", "arguments") if name in rest}}
         return {"role": "assistant", "tool_calls": [call], "more": [rest, odd]}

@@ -44,11 +44,10 @@ class _Text:
     """One text of a response: as it ``came``, and what of it has left. ``event`` is the last that added to it."""
 
     def __init__(self, field: str) -> None:
-        self.field, self.over = field, False
+        self.field = field
         self.came: list[str] = []
         self.left: list[str] = []
         self.event: Event = {}
-        self.key = "delta"
 
 
 class Hearing:
@@ -61,6 +60,9 @@ class Hearing:
         self._guarded = GuardedStream(nothing, exchange, guards)
         self._known = known
         self._texts: list[_Text] = []
+        self._open: list[int] = []
+        self._over: dict[tuple[str, str], int] = {}
+        """By field and text: those that are whole."""
 
     async def push(self, event: Event, *, last: bool = False) -> list[Event]:
         """What leaves once ``event`` is here; ``last``: nothing follows it. Raises BadRequest for what is blocked,
@@ -86,7 +88,7 @@ class Hearing:
             else:
                 self._whole(event, slot, parts, marks)
         if last:
-            parts += [self._end(at) for at, text in enumerate(self._texts) if not text.over]
+            parts += [self._end(at) for at in list(self._open)]
         return Chunk({"event": event, "marks": marks, "choices": parts})
 
     def _piece(self, event: Event, slot: Slot, marks: list[tuple[Slot, int]]) -> Event:
@@ -100,9 +102,9 @@ class Hearing:
     def _growing(self, event: Event, field: str) -> int:
         """The text that ``event`` adds to."""
         where = _where(event)
-        for at, text in enumerate(self._texts):
-            open_yet = not text.over and text.field == field and text.event.get("type") == event["type"]
-            if open_yet and _where(text.event) == where:
+        for at in self._open:
+            text = self._texts[at]
+            if text.field == field and text.event.get("type") == event["type"] and _where(text.event) == where:
                 return at
         return self._new(field)
 
@@ -110,13 +112,13 @@ class Hearing:
         """A text that came in pieces, or stood in an event before, is not judged again."""
         said = slot.text
         alike = [
-            at for at, text in enumerate(self._texts) if text.field == slot.field and "".join(text.came) == said
+            at for at in self._open if self._texts[at].field == slot.field and "".join(self._texts[at].came) == said
         ]
         if alike:
             at = next((one for one in alike if _where(self._texts[one].event) == _where(event)), alike[0])
-            if not self._texts[at].over:
-                parts.append(self._end(at))
-            marks.append((slot, at))
+            parts.append(self._end(at))
+        if (slot.field, said) in self._over:
+            marks.append((slot, self._over[slot.field, said]))
             return
         known = self._known.get(slot.field, said)
         if known is not None:
@@ -129,10 +131,13 @@ class Hearing:
 
     def _new(self, field: str) -> int:
         self._texts.append(_Text(field))
-        return len(self._texts) - 1
+        self._open.append(len(self._texts) - 1)
+        return self._open[-1]
 
     def _end(self, at: int) -> Event:
-        self._texts[at].over = True
+        text = self._texts[at]
+        self._open.remove(at)
+        self._over[text.field, "".join(text.came)] = at
         return {"index": at, "delta": {}, "finish_reason": "stop"}
 
     # ------------------------------------------------------------------ a chunk as events
@@ -160,11 +165,11 @@ class Hearing:
             if slot.grows:
                 slot.holder[slot.key] = said[at]
                 empty = bool(came) and not said[at]
-                if said[at] != came and slot.holder.get("logprobs"):
-                    slot.holder["logprobs"] = None  # they spell the text that is held back or changed
             elif text.field != NAME:
                 slot.holder[slot.key] = "".join(text.left)
                 self._known.put(text.field, came, slot.holder[slot.key])
+            if slot.text != came and isinstance(slot.holder, dict) and slot.holder.get("logprobs"):
+                slot.holder["logprobs"] = None  # they spell the text that is held back or changed
         return empty
 
     def _rest(self, at: int, rest: str) -> Event:

@@ -14,9 +14,10 @@ CONTENT, ARGUMENTS = "content", "tool_calls"
 _WORDS = frozenset({
     "event_id", "response_id", "item_id", "previous_item_id", "conversation_id", "conversation", "status", "object",
     "phase", "voice", "reason", "usage", "metadata", "output_modalities", "modalities", "max_output_tokens", "code",
-    "param", "rate_limits", "approval_request_id", "server_label", "audio_format", "output_audio_format",
+    "param", "rate_limits", "approval_request_id", "server_label", "audio_format", "output_audio_format", "logprobs",
 })  # fmt: skip
-"""Fields that hold the protocol's own words, numbers, or what the client itself called things."""
+"""Fields that hold the protocol's own words, numbers, or what the client itself called things; log-probabilities go
+where their text goes."""
 _TRANSCRIPTION = "conversation.item.input_audio_transcription."
 TRANSCRIBED = _TRANSCRIPTION + "completed"
 
@@ -25,8 +26,8 @@ TRANSCRIBED = _TRANSCRIPTION + "completed"
 class Slot:
     """A text of an event: ``holder[key]``. ``field``: what chat calls its like; ``grows``: it is a piece of a text."""
 
-    holder: dict[str, Any]
-    key: str
+    holder: Any
+    key: str | int
     field: str
     grows: bool = False
 
@@ -40,9 +41,10 @@ def slots_of(event: dict[str, Any]) -> list[Slot]:
     kind = kind_of(event)
     spoken = not kind.startswith(_TRANSCRIPTION) and not _is_users(event)
     found: list[Slot] = []
-    if isinstance(event.get("delta"), str) and not kind.endswith("audio.delta"):
+    piece = isinstance(event.get("delta"), str)
+    if piece and not kind.endswith("audio.delta"):
         found.append(Slot(event, "delta", _growing(kind, spoken), grows=True))
-    rest = {name: value for name, value in event.items() if name not in ("delta", "logprobs")}
+    rest = {name: value for name, value in event.items() if name != "delta" or not piece}
     found += [
         Slot(event if one.holder is rest else one.holder, one.key, one.field) for one in _walk(rest, spoken)
     ]
@@ -60,15 +62,21 @@ def _walk(value: dict[str, Any], spoken: bool) -> Iterator[Slot]:
     for name, one in value.items():
         if name in _WORDS or is_word_field(name):
             continue
-        if isinstance(one, str):
-            if name != "audio" and one:
-                yield Slot(value, name, _field(name, calls, spoken))
-            continue
-        for inner in one if isinstance(one, list) else [one]:
-            if isinstance(inner, dict):
-                yield from _walk(inner, spoken)
-        if isinstance(one, list):
-            yield from (Slot(one, at, CONTENT) for at, text in enumerate(one) if isinstance(text, str) and text)  # type: ignore[arg-type]
+        if not isinstance(one, str):
+            yield from _within(one, spoken)
+        elif name != "audio" and one:
+            yield Slot(value, name, _field(name, calls, spoken))
+
+
+def _within(value: Any, spoken: bool) -> Iterator[Slot]:
+    if isinstance(value, dict):
+        yield from _walk(value, spoken)
+    elif isinstance(value, list):
+        for at, one in enumerate(value):
+            if not isinstance(one, str):
+                yield from _within(one, spoken)
+            elif one:
+                yield Slot(value, at, CONTENT)
 
 
 def _field(name: str, calls: bool, spoken: bool) -> str:

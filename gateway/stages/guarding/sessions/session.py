@@ -102,21 +102,25 @@ class SessionGuard:
             event = decode_object(_text(message))
         except GatewayError:
             return Onward(down=[error_event(_unreadable())])
-        if answers_own(event) or self._speaking.hides(event):
-            return Onward()
-        if self._is_blocked(event):
-            return self._silent(event)
-        if kind_of(event).startswith("session.") and not self._chosen:
-            self._aloud = sound.wants_sound(event.get("session"))
-        key = self._key(event)
+        key: Key = ()
         try:
-            if not self._sound and sound.is_sound(event):
-                raise sound.refused()
             with closed(self._exchange, "output"):
-                return Onward(down=[encoded(one) for one in await self._judged(event, key)])
+                if answers_own(event) or self._speaking.hides(event):
+                    return Onward()
+                if self._is_blocked(event):
+                    return self._silent(event)
+                key = self._key(event)
+                return Onward(down=[encoded(one) for one in await self._told(event, key)])
         except GatewayError as error:
             note_detail(error, self._exchange.request_id)
             return self._stopped(event, key, error)
+
+    async def _told(self, event: Event, key: Key) -> list[Event]:
+        if kind_of(event).startswith("session.") and not self._chosen:
+            self._aloud = sound.wants_sound(event.get("session"))
+        if not self._sound and sound.is_sound(event):
+            raise sound.refused()
+        return await self._judged(event, key)
 
     def _key(self, event: Event) -> Key:
         named = response_of(event)

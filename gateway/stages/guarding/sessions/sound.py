@@ -9,7 +9,7 @@ from gateway.errors import BadRequest
 from gateway.media import is_bytes
 
 _SHORTEST_SOUND = 256  # characters: what is shorter may be a word, and is judged as one
-_SOUNDING = frozenset({"input_audio", "audio"})
+_SOUNDING = frozenset({"input_audio"})
 _ASKED = ("output_modalities", "modalities")
 """What GA and beta call the kinds of answers that are wanted."""
 
@@ -27,11 +27,7 @@ def _is_sound(value: Any) -> bool:
 
 def brings_sound(event: Mapping[str, Any]) -> bool:
     """Whether a client's event has sound in it."""
-    if event.get("type") == "input_audio_buffer.append":
-        return True
-    response = event.get("response")
-    items = [event.get("item"), response.get("input") if isinstance(response, dict) else None]
-    return any(_sounds(one) for one in items)
+    return event.get("type") == "input_audio_buffer.append" or _sounds(event)
 
 
 def _sounds(value: Any) -> bool:
@@ -39,7 +35,9 @@ def _sounds(value: Any) -> bool:
         return any(_sounds(one) for one in value)
     if not isinstance(value, dict):
         return False
-    return str(value.get("type")) in _SOUNDING or isinstance(value.get("audio"), str) or _sounds(value.get("content"))
+    if str(value.get("type")) in _SOUNDING or isinstance(value.get("audio"), str):
+        return True
+    return any(_sounds(one) for one in value.values())
 
 
 def wants_sound(settings: Any) -> bool | None:
