@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 import uvicorn
 from litestar import Litestar
 from migrated import migrated
+from scripted import Provider
 
 from gateway.bootstrap import build
 from gateway.resilience.connections import protocol, websocket_protocol
@@ -101,3 +104,18 @@ async def gateway(tmp: Path, policies: Path, home: Home | None = None, **env: st
     finally:
         server.should_exit = True
         await running
+
+
+def served_over(policies: str) -> Any:
+    """The fixture ``served`` of a file that has policies of its own: ``{url}`` in them is where the scripted provider
+    answers, ``{key}`` the key of the tests."""
+
+    @pytest.fixture
+    async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
+        folder = tmp_path / "policies"
+        folder.mkdir()
+        (folder / "gateway.yaml").write_text(policies.format(url=upstream.url, key=KEY))
+        async with gateway(tmp_path, folder) as made:
+            yield made
+
+    return served

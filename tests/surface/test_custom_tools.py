@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import served_over
 from scripted import Line, Provider
 from surface_helpers import say, stream, tool_delta
 
@@ -30,16 +28,11 @@ QUERY = 'SELECT "a"\nFROM b'
 AS_JSON = json.dumps({"input": QUERY})
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    lines = [f"  - {{name: {name}, candidates: [{{provider: {name}, model: {model}}}]}}" for name, model in MODELS.items()]
-    lines.append("  - {name: mixed, candidates: [{provider: first, model: m}, {provider: groq, model: m}]}")
-    (folder / "routing.yaml").write_text("tasks:\n" + "\n".join(lines) + "\n")
-    async with gateway(tmp_path, folder) as made:
-        yield made
+TASKS = "\n".join([
+    *(f"  - {{{{name: {name}, candidates: [{{{{provider: {name}, model: {model}}}}}]}}}}" for name, model in MODELS.items()),
+    "  - {{name: mixed, candidates: [{{provider: first, model: m}}, {{provider: groq, model: m}}]}}",
+])  # fmt: skip
+served = served_over(f"{POLICIES}tasks:\n{TASKS}\n")
 
 
 def function_call(call_id: str = "call_1") -> dict[str, Any]:

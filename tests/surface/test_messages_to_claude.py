@@ -10,7 +10,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import KEY, Gateway, gateway, served_over
 from scripted import Line, Provider, provider
 
 POLICIES = """
@@ -95,13 +95,7 @@ async def upstream() -> AsyncIterator[Provider]:
         yield made
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    async with gateway(tmp_path, folder) as made:
-        yield made
+served = served_over(POLICIES)
 
 
 def turns(content: Any) -> Any:

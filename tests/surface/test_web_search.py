@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import KEY, Gateway, served_over
 from google import genai
 from google.genai import types
 from openai.types.responses import Response, ResponseStreamEvent
@@ -95,13 +94,7 @@ async def upstream() -> AsyncIterator[Provider]:
         yield made
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    async with gateway(tmp_path, folder) as made:
-        yield made
+served = served_over(POLICIES)
 
 
 SEARCH: Any = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3, "allowed_domains": ["dwd.example"]}

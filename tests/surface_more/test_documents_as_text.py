@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import served_over
 from made_documents import locked, pdf, slides, word
 from scripted import Line, Provider
 
@@ -49,13 +47,7 @@ PAPER, LETTER = part(pdf("Refunds take days"), PDF, "a.pdf"), part(word(), WORD,
 TALK = part(slides(), SLIDES, "c.pptx")
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    async with gateway(tmp_path, folder) as made:
-        yield made
+served = served_over(POLICIES)
 
 
 async def refused(line: Line) -> None:
