@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import resource
 import sys
 import zipfile
@@ -28,6 +29,12 @@ _HIGHEST_RATIO = 200
 """Compressed XML seldom shrinks to a fiftieth; bombs to a thousandth."""
 _FREE = 1024 * 1024
 """Bytes that a member may unpack to whatever its ratio."""
+_NOT_SAID = re.compile(
+    r"(^|/)(docProps|customXml|glossary|theme|slideLayouts|slideMasters|notesMasters|handoutMasters)/"
+    r"|(^|/)(worksheets|tables|pivotCache|pivotTables|externalLinks)/"
+    r"|(^|/)(sharedStrings|styles|settings|fontTable|numbering)\.xml$"
+)
+"""Members of an Office document that say nothing to its reader, or what the values of cells say."""
 
 
 class Ended(Exception):
@@ -79,7 +86,7 @@ def _pieces(source: BinaryIO, megabytes: int, pages: int) -> Iterator[str]:
         raise Ended(UNKNOWN)
     kind = _kind(source, megabytes)
     source.seek(0)
-    return {"docx": _docx, "pptx": _pptx, "xlsx": _xlsx}[kind](source)
+    return _with_the_rest({"docx": _docx, "pptx": _pptx, "xlsx": _xlsx}[kind](source), source)
 
 
 def _kind(source: BinaryIO, megabytes: int) -> str:
@@ -109,6 +116,41 @@ def _pdf(source: BinaryIO, pages: int) -> Iterator[str]:
         raise Ended(TOO_LARGE)
     for page in reader.pages:
         yield page.extract_text() + "\n\n"
+        for note in page.annotations or ():
+            told = note.get_object()
+            yield from (f"{told[name]}\n" for name in ("/Contents", "/V") if isinstance(told.get(name), str))
+
+
+def _with_the_rest(pieces: Iterator[str], source: BinaryIO) -> Iterator[str]:
+    """``pieces``, and after them what an Office document says where those do not look: headers, footers, footnotes,
+    comments, text boxes, diagrams, controls, insertions. Whoever hides something there is read by others too."""
+    from lxml import etree
+
+    told = {""}
+    for piece in pieces:
+        for line in piece.splitlines():
+            told.update(map(_key, (line, *line.split("\t"))))
+        yield piece
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    with zipfile.ZipFile(source) as found:
+        for name in found.namelist():
+            if name.endswith(".xml") and not _NOT_SAID.search(name):
+                for line in _lines(etree.fromstring(found.read(name), parser)):
+                    if _key(line) not in told:
+                        told.add(_key(line))
+                        yield line + "\n"
+
+
+def _key(line: str) -> str:
+    return "".join(line.split())
+
+
+def _lines(root: Any) -> Iterator[str]:
+    """The paragraphs of one member, and texts that stand in none."""
+    lines: dict[Any, list[str]] = {}
+    for said in root.iter("{*}t", "{*}text"):
+        lines.setdefault(next(said.iterancestors("{*}p"), said), []).append(said.text or "")
+    return ("".join(line) for line in lines.values())
 
 
 def _docx(source: BinaryIO) -> Iterator[str]:

@@ -7,8 +7,11 @@ import os
 import zipfile
 from pathlib import Path
 
+import docx
+import pypdf
 import pytest
-from made_documents import locked, pdf, sheet, slides, word, zipped
+from made_documents import locked, pdf, saved, sheet, slides, word, zipped
+from pypdf.annotations import FreeText
 
 from gateway.config.serving import VectorStores
 from gateway.retrieval import documents
@@ -16,6 +19,13 @@ from gateway.retrieval.documents import document_kind, document_text
 from gateway.retrieval.reading import NotRead
 
 BOUNDS = VectorStores()
+
+
+def with_more(raw: bytes, name: str, content: bytes) -> bytes:
+    into = io.BytesIO(raw)
+    with zipfile.ZipFile(into, "a", zipfile.ZIP_DEFLATED) as made:
+        made.writestr(name, content)
+    return into.getvalue()
 
 
 def replaced(raw: bytes, name: str, content: bytes) -> bytes:
@@ -45,6 +55,35 @@ async def test_what_documents_say(tmp_path: Path) -> None:
     )
     assert await text_of(tmp_path, slides()) == "Slide 1\nShipping\nParcels leave at noon.\nSay it slowly.\n\n"
     assert await text_of(tmp_path, sheet()) == "Prices\nwhat\tprice\nstamp\t1.5\n\n"
+
+
+async def test_what_stands_beside_the_text_of_a_document_is_said_after_it(tmp_path: Path) -> None:
+    """Headers, footnotes, comments, controls, insertions, text boxes: others read them too."""
+    made = docx.Document()
+    made.add_paragraph("a\tb")
+    made.sections[0].header.paragraphs[0].text = "in the header"
+    said, box = '<w:r><w:t>%s</w:t></w:r>', '<w:txbxContent><w:p><w:r><w:t>in a box</w:t></w:r></w:p></w:txbxContent>'
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    for xml in (
+        f"<w:sdt {space}><w:sdtContent><w:p>{said % 'in a control'}</w:p></w:sdtContent></w:sdt>",
+        f"<w:p {space}><w:ins w:id='1'>{said % 'an insertion'}</w:ins><w:r><w:drawing>{box}</w:drawing></w:r></w:p>",
+    ):
+        made.element.body.insert(0, docx.oxml.parse_xml(xml))
+    text = await text_of(tmp_path, saved(made))
+    assert text.strip().split("\n") == ["a\tb", "an insertion", "in a box", "in a control", "in the header"]
+    notes = f"<w:footnotes {space}><w:footnote><w:p>{said % 'a footnote'}</w:p></w:footnote></w:footnotes>".encode()
+    assert (await text_of(tmp_path, with_more(word(), "word/footnotes.xml", notes))).endswith("Ask the shop.\na footnote\n")
+    comments = b'<comments xmlns="x"><comment><text><t>a comment</t></text></comment></comments>'
+    assert (await text_of(tmp_path, with_more(sheet(), "xl/comments1.xml", comments))).endswith("\na comment\n")
+    diagram = b'<d xmlns:a="x"><a:p><a:r><a:t>a dia</a:t></a:r><a:r><a:t>gram</a:t></a:r></a:p></d>'
+    assert (await text_of(tmp_path, with_more(slides(), "ppt/diagrams/data1.xml", diagram))).endswith("\na diagram\n")
+
+
+async def test_what_notes_and_fields_of_a_pdf_say(tmp_path: Path) -> None:
+    made, into = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("Refunds"))), io.BytesIO()
+    made.add_annotation(0, FreeText(text="a note", rect=(50, 50, 200, 100)))
+    made.write(into)
+    assert (await text_of(tmp_path, into.getvalue())).endswith("a note\n")
 
 
 async def test_what_cannot_be_read_is_told_to_its_owner(tmp_path: Path) -> None:
