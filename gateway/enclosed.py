@@ -80,7 +80,10 @@ def _message_closed(before: Any, words: Any, after: Any) -> Any:
 def _part_closed(before: Any, words: Any, after: Any) -> Any:
     if words is before:
         return after
-    given, said, left = (one["file"]["file_data"] for one in (before, words, after))
+    given, said, left = _content(before), words["file"]["file_data"], after["file"]["file_data"]
+    assert given is not None
+    if left == said and "file" not in before:
+        return before
     if left != said and said.startswith(_READ_OF):
         return as_text(after, left.removeprefix(_READ_OF))
     if left != said:
@@ -148,9 +151,24 @@ def _message(message: Any, change: Callable[[str], str | None]) -> Any:
 
 
 def _part(part: Any, change: Callable[[str], str | None]) -> Any:
-    data = file_data(part)
+    data = _content(part)
     words = change(data) if data is not None else None
-    return part if words is None else {**part, "file": {**part["file"], "file_data": words}}
+    if words is None:
+        return part
+    if "file" in part:
+        return {**part, "file": {**part["file"], "file_data": words}}
+    beside = {name: value for name, value in part.items() if name != "image_url"}
+    return {**beside, "type": "file", "file": {"filename": "document", "file_data": words}}
+
+
+def _content(part: Any) -> str | None:
+    """The content of a file, also of one that is sent as a picture: some providers read whatever the address holds."""
+    data = file_data(part)
+    if data is not None or not isinstance(part, Mapping) or part.get("type") != "image_url":
+        return data
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, Mapping) else image
+    return url if isinstance(url, str) and url.startswith("data:") and not url.startswith("data:image/") else None
 
 
 def _said(raw: bytes) -> str:

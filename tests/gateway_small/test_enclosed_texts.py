@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.enclosed import closed_again, opened
+from gateway.enclosed import closed_again, opened, read_of, saying
 
 SAID = "Write to jane@example.org.\n"
 
@@ -49,3 +49,27 @@ def test_bytes_stay_bytes(data: str) -> None:
     prose = asked(data)
     assert opened(prose) is prose
     assert closed_again(prose, prose, prose) is prose
+
+
+def test_what_is_sent_as_a_picture_and_is_none_is_read_too() -> None:
+    """Gemini reads whatever a data: address holds."""
+    url = f"data:text/plain;base64,{coded(SAID.encode())}"
+    for image in ({"url": url}, url):
+        prose: dict[str, Any] = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": image}]}]}
+        words = opened(prose)
+        assert "jane@example.org" in words["messages"][0]["content"][0]["file"]["file_data"]
+        assert closed_again(prose, words, words) == prose, "what nobody changed goes as it came"
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{coded(SAID.encode())}"}}
+    prose = {"messages": [{"role": "user", "content": [picture]}]}
+    assert opened(prose) is prose
+
+
+def test_documents_are_told_apart_from_texts() -> None:
+    document = f"data:application/pdf;base64,{coded(b'%PDF-1.7 ' + SAID.encode())}"
+    prose, found = asked(document), list[str]()
+    assert opened(prose, found) is prose and found == [document]
+    words = saying(prose, {document: read_of(document, "what it says")})
+    assert closed_again(prose, words, words) == prose
+    changed = asked(data_of(words).replace("says", "[X]"))
+    part = closed_again(prose, words, changed)["messages"][1]["content"][1]
+    assert part == {"type": "text", "text": "a:\n\nwhat it [X]", "document": {"title": "a"}}

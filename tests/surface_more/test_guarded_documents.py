@@ -109,6 +109,7 @@ async def test_an_attack_in_any_kind_of_document_is_found_by_every_door(tmp_path
             "responses": {"input": [{"role": "user", "content": [{"type": "input_file", "filename": "a", "file_data": data}]}]},
             "responses?": {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": named}]}]},
             "chat/completions": {"messages": turn({"type": "file", "file": {"file_id": named}})},
+            "chat/completions??": {"messages": turn({"type": "image_url", "image_url": {"url": data}})},
             "chat/completions?": {"messages": [{"role": "tool", "tool_call_id": "1", "content": [part(attacks[0])]}]},
             "messages": {"max_tokens": 9, "messages": [{"role": "user", "content": [{"type": "document", "source": block}]}]},
             "../v1beta/models/triage:generateContent": {
