@@ -9,7 +9,7 @@ from msgspec import structs
 
 from gateway.catalog import Ability, vendor
 
-__all__ = ["Ability", "abilities", "most_choices", "most_stops"]
+__all__ = ["Ability", "abilities", "most_choices", "most_stops", "without_files"]
 
 
 def abilities(dialect: str, own: list[Ability], host: str = "") -> Callable[[str], Ability]:
@@ -40,3 +40,12 @@ def most_stops(dialect: str) -> int | None:
     """How many stop sequences one request to a vendor may name; None where no limit is known."""
     known = vendor(dialect)
     return known.wire.most_stops if known is not None else None
+
+
+def without_files(name: str) -> frozenset[str]:
+    """The models of a vendor that are known to take no files."""
+    known = vendor(name)
+    listed = known.models.models if known is not None and known.models is not None else {}
+    return frozenset(
+        name for model, one in listed.items() if "files" not in one.capabilities for name in (model, *one.also)
+    )

@@ -38,10 +38,12 @@ class OpenAICodec:
         socket: str = "",
         *,
         drop: bool = False,
+        without_files: frozenset[str] = frozenset(),
     ) -> None:
+        """``without_files``: the models that take none, whatever the profile says."""
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
-        self._fit = Fitting(name, profile, drop=drop)
+        self._fit = Fitting(name, profile, drop=drop, without_files=without_files)
 
     @property
     def takes_custom(self) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.catalog import Profile, Traits
+from gateway.providers.capabilities import without_files
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses import ResponsesCodec
@@ -49,7 +50,8 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         base_url = (self.base_url or profile.base_url).rstrip("/")
         url = f"{base_url}/chat/completions"
         if self.api == "chat":
-            return OpenAICodec(name, url, headers, profile, drop=self.drop_params)
+            lacking = frozenset[str]() if self.own_server else without_files(self.profile)
+            return OpenAICodec(name, url, headers, profile, drop=self.drop_params, without_files=lacking)
         here = self.profile == "openai"
         return ResponsesCodec(name, url, headers, profile, drop=self.drop_params, openais_tools=here)
 

@@ -33,6 +33,9 @@ _MEDIA_TYPES = {
     "pdf": "application/pdf", "docx": f"{_OFFICE}.wordprocessingml.document",
     "pptx": f"{_OFFICE}.presentationml.presentation", "xlsx": f"{_OFFICE}.spreadsheetml.sheet",
 }  # fmt: skip
+Documents = frozenset[str] | None
+"""Media types of files that are taken; None: nobody says."""
+_NO_DOCUMENTS = frozenset[str]()
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -55,7 +58,9 @@ def profile_of(name: str) -> Profile | None:
 class Fitting:
     """Brings requests into one vendor's form. Made once per provider."""
 
-    def __init__(self, provider: str, profile: Profile, *, drop: bool) -> None:
+    def __init__(
+        self, provider: str, profile: Profile, *, drop: bool, without_files: frozenset[str] = frozenset()
+    ) -> None:
         self._provider, self._profile, self.drop = provider, profile, drop
         lacks = [*profile.lacks, *(["n"] if profile.most_choices == 1 else [])]
         self._lacks = {name: _IDLE.get(name, ()) for name in lacks}
@@ -64,6 +69,7 @@ class Fitting:
         self._off_parts = ON_PARTS if CACHE_MARK in profile.keeps else ON_PARTS | {CACHE_MARK}
         listed = profile.documents
         self._documents = None if listed is None else frozenset(_MEDIA_TYPES[one] for one in listed)
+        self._without_files = without_files
         self._picky = profile.short_call_ids or not profile.developer_role or not profile.empty_fields
 
     def __call__(self, wire: dict[str, Any]) -> None:
@@ -84,7 +90,8 @@ class Fitting:
             wire["tools"] = [_plain_tool(tool) for tool in tools]
         messages = wire.get("messages")
         if isinstance(messages, list):
-            wire["messages"] = [self._message(one) for one in messages]
+            documents = _NO_DOCUMENTS if wire.get("model") in self._without_files else self._documents
+            wire["messages"] = [self._message(one, documents) for one in messages]
 
     def _no_more_stops(self, wire: dict[str, Any], most: int) -> None:
         """One is sent as it was written. Raises AttemptFailed for too many."""
@@ -92,21 +99,21 @@ class Fitting:
             Reader(self._provider, wire, drop=self.drop).cannot("stop", f"at most {most} stop sequences are possible.")
             wire["stop"] = wire["stop"][:most]
 
-    def _message(self, message: Any) -> Any:
+    def _message(self, message: Any, documents: Documents) -> Any:
         if not isinstance(message, dict):
             return message
         if not self._foreign.isdisjoint(message):
             message = self._without_foreign(message)
         content, calls = message.get("content"), message.get("tool_calls")
         if type(content) is list:
-            self._no_addresses(content)
+            self._no_addresses(content, documents)
             if "cache_control" in self._foreign:
                 message = {**message, "content": _uncached_parts(content, self._off_parts)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
             message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
         return self._fitted(message) if self._picky else message
 
-    def _no_addresses(self, parts: list[Any]) -> None:
+    def _no_addresses(self, parts: list[Any], documents: Documents) -> None:
         """Chat has no place for a file by its address, nor for what only Claude takes. Raises AttemptFailed."""
         for part in parts:
             if not isinstance(part, dict) or part.get("type") in _OPENAIS:
@@ -114,22 +121,23 @@ class Fitting:
             reader, file = Reader(self._provider, {}, drop=self.drop), part.get("file")
             if isinstance(file, dict) and file.get("file_url"):
                 raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
-            if isinstance(file, dict) and isinstance(file.get("file_data"), str):
-                self._no_foreign_type(reader, file["file_data"])
+            if documents is not None and isinstance(file, dict) and isinstance(file.get("file_data"), str):
+                self._no_foreign_type(reader, file["file_data"], documents)
             reader.not_claudes(part)
             if held_image(part):
                 raise reader.refused("file_id", "Images by their id are not supported here. Send 'image_url'.")
 
-    def _no_foreign_type(self, reader: Reader, file_data: str) -> None:
-        """Raises DocumentRefused for a file that the vendor is known not to take."""
-        if self._documents is not None and not self._takes(type_of(file_data)):
-            some = ", ".join(self._profile.documents or ())
-            why = f"Of files only {some} is taken in chat here." if some else "Files are not taken in chat here."
-            raise reader.no_document("file_data", why, self._takes)
+    def _no_foreign_type(self, reader: Reader, file_data: str, documents: frozenset[str]) -> None:
+        """Raises DocumentRefused for a file that the vendor, or this model, is known not to take."""
 
-    def _takes(self, media_type: str) -> bool:
-        """What nobody says the type of is the vendor's to judge, if it takes any."""
-        return media_type in (self._documents or ()) if media_type else bool(self._documents)
+        def takes(media_type: str) -> bool:
+            """What nobody says the type of is the vendor's to judge, if it takes any."""
+            return media_type in documents if media_type else bool(documents)
+
+        if not takes(type_of(file_data)):
+            some = ", ".join(self._profile.documents or ()) if documents else ""
+            why = f"Of files only {some} is taken in chat here." if some else "Files are not taken in chat here."
+            raise reader.no_document("file_data", why, takes)
 
     def _without_foreign(self, message: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in message.items() if name not in self._foreign}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.enclosed import file_data
 from gateway.protocol.chat import ChatRequest
 from gateway.protocol.hints import held_image
 from optimizer.routing.facts import Needs
@@ -25,6 +26,17 @@ def needs_of(request: ChatRequest, body: Mapping[str, Any], input_tokens: int) -
     if "audio" in (body.get("modalities") or ()):
         found["audio"] = None
     return Needs(input_tokens, request.token_limit or 0, tuple(found))
+
+
+def encloses_its_files(request: ChatRequest) -> bool:
+    """Whether each file of a request is in it, and not at a provider or an address: then its text may go instead."""
+    return all(
+        file_data(part) is not None
+        for message in request.messages
+        if isinstance(message.content, list)
+        for part in message.content
+        if part.get("type") == "file"
+    )
 
 
 def _kinds(request: ChatRequest) -> set[Any]:

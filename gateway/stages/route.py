@@ -14,7 +14,8 @@ from gateway.context import Answer, Exchange
 from gateway.money.pricing import cost
 from gateway.pipeline import Handler
 from gateway.protocol.chat import Usage, text_of
-from gateway.routing.needs import needs_of
+from gateway.retrieval.documents import missing
+from gateway.routing.needs import encloses_its_files, needs_of
 from gateway.routing.observations import Observations
 from gateway.routing.ways import SWITCHED_OFF, Way
 from gateway.runtime import Runtime, asks_for, is_tuned, student_provider
@@ -83,8 +84,17 @@ def routed(exchange: Exchange, rng: random.Random, observations: Observations) -
     observations.catch_up()
     if tokens[0] < 0 and (way.costed or way.judged):
         tokens = observations.estimator.tokens(task.name, exchange.request)
-    decision = decide(_situation(exchange, task, way, tokens, students, rng, observations))
+    situation = _situation(exchange, task, way, tokens, students, rng, observations)
+    decision = decide(situation)
+    if not decision.plan.rungs and _says_its_files(exchange, situation):
+        others = tuple(one for one in situation.needs.capabilities if one != "files")
+        decision = decide(structs.replace(situation, needs=structs.replace(situation.needs, capabilities=others)))
     return Routed(decision, way.policy.name, tuple(failed), (max(0, tokens[0]), max(0, tokens[1])))
+
+
+def _says_its_files(exchange: Exchange, situation: Situation) -> bool:
+    """Whether the text of a request's files can go in their place, where nobody is left who takes them."""
+    return "files" in situation.needs.capabilities and encloses_its_files(exchange.request) and not missing()
 
 
 def _settled(runtime: Runtime, task: Task, way: Way) -> Decision:

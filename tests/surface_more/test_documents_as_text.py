@@ -13,6 +13,8 @@ from gateway_server import served_over
 from made_documents import locked, pdf, slides, word
 from scripted import Line, Provider
 
+from gateway.providers.codec import DocumentRefused
+from gateway.providers.openai_provider import OpenAIProvider
 from gateway.retrieval import documents, enclosed_documents
 
 POLICIES = """
@@ -30,7 +32,14 @@ providers:
 keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 guardrails: {{attacks: {{type: injection, action: block, unread_documents: allow}}}}
+policies:
+  - {{name: fitting, constraints: {{}}, candidates: [{{provider: plain, model: llama-3.1-8b-instant}}]}}
+  - name: choosing
+    constraints: {{}}
+    candidates: [{{provider: plain, model: llama-3.1-8b-instant}}, {{provider: google, model: gemini-2.5-flash}}]
 tasks:
+  - {{name: fits, policy: fitting}}
+  - {{name: prefers, policy: choosing}}
   - {{name: falls-back, candidates: [{{provider: plain, model: m}}, {{provider: unknown, model: m}}]}}
 """
 OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -161,3 +170,24 @@ async def test_the_next_candidate_is_asked_or_the_file_is_left_out(
     assert upstream.seen[-1].body["messages"][0]["content"] == [{"type": "text", "text": "What is it?"}]
     upstream.seen.clear()
     assert "provider 'lenient'" in (await told(client, upstream, "lenient/m", UNREAD)).message, "nothing would be left"
+
+
+async def test_who_takes_files_comes_first_where_a_policy_looks_at_abilities(
+    client: openai.AsyncOpenAI, upstream: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "b.docx:" in await sent(client, upstream, "fits", LETTER)
+    assert "inlineData" in await sent(client, upstream, "prefers", PAPER)
+    upstream.seen.clear()
+    elsewhere = {"type": "file", "file": {"file_id": "file-6F2ksmvXxt4VdoqmHRw6kL"}}
+    assert (await told(client, upstream, "fits", elsewhere)).code == "no_suitable_candidate"
+    monkeypatch.setattr(documents, "find_spec", lambda name: None)
+    assert (await told(client, upstream, "fits", LETTER)).code == "no_suitable_candidate"
+
+
+def test_models_of_openai_that_take_no_files() -> None:
+    codec = OpenAIProvider(api_key="sk-upstream-secret").build("openai", "")
+    body = {"messages": [{"role": "user", "content": [PAPER]}]}
+    assert PAPER["file"]["file_data"].encode() in codec.encode(body, "gpt-4o", stream=False).body
+    with pytest.raises(DocumentRefused) as caught:
+        codec.encode(body, "o3-mini", stream=False)
+    assert not caught.value.takes("application/pdf") and "not taken" in caught.value.error.message
