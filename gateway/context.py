@@ -81,6 +81,9 @@ class Exchange(Struct, eq=False):
     body: dict[str, Any]
     request: ChatRequest
     runtime: Runtime
+    later_turn: bool = False
+    """Whether this is a later turn of the model for a request whose first was let through: no request more."""
+
     sealed: Mapping[str, str] | None = None
     """What opens the MCP servers that the request names, by what stands in its place in ``body``; None: it names none.
     Providers alone are told."""

@@ -1,7 +1,7 @@
 """``file_search`` in the Responses API: the model asks, the gateway searches its own vector stores, the model goes on.
 
 Each turn of the model is a call of its own through the whole pipeline: limited, guarded, routed, priced and recorded,
-all within the deadline of the first. The response adds them up.
+all within the deadline of the first; only as a request it counts once. The response adds them up.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gateway.protocol.responses_asked import Asked as Repeated
 from gateway.protocol.responses_searching import STEP, Begun, Ended, NextTurn, SearchingWriter
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.retrieval.asking import Asked, Found, Library
+from gateway.storage.records import LATER_TURN
 
 _USUAL_MOST = 20
 """Passages of one search, where the client names no number: OpenAI's."""
@@ -123,17 +124,18 @@ class _Turns:
         first, mine = self._number == 0, self._exchange
         self._number += 1
         self.now = structs.replace(
-            mine, call_id=mine.call_id if first else "resp_" + new_id(), body=self._body,
+            mine, call_id=mine.call_id if first else LATER_TURN + new_id(), body=self._body,
             request=typed(self._body, ChatRequest), attempts=[], verdicts=[], findings=[], placeholders={},
-            response_headers={}, discarded=[], thoughts=[],
+            response_headers={}, discarded=[], thoughts=[], later_turn=not first,
             **({} if first else {"started": time.monotonic(), "received_at": time.time(), "principal": self._who,
                                  "usage": None, "cost_usd": None, "teacher_cost_usd": None, "upstream_seconds": 0.0,
                                  "answered_by": None, "task": None, "target": None, "cache": "", "filled": frozenset(),
                                  "first_byte_at": None}),
         )  # fmt: skip
         answer = await self._pipeline(self.now)
-        for name in ("principal", "task", "target", "answered_by", "cache", "response_headers"):
+        for name in ("principal", "task", "target", "answered_by", "cache"):
             setattr(mine, name, getattr(self.now, name))
+        mine.response_headers = {**mine.response_headers, **self.now.response_headers}
         return answer
 
     def _add_up(self) -> None:

@@ -18,6 +18,7 @@ from gateway.errors import BadRequest, Unavailable
 from gateway.metering import limits
 from gateway.metering.estimate import Estimator
 from gateway.metering.limits import rate_headers, wire_duration
+from gateway.metering.searches import searches_of
 from gateway.money.accounting import price_for
 from gateway.money.pricing import cost, rates
 from gateway.pipeline import Handler
@@ -45,8 +46,24 @@ __all__ = ["Limit", "rate_headers", "wire_duration"]
 _SLACK_S = 60.0
 """How long after a call's deadline its reservation is given back, when nobody could settle it."""
 
-_PER_MILLION = 1_000_000
-_Dearest = tuple[float, float]
+_PER_MILLION, _PER_THOUSAND = 1_000_000, 1_000
+
+
+class _Dearest(Struct, frozen=True):
+    """US dollars for a million tokens of input and of output, and for a thousand searches of the web and of files."""
+
+    input: float = 0.0
+    output: float = 0.0
+    search: float = 0.0
+    file_search: float = 0.0
+
+    def or_dearer(self, other: _Dearest) -> _Dearest:
+        return _Dearest(
+            max(self.input, other.input), max(self.output, other.output),
+            max(self.search, other.search), max(self.file_search, other.file_search),
+        )  # fmt: skip
+
+
 _LONG = 100_000
 """Tokens of a prompt from which the price of long ones is reserved: those begin higher, and estimates err."""
 
@@ -133,6 +150,8 @@ class Limit:
             cost=self._worst_cost(exchange, task, given, made) if paid else 0,
             at=exchange.received_at,
         )
+        if exchange.later_turn:  # its request was counted with the first
+            rules = tuple(rule for rule in rules if rule.kind != "requests")
         if rules:
             await self._hold(exchange, rules, name)
 
@@ -169,7 +188,9 @@ class Limit:
             found = self._dearest[key] = dearest(exchange, task, given)
         if isinstance(found, str):
             raise _unpriced(found)
-        return limits.nano((given * found[0] + made * found[1]) / _PER_MILLION)
+        tokens = (given * found.input + made * found.output) / _PER_MILLION
+        searches = searches_of(exchange.body)
+        return limits.nano(tokens + (searches.web * found.search + searches.files * found.file_search) / _PER_THOUSAND)
 
     # ------------------------------------------------------------------ while it lasts
     async def going_on(self, exchange: Exchange, principal: Principal, runtime: Runtime) -> None:
@@ -305,12 +326,12 @@ def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int, charged: 
 
 
 def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str:
-    """The highest (input, output) price per million tokens of all candidates for a prompt of about ``given`` tokens; a
-    name whose price is unknown.
+    """The highest prices of all candidates for a prompt of about ``given`` tokens; a name whose price is unknown.
+    Searches without a known price count 0: most candidates make none.
 
     Raises what ``assign`` would for a model that nobody serves.
     """
-    runtime, most = exchange.runtime, (0.0, 0.0)
+    runtime, most = exchange.runtime, _Dearest()
     for candidate in _candidates(exchange, task):
         if isinstance(runtime.config.providers.get(candidate.provider), ClassifierProvider):
             continue  # a student costs CPU time, a millionth of what its teacher does
@@ -319,7 +340,8 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str
             return candidate.name
         heard, spoken = _sound(exchange, price)
         read, written = rates(price, exchange.request.service_tier or "", long=given > _LONG)
-        most = max(most[0], read, heard), max(most[1], written, spoken)
+        searches = price.search or 0.0, price.file_search or 0.0
+        most = most.or_dearer(_Dearest(max(read, heard), max(written, spoken), *searches))
     return most
 
 
@@ -327,7 +349,7 @@ def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
     return candidates_of(task, exchange.runtime.policies) if task is not None else (named(exchange),)
 
 
-def _sound(exchange: Exchange, price: Price) -> _Dearest:
+def _sound(exchange: Exchange, price: Price) -> tuple[float, float]:
     """What tokens of sound cost where a request may have them; 0 where it has none, or their price is unknown."""
     heard, spoken = price.audio_input or 0.0, price.audio_output or 0.0
     if (heard or spoken) and "audio" in needs_of(exchange.request, exchange.body, 0).capabilities:

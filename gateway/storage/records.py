@@ -33,6 +33,10 @@ class Attempt(Struct, frozen=True):
     """How sure a student was of each field of its answer."""
 
 
+LATER_TURN = "turn_"
+"""Begins the ids of later turns of the model for one request: calls of their own that are no request more."""
+
+
 class CallText(Struct, frozen=True):
     """The capture of one call: JSON texts of the request body and of the (assembled) answer."""
 

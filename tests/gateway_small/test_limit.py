@@ -15,7 +15,8 @@ from gateway.errors import BadRequest, RateLimited, Unavailable
 from gateway.metering.estimate import Estimator
 from gateway.providers import OpenAIProvider
 from gateway.stages.limit import Limit, wire_duration
-from gateway.storage.counting.counters import MemoryCounters, Rule
+from gateway.stages.record import record_of
+from gateway.storage.counting.counters import Decision, MemoryCounters, Rule
 
 LIMITED = msgspec.structs.replace(ALICE, requests_per_minute=3, tokens_per_minute=100_000)
 
@@ -190,6 +191,62 @@ async def test_an_unknown_price_is_refused_where_money_is_limited() -> None:
         refused.value.headers["x-should-retry"] == "false" and int(refused.value.headers["retry-after"]) > 0
     )
     assert (await stage(exchange_of(runtime, {"model": "o/unknown"}, principal=BOB), ok)).text == "ok"
+
+
+SERVED_THERE = {"at": 0, "tool": {"type": "file_search", "vector_store_ids": ["vs_1"]}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "usd"),
+    [
+        ({}, 0.0),
+        ({"web_search_options": {}}, 0.01),
+        ({"web_search_options": {"max_uses": 3}, "n": 2}, 0.06),
+        ({"web_search_options": {"max_uses": "many"}}, 0.01),
+        ({"tools": [{"type": "web_search"}]}, 0.01),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 0.0),
+        ({"google": {"tools": [{"googleSearch": {}}]}}, 0.01),
+        ({"openai": {"server_tools": [SERVED_THERE]}}, 0.0025),
+        ({"openai": {"server_tools": [SERVED_THERE], "max_tool_calls": 4}}, 0.01),
+    ],
+)
+async def test_what_searches_may_cost_is_reserved(asked: dict[str, Any], usd: float) -> None:
+    class Watching(MemoryCounters):
+        async def reserve(self, hold: str, rules: tuple[Rule, ...], *, ttl: float) -> Decision:
+            reserved.extend(rule.amount for rule in rules if rule.kind == "month")
+            return await super().reserve(hold, rules, ttl=ttl)
+
+    provider = OpenAIProvider(base_url="http://localhost:1/v1")
+    price = Price(input=0.0, output=0.0, search=10.0, file_search=2.5)
+    config = Config(
+        providers={"o": provider}, prices={"o": {"m": price}},
+        limits=LimitRules(projects={"p1": Limits(budget_usd_month=0.1)}),
+    )  # fmt: skip
+    reserved: list[int] = []
+    stage = Limit(Watching(Clock()))
+    exchange = exchange_of(runtime_of(config), {"model": "o/m", **asked})
+    await stage(exchange, ok)
+    assert reserved == [pytest.approx(usd * 1e9)]
+
+
+async def test_a_budget_stops_searches_that_would_overrun_it() -> None:
+    provider = OpenAIProvider(base_url="http://localhost:1/v1")
+    price = Price(input=0.0, output=0.0, search=10.0)
+    config = Config(
+        providers={"o": provider}, prices={"o": {"m": price}},
+        limits=LimitRules(projects={"p1": Limits(budget_usd_month=0.025)}),
+    )  # fmt: skip
+    stage, runtime = Limit(MemoryCounters(Clock())), runtime_of(config)
+    asked = [exchange_of(runtime, {"model": "o/m", "web_search_options": {}}) for _ in range(2)]
+    for at, one in enumerate(asked):
+        one.call_id = f"call-{at}"
+        await stage(one, ok)
+    with pytest.raises(RateLimited) as refused:
+        await stage(exchange_of(runtime, {"model": "o/m", "web_search_options": {}}), ok)
+    assert refused.value.code == "insufficient_quota"
+    await stage(exchange_of(runtime, {"model": "o/m"}), ok)
+    stage.settle(asked[0], record_of(asked[0], "ok", 200, "", now=time.monotonic()))  # nothing was searched
+    await stage(exchange_of(runtime, {"model": "o/m", "web_search_options": {}}), ok)
 
 
 def test_output_is_learnt() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import ADMIN, KEY, Gateway, gateway
 from more_gateway import FOREIGN, client_of, jsonl, policies_at
 from openai.types.responses import Response
 from scripted import Behaviour, Line, Provider, chunk, sse
 from sdk_types import strictly
 
+from gateway.storage.engine import write_engine
 from gateway.storage.records import CallRecord
+from gateway.storage.spooling.ingester import Ingester
+from gateway.storage.writing.writer import SqlWriter
 
 TEXTS = {
     "refunds.txt": "Refunds are paid within fourteen days. Ask for a refund in the shop where you bought it.",
@@ -136,6 +140,32 @@ async def test_a_stream_tells_of_the_search_in_openais_order(
     assert [one["sequence_number"] for one in events] == list(range(len(events)))
     steps = [one for one in events if "file_search_call" in one["type"]]
     assert len({(one["item_id"], one["output_index"]) for one in steps}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_of_several_turns_is_one_request_at_the_sum_of_their_costs(
+    client: openai.AsyncOpenAI, served: Gateway, http: httpx.AsyncClient, upstream: Provider, stream: bool
+) -> None:
+    store = await filled(client)
+    upstream.script = [says(ASKS), says({"content": "Fourteen days.【1】"}), says({"content": "Hello."})]
+    answer: Any = await client.responses.create(model="triage", input="x", tools=[tool(store)], stream=stream)
+    if stream:
+        assert [one.type async for one in answer][-1] == "response.completed"
+    await client.responses.create(model="triage", input="hello")
+    writer = SqlWriter(write_engine(served.home.database_url))
+    try:
+        Ingester(served.home, writer, threading.Event()).drain()
+    finally:
+        writer.close()
+    rows = calls(served)
+    assert (await http.post("/admin/login", json={"key": ADMIN})).status_code == 200
+    for group in ("key", "task", "end_user"):
+        (line,) = (await http.get("/admin/api/costs", params={"group_by": group})).json()["lines"]
+        assert (line["calls"], line["errors"], line["prompt_tokens"]) == (2, 0, 300) and len(rows) == 3
+        assert line["cost_usd"] == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
+    assert rows[0].request_id == rows[1].request_id != rows[2].request_id
+    if not stream:
+        assert rows[0].id == answer.id and rows[1].id.startswith("turn_")
 
 
 async def test_filters_ranking_number_and_several_stores(client: openai.AsyncOpenAI, upstream: Provider) -> None:
@@ -378,8 +408,12 @@ async def test_another_dialect_with_signed_thoughts_limits_and_guardrails(guarde
         _, said, result = upstream.seen[-1].body["messages"]
         assert said["content"] == [thinks, uses]
         assert result["content"][0]["type"] == "tool_result" and result["content"][0]["tool_use_id"] == "toolu_1"
-        # every turn counts: of the three requests of this minute one is left, and a response takes two
-        upstream.script = [claude(uses, stop="tool_use")]
+        # a request counts once, however many turns it takes: of the three of this minute two are left
+        upstream.script = [claude(thinks, uses, stop="tool_use"), claude({"type": "text", "text": "Soon."})]
+        raw = await client.responses.with_raw_response.create(model="triage", input="x", tools=[tool(store)])
+        assert raw.headers["x-ratelimit-remaining-requests"] == "1"
+        upstream.script = [claude({"type": "text", "text": "Hello."})]
+        await client.responses.create(model="triage", input="x")
         with pytest.raises(openai.RateLimitError):
             await client.responses.create(model="triage", input="x", tools=[tool(store)])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.storage.records import FOREIGN, SYNTHETIC
+from gateway.storage.records import FOREIGN, LATER_TURN, SYNTHETIC
 from gateway.storage.tables import CALLS, LEDGER_BUCKETS
 from gateway.storage.tags import CALL_TAGS
 from gateway.storage.values import CostLine, Made, PromptTokens
@@ -34,7 +34,8 @@ class CostQueries:
 
     def costs(self, group_by: str, *, since: float, until: float, limit: int) -> list[CostLine]:
         """Sums of the calls in [``since``, ``until``), dearest first, at most ``limit`` of them. ``group_by``:
-        key, task, end_user, or ``metadata.NAME`` (calls without that entry are summed under "").
+        key, task, end_user, or ``metadata.NAME`` (calls without that entry are summed under ""). A request counts once,
+        however many turns of the model it took.
         """
         source: sa.FromClause = CALLS
         tag = group_by.removeprefix("metadata.") if group_by.startswith("metadata.") else ""
@@ -48,7 +49,7 @@ class CostQueries:
             sa.select(
                 CALLS.c.project.label("project"),
                 group.label("name"),
-                sa.func.count().label("calls"),
+                _count(~CALLS.c.id.startswith(LATER_TURN, autoescape=True)).label("calls"),
                 _count(CALLS.c.status.in_(_FAILED)).label("errors"),
                 sa.func.sum(CALLS.c.prompt_tokens).label("prompt_tokens"),
                 sa.func.sum(CALLS.c.cached_tokens).label("cached_tokens"),
