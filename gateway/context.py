@@ -16,7 +16,7 @@ from gateway.runtime import Runtime
 from gateway.storage.records import Attempt, spelled
 from optimizer.routing.plan import Candidate, Plan, Rung
 
-__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Landing", "Principal", "WholeAnswer"]
+__all__ = ["Answer", "Chunk", "ChunkStream", "Exchange", "Finding", "Landing", "Principal", "Used", "WholeAnswer"]
 
 
 class Principal(Struct, frozen=True):
@@ -46,6 +46,14 @@ class Finding(Struct, frozen=True):
     def spelled(self) -> str:
         """As it stands on its call."""
         return spelled(self.guardrail, self.action, self.shadow)
+
+
+class Used(Struct, frozen=True):
+    """What a part of a call used. ``usage`` None: nobody says it in tokens. ``by``: who did, where that is not the one
+    that answers the call."""
+
+    usage: Usage | None
+    by: Candidate | None = None
 
 
 class Landing(Protocol):
@@ -97,8 +105,9 @@ class Exchange(Struct, eq=False):
     lasts_s: float = 0.0
     """How long an answer may last, where that is longer than until ``deadline``: a realtime session's."""
 
-    used: list[Usage] = []
-    """Of a call that lasts, what each of its responses used: each has a price of its own."""
+    used: list[Used] = []
+    """Of a call that lasts, what each of its responses used, and whoever else worked for it: each has a price of its
+    own."""
 
     form: str = ""
     """How an answer that is no chat is told, where its endpoint and body leave that open."""

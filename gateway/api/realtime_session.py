@@ -7,22 +7,20 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gateway import errors
-from gateway.context import Exchange
+from gateway.api import realtime_usage
+from gateway.context import Exchange, Used
 from gateway.protocol.answer import Chunk
-from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.protocol.chat import Usage
 from gateway.providers.codec import failed
 from gateway.resilience.provider_keys import Lease
 from gateway.stages.guarding.sessions.session import SessionGuard
-from gateway.surface import usage_of
+from optimizer.routing.plan import Candidate
 
 if TYPE_CHECKING:
     import aiohttp
 
-_BEGIN_MARK, _USAGE_MARK = '"response.created"', '"response.done"'
-_USAGE_LARGEST = 4 * 1024 * 1024
+_BEGIN_MARK, _END_MARK = '"response.created"', '"response.done"'
 _LAST_WORD_S = 0.5
 """How long a provider may take to say what a cancelled response used."""
 
@@ -47,6 +45,7 @@ class Session:
         self.used = asyncio.Event()
         """Set whenever a response has ended, and its usage is counted."""
         self._answering = False
+        self._transcriber = ""
         self.guard: SessionGuard | None = None
         """None: nobody looks into it, and it is relayed as it is."""
         exchange.usage = Usage()
@@ -84,24 +83,32 @@ class Session:
                 await self.upstream.send_str(event)
 
     def _count(self, text: str) -> None:
-        """Adds what a finished response used."""
+        """Adds what a finished response used, and whoever put the user's words down."""
         if _BEGIN_MARK in text:
             self._answering = True
-        if _USAGE_MARK not in text or len(text) > _USAGE_LARGEST:
+        if _END_MARK in text:
+            self._answering = False
+            self.used.set()
+        event = realtime_usage.event_in(text)
+        if not event:
             return
-        self._answering = False
-        self.used.set()
-        try:
-            event = msgspec.json.decode(text)
-            usage = event["response"]["usage"]
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        model = realtime_usage.transcriber(event)
+        if model is not None:
+            self._transcriber = model
+        if realtime_usage.is_transcribed(event):
+            provider = self._exchange.answered_by.candidate.provider if self._exchange.answered_by else ""
+            by = Candidate(provider=provider, model=self._transcriber)
+            self._add(Used(realtime_usage.transcription_usage(event), by))
+        elif (usage := realtime_usage.response_usage(event)) is not None:
+            self._add(Used(usage))
+
+    def _add(self, used: Used) -> None:
+        self._exchange.used.append(used)
+        if used.usage is None or self._exchange.usage is None:
             return
-        more, now = usage_from_wire(usage_of(usage)), self._exchange.usage
-        if event.get("type") == "response.done" and more is not None and now is not None:
-            self._exchange.usage = now + more
-            self._exchange.used.append(more)
-            if self.lease is not None:
-                self.lease.used(more.total)
+        self._exchange.usage += used.usage
+        if self.lease is not None:
+            self.lease.used(used.usage.total)
 
     def _over(self, *, ok: bool) -> None:
         tell, self._tell = self._tell, None

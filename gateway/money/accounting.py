@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from gateway.config import Config, Price
-from gateway.context import Exchange
+from gateway.context import Exchange, Used
 from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.protocol.chat import Usage, text_length
 from gateway.providers import ClassifierProvider
@@ -88,8 +88,15 @@ def _paid_by(exchange: Exchange, pay: Pay, price: Price | None) -> float | None:
     not the others. None when one is unknown."""
     if not exchange.used:
         return pay(exchange.usage, price)
-    paid = [pay(one, price) for one in exchange.used]
+    paid = [
+        None if one.usage is None else pay(one.usage, _price_of(exchange, one, price)) for one in exchange.used
+    ]
     return None if None in paid else sum(one for one in paid if one is not None)
+
+
+def _price_of(exchange: Exchange, used: Used, price: Price | None) -> Price | None:
+    """``price``, or that of whoever else used it."""
+    return price if used.by is None else price_for(exchange.runtime.config, used.by)
 
 
 class Accountant:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from msgspec import Struct, structs
 
 from gateway.config import Config, Price, Task
-from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, Used, WholeAnswer
 from gateway.errors import BadRequest, Unavailable
 from gateway.metering import limits
 from gateway.metering.estimate import Estimator
@@ -23,7 +23,7 @@ from gateway.money.accounting import price_for
 from gateway.money.pricing import cost, rates
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived
-from gateway.protocol.chat import PRICED_TIERS, Usage
+from gateway.protocol.chat import PRICED_TIERS
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
 from gateway.runtime import Runtime, asks_for, candidates_of
@@ -203,7 +203,8 @@ class Limit:
         fresh = exchange.used[before.responses :]
         if not paid and not fresh:
             return
-        tokens, cost = sum(one.total for one in fresh), self._price(exchange, fresh) if paid else 0
+        tokens = sum(one.usage.total for one in fresh if one.usage is not None)
+        cost = self._price(exchange, fresh) if paid else 0
         found = limits.rules_of(scopes, tokens=tokens, least_tokens=tokens, cost=max(1, cost), at=self._clock())
         rules = tuple(one for one in found if one.kind in MONEY or (one.kind == "tokens" and tokens))
         due = [cost if rule.kind in MONEY else tokens for rule in rules]
@@ -223,16 +224,18 @@ class Limit:
             raise limits.refusal(decision, self._clock())
 
     @staticmethod
-    def _price(exchange: Exchange, used: Sequence[Usage]) -> int:
+    def _price(exchange: Exchange, used: Sequence[Used]) -> int:
         """Billionths of a dollar. Raises BadRequest for an unknown price."""
-        rung = exchange.answered_by
-        if rung is None or not used:
+        rung, total = exchange.answered_by, 0.0
+        if rung is None:
             return 0
-        price = price_for(exchange.runtime.config, rung.candidate)
-        paid = [cost(one, price) for one in used if one.total]
-        if None in paid:
-            raise _unpriced(rung.candidate.name)
-        return limits.nano(sum(one for one in paid if one is not None))
+        for one in used:
+            candidate = one.by or rung.candidate
+            paid = cost(one.usage, price_for(exchange.runtime.config, candidate))
+            if paid is None and (one.usage is None or one.usage.total):
+                raise _unpriced(candidate.name)
+            total += paid or 0.0
+        return limits.nano(total)
 
     # ------------------------------------------------------------------ after the call
     def holds(self, exchange: Exchange) -> bool:

@@ -16,7 +16,7 @@ from small_fakes import exchange_of, runtime_of, whole
 from stopwatch import Stopwatch
 
 from gateway.config import Config, Price
-from gateway.context import Principal
+from gateway.context import Principal, Used
 from gateway.errors import RateLimited
 from gateway.metering.limits import rules_of
 from gateway.protocol.chat import Usage
@@ -287,8 +287,9 @@ async def test_what_lasts_is_charged_once_while_it_lasts_and_at_its_end(counters
     await limit(exchange, inner)
 
     async def used(tokens: int) -> None:
-        if tokens > sum(one.total for one in exchange.used):
-            exchange.used.append(Usage(prompt=tokens - sum(one.total for one in exchange.used)))
+        counted = sum(one.usage.total for one in exchange.used if one.usage is not None)
+        if tokens > counted:
+            exchange.used.append(Used(Usage(prompt=tokens - counted)))
         await limit.going_on(exchange, who, exchange.runtime)
 
     for tokens in (0, 400, 400, 900):
@@ -334,18 +335,18 @@ async def test_the_tokens_of_what_lasts_count_in_the_minute_they_are_used_in(cou
     await limit(first, inner)
     await limit(second, inner)
     for exchange, tokens in ((first, 400), (second, 300)):
-        exchange.used.append(Usage(prompt=tokens))
+        exchange.used.append(Used(Usage(prompt=tokens)))
         await limit.going_on(exchange, who, runtime)
         await limit.going_on(exchange, who, runtime)
     assert await standing(702) == 702
-    first.used.append(Usage(prompt=500))
+    first.used.append(Used(Usage(prompt=500)))
     with pytest.raises(RateLimited, match="tokens per minute") as told:
         await limit.going_on(first, who, runtime)
     assert told.value.code == "rate_limit_exceeded"
     assert await standing(1202) == 1202, "it has used them all the same"
     await limit.going_on(second, who, runtime)  # says nothing, and may stay
     for exchange, rest in ((first, 0), (second, 50)):
-        exchange.usage = Usage(prompt=sum(one.prompt for one in exchange.used) + rest)
+        exchange.usage = Usage(prompt=sum(one.usage.prompt for one in exchange.used if one.usage is not None) + rest)
         limit.settle(exchange, record_of(exchange, "ok", 200, "", now=time.monotonic()))
     assert await standing(1250) == 1250, "what it said last counts now, and the places are given back"
     with pytest.raises(RateLimited):
