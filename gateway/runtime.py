@@ -74,17 +74,10 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
     ``engine_socket`` is where the built-in classifier engine listens when the policies name no other place.
     """
     matches: dict[str, list[Task]] = {}
-    models: dict[str, set[Candidate]] = {}
     policies = {policy.name: policy for policy in config.policies}
     for task in config.tasks:
         for match in task.match:
             matches.setdefault(match.model, []).append(task)
-        for candidate in candidates_of(task, policies):
-            models.setdefault(candidate.model, set()).add(candidate)
-    for provider, table in config.prices.items():
-        if provider in config.providers:
-            for model in table:
-                models.setdefault(model, set()).add(Candidate(provider=provider, model=model))
     students: dict[tuple[str, str, str], list[Student]] = {}
     for student in sorted(snapshot.students, key=lambda one: -one.version):
         students.setdefault((student.project, student.task, student.fingerprint), []).append(student)
@@ -105,7 +98,7 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
             for name, settings in config.providers.items()
             if (keyed := keyed_codecs(name, settings))
         },
-        models={model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()},
+        models=_named_models(config, policies),
         catalogued=catalogued(config),
         ways=ways_of(config, policies),
         aliases=aliases_of(config),
@@ -117,6 +110,19 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
         parameters=parameters_of(config, policies),
         recorded_from=recorded_from(config),
     )
+
+
+def _named_models(config: Config, policies: Mapping[str, Policy]) -> dict[str, tuple[Candidate, ...]]:
+    """What tasks may ask and what has a price of the operator's."""
+    models: dict[str, set[Candidate]] = {}
+    for task in config.tasks:
+        for candidate in candidates_of(task, policies):
+            models.setdefault(candidate.model, set()).add(candidate)
+    for provider, table in config.prices.items():
+        if provider in config.providers:
+            for model in table:
+                models.setdefault(model, set()).add(Candidate(provider=provider, model=model))
+    return {model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()}
 
 
 def recorded_from(config: Config) -> dict[str, float]:

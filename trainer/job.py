@@ -14,8 +14,6 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,11 @@ from gateway.config import Candidates, Config, Learn, Task
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
 from gateway.protocol.fine_tuning import KIND, Order
-from gateway.storage.commands import AddDataset, Refused
+from gateway.storage.commands import Refused
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader, Writer
 from gateway.storage.reading.reader import open_reader
-from gateway.storage.values import Dataset, Run
+from gateway.storage.values import Run
 from gateway.storage.writing.writers import open_writer
 from optimizer.clusters import Cluster, find
 from trainer import bounds, contest, tuning
@@ -37,13 +35,12 @@ from trainer.artifacts import registry
 from trainer.artifacts.artifact import Artifact
 from trainer.artifacts.seal import seal
 from trainer.certify import Issuer, levels
-from trainer.cluster import spread
 from trainer.cluster.joined import ClusterAway, cluster_of
 from trainer.contest import Chosen, Contest, Picked
-from trainer.datasets.curate import Chain
-from trainer.datasets.forms import form_of
-from trainer.datasets.versions import DatasetRefused, Version, assemble, read, write
+from trainer.datasets.versions import Version
 from trainer.evaluate import examine
+from trainer.lesson import Lesson
+from trainer.material import dataset_of
 from trainer.messages import Done, Failed, Report, encode
 from trainer.patience import Patient
 from trainer.planner import round_of
@@ -59,28 +56,11 @@ class Fruitless(Exception):
     """The run cannot succeed; the text says why, for a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What one run works with. ``say(progress, step, message, data)`` tells the worker."""
-
-    run: Run
-    task: Task
-    learn: Learn
-    home: Home
-    reader: Reader
-    writer: Writer
-    issuer: Issuer
-    say: Callable[..., None]
-    now: Callable[[], float] = time.time
-    cluster: str | None = None
-    """The address of the Ray cluster that curates and trains language models."""
-
-
 def execute(lesson: Lesson) -> dict[str, Any]:
     """Carries the run out. → its result. Raises Fruitless, Refused, WriterAway."""
     round = round_of(lesson.run, lesson.reader.runs(task=lesson.run.task, limit=_RUNS_READ))
     where = registry.place(lesson.run, round, lesson.reader.students(), lesson.reader, lesson.issuer)
-    version = _dataset(lesson)
+    version = dataset_of(lesson)
     picked = _train(lesson, where, version)
     clusters = _clusters(lesson, version)
     ends = [(one, _examined(lesson, version, picked, one, clusters)) for one in picked.chosen]
@@ -145,73 +125,6 @@ def _summary(holdout: dict[str, Any]) -> str:
         f"{holdout['agreement']:.1%} of those (95 % interval {holdout['agreement_low']:.1%} to "
         f"{holdout['agreement_high']:.1%})"
     )
-
-
-def _dataset(lesson: Lesson) -> Version:
-    """The run's dataset: the one an earlier attempt wrote, else a new version of the captured calls."""
-    run, home = lesson.run, lesson.home
-    for dataset in lesson.reader.datasets(task=run.task):
-        if dataset.card.get("lineage", {}).get("run") == run.id:
-            try:
-                return read(dataset.digest, home.datasets)
-            except DatasetRefused as problem:
-                _log.warning("%s; it is made again", problem)
-    lesson.say(0.02, "reading", "reading the captured calls")
-    calls = lesson.reader.training_calls(
-        run.project, run.task, run.fingerprint, limit=lesson.learn.max_calls,
-        tick=lambda count: lesson.say(0.02, "reading", data={"calls_read": count}),
-    )  # fmt: skip
-    asked = lesson.reader.training_request(run.project, run.task, run.fingerprint)
-    chain = Chain(
-        rules=lesson.learn.curation,
-        valid=form_of(asked),
-        tick=lambda done, step: lesson.say(0.03 + 0.07 * done, step),
-        spread=spread.where(lesson.cluster),
-    )
-    version = assemble(
-        calls,
-        project=run.project,
-        task=run.task,
-        fingerprint=run.fingerprint,
-        run=run.id,
-        masked=lesson.task.capture.mask if lesson.task.capture else False,
-        fresh_since=float(run.params.get("fresh_since") or 0.0),
-        crossfit=lesson.learn.calibration == "crossfit",
-        thoughts="distill" in lesson.learn.recipes,
-        chain=chain,
-        rejected=_rejected(lesson) if "dpo" in lesson.learn.recipes else {},
-        corrections=lesson.reader.corrections(run.project, run.task, run.fingerprint)
-        if lesson.learn.corrections
-        else None,
-    )
-    write(version, home.datasets)
-    lesson.writer.execute(
-        AddDataset(
-            Dataset(
-                digest=version.digest,
-                project=run.project,
-                task=run.task,
-                fingerprint=run.fingerprint,
-                version=0,  # numbered by the writer
-                created_at=lesson.now(),
-                card=version.card,
-            )
-        )
-    )
-    message = ", ".join(f"{count} {part}" for part, count in version.card["rows"].items())
-    data = {"dataset": version.digest, "steps": version.card["steps"]}
-    lesson.say(0.1, "curated", f"dataset {version.digest[:12]}: {message}", data)
-    return version
-
-
-def _rejected(lesson: Lesson) -> dict[str, tuple[str, ...]]:
-    """By call: what students in shadow answered where the teacher answered something else. The teacher's answer is
-    preferred; what a student once got wrong is what its successor most needs to hear."""
-    found: dict[str, tuple[str, ...]] = {}
-    for pair in lesson.reader.pairs(task=lesson.run.task, kinds=("shadow",)):
-        if not pair.agree and pair.student_text:
-            found[pair.call_id] = (*found.get(pair.call_id, ()), pair.student_text)
-    return found
 
 
 def _examples(version: Version) -> list[Example]:

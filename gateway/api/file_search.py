@@ -22,10 +22,11 @@ from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, Who
 from gateway.pipeline import Handler
 from gateway.protocol import server_blocks
 from gateway.protocol.assemble import assemble
-from gateway.protocol.blocks import as_chunks, choice_at, dicts
+from gateway.protocol.blocks import as_chunks, choice_at
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, total_of
 from gateway.protocol.file_search import NAME, Citing, FileSearch, Source, queries_of, result_turn, told
+from gateway.protocol.lists import dicts
 from gateway.protocol.responses_asked import Asked as Repeated
 from gateway.protocol.responses_searching import STEP, Begun, Ended, NextTurn, SearchingWriter
 from gateway.protocol.web_search import NAME as WEB_SEARCH

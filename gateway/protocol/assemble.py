@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.protocol import server_blocks
+from gateway.protocol.lists import dicts
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 
 _ENVELOPE = ("id", "created", "model", "service_tier", "system_fingerprint")
@@ -36,7 +37,7 @@ def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 answer[name] = chunk[name]
         if isinstance(chunk.get("usage"), dict):
             usage = chunk["usage"]
-        for part in _dicts(chunk.get("choices")):
+        for part in dicts(chunk.get("choices")):
             index = _index(part)
             choices.setdefault(index, _Choice()).feed(part)
     answer["choices"] = [choices[index].whole(index) for index in sorted(choices)]
@@ -51,7 +52,7 @@ def split(completion: dict[str, Any]) -> list[dict[str, Any]]:
     envelope = {name: completion[name] for name in _ENVELOPE if completion.get(name) is not None}
     envelope["object"] = "chat.completion.chunk"
     chunks: list[dict[str, Any]] = []
-    for choice in _dicts(completion.get("choices")):
+    for choice in dicts(completion.get("choices")):
         index = _index(choice)
         message = choice["message"] if isinstance(choice.get("message"), dict) else {}
         for delta in _deltas(message):
@@ -72,7 +73,7 @@ def split(completion: dict[str, Any]) -> list[dict[str, Any]]:
 
 def chunk_text(chunk: dict[str, Any]) -> str:
     """The text that one chunk adds to the first choice; "" when it adds none."""
-    for choice in _dicts(chunk.get("choices")):
+    for choice in dicts(chunk.get("choices")):
         delta = choice.get("delta")
         if _index(choice) == 0 and isinstance(delta, dict) and isinstance(delta.get("content"), str):
             return str(delta["content"])
@@ -81,7 +82,7 @@ def chunk_text(chunk: dict[str, Any]) -> str:
 
 def answer_text(completion: dict[str, Any]) -> str:
     """The first choice's text of a whole completion; "" when it has none."""
-    for choice in _dicts(completion.get("choices")):
+    for choice in dicts(completion.get("choices")):
         message = choice.get("message")
         if isinstance(message, dict) and isinstance(message.get("content"), str):
             return str(message["content"])
@@ -91,7 +92,7 @@ def answer_text(completion: dict[str, Any]) -> str:
 
 def finish_reason(data: dict[str, Any]) -> str | None:
     """The first choice's finish reason, of a chunk or of a whole completion."""
-    for choice in _dicts(data.get("choices")):
+    for choice in dicts(data.get("choices")):
         if _index(choice) == 0 and isinstance(choice.get("finish_reason"), str):
             return str(choice["finish_reason"])
     return None
@@ -130,7 +131,7 @@ class _Choice:
             if name == "role":
                 self.role = value if isinstance(value, str) and value else self.role
             elif name == "tool_calls":
-                for call in _dicts(value):
+                for call in dicts(value):
                     self.calls.setdefault(_index(call), _ToolCall()).feed(call)
             elif name == "function_call":
                 if isinstance(value, dict):
@@ -163,7 +164,7 @@ def added(before: Any, value: Any) -> Any:
     told again without); anything else takes the place of what was told before."""
     if not isinstance(value, list) or not isinstance(before, list | None):
         return value
-    fresh = [{name: one[name] for name in one if name != "index"} for one in _dicts(value) if "index" in one]
+    fresh = [{name: one[name] for name in one if name != "index"} for one in dicts(value) if "index" in one]
     return [*(before or []), *fresh] if len(fresh) == len(value) and (fresh or before) else value
 
 
@@ -198,7 +199,7 @@ class _ToolCall:
 
 def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     """A message as the deltas a provider would have sent."""
-    calls = _dicts(message.get("tool_calls"))
+    calls = dicts(message.get("tool_calls"))
     function = message.get("function_call")
     content, refusal = message.get("content"), message.get("refusal")
     opening = None if calls or function or (refusal and not content) else ""
@@ -243,7 +244,7 @@ def _said(message: dict[str, Any], start: int, end: int | None) -> list[dict[str
 def thoughts_of(message: dict[str, Any], start: int = 0, end: int | None = None) -> list[dict[str, Any]]:
     """A message's thoughts as deltas, which come before what was said: of signed ones each text, then the block
     with its signature, as a provider streams them. ``start`` and ``end``: those of them."""
-    signed = _dicts(message.get("thinking_blocks"))
+    signed = dicts(message.get("thinking_blocks"))
     if not signed:
         plain = {name: message[name] for name in REASONING if message.get(name)}
         return [plain] if plain and end is None else []
@@ -258,7 +259,3 @@ def thoughts_of(message: dict[str, Any], start: int = 0, end: int | None = None)
 def _index(part: dict[str, Any]) -> int:
     index = part.get("index")
     return index if isinstance(index, int) and index >= 0 else 0
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

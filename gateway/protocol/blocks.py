@@ -17,6 +17,7 @@ from gateway.protocol.assemble import REASONING, told_of
 from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import CONTAINER
+from gateway.protocol.lists import dicts
 
 Kind = Literal["reasoning", "redacted", "text", "refusal", "call", "server"]
 
@@ -362,8 +363,3 @@ def _spoken(message: dict[str, Any], begin: int, end: int | None) -> Iterator[di
         yield {"content": text[at:] if at or cited else content, "annotations": message.get("annotations")}
     elif at < stop:
         yield {"content": text[at:stop]}
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """The maps of a list; junk is left out."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

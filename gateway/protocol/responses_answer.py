@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at, dicts
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at
 from gateway.protocol.chat import Usage
+from gateway.protocol.lists import dicts
 from gateway.protocol.responses_asked import Asked
 from gateway.protocol.responses_items import REDACTED
 from gateway.protocol.responses_parts import likely, note_of, one_result, part_of

@@ -15,6 +15,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.hints import CONTAINER
+from gateway.protocol.lists import dicts
 from gateway.protocol.mcp import SERVERS
 from gateway.providers.anthropic_limits import limit_headers, wait_of
 from gateway.providers.anthropic_request import request_body
@@ -32,7 +33,7 @@ from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.mcp_servers import with_beta
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
+from gateway.providers.translate_answer import Writer, choice, count, tool_call, whole
 from gateway.providers.translate_request import Reader
 
 _encode = msgspec.json.encode

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.protocol.answer import WholeAnswer
+from gateway.protocol.lists import dicts
 from gateway.providers.aws import Credentials, signed_headers
 from gateway.providers.bedrock_answer import Said, complaint, met, reason, tier_of, usage_of
 from gateway.providers.bedrock_request import request_body
@@ -31,7 +32,7 @@ from gateway.providers.codec import (
 )
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.failures import lenient, nonsense, object_in, refusal, text_field
-from gateway.providers.translate_answer import choice, dicts, whole
+from gateway.providers.translate_answer import choice, whole
 from gateway.providers.translate_request import Reader
 
 _encode = msgspec.json.encode

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.chat import PRICED_TIERS, Usage
+from gateway.protocol.lists import dicts
 from gateway.providers.cited import Cited
 from gateway.providers.failures import Complaint, nonsense, text_field
-from gateway.providers.translate_answer import count, dicts, tool_call
+from gateway.providers.translate_answer import count, tool_call
 from gateway.providers.translate_request import met_stop
 
 _FINISH = {

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage
+from gateway.protocol.lists import dicts
 from gateway.providers.capabilities import most_choices, most_stops
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.cohere_embeddings import MOST_TEXTS
@@ -19,7 +20,7 @@ from gateway.providers.credentials import ApiKeys
 from gateway.providers.embedded_texts import portions
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
-from gateway.providers.translate_answer import Writer, choice, dicts, tool_call, url_citation, whole
+from gateway.providers.translate_answer import Writer, choice, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, met_stop, none_of, url_of
 
 _encode = msgspec.json.encode

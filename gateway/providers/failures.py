@@ -66,41 +66,53 @@ def refusal(
     retry_after = complaint.retry_after
     if retry_after is None:
         retry_after = asked_wait(headers, now)
-    blame = complaint.blame if complaint.blame != "status" else _blame(status)
-    if blame == "throttle" and (complaint.code in _NO_MONEY or complaint.kind in _NO_MONEY):
-        blame = "operator"
+    blame = _blamed(complaint, status)
     if blame == "operator":
-        return failed(
-            "credentials",
-            errors.UpstreamFailed(
-                f"The provider '{provider}' refused the gateway's own credentials. "
-                "This is for the gateway's operator to mend, not for you.",
-                code="provider_credentials",
-                detail=f"status {status}",
-            ),
-        )
+        return failed("credentials", _locked_out(provider, status))
     if blame == "throttle":
-        passed_on = dict(complaint.headers)
-        if retry_after is not None:
-            passed_on["retry-after"] = errors.in_seconds(retry_after)
-        error = errors.RateLimited(
-            message or f"The provider '{provider}' is limiting requests.",
-            code=complaint.code or "rate_limit_exceeded",
-            headers=passed_on,
-        )
-        return failed("throttled", error, retry_after=retry_after)
+        return failed("throttled", _limiting(provider, complaint, message, retry_after), retry_after=retry_after)
     if blame == "provider":
         return failed("failed", _broken(provider, status, message, retry_after), retry_after=retry_after)
-    return failed(
-        "refused",
-        errors.ProviderRefused(
-            status if 400 <= status < 500 or status == _LOOP else 400,
-            message or f"The provider '{provider}' refused the request.",
-            kind=complaint.kind or "invalid_request_error",
-            param=complaint.param,
-            code=complaint.code,
-            headers={"x-should-retry": "false"} if status == _LOOP else {},
-        ),
+    return failed("refused", _refused(provider, status, complaint, message))
+
+
+def _blamed(complaint: Complaint, status: int) -> Blame:
+    """Whose fault it is. Who has no money left is limited for as long as nobody pays."""
+    blame = complaint.blame if complaint.blame != "status" else _blame(status)
+    if blame == "throttle" and (complaint.code in _NO_MONEY or complaint.kind in _NO_MONEY):
+        return "operator"
+    return blame
+
+
+def _locked_out(provider: str, status: int) -> errors.GatewayError:
+    return errors.UpstreamFailed(
+        f"The provider '{provider}' refused the gateway's own credentials. "
+        "This is for the gateway's operator to mend, not for you.",
+        code="provider_credentials",
+        detail=f"status {status}",
+    )
+
+
+def _limiting(provider: str, complaint: Complaint, message: str, wait: float | None) -> errors.GatewayError:
+    passed_on = dict(complaint.headers)
+    if wait is not None:
+        passed_on["retry-after"] = errors.in_seconds(wait)
+    return errors.RateLimited(
+        message or f"The provider '{provider}' is limiting requests.",
+        code=complaint.code or "rate_limit_exceeded",
+        headers=passed_on,
+    )
+
+
+def _refused(provider: str, status: int, complaint: Complaint, message: str) -> errors.GatewayError:
+    """About the request, in the provider's words."""
+    return errors.ProviderRefused(
+        status if 400 <= status < 500 or status == _LOOP else 400,
+        message or f"The provider '{provider}' refused the request.",
+        kind=complaint.kind or "invalid_request_error",
+        param=complaint.param,
+        code=complaint.code,
+        headers={"x-should-retry": "false"} if status == _LOOP else {},
     )
 
 

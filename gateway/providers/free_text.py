@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 
 from gateway.protocol.answer import Chunk, WholeAnswer
-from gateway.protocol.blocks import dicts
+from gateway.protocol.lists import dicts
 from gateway.providers.codec import AttemptFailed, Codec, StreamDecoder
 from gateway.providers.translate_request import Reader
 

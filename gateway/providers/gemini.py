@@ -17,6 +17,7 @@ from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.gemini.code import code_block
 from gateway.protocol.gemini.shapes import signed
+from gateway.protocol.lists import dicts
 from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
@@ -24,7 +25,7 @@ from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.gemini_request import request_body
 from gateway.providers.gemini_sources import search_blocks, searched, url_citations
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, whole
+from gateway.providers.translate_answer import Writer, choice, count, tool_call, whole
 from gateway.providers.translate_request import Reader
 from optimizer.routing.attempts import sensible_retry_after
 

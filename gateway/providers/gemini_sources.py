@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.protocol import server_blocks
-from gateway.providers.translate_answer import count, dicts, url_citation
+from gateway.protocol.lists import dicts
+from gateway.providers.translate_answer import count, url_citation
 
 _KINDS = ("web", "maps", "retrievedContext")
 

@@ -16,13 +16,14 @@ from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.file_search import CALL as FILE_SEARCH
+from gateway.protocol.lists import dicts
 from gateway.protocol.mcp import ITEMS, blocks_of
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses_request import SIGNED, request_body
-from gateway.providers.translate_answer import Writer, choice, count, dicts, tool_call, url_citation, whole
+from gateway.providers.translate_answer import Writer, choice, count, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader
 
 _encode = msgspec.json.encode

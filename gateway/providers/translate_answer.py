@@ -17,11 +17,6 @@ def count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """The maps of a list; a provider's junk is left out."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 def tool_call(id_: str, name: str, arguments: str, **more: Any) -> dict[str, Any]:
     return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
 

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.providers.translate_answer import count, dicts, url_citation
+from gateway.protocol.lists import dicts
+from gateway.providers.translate_answer import count, url_citation
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
 

@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.lists import dicts
 from gateway.providers.embedded_texts import OPENAIS, as_openai
-from gateway.providers.translate_answer import count, dicts
+from gateway.providers.translate_answer import count
 
 _MOST_TEXTS = 250
 _ALONE = "gemini-embedding-"

@@ -21,6 +21,7 @@ from gateway.masking import Masker
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
+from gateway.protocol.lists import dicts
 from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.answers import judged_answer
@@ -32,7 +33,7 @@ from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
 from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.stream import GuardedStream
-from gateway.stages.guarding.texts import dicts, said_by, said_in, with_whole_thoughts
+from gateway.stages.guarding.texts import said_by, said_in, with_whole_thoughts
 from gateway.unmasking import unmask
 
 # What says who is calling is not prose: a session or an end user keeps its name.

@@ -123,30 +123,16 @@ def _situation(
     rng: random.Random,
     observations: Observations,
 ) -> Situation:
-    runtime = exchange.runtime
-    teacher = _teacher(task)
-    student, rivals = standing(students), challenged(students)
-    tried = rivals[1] if rivals is not None else student
-    canary_share = observations.canary(tried, runtime.config.promotion.canary) if tried is not None else 0.0
-    if rivals is None:
-        draw = _canary_draw(exchange.session, student.id if student else "", rng)
-    else:  # the successor gets the canary's share of all calls, its predecessor the others
-        draw = _canary_draw(exchange.session, rivals[1].id, rng)
-        student = rivals[1] if draw < canary_share else rivals[0]
-    keep = exchange.ineligible
-    if student is not None and not keep:
-        keep = ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens)
-        keep = keep or deferred(exchange, student)
-    if runtime.snapshot.students_off:
-        keep = "students are switched off"
+    runtime, rivals = exchange.runtime, challenged(students)
+    student, canary_share, draw = _standing(exchange, students, rng, observations)
     strategy, policy = way.strategy, way.policy
     return Situation(
         candidates=way.candidates,
         strategy=strategy,
-        teacher=teacher,
+        teacher=_teacher(task),
         student=student,
         student_provider=student_provider(runtime),
-        keep_teacher=keep,
+        keep_teacher=_keeps_teacher(exchange, student),
         canary_share=canary_share,
         draw=rng.random(),
         canary_draw=draw,
@@ -164,6 +150,30 @@ def _situation(
         else {},
         scope=way.scope,
     )  # fmt: skip
+
+
+def _standing(
+    exchange: Exchange, students: tuple[Student, ...], rng: random.Random, observations: Observations
+) -> tuple[Student | None, float, float]:
+    """The student of this call, the canary's share, and the draw that it is held against. A successor gets that share
+    of all calls, and its predecessor the others."""
+    student, rivals = standing(students), challenged(students)
+    tried = rivals[1] if rivals is not None else student
+    rules = exchange.runtime.config.promotion.canary
+    share = observations.canary(tried, rules) if tried is not None else 0.0
+    draw = _canary_draw(exchange.session, tried.id if tried is not None else "", rng)
+    if rivals is not None:
+        student = rivals[1] if draw < share else rivals[0]
+    return student, share, draw
+
+
+def _keeps_teacher(exchange: Exchange, student: Student | None) -> str:
+    """Why no student may answer; "" when one may."""
+    if exchange.runtime.snapshot.students_off:
+        return "students are switched off"
+    if exchange.ineligible or student is None:
+        return exchange.ineligible
+    return ineligible(exchange.body, max_answer_tokens=student.max_answer_tokens) or deferred(exchange, student)
 
 
 def _facts(exchange: Exchange, way: Way, tokens: tuple[int, int], observations: Observations) -> View:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import errors
+from gateway.protocol.lists import dicts
 from gateway.providers.codec import failed
 from gateway.schemas.compile import Validator
 from gateway.schemas.running import TooCostly
@@ -39,10 +40,10 @@ class Judgement(Struct, frozen=True):
 def size_of(data: Mapping[str, Any]) -> int:
     """Characters of what has to be read."""
     found = 0
-    for choice in _dicts(data.get("choices")):
+    for choice in dicts(data.get("choices")):
         message = choice.get("message") or {}
         found += len(message.get("content") or "")
-        found += sum(len(_arguments(call)) for call in _dicts(message.get("tool_calls")))
+        found += sum(len(_arguments(call)) for call in dicts(message.get("tool_calls")))
     return found
 
 
@@ -51,7 +52,7 @@ def judged(demand: Demand, data: Mapping[str, Any], placeholders: Mapping[str, s
     is right as it stands or with these. Raises AttemptFailed for a schema that makes too much work."""
     wrong: list[Wrong] = []
     texts: dict[int, str] = {}
-    for at, choice in enumerate(_dicts(data.get("choices"))):
+    for at, choice in enumerate(dicts(data.get("choices"))):
         message = choice.get("message")
         if (
             not isinstance(message, dict)
@@ -59,7 +60,7 @@ def judged(demand: Demand, data: Mapping[str, Any], placeholders: Mapping[str, s
             or message.get("refusal")
         ):
             continue
-        calls = _dicts(message.get("tool_calls"))
+        calls = dicts(message.get("tool_calls"))
         for place, call in enumerate(calls):
             validator = demand.tools.get(str((call.get("function") or {}).get("name")))
             if validator is not None:
@@ -114,7 +115,3 @@ def _arguments(call: Mapping[str, Any]) -> str:
     function = call.get("function")
     text = function.get("arguments") if isinstance(function, dict) else None
     return text if isinstance(text, str) else ""
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -14,7 +14,8 @@ from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import read_envelope, recompute
 from optimizer.slices import slice_of
 from trainer.certify import Issuer
-from trainer.job import Lesson, execute, learning_task
+from trainer.job import execute, learning_task
+from trainer.lesson import Lesson
 
 
 def test_a_student_carries_the_clusters_it_was_taught_on(tmp_path: Path, make_tickets) -> None:

@@ -26,7 +26,8 @@ from gateway.storage.writing.writers import open_writer
 from optimizer.certificate import read_envelope, recompute
 from optimizer.rollout import Stage, Student
 from trainer.certify import Issuer
-from trainer.job import Lesson, execute, learning_task
+from trainer.job import execute, learning_task
+from trainer.lesson import Lesson
 from trainer.promoter import Promoter
 
 POINTS, SEED = 6, 20260621

@@ -24,7 +24,8 @@ from optimizer.certificate import Certificate, Screening, chain_problems, conclu
 from optimizer.rollout import Stage
 from optimizer.stats.multiplicity import spend
 from trainer.certify import Issuer
-from trainer.job import Lesson, execute, learning_task
+from trainer.job import execute, learning_task
+from trainer.lesson import Lesson
 from trainer.planner import longest_s
 from trainer.promoter import Promoter
 from trainer.recipes import ways

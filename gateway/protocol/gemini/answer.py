@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at, dicts
+from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at
 from gateway.protocol.chat import Usage
 from gateway.protocol.foreign_thoughts import GOOGLE, to_gemini
 from gateway.protocol.gemini.code import code_part
 from gateway.protocol.gemini.request import PARAMS
 from gateway.protocol.gemini.shapes import signature_of
+from gateway.protocol.lists import dicts
 from gateway.protocol.server_blocks import queries_of
 
 _STATUS = {

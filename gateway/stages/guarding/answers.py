@@ -8,11 +8,12 @@ from typing import Any
 from gateway.context import Exchange, WholeAnswer
 from gateway.guardrails.verdict import Verdict
 from gateway.judges import Judges
+from gateway.protocol.lists import dicts
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.parts import fixed_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, nothing_fixed, settle
-from gateway.stages.guarding.texts import Said, dicts, names_in, said_by
+from gateway.stages.guarding.texts import Said, names_in, said_by
 
 
 async def judged_answer(

@@ -19,10 +19,11 @@ from gateway.judges import Judges
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer
 from gateway.protocol.assemble import assemble
+from gateway.protocol.lists import dicts
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.rating import moderated, moderators
 from gateway.stages.guarding.request import Guards, note_finding, project_of
-from gateway.stages.guarding.texts import dicts, said_by, said_in
+from gateway.stages.guarding.texts import said_by, said_in
 
 Mode = Literal["score", "block"]
 _ASKED_ABOUT = frozenset({"input", "tool_results", "context"})

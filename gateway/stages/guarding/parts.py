@@ -12,7 +12,8 @@ from typing import Any
 
 from gateway.guardrails import Place
 from gateway.masking import map_texts, texts_of
-from gateway.stages.guarding.texts import Said, dicts, names_in
+from gateway.protocol.lists import dicts
+from gateway.stages.guarding.texts import Said, names_in
 
 Channel = tuple[int, str, int]
 """(choice, field, tool call)."""

@@ -9,6 +9,7 @@ from gateway.guardrails import Place
 from gateway.guardrails.guardrail import is_document
 from gateway.masking import texts_of
 from gateway.protocol.hints import RETRIEVED
+from gateway.protocol.lists import dicts
 
 Said = tuple[Place, str]
 
@@ -83,10 +84,6 @@ def fixed_names(prose: Mapping[str, Any]) -> Iterator[Said]:
     defined = [*dicts(prose.get("tools")), *([choice] if isinstance(choice, dict) else [])]
     for _, name in names_in({"tool_calls": [*defined, *({"function": one} for one in dicts(prose.get("functions")))]}):
         yield "system", name
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _in_message(message: dict[str, Any]) -> list[Said]:

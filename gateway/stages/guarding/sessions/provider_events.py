@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.masking import is_word_field
+from gateway.protocol.lists import dicts
 from gateway.stages.guarding.parts import AUDIO, NAME
-from gateway.stages.guarding.texts import dicts
 
 CONTENT, ARGUMENTS = "content", "tool_calls"
 _WORDS = frozenset({
