@@ -38,6 +38,9 @@ class Entailment(Guardrail, frozen=True, kw_only=True, tag="entailment", tag_fie
         except ValueError as problem:
             raise ValueError(f"'model' cannot be used: {problem}.") from None
 
+    def weighs(self, place: Place) -> bool:
+        return place in self.context
+
     @property
     def models(self) -> list[dict[str, Any]]:
         return [sorter_spec(self.model)]

@@ -35,6 +35,9 @@ class Groundedness(Guardrail, frozen=True, tag="groundedness", tag_field="type")
     def reads(self, place: Place) -> bool:
         return place in (self.directions or ("output",))
 
+    def weighs(self, place: Place) -> bool:
+        return place in self.sources
+
     @property
     def needs_scene(self) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -95,6 +95,14 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def reads(self, place: Place) -> bool:
         """Whether it looks at what stands at ``place``."""
         return place in self.directions if self.directions else self.scope == "all" or place != "system"
+
+    def weighs(self, place: Place) -> bool:
+        """Whether it judges answers by what stands at ``place`` in their request, of which it says nothing itself."""
+        return False
+
+    def judges_documents(self, places: Iterable[Place]) -> bool:
+        """Whether it says something of a document that stands at ``places``."""
+        return not self.prepares and any(self.reads(place) and not self.weighs(place) for place in places)
 
     @property
     def scope(self) -> Scope:

@@ -85,7 +85,7 @@ def unread_documents(config: Config, source: Source) -> Iterator[Problem]:
     """Warns of guardrails that stop every request with a document, since nobody here can read it."""
     stops = [
         name for name, guard in config.guardrails.items()
-        if guard.reads("context") and not guard.prepares and not guard.shadow and guard.unread_documents == "block"
+        if guard.judges_documents(["context"]) and not guard.shadow and guard.unread_documents == "block"
     ]  # fmt: skip
     if stops and missing():
         message = (

@@ -207,6 +207,8 @@ def _text(reader: Reader, turn: Turn) -> str:
     texts = []
     for at, part in reader.parts(turn):
         kind = str(part.get("type"))
+        if kind == "file":
+            raise reader.no_document(f"{at}.file", "Files are not taken here.", none_of)
         if kind not in ("text", "refusal"):
             raise reader.refused(at, f"Only text is possible in a turn of the role '{turn.role}'.")
         texts.append(str(part.get(kind) or ""))

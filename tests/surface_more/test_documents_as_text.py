@@ -117,6 +117,23 @@ async def test_what_is_named_by_id_or_comes_by_another_api_likewise(
     assert upstream.seen[-1].body["messages"][0]["content"].startswith("Rules:\n\nRefunds take days")
 
 
+async def test_files_in_the_results_of_tools_and_in_instructions_likewise(
+    client: openai.AsyncOpenAI, upstream: Provider
+) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns: Any = [
+        {"role": "system", "content": [LETTER]}, {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": [TALK]},
+    ]  # fmt: skip
+    upstream.behave = refused
+    for model in ("plain/m", "claude/claude-sonnet-4-5", "cohere/command-a-03-2025"):
+        with pytest.raises(openai.BadRequestError):
+            await client.chat.completions.create(model=model, messages=turns)
+        body = json.dumps(upstream.seen[-1].body)
+        assert quoted("b.docx:\n\nRefunds") in body and quoted("c.pptx:\n\nSlide 1") in body, model
+
+
 async def test_texts_of_any_type_need_no_reader(
     client: openai.AsyncOpenAI, upstream: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

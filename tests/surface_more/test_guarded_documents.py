@@ -304,3 +304,21 @@ async def test_without_the_extra_a_document_is_refused_with_what_to_do(
     monkeypatch.setattr(documents, "find_spec", lambda name: None)
     async with guarded(tmp_path, BLOCKS) as house:
         assert "pip install 'understudy[documents]'" in await house.refused(part(pdf("x")))
+
+
+async def test_answers_are_held_against_what_documents_say(tmp_path: Path) -> None:
+    safety = "guardrails:\n  grounded: {type: groundedness, action: block}\n"
+    async with guarded(tmp_path, safety) as house:
+        said = "Refunds take fourteen days."
+
+        async def behave(line: Line) -> None:
+            message = {"role": "assistant", "content": said}
+            await line.answer(body={**COMPLETION, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
+
+        house.upstream.behave = behave
+        await house.ask(part(word(), WORD_TYPE))
+        said = "Shipments to Norway cost ninety euros apiece."
+        assert "blocked by the guardrail 'grounded'" in await house.refused(part(word(), WORD_TYPE))
+        unread = {"type": "file", "file": {"file_data": data_of(locked())}}
+        await house.ask(unread)  # there is nothing to hold it against, and nobody judges the request
+        assert set(house.verdicts()) == {"grounded:block"}

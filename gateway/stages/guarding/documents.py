@@ -36,11 +36,11 @@ async def with_documents(
     BadRequest for one that cannot be read."""
     standing = _standing(words, found)
     concerned = {
-        data: {name: one for name, one in guards.items() if not one.prepares and any(map(one.reads, places))}
+        data: {name: one for name, one in guards.items() if one.judges_documents(places)}
         for data, places in standing.items()
     }
-    _watch(exchange, concerned, standing, reader, judges)
-    waited = [data for data, some in concerned.items() if any(not guard.shadow for guard in some.values())]
+    waited = [data for data, some in concerned.items() if _is_waited_for(guards, some, standing[data])]
+    _watch(exchange, {data: some for data, some in concerned.items() if data not in waited}, standing, reader, judges)
     texts = await asyncio.gather(*[_text(exchange, reader, data) for data in waited])
     said: dict[str, str] = {}
     for data, text in zip(waited, texts, strict=True):
@@ -51,6 +51,13 @@ async def with_documents(
             said[data] = text
     exchange.documents = frozenset(said.values())
     return saying(words, said)
+
+
+def _is_waited_for(guards: Guards, concerned: Guards, places: Sequence[Place]) -> bool:
+    """Whether the call depends on what a document says: on its way in, or when its answer is held against it."""
+    return any(not guard.shadow for guard in concerned.values()) or any(
+        not guard.shadow and guard.weighs(place) for guard in guards.values() for place in places
+    )
 
 
 def _standing(words: dict[str, Any], found: Sequence[str]) -> Standing:
@@ -65,7 +72,7 @@ def _standing(words: dict[str, Any], found: Sequence[str]) -> Standing:
 
 
 def _first(guard: GuardrailSettings, places: Sequence[Place]) -> Place:
-    return next(place for place in places if guard.reads(place))
+    return next(place for place in places if guard.judges_documents([place]))
 
 
 async def _text(exchange: Exchange, reader: EnclosedDocuments, data: str) -> str | NotRead:
@@ -90,12 +97,11 @@ def _unread(exchange: Exchange, name: str, guard: GuardrailSettings, place: Plac
 def _watch(
     exchange: Exchange, concerned: Mapping[str, Guards], standing: Standing, reader: EnclosedDocuments, judges: Judges
 ) -> None:  # fmt: skip
-    """Has the documents that only guardrails in shadow look at judged beside the call."""
+    """Has the documents that only guardrails in shadow judge read beside the call."""
     for data, some in concerned.items():
-        if some and all(guard.shadow for guard in some.values()):
-            for name, guard in some.items():
-                exchange.watched = True
-                judges.beside.start(name, _beside(exchange, name, guard, data, standing[data], reader, judges))
+        for name, guard in some.items():
+            exchange.watched = True
+            judges.beside.start(name, _beside(exchange, name, guard, data, standing[data], reader, judges))
 
 
 async def _beside(
