@@ -125,7 +125,7 @@ JUNK: list[Any] = [
     "no JSON", '["a"]', '{"type": "a", "type": "b"}', b"\x00", '{"type": 5, "delta": {"text": "project falcon!"}}',
     '{"type": "response.done", "response": 3}', '{"type": "response.done", "response": {"id": ["r"], "output": [{"id": [1]}, 2]}}',
     '{"type": "conversation.item.added", "previous_item_id": ["x"], "item": {"id": [1], "role": {"a": 1}, "content": [[1]]}}',
-    '{"type": "conversation.item.input_audio_transcription.completed", "transcript": 3}', '{"type": "error", "error": "project falcon!"}',
+    '{"type": "conversation.item.input_audio_transcription.completed", "transcript": 3}', '{"type": "error", "error": "no"}',
     '{"type": "session.updated", "session": "x"}', '{"type": "x", "y": [["project falcon!"]]}', "{}",
 ]  # fmt: skip
 
@@ -145,3 +145,33 @@ async def test_whatever_a_provider_says_nothing_passes_unread_and_the_session_li
         assert "falcon" not in json.dumps(before)
         await say(connection, CREATE)
         assert deltas(await until(connection, "response.done")) == "good day"
+
+
+SHAPE = (
+    "guardrails:\n  shape: {type: json_schema, schema: {type: object, required: [n]}}\n"
+    "  grounds: {type: groundedness, sources: [tool_results], action: block}\n  personal: {type: pii}\n"
+)
+
+
+async def test_guardrails_of_whole_answers_wait_for_their_end_and_judge_nothing_else(tmp_path: Path, upstream: Upstream) -> None:
+    """What a user says aloud, and a provider's error about the client's own words, are no answers."""
+    kind, of_user = "conversation.item.input_audio_transcription", {"item_id": "u", "content_index": 0}
+    heard = [
+        {"type": f"{kind}.delta", **of_user, "delta": "It was 1934."},
+        {"type": f"{kind}.completed", **of_user, "transcript": "It was 1934."},
+    ]
+    wrong = {"type": "error", "event_id": "e", "error": {"type": "invalid_request_error", "message": "No [EMAIL_1] here."}}
+    script = Script(upstream, *heard, wrong, *spoken('{"n": "the bridge ', 'of 1932"}'))
+    async with session(tmp_path, upstream, SHAPE + SOUND) as (connection, _):
+        result = {"type": "function_call_output", "call_id": "c", "output": "the bridge of 1932, jane@example.org"}
+        await say(connection, {"type": "conversation.item.create", "item": result})
+        await said(connection)
+        await say(connection, CREATE)
+        events = await until(connection, "response.done")
+        assert events[:2] == heard and events[2]["error"]["message"] == "No jane@example.org here."
+        assert deltas(events[3:]) == '{"n": "the bridge of 1932"}'
+        for number, text in enumerate(("no JSON", '{"n": "the bridge of 1934"}')):
+            script.says = spoken(text[:3], text[3:], response=f"r{number}", item=f"i{number}")[:-1]
+            await say(connection, CREATE)
+            events = await until(connection, "response.done")
+            assert deltas(events) == "" and of(events, "error"), text

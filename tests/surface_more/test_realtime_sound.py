@@ -103,11 +103,11 @@ async def test_what_a_user_says_aloud_is_judged_when_it_is_in_words(tmp_path: Pa
     assert (await call_of(served)).verdicts == ["words:block"]
 
 
-async def test_a_transcript_is_judged_like_any_answer(tmp_path: Path, upstream: Upstream) -> None:
+async def test_a_transcript_is_rewritten_as_it_comes(tmp_path: Path, upstream: Upstream) -> None:
     turn = {"type": "conversation.item.done", "item": {"id": "u", "type": "message", "role": "user", "content": [
         {"type": "input_audio", "transcript": "tell me of project falcon"}]}}  # fmt: skip
     Script(upstream, *heard_say("tell me of pro", "ject falcon"), turn, done("completed"))
-    async with session(tmp_path, upstream, REWRITE.replace("type:", "directions: [output], type:") + SOUND) as (connection, _):
+    async with session(tmp_path, upstream, REWRITE.replace("type:", "directions: [input], type:") + SOUND) as (connection, _):
         await say(connection, CREATE)
         events = await until(connection, "response.done")
     assert deltas(events) == "tell me of [internal]" and "falcon" not in json.dumps(events)

@@ -18,6 +18,8 @@ from gateway.stages.guarding.texts import Said, names_in
 Channel = tuple[int, str, int]
 """(choice, field, tool call)."""
 AUDIO, NAME, COMPLETE, THOUGHTS = "audio", "name", "complete", "thinking_blocks"
+HEARD = "heard"
+"""What a user said aloud, as a provider of realtime sessions puts it into words."""
 _JSON_FIELDS = frozenset({"tool_calls", "function_call"})
 _TOOL_FIELDS = _JSON_FIELDS | {"custom", NAME}
 _GROWING = _JSON_FIELDS | {AUDIO}
@@ -29,6 +31,8 @@ def is_json(channel: Channel, content_is_json: bool) -> bool:
 
 
 def place_of(channel: Channel) -> Place:
+    if channel[1] == HEARD:
+        return "input"
     return "tool_arguments" if channel[1] in _TOOL_FIELDS else "output"
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from gateway.masking import is_word_field
 from gateway.protocol.lists import dicts
-from gateway.stages.guarding.parts import AUDIO, NAME
+from gateway.stages.guarding.parts import AUDIO, HEARD, NAME
 
 CONTENT, ARGUMENTS = "content", "tool_calls"
 _WORDS = frozenset({
     "event_id", "response_id", "item_id", "previous_item_id", "conversation_id", "conversation", "status", "object",
     "phase", "voice", "reason", "usage", "metadata", "output_modalities", "modalities", "max_output_tokens", "code",
     "param", "rate_limits", "approval_request_id", "server_label", "audio_format", "output_audio_format", "logprobs",
+    "status_details",
 })  # fmt: skip
 """Fields that hold the protocol's own words, numbers, or what the client itself called things; log-probabilities go
 where their text goes."""
@@ -39,52 +40,53 @@ class Slot:
 def slots_of(event: dict[str, Any]) -> list[Slot]:
     """Every text of a provider's event."""
     kind = kind_of(event)
-    spoken = not kind.startswith(_TRANSCRIPTION) and not _is_users(event)
+    said = HEARD if kind.startswith(_TRANSCRIPTION) or _is_users(event) else AUDIO
     found: list[Slot] = []
     piece = isinstance(event.get("delta"), str)
     if piece and not kind.endswith("audio.delta"):
-        found.append(Slot(event, "delta", _growing(kind, spoken), grows=True))
+        found.append(Slot(event, "delta", _growing(kind, said), grows=True))
     rest = {name: value for name, value in event.items() if name != "delta" or not piece}
     found += [
-        Slot(event if one.holder is rest else one.holder, one.key, one.field) for one in _walk(rest, spoken)
+        Slot(event if one.holder is rest else one.holder, one.key, one.field) for one in _walk(rest, said)
     ]
     return found
 
 
-def _growing(kind: str, spoken: bool) -> str:
+def _growing(kind: str, said: str) -> str:
     if "arguments" in kind:
         return ARGUMENTS
-    return AUDIO if "transcript" in kind and spoken else CONTENT
+    return said if "transcript" in kind else CONTENT
 
 
-def _walk(value: dict[str, Any], spoken: bool) -> Iterator[Slot]:
+def _walk(value: dict[str, Any], said: str) -> Iterator[Slot]:
+    """``said``: whose words a transcript holds."""
     calls = isinstance(value.get("arguments"), str)
     for name, one in value.items():
         if name in _WORDS or is_word_field(name):
             continue
         if not isinstance(one, str):
-            yield from _within(one, spoken)
+            yield from _within(one, said)
         elif name != "audio" and one:
-            yield Slot(value, name, _field(name, calls, spoken))
+            yield Slot(value, name, _field(name, calls, said))
 
 
-def _within(value: Any, spoken: bool) -> Iterator[Slot]:
+def _within(value: Any, said: str) -> Iterator[Slot]:
     if isinstance(value, dict):
-        yield from _walk(value, spoken)
+        yield from _walk(value, said)
     elif isinstance(value, list):
         for at, one in enumerate(value):
             if not isinstance(one, str):
-                yield from _within(one, spoken)
+                yield from _within(one, said)
             elif one:
                 yield Slot(value, at, CONTENT)
 
 
-def _field(name: str, calls: bool, spoken: bool) -> str:
+def _field(name: str, calls: bool, said: str) -> str:
     if name == "arguments":
         return ARGUMENTS
     if name == "name" and calls:
         return NAME
-    return AUDIO if name == "transcript" and spoken else CONTENT
+    return said if name == "transcript" else CONTENT
 
 
 def kind_of(event: Mapping[str, Any]) -> str:
@@ -115,8 +117,10 @@ def transcription_of(event: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_echo(event: Mapping[str, Any]) -> bool:
-    """Whether an event repeats what the client said: settings, and turns that are not the model's."""
-    return kind_of(event).startswith(("session.", "transcription_session.")) or _is_users(event)
+    """Whether an event repeats what the client said and nobody's answer: settings, turns that are not the model's, and
+    errors about either."""
+    kind = kind_of(event)
+    return kind == "error" or kind.startswith(("session.", "transcription_session.")) or _is_users(event)
 
 
 def spoken_parts(event: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -195,9 +195,9 @@ class SessionGuard:
     def _silent(self, event: Event) -> Onward:
         """Of what was blocked nothing reaches the client but its end, and nothing stays in the conversation."""
         named = response_of(event)
-        if named not in self._blocked:
-            return Onward()
-        items = self._items.setdefault(named, set())
+        items = self._items.get(named)
+        if named not in self._blocked or items is None:
+            return Onward()  # its end has been told
         items |= items_of(event)
         self._blocked |= items
         if kind_of(event) != "response.done":

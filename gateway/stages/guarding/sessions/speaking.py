@@ -41,18 +41,21 @@ class Speaking:
         failed."""
         prose = prose_of(event)
         judge_labels(self._exchange, self._guards, labels_of(event))
-        masked = await self._masked(prose)
+        masked = await self._masked(prose, self._guards)
         ready, notes = self._made_ready(masked)
         self._remember(ready, standing="session" in event)
         return [*notes, encoded(with_texts(event, renewed(prose, ready)))]
 
     async def spoken(self, text: str) -> None:
-        """What the user said aloud is judged like what it writes. It has been heard, so nothing in it is changed."""
-        self._remember(await self._masked({"messages": [{"role": "user", "content": text}]}), standing=False)
+        """What the user said aloud is judged like what it writes, by those who have not judged it as it came. It has
+        been heard, so nothing in it is changed."""
+        guards = {name: one for name, one in self._guards.items() if not (one.asks and one.asked_reach)}
+        prose = {"messages": [{"role": "user", "content": text}]}
+        self._remember(await self._masked(prose, guards), standing=False)
 
-    async def _masked(self, prose: Event) -> Event:
+    async def _masked(self, prose: Event, guards: Guards) -> Event:
         try:
-            masked = await masked_prose(self._exchange, self._guards, prose, self._judges, self._before)
+            masked = await masked_prose(self._exchange, guards, prose, self._judges, self._before)
         finally:
             self._exchange.scene = self._before.scene
         return prose if masked is None else masked
