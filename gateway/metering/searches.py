@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.protocol.file_search import KIND as FILE_SEARCH
-from gateway.protocol.hints import HINTS, OPENAI, googles_tools, openais_tools, own
+from gateway.protocol.hints import HINTS, OPENAI, X_SEARCH, googles_tools, openais_tools, own
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.protocol.web_search import is_search
 
@@ -38,6 +38,7 @@ def searches_of(body: Mapping[str, Any]) -> Searches:
     files = int(FILE_SEARCH in named)
     if FILE_SEARCH in there:
         files = max(1, _number(own(body, OPENAI), "max_tool_calls"))
+    web += there.count(X_SEARCH)
     choices = max(1, _number(body, "n"))
     return Searches(web * choices, files * choices)
 

@@ -13,6 +13,10 @@ OPENAI = "openai"
 """What OpenAI's Responses API alone understands: tools that run there, what to include of them, how many uses."""
 SERVER_TOOLS = "server_tools"
 """Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
+AT_OPENAI, AT_XAI = "OpenAI", "xAI"
+"""Whose tools they are that the Responses API knows beside functions."""
+X_SEARCH = "x_search"
+"""xAI's tool that searches X."""
 CONTAINER = "container"
 """Of Anthropic's: where code runs, and the skills that it has. The answer tells which it was."""
 HINTS = frozenset({GOOGLE, ANTHROPIC, OPENAI})
@@ -86,7 +90,9 @@ def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(vendor, name) of the tools of a request that run there."""
     found = [("Anthropic", str(tool.get("type"))) for _, tool in anthropics_tools(body)]
-    found += [("OpenAI", str(tool.get("type"))) for _, tool in openais_tools(body)]
+    for _, tool in openais_tools(body):
+        kind = str(tool.get("type"))
+        found.append((AT_XAI if kind == X_SEARCH else AT_OPENAI, kind))
     return found + [("Google", name) for tool in googles_tools(body) for name in tool]
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
-from gateway.protocol.hints import OPENAI, SERVER_TOOLS
+from gateway.protocol.hints import OPENAI, SERVER_TOOLS, X_SEARCH
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.responses_items import chat_messages
 from gateway.protocol.web_search import NAME as WEB_SEARCH
@@ -114,7 +114,7 @@ def chat_body(
         body["store"] = False
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
-    kinds = (MCP, KIND) if there else (MCP,)
+    kinds = (MCP, X_SEARCH, KIND) if there else (MCP, X_SEARCH)
     own = [(at, tool) for at, tool in enumerate(request.tools or ()) if tool.get("type") in kinds]
     if request.tools:
         body.update(_tools(request.tools, own))

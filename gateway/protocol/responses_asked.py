@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.protocol.hints import X_SEARCH
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.mcp import shown
 from gateway.protocol.responses import ResponsesRequest
@@ -46,7 +47,8 @@ class Asked(Struct, frozen=True):
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "text": {"format": {"type": "text"}, **(asked.text or {})},
             "tool_choice": asked.tool_choice or "auto",
-            "tools": [_tool(tool) for tool in asked.tools or []],
+            # xAI's own is left out: OpenAI's clients stumble over a tool that their types do not know
+            "tools": [_tool(tool) for tool in asked.tools or [] if tool.get("type") != X_SEARCH],
             "top_logprobs": asked.top_logprobs or 0,
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
             "truncation": asked.truncation or "disabled",

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.catalog import Profile, Traits
+from gateway.protocol.hints import AT_OPENAI, AT_XAI
 from gateway.providers.capabilities import without_files
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
@@ -17,6 +18,10 @@ from gateway.providers.vendors import TRANSPARENT, profile_of
 
 _OPENAIS = (".openai.com", ".openai.azure.com", ".openai.azure.us")
 """Where OpenAI's own models answer, in any region."""
+
+
+_AT_HOME = {"openai": AT_OPENAI, "xai": AT_XAI}
+"""Whose tools run where, of those that speak the Responses API."""
 
 
 class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid_unknown_fields=True):
@@ -52,8 +57,8 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         if self.api == "chat":
             lacking = frozenset[str]() if self.own_server else without_files(self.profile)
             return OpenAICodec(name, url, headers, profile, drop=self.drop_params, without_files=lacking)
-        here = self.profile == "openai"
-        return ResponsesCodec(name, url, headers, profile, drop=self.drop_params, openais_tools=here)
+        here = _AT_HOME.get(self.profile, "")
+        return ResponsesCodec(name, url, headers, profile, drop=self.drop_params, here=here)
 
     @property
     def own_server(self) -> bool:

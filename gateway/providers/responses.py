@@ -16,6 +16,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.file_search import CALL as FILE_SEARCH
+from gateway.protocol.hints import AT_OPENAI, AT_XAI
 from gateway.protocol.lists import dicts
 from gateway.protocol.mcp import ITEMS, blocks_of
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
@@ -25,6 +26,7 @@ from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses_request import SIGNED, request_body
 from gateway.providers.translate_answer import Writer, choice, count, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader
+from gateway.providers.xai_items import mended, searched, ticks
 
 _encode = msgspec.json.encode
 _CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -39,16 +41,20 @@ class ResponsesCodec(OpenAICodec):
 
     def __init__(
         self, name: str, url: str, headers: dict[str, str], profile: Profile, *, drop: bool = False,
-        openais_tools: bool = True,
+        here: str = AT_OPENAI,
     ) -> None:  # fmt: skip
-        """``openais_tools``: those that run at OpenAI run here; not at another vendor that speaks its API."""
+        """``here``: whose own tools run here; "" for a vendor that has none."""
         super().__init__(name, url, headers, profile, drop=drop)
-        self._here = "OpenAI" if openais_tools else ""
+        self._here = here
 
     @property
     def searches_stores(self) -> bool:
         """Whether vector stores of the provider's own may be named."""
-        return bool(self._here)
+        return self._here == AT_OPENAI
+
+    def mended(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An item of an answer as OpenAI writes it."""
+        return mended(item) if self._here == AT_XAI else item
 
     @property
     def takes_custom(self) -> bool:
@@ -77,7 +83,7 @@ class ResponsesCodec(OpenAICodec):
             raise self.broken(data)
         said = _Said()
         for item in dicts(data["output"]):
-            said.take(item)
+            said.take(self.mended(item))
         made = choice(
             0, "".join(said.texts), self.reason(data, said), calls=said.calls, refusal="".join(said.refusals) or None,
             annotations=said.annotations, extra=said.extra(),
@@ -203,9 +209,9 @@ class ResponsesStream(EventStream):
         if kind in _THOUGHTS:
             return self._thought(event, index)
         if kind == "response.output_item.added":
-            return self._begin(index, _map(event, "item"))
+            return self._begin(index, self._codec.mended(_map(event, "item")))
         if kind == "response.output_item.done":
-            return self._done(index, _map(event, "item"))
+            return self._done(index, self._codec.mended(_map(event, "item")))
         if kind == "response.refusal.delta":
             return self._writer.delta({"refusal": str(event.get("delta") or "")})
         if kind == f"{_TEXT}.annotation.added":
@@ -289,6 +295,7 @@ def usage_of(value: Any, tier: Any = None, searches: int = 0, file_searches: int
     if not isinstance(value, dict):
         return None
     read, written = _map(value, "input_tokens_details"), _map(value, "output_tokens_details")
+    searches, file_searches = searched(value) or (searches, file_searches)
     return Usage(
         prompt=count(value.get("input_tokens")),
         completion=count(value.get("output_tokens")),
@@ -300,6 +307,7 @@ def usage_of(value: Any, tier: Any = None, searches: int = 0, file_searches: int
         image_output=count(written.get("image_tokens")),
         searches=searches,
         file_searches=file_searches,
+        told_usd=ticks(value),
     )
 
 

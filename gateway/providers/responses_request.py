@@ -11,12 +11,12 @@ from typing import Any
 
 from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import OPENAI
-from gateway.protocol.hints import CACHE_MARK, ON_PARTS, held_image, openais_tools
+from gateway.protocol.hints import AT_OPENAI, AT_XAI, CACHE_MARK, ON_PARTS, held_image, openais_tools
 from gateway.protocol.hints import OPENAI as OWN
 from gateway.protocol.hints import own as said_to
 from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
-from gateway.providers.searching import asked, responses_tool
+from gateway.providers.searching import asked, responses_tool, xais_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
 SIGNED = OPENAI
@@ -32,11 +32,13 @@ _PASSED = (
 _THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
 
 
-def request_body(reader: Reader, model: str, here: str = "OpenAI") -> dict[str, Any]:
+def request_body(reader: Reader, model: str, here: str = AT_OPENAI) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
     gateway holds the conversation, and thoughts travel encrypted. ``here``: whose tools run at this provider."""
     reader.without(_NOTHING_ASKED)
     reader.without_claudes_own(here)
+    if here == AT_XAI:
+        reader.without({"search_parameters": ()})  # xAI has given its Live Search up
     body = reader.body
     wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
@@ -46,17 +48,21 @@ def request_body(reader: Reader, model: str, here: str = "OpenAI") -> dict[str, 
     effort = body.get("reasoning_effort")
     if effort is not None:
         wire["reasoning"] = {"effort": effort}
-    wire |= _tools(reader) | _text(reader)
+    wire |= _tools(reader, here) | _text(reader)
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
-    include += ["web_search_call.action.sources"] if body.get(WEB_SEARCH) is not None else []
+    if body.get(WEB_SEARCH) is not None and here != AT_XAI:  # which tells them as they are cited
+        include.append("web_search_call.action.sources")
     there = said_to(body, OWN)
     include += there.get("include") or []
     if include:
         wire["include"] = include
     if there.get("max_tool_calls") is not None:
         wire["max_tool_calls"] = there["max_tool_calls"]
-    for name, value in reader.extras().items():
+    extras = reader.extras()
+    if here == AT_XAI:
+        extras.pop("search_parameters", None)
+    for name, value in extras.items():
         own = wire.get(name)
         wire[name] = {**own, **value} if isinstance(own, dict) and isinstance(value, dict) else value
     return wire
@@ -76,7 +82,7 @@ def _text(reader: Reader) -> dict[str, Any]:
     return {"text": text} if text else {}
 
 
-def _tools(reader: Reader) -> dict[str, Any]:
+def _tools(reader: Reader, here: str) -> dict[str, Any]:
     """Tools are flat here, and strict unless they say no: chat's are not strict unless they say yes."""
     for old in ("functions", "function_call"):
         if reader.body.get(old):
@@ -84,7 +90,7 @@ def _tools(reader: Reader) -> dict[str, Any]:
     tools = [_tool(tool) for tool in reader.body.get("tools") or []]
     search = asked(reader)
     if search is not None:
-        tools.append(responses_tool(reader, search))
+        tools.append(xais_tool(reader, search) if here == AT_XAI else responses_tool(reader, search))
     for at, tool in openais_tools(reader.body):
         tools.insert(at, tool)
     found: dict[str, Any] = {"tools": tools} if tools else {}

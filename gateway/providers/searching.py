@@ -2,7 +2,7 @@
 
 https://docs.claude.com/en/docs/agents-and-tools/tool-use/web-search-tool, https://ai.google.dev/gemini-api/docs/google-search,
 https://platform.openai.com/docs/guides/tools-web-search, https://docs.perplexity.ai/api-reference/chat-completions-post,
-https://openrouter.ai/docs/features/web-search
+https://openrouter.ai/docs/features/web-search, https://docs.x.ai/developers/tools/web-search
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ def responses_tool(reader: Reader, options: Mapping[str, Any]) -> dict[str, Any]
     return {"type": "web_search", **size, **({"filters": found} if found else {}), **_place(options)}
 
 
+def xais_tool(reader: Reader, options: Mapping[str, Any]) -> dict[str, Any]:
+    only(reader, options, *_DOMAINS)
+    told = domains(options)
+    return {"type": "web_search", **{word: told[name] for word, name in _XAIS if name in told}}
+
+
 def fit(reader: Reader, wire: dict[str, Any], style: str) -> None:
     """Brings the wish of a request in chat form into the form of a vendor that speaks chat. Raises AttemptFailed."""
     options = asked(reader)
@@ -100,4 +106,5 @@ def fit(reader: Reader, wire: dict[str, Any], style: str) -> None:
 
 
 _NOT_OPENAIS = ("filters", "max_uses", "required", "time_range")
+_XAIS = (("allowed_domains", "allowed_domains"), ("excluded_domains", "blocked_domains"))
 _PLUGIN = (("include", "allowed_domains"), ("exclude", "blocked_domains"))

@@ -17,6 +17,7 @@ from gateway import errors
 from gateway.protocol.file_search import KIND as FILE_SEARCH
 from gateway.protocol.hints import (
     ANTHROPIC,
+    AT_OPENAI,
     CONTAINER,
     HINTS,
     for_claude_alone,
@@ -102,7 +103,7 @@ class Reader:
             self.cannot(SERVERS, "this provider calls no MCP servers for a client of Anthropic's API.")
         if claudes.get(CONTAINER) and here != "Anthropic":
             self.cannot(CONTAINER, "containers and skills are Anthropic's alone.")
-        for _, tool in openais_tools(self.body) if here != "OpenAI" else ():
+        for _, tool in openais_tools(self.body) if here != AT_OPENAI else ():
             if tool.get("type") == FILE_SEARCH:
                 raise self.refused("tools", _no_stores(tool))
         for vendor, name in server_tools(self.body):
@@ -117,7 +118,7 @@ class Reader:
         that run at Anthropic. ``here``: whose tools run at this provider."""
         self.cites_nothing()
         self.stays_anywhere()
-        self.runs_nothing(here, servers=here == "OpenAI")
+        self.runs_nothing(here, servers=here == AT_OPENAI)
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)

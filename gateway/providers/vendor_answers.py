@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.protocol.lists import dicts
 from gateway.providers.translate_answer import count, url_citation
+from gateway.providers.xai_items import ticks
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
 
@@ -90,7 +91,9 @@ def _counted(usage: dict[str, Any]) -> None:
 
 def told_cost(usage: Any) -> float | None:
     """US dollars that a vendor says a call costs: OpenRouter as ``cost`` (for somebody's own key its fee alone, and
-    what the key pays beside it), Perplexity as its ``total_cost``. None when it says nothing."""
+    what the key pays beside it), Perplexity as its ``total_cost``, xAI in ticks. None when it says nothing."""
+    if "cost_in_usd_ticks" in _map(usage):
+        return ticks(_map(usage))
     told = _map(usage).get("cost")
     cost = told.get("total_cost") if isinstance(told, dict) else told
     if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < 1e6:
