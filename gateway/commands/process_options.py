@@ -31,12 +31,12 @@ def process_commands(commands: Commands) -> None:
     add(
         commands,
         "engine",
-        "the classifier engine alone: serves students",
+        "the built-in engine alone: serves students",
         ("start", "engine"),
         "understudy engine",
     )
     demo = add(
-        commands, "demo", "the whole loop with a simulated teacher", ("start", "demo"),
+        commands, "demo", "the whole loop with a simulated teacher and policies of its own", ("start", "demo"),
         "understudy demo", "understudy demo --fresh",
     )  # fmt: skip
     demo.add_argument("--fresh", action="store_true", help="forget the last demonstration first")

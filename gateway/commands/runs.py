@@ -122,7 +122,7 @@ def _follow(run_id: str) -> int:
 
 
 def _line(run: Run) -> str:
-    scope = f"{run.project}/{run.task}"
+    scope = f"{run.project}/{run.task or '(a fine-tuning job)'}"
     how = f"{run.progress:.0%} {run.step}" if run.state in _UNFINISHED else run.error
     return f"{run.id}  {_clock(run.created_at)}  {scope}  {run.state}  {how}".rstrip()
 

@@ -213,6 +213,8 @@ def engine(_options: Namespace) -> int:
 
 
 def demo(options: Namespace) -> int:
+    if options.policies is not None:
+        return fail("the demonstration has policies of its own. Yours are run by: understudy up --policies DIR")
     return _become("benchmarks.demo", *_home(), *(["--fresh"] if options.fresh else []))
 
 

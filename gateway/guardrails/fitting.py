@@ -158,7 +158,8 @@ def learn(examples: Sequence[Example]) -> Lesson:
     benign = np.array([one.label == 0 and not one.unsafe for one in examples], dtype=bool)
     if attack.sum() < _FEWEST or benign.sum() < _FEWEST:
         raise ValueError(
-            f"at least {_FEWEST} attacks (or toxic texts) and {_FEWEST} benign texts are needed to fit anything."
+            f"at least {_FEWEST} attacks (or toxic texts) and {_FEWEST} benign texts are needed to fit anything, "
+            f"and there are {attack.sum()} and {benign.sum()} (with --half, in the half that is fitted on)."
         )
     # Attacks need room; rude words are as rude in a line as on a page.
     by_length = any(one.attack is not None for one in examples)

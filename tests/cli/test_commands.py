@@ -106,6 +106,13 @@ def test_up_refuses_bad_policies_and_open_doors(tmp_path: Path, capsys: pytest.C
         assert "'0.0.0.0' can be reached from other machines" in capsys.readouterr().err
 
 
+def test_the_demonstration_takes_nobodys_policies_for_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--policies", str(tmp_path)]) == 1
+    assert "understudy up --policies DIR" in capsys.readouterr().err
+
+
 def test_without_a_command_the_environment_decides(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
