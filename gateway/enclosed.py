@@ -80,9 +80,10 @@ def _message_closed(before: Any, words: Any, after: Any) -> Any:
 def _part_closed(before: Any, words: Any, after: Any) -> Any:
     if words is before:
         return after
-    given, said, left = _content(before), words["file"]["file_data"], after["file"]["file_data"]
-    assert given is not None
-    if left == said and "file" not in before:
+    picture = _picture(before)
+    given = before["file"]["file_data"] if picture is None else picture
+    said, left = words["file"]["file_data"], after["file"]["file_data"]
+    if left == said and picture is not None:
         return before
     if left != said and said.startswith(_READ_OF):
         return as_text(after, left.removeprefix(_READ_OF))
@@ -127,14 +128,28 @@ def _message_retold(message: Any, told: Mapping[str, str | None]) -> Any:
 
 def file_data(part: Any) -> str | None:
     """The content of a part that encloses a file."""
-    file = part.get("file") if isinstance(part, Mapping) else None
-    data = file.get("file_data") if isinstance(file, Mapping) else None
+    file = part.get("file") if isinstance(part, dict) else None
+    data = file.get("file_data") if isinstance(file, dict) else None
     return data if isinstance(data, str) else None
+
+
+def _picture(part: Any) -> str | None:
+    """What is sent as a picture and says that it is none: some providers read whatever the address holds."""
+    if not isinstance(part, dict) or part.get("type") != "image_url":
+        return None
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    return url if isinstance(url, str) and url.startswith("data:") and not url.startswith("data:image/") else None
 
 
 def _mapped(prose: dict[str, Any], change: Callable[[str], str | None]) -> dict[str, Any]:
     messages = prose.get("messages")
     if not isinstance(messages, list):
+        return prose
+    for message in messages:  # most requests have no parts at all
+        if isinstance(message, dict) and isinstance(message.get("content"), list):
+            break
+    else:
         return prose
     new = [_message(one, change) for one in messages]
     return prose if all(one is old for one, old in zip(new, messages, strict=True)) else {**prose, "messages": new}
@@ -151,24 +166,17 @@ def _message(message: Any, change: Callable[[str], str | None]) -> Any:
 
 
 def _part(part: Any, change: Callable[[str], str | None]) -> Any:
-    data = _content(part)
+    if not isinstance(part, dict) or ("file" not in part and "image_url" not in part):
+        return part
+    picture = _picture(part)
+    data = file_data(part) if picture is None else picture
     words = change(data) if data is not None else None
     if words is None:
         return part
-    if "file" in part:
+    if picture is None:
         return {**part, "file": {**part["file"], "file_data": words}}
     beside = {name: value for name, value in part.items() if name != "image_url"}
     return {**beside, "type": "file", "file": {"filename": "document", "file_data": words}}
-
-
-def _content(part: Any) -> str | None:
-    """The content of a file, also of one that is sent as a picture: some providers read whatever the address holds."""
-    data = file_data(part)
-    if data is not None or not isinstance(part, Mapping) or part.get("type") != "image_url":
-        return data
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, Mapping) else image
-    return url if isinstance(url, str) and url.startswith("data:") and not url.startswith("data:image/") else None
 
 
 def _said(raw: bytes) -> str:

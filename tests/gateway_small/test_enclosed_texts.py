@@ -59,6 +59,9 @@ def test_what_is_sent_as_a_picture_and_is_none_is_read_too() -> None:
         words = opened(prose)
         assert "jane@example.org" in words["messages"][0]["content"][0]["file"]["file_data"]
         assert closed_again(prose, words, words) == prose, "what nobody changed goes as it came"
+    for beside in ("junk", {"file_data": coded(b"harmless, all of it")}):  # whoever reads pictures reads no file there
+        prose = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}, "file": beside}]}]}
+        assert "jane@example.org" in str(opened(prose))
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{coded(SAID.encode())}"}}
     prose = {"messages": [{"role": "user", "content": [picture]}]}
     assert opened(prose) is prose
