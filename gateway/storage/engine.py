@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from gateway.storage.second_name import kept, put_back
 from gateway.storage.write_ahead import Connection, IndexRemoved, emptied, opened
 
 _log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def _sqlite_writer(path: Path) -> sa.Engine:
         # (https://www.sqlite.org/howtocorrupt.html, 2.2), and another process would remove the log under its readers.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        put_back(path)
         connection = sqlite3.connect(
             path, timeout=10, isolation_level=None, check_same_thread=False, factory=Connection
         )
@@ -117,11 +119,13 @@ def _sqlite_writer(path: Path) -> sa.Engine:
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
     event.listen(engine, "begin", _begin_immediate)
     _watch_log(engine, path, _saved)
+    event.listen(engine, "connect", lambda connection, _: _name_twice(connection, path))
     return engine
 
 
 def _sqlite_reader(path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
+        put_back(path)
         uri = f"{path.resolve().as_uri()}?mode=ro"
         connection = sqlite3.connect(
             uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=Connection
@@ -150,6 +154,12 @@ def _watch_log(engine: sa.Engine, path: Path, over: Callable[[Connection], bool]
 
     event.listen(engine, "connect", lambda connection, _: opened(connection, path))
     event.listen(engine, "checkout", used)
+
+
+def _name_twice(connection: Connection, path: Path) -> None:
+    """After the log was looked at, which makes it where there was none."""
+    kept(path)
+    connection.writes = True
 
 
 def _followed(connection: Connection) -> bool:

@@ -6,7 +6,8 @@ what the database says, nobody new can read, and what only the removed log says 
 So connections are looked at whenever they are used: the writer moves everything into the database and begins anew,
 and readers follow it. The index is where processes meet and lock each other out, and all connections of a process share
 it: without it no process can go on. The writer saves everything and ends; to readers the database is away until they
-are started again, so that nobody is let in by keys as they once were. A leaf.
+are started again, so that nobody is let in by keys as they once were. A writer that is killed before it notices has
+left the log a second name (``second_name``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+
+from gateway.storage.second_name import dropped
 
 
 class IndexRemoved(Exception):
@@ -40,8 +43,12 @@ class Connection(sqlite3.Connection):
     """One that says when it is closed, so that it is known whether the process has any open."""
 
     log: WriteAheadLog | None = None
+    writes = False
+    """Whether it is the one that writes, which has given the log a second name."""
 
     def close(self) -> None:
+        if self.writes and self.log is not None:
+            self.log.drop()
         self._leave()
         super().close()
 
@@ -94,6 +101,7 @@ class WriteAheadLog:
     """The log that a connection has open: made right after that has read something."""
 
     def __init__(self, database: Path) -> None:
+        self._database = database
         self._path = database.with_name(f"{database.name}-wal")
         self.index = database.with_name(f"{database.name}-shm")
         self._mine = _seen(self._path)
@@ -111,6 +119,10 @@ class WriteAheadLog:
         """For who reads: whether another log is in use by now. Until then the one that is open tells everything."""
         now = _seen(self._path)
         return now is not None and now.size > 0 and (self._mine is None or now.file != self._mine.file)
+
+    def drop(self) -> None:
+        """Who writes closes it: its second name goes first."""
+        dropped(self._database, None if self._mine is None else self._mine.file)
 
     def index_removed(self) -> bool:
         return _indexes.removed(self.index)

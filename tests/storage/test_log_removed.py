@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +23,7 @@ from gateway.storage.commands import CreateKey, WriterAway
 from gateway.storage.home import Home
 from gateway.storage.reading.light import light_reader
 from gateway.storage.reading.reader import open_reader
+from gateway.storage.second_name import put_back, second_name
 from gateway.storage.spooling.spool import Spool
 from gateway.storage.values import Key
 from gateway.storage.writing.writers import open_writer
@@ -71,6 +76,12 @@ class House:
         for one in endings:
             self.home.database.with_name(self.home.database.name + one).unlink()
 
+    def sound(self) -> bool:
+        """What SQLite itself says of the file, with nobody else's connections in the way."""
+        self.close()
+        with closing(sqlite3.connect(self.home.database)) as connection:
+            return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+
     def seen_by_a_new_process(self) -> str:
         with script(LOOK, str(self.home.root), stdout=subprocess.PIPE) as process:
             return process.communicate(timeout=120)[0].decode().strip()
@@ -83,7 +94,9 @@ class House:
             time.sleep(0.02)
 
     def close(self) -> None:
-        for process in self.running:
+        """Once more is nothing."""
+        while self.running:
+            process = self.running.pop()
             process.kill()
             process.communicate()
         for one in (self.spool, self.light, self.whole, self.writer):
@@ -95,6 +108,13 @@ def house(tmp_path: Path) -> Iterator[House]:
     with closing(House(Home(tmp_path / "home").prepare())) as made:
         yield made
 
+
+TOOL = """
+import sqlite3
+with sqlite3.connect(sys.argv[1], isolation_level=None) as tool:
+    tool.execute("DELETE FROM api_keys")
+tool.close()
+"""
 
 WRITE = """
 from pathlib import Path
@@ -157,3 +177,93 @@ def test_row_33_without_the_logs_index_everything_is_saved_and_nobody_goes_on(ho
     house.until(lambda: house.seen_by_a_new_process() == "40 ['old']")
     with pytest.raises(DatabaseAway):
         house.light.snapshot()  # this process was not started again
+
+
+def gone_with_its_writer(house: House, writer: subprocess.Popen[bytes], *endings: str) -> None:
+    """What is removed, and who would have noticed is killed before it can."""
+    writer.send_signal(signal.SIGSTOP)
+    house.remove(*endings)
+    writer.kill()
+    writer.wait()
+
+
+@pytest.mark.parametrize("readers", [True, False], ids=["readers", "nobody"])
+def test_row_33_a_log_that_is_removed_and_its_writer_killed_at_once_come_back(house: House, readers: bool) -> None:
+    first = house.start()
+    house.tell(20)
+    house.key("old")
+    if readers:
+        house.until(lambda: house.calls() == 20)
+        assert [one.name for one in house.light.snapshot().keys] == ["old"]
+    else:
+        house.until(lambda: house.seen_by_a_new_process() == "20 ['old']")
+    gone_with_its_writer(house, first, "-wal")
+    if readers:
+        assert house.calls() == 20, "who had it open goes on with it"
+    house.tell(5)
+    house.start()
+    house.until(lambda: house.seen_by_a_new_process() == "25 ['old']")
+    house.key("new")
+    assert house.calls() == 25 and sorted(one.name for one in house.light.snapshot().keys) == ["new", "old"]
+    assert house.sound()
+
+
+def test_row_33_it_comes_back_however_often(house: House) -> None:
+    """Also when most of it was moved into the database before, and when another log was begun in between."""
+    for number in range(1, 4):
+        writer = house.start()
+        house.tell(10)
+        house.key(f"k{number}")
+        house.until(lambda: house.seen_by_a_new_process().startswith(str(house.told)))
+        if number == 2:
+            house.remove("-wal")
+            house.until(lambda: house.home.database.with_name("understudy.db-wal").exists())
+            house.tell(3)
+            house.until(lambda: house.seen_by_a_new_process().startswith(str(house.told)))
+        gone_with_its_writer(house, writer, "-wal")
+    house.start()
+    house.until(lambda: house.seen_by_a_new_process() == "33 ['k1', 'k2', 'k3']")
+    assert house.sound()
+
+
+def test_row_33_a_log_that_is_over_never_comes_back(house: House, tmp_path: Path) -> None:
+    """A tool of somebody else's moved it into the database, removed it as SQLite does, and wrote on."""
+    first = house.start()
+    house.tell(5)
+    house.key("old")
+    house.until(lambda: house.seen_by_a_new_process() == "5 ['old']")
+    first.kill()
+    first.wait()
+    kept = second_name(house.home.database)
+    assert kept.stat().st_ino == house.home.database.with_name("understudy.db-wal").stat().st_ino
+    with script(TOOL, str(house.home.database)) as process:
+        assert process.wait(120) == 0
+    assert kept.stat().st_size > 0 and not house.home.database.with_name("understudy.db-wal").exists()
+    assert not put_back(house.home.database)
+    (house.home.database.with_name("understudy.db-shm")).write_bytes(b"\x00" * 32768)
+    assert not put_back(house.home.database), "nor to an index that is about another one"
+    (house.home.database.with_name("understudy.db-shm")).unlink()
+    house.start()
+    house.until(lambda: house.seen_by_a_new_process() == "5 []")
+    assert house.sound()
+
+
+def test_the_second_name_goes_with_an_orderly_end(house: House) -> None:
+    first = house.start()
+    house.key("old")
+    assert second_name(house.home.database).exists()
+    first.terminate()
+    assert first.wait(90) == 0
+    assert not second_name(house.home.database).exists()
+    with closing(open_reader(house.home)) as reader:
+        assert [one.name for one in reader.snapshot().keys] == ["old"]
+
+
+def test_where_there_are_no_hard_links_there_is_one_name(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    house.key("here")
+    assert [one.name for one in house.light.snapshot().keys] == ["here"]
+    assert not second_name(house.home.database).exists() and not put_back(house.home.database)
