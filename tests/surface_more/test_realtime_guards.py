@@ -242,3 +242,20 @@ async def test_without_guardrails_nothing_is_read(tmp_path: Path, upstream: Upst
 
 
 
+
+
+async def test_a_flood_of_finds_hides_none_of_another_kind(tmp_path: Path, upstream: Upstream) -> None:
+    """A session may last an hour: what is kept of it has a bound."""
+    extra = (
+        "guardrails:\n  numbers: {type: regex, patterns: ['n[0-9]+'], action: flag}\n"
+        "  words: {type: blocklist, phrases: [project falcon]}\n"
+    )
+    Script(upstream)
+    async with session(tmp_path, upstream, extra) as (connection, served):
+        for number in range(1_050):
+            await say(connection, item(f"n{number}"))
+            await said(connection)
+        await say(connection, item("project falcon"))
+        assert (await said(connection))["error"]["code"] == "guardrail_blocked"
+    verdicts = (await call_of(served)).verdicts
+    assert len(verdicts) == 1_001 and verdicts[-1] == "words:block"

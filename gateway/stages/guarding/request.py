@@ -173,13 +173,18 @@ def note(exchange: Exchange, name: str, guard: Guardrail, verdict: Verdict, plac
 
 def note_finding(exchange: Exchange, finding: Finding) -> None:
     """Puts a finding on the call, once."""
-    if len(exchange.findings) >= _MOST_FINDINGS or finding in exchange.findings:
+    found = exchange.findings
+    if finding in found or (len(found) >= _MOST_FINDINGS and any(_alike(one, finding) for one in found)):
         return  # a window of a stream is judged many times
     exchange.findings.append(finding)
     if exchange.late is not None:
         exchange.late(finding)
         return
     exchange.verdicts.append(finding.spelled)
+
+
+def _alike(one: Finding, other: Finding) -> bool:
+    return (one.spelled, one.place) == (other.spelled, other.place)
 
 
 def _sample(text: str, verdict: Verdict) -> str:
