@@ -135,10 +135,9 @@ async def read_from(live: Live, headers: Mapping[str, str], read: Read) -> tuple
     :func:`read_body` do."""
     runtime = live.runtime()
     try:
-        principal = await caller(live, headers)
+        principal = live.who(headers, runtime)
     except errors.GatewayError as error:
-        await _heard_out(read, error)
-        raise
+        principal = await _after_all(live, headers, read, error)
     server = runtime.config.server
     body = await read(limit=server.max_body_bytes, idle=server.body_timeout_s)
     if live.runtime() is not runtime:  # a key may be revoked while a slow body comes
@@ -154,6 +153,20 @@ async def caller(live: Live, headers: Mapping[str, str]) -> Principal:
     except errors.UnknownKey:
         await live.look_again()
         return live.who(headers, live.runtime())
+
+
+async def _after_all(
+    live: Live, headers: Mapping[str, str], read: Read, error: errors.GatewayError
+) -> Principal:
+    """Who it is that was refused with ``error`` at first. Raises it, or what the second look says, once the rest of
+    the request was heard."""
+    try:
+        if not isinstance(error, errors.UnknownKey):
+            raise error
+        return await caller(live, headers)
+    except errors.GatewayError as refused:
+        await _heard_out(read, refused)
+        raise
 
 
 def demand(principal: Principal, scope: str, why: str) -> None:

@@ -42,14 +42,15 @@ _ID, _CREATED = secrets.token_hex(16), secrets.token_hex(16)
 
 
 class Shortcut(Struct, frozen=True):
-    """What is known of a request. ``blank``: a call with it, before anybody has looked at it; ``task`` and ``spared``:
-    what the cache says of it; ``raw``: what that held under ``key``, kept at ``kept_at`` and fresh until ``until``
-    (unix seconds); ``said``: its answer, and ``parts``: the JSON of that around a call's id and time."""
+    """What is known of a request. ``blank``: a call with it, before anybody has looked at it; ``task``, ``spared`` and
+    ``spared_usd``: what the cache says of its answer; ``raw``: what that held under ``key``, kept at ``kept_at`` and
+    fresh until ``until`` (unix seconds); ``said``: the answer, and ``parts``: its JSON around a call's id and time."""
 
     headers: Mapping[str, str]
     blank: Exchange
     task: Task | None
     spared: Candidate | None
+    spared_usd: float | None
     key: str
     raw: bytes
     kept_at: float
@@ -74,7 +75,7 @@ class Shortcut(Struct, frozen=True):
     def answer(self, call: Exchange) -> WholeAnswer:
         """The kept answer as that call's own, with all that the cache notes on a call (``stages/cache.py``)."""
         call.cache, call.task, call.cost_usd = "hit", self.task, 0.0
-        call.spared, call.usage = self.spared, self.said.usage
+        call.spared, call.usage, call.teacher_cost_usd = self.spared, self.said.usage, self.spared_usd
         call.response_headers[KEY_HEADER] = self.key
         call.response_headers["age"] = str(int(max(0.0, call.received_at - self.kept_at)))
         opening, middle, end = self.parts
@@ -136,7 +137,8 @@ class Shortcuts:
         size = 2 * len(body) + 2 * len(raw) + _OVERHEAD
         until = entry.kept_at + entry.fresh_s
         self._put(place, Shortcut(
-            headers, _blank(call), call.task, call.spared, key, raw, entry.kept_at, until, parts, said, size
+            headers, _blank(call), call.task, call.spared, call.teacher_cost_usd, key, raw, entry.kept_at, until,
+            parts, said, size,
         ))  # fmt: skip
 
     def _put(self, place: bytes, known: Shortcut) -> None:

@@ -130,7 +130,8 @@ class Accountant:
     def _settle_answer(self, exchange: Exchange, answer_text: str) -> None:
         rung = exchange.answered_by
         if exchange.replayed:
-            exchange.teacher_cost_usd = self._teacher_cost(exchange)
+            if exchange.given is None:  # else it is known already
+                exchange.teacher_cost_usd = self._teacher_cost(exchange)
             return
         if rung is None:
             return

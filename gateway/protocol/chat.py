@@ -170,6 +170,8 @@ def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
     except msgspec.ValidationError:
         return None
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
+    if prompt is None and completion is None and tier not in PRICED_TIERS:
+        return Usage(wire.prompt_tokens, wire.completion_tokens)
     return Usage(
         prompt=wire.prompt_tokens,
         completion=wire.completion_tokens,

@@ -64,7 +64,7 @@ class OpenAICodec:
             wire["stream"] = True
             if self._profile.usage_in_stream:  # the gateway prices every call, asked or not
                 wire["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return UpstreamRequest(url=self._url, headers=self._headers, body=_encode(wire), socket=self._socket)
+        return UpstreamRequest(self._url, self._headers, _encode(wire), self._socket)
 
     def located(self, model: str) -> UpstreamRequest:
         """A chat request, for its address and headers: the provider's other endpoints stand beside it."""

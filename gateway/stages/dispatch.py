@@ -357,10 +357,10 @@ def _note(
     """Writes the attempt on the exchange; its milliseconds are the return value."""
     took = time.monotonic() - began
     exchange.upstream_seconds += took
-    exchange.attempts.append(Attempt(
-        provider=rung.candidate.provider, model=rung.candidate.model, role=rung.role, outcome=outcome,
-        status=status, latency_ms=took * 1000, confidence=found.confidence if found else None,
-        variant=rung.candidate.variant, fields=found.fields if found else {},
+    candidate = rung.candidate
+    exchange.attempts.append(Attempt(  # in the order of its fields, as a record's
+        candidate.provider, candidate.model, rung.role, outcome, status, took * 1000,
+        found.confidence if found else None, candidate.variant, found.fields if found else {},
     ))  # fmt: skip
     return took * 1000
 

@@ -198,14 +198,10 @@ def caller_of(exchange: Exchange, tokens: int) -> Caller:
     """What rules look at, with this many tokens of input."""
     principal = exchange.principal
     key = principal.key_id if principal else ""
+    keys, project = (key, exchange.runtime.key_names.get(key, "")), principal.project if principal else ""
     return Caller(
-        metadata=exchange.request.metadata or {},
-        headers=exchange.headers,
-        keys=(key, exchange.runtime.key_names.get(key, "")),
-        project=principal.project if principal else "",
-        tokens=tokens,
-        at=exchange.received_at,
-    )
+        exchange.request.metadata or {}, exchange.headers, keys, project, tokens, exchange.received_at
+    )  # fmt: skip
 
 
 def _sticky(exchange: Exchange, by: str) -> str:

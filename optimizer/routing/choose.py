@@ -100,7 +100,7 @@ def _name(strategy: StrategySettings) -> str:
 
 
 def _rung(candidate: Candidate, teacher: Candidate | None) -> Rung:
-    return Rung(candidate=candidate, role="teacher" if candidate == teacher else "plain")
+    return Rung(candidate, "teacher" if candidate == teacher else "plain")
 
 
 def _arm(situation: Situation) -> tuple[Literal["teacher", "canary", "live"], float, str]:

@@ -6,10 +6,12 @@ ends, however it ends. So a reader that gets the lock knows that nobody will wri
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +20,15 @@ from gateway.storage.settled import make_folders, sync_folder
 from gateway.storage.spooling.format import HEADER_SIZE, SpoolCipher, header
 
 SUFFIX, RESERVE_SUFFIX, DRAFT_SUFFIX = ".seg", ".reserve", ".tmp"
+_AHEAD = 256 * 1024
+"""Bytes of room below which more is made."""
 _SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 
 class Segment:
-    """An open segment. ``size`` bytes of it are good; ``reserved`` means its blocks exist already."""
+    """An open segment. ``size`` bytes of it are good; ``reserved`` means its blocks exist already. Of an ordinary one
+    those that are written next exist by ``make_room``: a write that makes a file longer waits whenever its file system
+    commits, for milliseconds (docs/experiments.md)."""
 
     def __init__(self, path: Path, descriptor: int, folder: Path, *, reserved: bool) -> None:
         self.path = path
@@ -33,6 +39,8 @@ class Segment:
         self._descriptor = descriptor
         self._folder: Path | None = folder
         self._closed = self._doubtful = False
+        self._room = 0
+        self._making = threading.Lock()
 
     def fits(self, data: bytes, limit: int) -> bool:
         """Whether ``data`` may go here; an ordinary segment takes at least one record however long."""
@@ -41,6 +49,12 @@ class Segment:
 
     def write(self, data: bytes) -> bool:
         """One write at the end of the good part; a partial one is cut back. False: no space (or an I/O error)."""
+        if self.size + len(data) <= self._room:
+            return self._write(data)
+        with self._making:  # who makes room may do so by writing zeros, on file systems that know no other way
+            return self._write(data)
+
+    def _write(self, data: bytes) -> bool:
         try:
             count = os.pwrite(self._descriptor, data, self.size)
         except OSError as problem:
@@ -51,7 +65,21 @@ class Segment:
             return True
         if count and not self.reserved:
             os.ftruncate(self._descriptor, self.size)
+            self._room = 0
         return False
+
+    def make_room(self, limit: int) -> None:
+        """Sets the blocks aside that are written next, ``limit`` bytes altogether at most. Where there are none, the
+        next write says so. Blocking, and meant for another thread than the one that writes."""
+        if self.reserved or self._doubtful or self._room - self.size >= _AHEAD:
+            return
+        with self._making:
+            start = max(self._room, self.size)
+            if (more := min(2 * _AHEAD, limit - start)) <= 0:
+                return
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(self._descriptor, start, more)
+                self._room = start + more
 
     def flush(self) -> None:
         """Its bytes on stable storage, whatever its name is by then. Raises OSError."""
@@ -78,6 +106,7 @@ class Segment:
         """Drops the part that a failed fsync leaves in doubt, once it has been written elsewhere."""
         try:
             os.ftruncate(self._descriptor, max(HEADER_SIZE, self.synced))
+            self._room = 0
         except OSError:  # the copies carry the same numbers, so a reader that meets both takes one
             return
 
@@ -86,9 +115,13 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            os.close(self._descriptor)
+        if self._closed:
+            return
+        self._closed = True
+        if self._room > self.size:
+            with contextlib.suppress(OSError):  # room that is left over reads as zeros, which are no records
+                os.ftruncate(self._descriptor, self.size)
+        os.close(self._descriptor)
 
 
 class SegmentFolder:

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.protocol.random_bytes import piece
 from gateway.storage.home import Home
 from gateway.storage.settled import make_folders
 from gateway.storage.signing import create_once
@@ -61,7 +62,7 @@ class SpoolCipher:
         self.key_id = hashlib.sha256(b"understudy spool key" + key).digest()[:4]
 
     def seal(self, record: bytes) -> bytes:
-        nonce = os.urandom(NONCE)
+        nonce = piece()[:NONCE]
         return nonce + self._aead.encrypt(nonce, record, None)
 
     def derived(self, purpose: bytes) -> bytes:

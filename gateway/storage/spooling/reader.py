@@ -24,6 +24,7 @@ from gateway.storage.spooling.format import (
 )
 
 _DRAFT_AGE_S = 60.0
+_PIECE = 64 * 1024
 
 
 class Position(Struct, frozen=True):
@@ -122,7 +123,7 @@ class SpoolReader:
     ) -> tuple[Position, bool]:
         """Reads on in one segment, which those of ``newer`` follow. → where to go on, and whether nothing more can
         ever come."""
-        data = self._bytes_from(path, position.offset)
+        data = self._bytes_from(path, position.offset, to_its_end=closed)
         at, seq = 0, position.seq
         if position.offset == 0 and check_header(data, self._cipher, path.name):
             at = HEADER_SIZE
@@ -165,10 +166,16 @@ class SpoolReader:
             batch.unreadable += 1
 
     @staticmethod
-    def _bytes_from(path: Path, offset: int) -> bytes:
+    def _bytes_from(path: Path, offset: int, *, to_its_end: bool = True) -> bytes:
+        """Without ``to_its_end`` until nothing has been written for a while: zeros are room for what comes."""
+        parts = []
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=0) as file:
                 file.seek(offset)
-                return file.read()
+                while part := file.read(_PIECE):
+                    parts.append(part)
+                    if not to_its_end and not part.rstrip(b"\0"):
+                        break
         except FileNotFoundError:
             return b""
+        return b"".join(parts)

@@ -216,7 +216,10 @@ class Spool:
         with self._lock:
             target = self._seq
             retired, self._retired = self._retired, []
-            segments = [*retired, *([self._segment] if self._segment is not None else [])]
+            newest = self._segment
+            segments = [*retired, *([newest] if newest is not None else [])]
+        if newest is not None and target > self._synced:
+            newest.make_room(self._settings.segment_bytes)
         sound = 0  # in order: what follows a failed segment must not count as safe before it does
         if target > self._synced:
             while sound < len(segments) and segments[sound].sync():
