@@ -22,6 +22,7 @@ from gateway import errors
 from gateway.access.refusals import TOLD
 from gateway.api.http import caller, headers_of
 from gateway.api.ingress import told
+from gateway.api.realtime_servers import refusal
 from gateway.api.realtime_session import Said, Session
 from gateway.api.surface import new_exchange
 from gateway.context import Exchange, Principal
@@ -228,8 +229,11 @@ async def _upwards(session: Session, receive: Receive, send: Send, heard: list[f
             return code if code in _TELLABLE else 1000, str(message.get("reason") or "")
         heard[0] = time.monotonic()
         text = message.get("text")
-        if session.guard is not None:
-            onward = await session.guard.said(text if text is not None else message.get("bytes") or b"")
+        said = text if text is not None else message.get("bytes") or b""
+        if (problem := refusal(said, session.hosts)) is not None:
+            await send({"type": "websocket.send", "text": problem})
+        elif session.guard is not None:
+            onward = await session.guard.said(said)
             for event in onward.up:
                 await session.upstream.send_str(event)
             for event in onward.down:
@@ -237,7 +241,7 @@ async def _upwards(session: Session, receive: Receive, send: Send, heard: list[f
         elif text is not None:
             await session.upstream.send_str(text)
         else:
-            await session.upstream.send_bytes(message.get("bytes") or b"")
+            await session.upstream.send_bytes(said)
 
 
 def _goodbye(up: asyncio.Task[tuple[int, str]]) -> tuple[int, str]:

@@ -73,6 +73,22 @@ def servers_of_openai(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [one for one in tools if isinstance(one, dict) and one.get("type") == KIND]
 
 
+def check_tools(tools: Any, where: str, hosts: Collection[str]) -> None:
+    """Raises Forbidden or BadRequest for a server among ``tools`` that may not be named."""
+    for at, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type") == KIND:
+            _by_address(tool, f"{where}[{at}]")
+            _checked(tool.get("server_url"), f"{where}[{at}].server_url", hosts)
+
+
+def _by_address(tool: Mapping[str, Any], where: str) -> None:
+    """Raises BadRequest for a server that is named by anything else than its address."""
+    for name in _ELSEWHERE:
+        if tool.get(name) is not None:
+            why = f"'{where}.{name}' is not supported by this gateway: name a 'server_url'."
+            raise _unsupported(f"{where}.{name}", why)
+
+
 def shown(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool as a response repeats it: as OpenAI does, without what opens the server."""
     found = {name: value for name, value in tool.items() if name not in ("authorization", "headers")}
@@ -138,10 +154,7 @@ def _entry(entry: dict[str, Any], swap: Swap, address: Callable[[Any, str], str]
     tool, where = entry.get("tool"), f"tools[{entry.get('at')}]"
     if not isinstance(tool, dict) or tool.get("type") != KIND:
         return entry
-    for name in _ELSEWHERE:
-        if tool.get(name) is not None:
-            why = f"'{where}.{name}' is not supported by this gateway: name a 'server_url'."
-            raise _unsupported(f"{where}.{name}", why)
+    _by_address(tool, where)
     told = {**tool, "server_url": address(tool.get("server_url"), f"{where}.server_url")}
     if tool.get("authorization") is not None:
         told["authorization"] = swap(str(tool["authorization"]))

@@ -1,0 +1,56 @@
+"""MCP servers that a client of a realtime session names for its provider to call: those that the operator lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.errors import BadRequest, GatewayError
+from gateway.protocol.mcp import check_tools
+from gateway.protocol.realtime import error_event
+
+_CONFIGURED = ("session", "response")
+"""The fields that say how a session, or one response of it, is to be answered."""
+
+
+class _Event(Struct):
+    session: msgspec.Raw = msgspec.Raw()
+    response: msgspec.Raw = msgspec.Raw()
+    event_id: Any = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+def refusal(message: str | bytes, hosts: Collection[str]) -> str | None:
+    """The error that a client's event is answered with; None for one that may go on. Most, sounds above all, name no
+    tools and are only looked over."""
+    try:
+        event = _decode(message)
+    except (msgspec.DecodeError, RecursionError):
+        return None  # no event: its provider says so
+    if not any(bytes(getattr(event, name)) for name in _CONFIGURED):
+        return None
+    try:
+        told = json.loads(message, object_pairs_hook=_once)
+        for name in _CONFIGURED:
+            settings = told.get(name)
+            if isinstance(settings, dict):
+                check_tools(settings.get("tools"), f"{name}.tools", hosts)
+    except GatewayError as problem:
+        return error_event(problem, event.event_id)
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A key that is there twice is two documents for two readers. Raises BadRequest."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadRequest("A key stands twice in one object of this event.", code="invalid_json")
+    return found

@@ -1,0 +1,50 @@
+"""MCP servers in realtime sessions: a client names those that the operator lists, and no others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from realtime_script import PII, Script, item, said, say, session
+from test_realtime import Upstream, upstream
+
+from gateway.api.realtime_servers import refusal
+
+__all__ = ["upstream"]
+
+LISTED = "mcp: {hosts: [docs.example]}\n"
+
+
+def names(url: Any = "https://docs.example/mcp", field: str = "session", **more: Any) -> dict[str, Any]:
+    tool = {"type": "mcp", "server_label": "docs", "server_url": url, "authorization": "tok-1", **more}
+    kind = "session.update" if field == "session" else "response.create"
+    return {"type": kind, "event_id": "mine", field: {"tools": [{"type": "function", "name": "f"}, tool]}}
+
+
+@pytest.mark.parametrize("extra", ["", LISTED, LISTED + PII])
+async def test_only_hosts_of_the_operators_list_may_be_called(tmp_path: Path, upstream: Upstream, extra: str) -> None:
+    script = Script(upstream)
+    async with session(tmp_path, upstream, extra) as (connection, _):
+        for field in ("session", "response"):
+            await say(connection, names("https://evil.example/mcp", field))
+            told = await said(connection)
+            assert (told["type"], told["error"]["code"], told["error"]["event_id"]) == ("error", "mcp_server_not_allowed", "mine")
+            assert told["error"]["param"] == f"{field}.tools[1].server_url"
+        await connection.send(json.dumps(names("https://evil.example/mcp")).replace('"mcp"', '"\\u006dcp"').encode())
+        assert (await said(connection))["error"]["code"] == "mcp_server_not_allowed"
+        await say(connection, names())
+        told = await said(connection)
+        assert told["type"] == ("session.updated" if extra else "error")
+        await say(connection, item("good day"))
+        assert (await said(connection))["type"] == "conversation.item.added"
+    assert [one["type"] for one in script.heard] == (["session.update"] if extra else []) + ["conversation.item.create"]
+
+
+def test_nothing_is_hidden_from_one_reader() -> None:
+    twice = '{"type": "session.update", "session": {"tools": [{"type": "mcp", "server_url": "https://evil.example"}]}, "session": null}'
+    assert "stands twice" in str(refusal(twice, ["docs.example"]))
+    assert "connector_id" in str(refusal(json.dumps(names(None, connector_id="connector_gmail")), ["docs.example"]))
+    for plain in ("no json", "[]", '{"type": "input_audio_buffer.append", "audio": "UklGRg"}', '{"session": {"tools": "x"}}', b"\xff"):
+        assert refusal(plain, []) is None
