@@ -89,18 +89,18 @@ class Exchange(Struct, eq=False):
     body: dict[str, Any]
     request: ChatRequest
     runtime: Runtime
+    endpoint: str = "chat"
+    """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
+
+    answered_here: bool = False
+    """No provider is asked, so there is nothing to pay."""
+
     later_turn: bool = False
     """Whether this is a later turn of the model for a request whose first was let through: no request more."""
 
     sealed: Mapping[str, str] | None = None
     """What opens the MCP servers that the request names, by what stands in its place in ``body``; None: it names none.
     Providers alone are told."""
-
-    endpoint: str = "chat"
-    """The API the client speaks; ``body`` and ``request`` are in chat form whatever it is."""
-
-    answered_here: bool = False
-    """No provider is asked, so there is nothing to pay."""
 
     lasts_s: float = 0.0
     """How long an answer may last, where that is longer than until ``deadline``: a realtime session's."""
