@@ -209,8 +209,9 @@ class Ingress:
         deadline = started + min(runtime.config.timeouts.total, client_patience(headers))
         exchange = Exchange(  # in the order of its fields: told by their names they would cost several times as much
             dialect.prefix + own_id, request_id, time.time(), started, deadline,
-            headers, body, request, runtime, dialect.endpoint,
+            headers, body, request, runtime,
         )  # fmt: skip
+        exchange.endpoint = dialect.endpoint
         exchange.principal, exchange.foreign, exchange.sealed = rendering.principal, rendering.foreign, secrets
         return exchange
 
