@@ -92,6 +92,8 @@ def build_app(
 
     async def before_send(message: Message, scope: Scope) -> None:
         """Every answer has a request id, those too that are no call, and is readable for the pages that may."""
+        if message["type"] == "http.response.body":
+            return
         if (refused := message.get(TOLD)) is not None:
             refusals.note(cast(errors.Refused, refused), address_of(scope))
         if message["type"] == "http.response.start":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -25,6 +27,7 @@ from gateway.storage.home import Home
 from gateway.storage.records import AuditRecord
 from gateway.storage.writing.writer import SqlWriter
 from gateway.telemetry.logs import JsonLines, Redactor
+from gateway.upstreams.addresses import SystemNames
 
 CHAT = {"model": "triage", "messages": [{"role": "user", "content": "hi"}]}
 MADE = keys()
@@ -205,3 +208,19 @@ async def test_an_address_with_too_many_connections_is_told_of(caplog: pytest.Lo
     Full().connection_made(Transport())  # type: ignore[arg-type]
     assert [(one["reason"], one["address"]) for one in told(caplog)] == [("connections", "203.0.113.9")]
     assert not books.lines
+
+
+async def test_a_provider_whose_name_leads_inside_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def inside(self: SystemNames, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[dict[str, Any]]:
+        found = {"hostname": host, "host": "169.254.169.254", "port": port, "family": socket.AF_INET, "proto": 0}
+        return [{**found, "flags": socket.AI_NUMERICHOST}]
+
+    monkeypatch.setattr(SystemNames, "resolve", inside)
+    policies = write_policies(tmp_path / "policies", {"first": "http://api.test:8000"})
+    async with gateway(tmp_path, policies) as served, httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+        answer = await client.post("/v1/chat/completions", json=CHAT, headers=bearer(KEY))
+        assert answer.status_code == 502
+        assert await counted(client) == {"provider_address": 1}
+    assert [(one["reason"], one["what"]) for one in told(caplog)] == [("provider_address", "first")]
