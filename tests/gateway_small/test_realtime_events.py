@@ -106,6 +106,16 @@ def test_sound_is_known_wherever_it_stands() -> None:
     assert is_word_field("type")
 
 
+def test_who_asks_for_spoken_answers() -> None:
+    asked: list[tuple[Any, bool | None]] = [
+        ({"output_modalities": ["text"]}, False), ({"modalities": ["text", "audio"]}, True), ({}, None), (None, None), ("x", None),
+        ({"output_modalities": []}, None), ({"output_modalities": ["text"], "modalities": ["audio"]}, True),
+        ({"output_modalities": "audio"}, None), ({"output_modalities": [["audio"]]}, True),
+    ]  # fmt: skip
+    for settings, wanted in asked:
+        assert sound.wants_sound(settings) is wanted, settings
+
+
 CONFIG = Config(guardrails={
     "words": Blocklist(phrases=["project falcon"], action="rewrite", replacement="[internal]"),
     "more": Blocklist(phrases=["bad"]), "privacy": Pii(),

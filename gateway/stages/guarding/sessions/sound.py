@@ -42,11 +42,9 @@ def _sounds(value: Any) -> bool:
 
 def wants_sound(settings: Any) -> bool | None:
     """Whether a session's or a response's settings ask for spoken answers; None: they do not say."""
-    for name in _ASKED:
-        kinds = settings.get(name) if isinstance(settings, dict) else None
-        if isinstance(kinds, list):
-            return any(kind != "text" for kind in kinds)
-    return None
+    said = [settings.get(name) for name in _ASKED] if isinstance(settings, dict) else []
+    kinds = [kind for one in said if isinstance(one, list) for kind in one]
+    return any(kind != "text" for kind in kinds) if kinds else None
 
 
 def is_sound(event: Mapping[str, Any]) -> bool:
