@@ -336,7 +336,8 @@ async def test_redis_that_dies_in_the_middle_means_misses_and_comes_back(
     async with (
         provider() as upstream,
         gateway(
-            tmp_path, policies(tmp_path / "policies", upstream.url), UNDERSTUDY_REDIS_URL=redis_server.url
+            tmp_path, policies(tmp_path / "policies", upstream.url), UNDERSTUDY_REDIS_URL=redis_server.url,
+            UNDERSTUDY_REDIS_TIMEOUT_MS="5000",  # a busy machine must not look like a Redis that is away
         ) as served,
         httpx.AsyncClient(base_url=served.url, timeout=60) as http,
     ):

@@ -131,6 +131,11 @@ async def test_aliases_lead_to_tasks_and_candidates(house: House) -> None:
     assert {"fast", "other", "triage"} <= {one["id"] for one in listed.json()["data"]}
 
 
+async def odds_of_b(house: House) -> float:
+    found = (await house.explain(body={"metadata": {"tier": "learn"}})).json()
+    return float(found["propensity"] if found["plan"][0]["candidate"] == "b/m" else 1 - found["propensity"])
+
+
 async def test_the_bandit_learns_from_failures_and_logs_its_odds(house: House) -> None:
     async def broken(line: Any) -> None:
         await line.answer(400 if line.seen.body is None else 500, {"error": {"message": "no"}})
@@ -138,10 +143,9 @@ async def test_the_bandit_learns_from_failures_and_logs_its_odds(house: House) -
     house.a.behave = broken
     for _ in range(30):
         assert (await house.ask(metadata={"tier": "learn"})).status_code == 200
-    await asyncio.sleep(0.6)  # the bandit's view is renewed
-    found = (await house.explain(body={"metadata": {"tier": "learn"}})).json()
-    odds = found["propensity"] if found["plan"][0]["candidate"] == "b/m" else 1 - found["propensity"]
-    assert odds > 0.7
+    async with asyncio.timeout(30):
+        while await odds_of_b(house) <= 0.7:  # the bandit's view is renewed now and then
+            await asyncio.sleep(0.02)
     records = [one for one in house.served.records() if isinstance(one, CallRecord)]
     assert len(records) == 30 and all(0.25 <= one.propensity <= 0.75 for one in records)
 
