@@ -34,7 +34,7 @@ def sealed(body: dict[str, Any], hosts: Collection[str]) -> tuple[dict[str, Any]
     stands in its place: None where no server is named. Raises Forbidden for a host that is not among ``hosts``,
     BadRequest."""
     tools = body.get("tools")
-    loose = isinstance(tools, list) and any(isinstance(one, dict) and one.get("type") == KIND for one in tools)
+    loose = isinstance(tools, list) and any(map(_is_server, tools))
     if not loose and SERVERS not in body and HINTS.isdisjoint(body):
         return body, None
     if any(name.lower().startswith(KIND) for tool in googles_tools(body) for name in tool):
@@ -100,11 +100,12 @@ def shown(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _gathered(body: dict[str, Any]) -> dict[str, Any]:
     """What a client of chat wrote beside its messages, where each vendor's own client writes it."""
-    tools = body.get("tools") or []
-    mine = [{"at": at, "tool": tool} for at, tool in enumerate(tools) if tool.get("type") == KIND]
-    found = {name: value for name, value in body.items() if name not in ("tools", SERVERS)}
-    others = [tool for tool in tools if tool.get("type") != KIND]
-    if others:
+    tools = body.get("tools")
+    listed = tools if isinstance(tools, list) else []
+    mine = [{"at": at, "tool": tool} for at, tool in enumerate(listed) if _is_server(tool)]
+    found = {name: value for name, value in body.items() if name != SERVERS and (name != "tools" or not mine)}
+    others = [tool for tool in listed if not _is_server(tool)]
+    if mine and others:
         found["tools"] = others
     if mine:
         before = own(body, OPENAI)
@@ -112,6 +113,10 @@ def _gathered(body: dict[str, Any]) -> dict[str, Any]:
     if body.get(SERVERS) is not None:
         found[ANTHROPIC] = {**own(body, ANTHROPIC), SERVERS: body[SERVERS]}
     return found
+
+
+def _is_server(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type") == KIND
 
 
 def _checked(url: Any, where: str, hosts: Collection[str]) -> tuple[str, str]:

@@ -291,6 +291,24 @@ async def test_only_hosts_of_the_operators_list_are_called(
     assert not upstream.seen
 
 
+JUNK: list[dict[str, Any]] = [
+    {"tools": [{"type": "mcp", "server_label": "docs", "server_url": URL}, "f", None, 7]},
+    {"tools": {"type": "mcp"}, "mcp_servers": [SERVER]},
+    {"tools": "mcp", "mcp_servers": [SERVER]},
+    {"tools": [[]], "mcp_servers": [SERVER]},
+    {"mcp_servers": {"url": URL}},
+    {"mcp_servers": ["docs"]},
+]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_junk_beside_servers_is_the_clients_mistake(http: Any, path: str, junk: dict[str, Any]) -> None:
+    asked = {"input": "Bonn?"} if path.endswith("responses") else {"messages": ASK, "max_tokens": 9}
+    answer = await http.post(path, json={"model": "claude/claude-sonnet-4-5", **asked, **junk})
+    assert answer.status_code in (400, 403), answer.text
+
+
 def test_an_address_is_what_it_says() -> None:
     hosts = ["docs.example", "tools.example:8443"]
 
