@@ -70,7 +70,7 @@ class Given(Protocol):
     """A kept answer that is known before the call is looked at."""
 
     def answer(self, call: Exchange) -> WholeAnswer:
-        """As ``call``'s own; ``call.shown`` is its JSON from then on."""
+        """As ``call``'s own; ``call.shown`` is what is written of it, whole or as a stream, from then on."""
 
 
 class Exchange(Struct, eq=False):

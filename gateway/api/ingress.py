@@ -140,7 +140,7 @@ class Ingress:
             if isinstance(line, Remembering):
                 line.keep()
             elif exchange.cache == "hit" and self._shortcuts is not None and exchange.given is None:
-                await self._shortcuts.learn(exchange, line.headers, body)
+                await self._shortcuts.learn(exchange, line.headers, body, call.written)
         except errors.GatewayError as error:
             await self._refuse(line, error, request_id, call)
         except ClientGone:
@@ -266,8 +266,10 @@ class _Call:
         self._rendering, self._dialect = rendering, dialect
         self.open = False
         """Whether the answer is a stream that has begun: what follows are frames."""
+        self.written = b""
+        """An answer from the cache, in the bytes in which it left."""
         self._pulse: Pulse | None = None
-        if exchange.request.streamed:
+        if exchange.request.streamed and exchange.given is None:
             every = exchange.runtime.config.server.ping_s
             self._pulse = Pulse(every, lambda: self.open or rendering.agreed(exchange), self._ping)
 
@@ -303,7 +305,15 @@ class _Call:
         return told(self._exchange) | self._dialect.headers(self._exchange.request_id)
 
     def answer(self, answer: WholeAnswer | ChunkStream) -> Awaitable[None]:
-        return self._whole(answer) if isinstance(answer, WholeAnswer) else self._streamed(answer)
+        if not isinstance(answer, WholeAnswer):
+            return self._streamed(answer)
+        given = self._exchange.given is not None and self._exchange.request.streamed
+        return self._at_once() if given else self._whole(answer)
+
+    async def _at_once(self) -> None:
+        """A stream that is there already, in one piece."""
+        await self._open()
+        await self._line.end(self._exchange.shown)
 
     async def _streamed(self, answer: ChunkStream) -> None:
         try:
@@ -317,7 +327,7 @@ class _Call:
         data["id"], data["model"] = exchange.call_id, exchange.request.model
         if data.get("usage") is None and exchange.usage is not None and exchange.given is None:
             data["usage"], exchange.shown = usage_to_wire(exchange.usage), b""
-        body = await self._rendering.whole(exchange, data)
+        self.written = body = await self._rendering.whole(exchange, data)
         headers = told(exchange)
         headers["content-type"], headers["x-request-id"] = "application/json", exchange.request_id
         headers.update(self._dialect.headers(exchange.request_id))
@@ -329,7 +339,7 @@ class _Call:
 
     async def _stream(self, stream: ChunkStream) -> None:
         exchange, line, rendering, pulse = self._exchange, self._line, self._rendering, self._pulse
-        begun = False
+        begun, parts = False, list[bytes]()
         async for chunk in stream:
             frames = rendering.frames(exchange, [chunk, *arrived(stream)])
             if not frames:
@@ -341,8 +351,11 @@ class _Call:
                 if pulse is not None:
                     await pulse.settled()
                 await self._open()
+            if exchange.cache == "hit":
+                parts.append(frames)
             await line.more(frames)
         await self._quiet()
         await self._open()
         body = await rendering.finish(exchange)
+        self.written = b"".join((*parts, body))
         await line.end(body)

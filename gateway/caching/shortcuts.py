@@ -35,16 +35,16 @@ _OVERHEAD = 4096
 """Bytes that one costs beside its texts, roughly."""
 _TELLING = frozenset({"cache-control", "idempotency-key", "x-understudy-hops"})
 """Headers that ask for something of each call."""
-_encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_ID, _CREATED = secrets.token_hex(16), secrets.token_hex(16)
+_ID, _CREATED = (secrets.token_hex(16).encode() for _ in range(2))
 """What stands for a call's id and time until they are known."""
 
 
 class Shortcut(Struct, frozen=True):
     """What is known of a request. ``blank``: a call with it, before anybody has looked at it; ``task``, ``spared`` and
     ``spared_usd``: what the cache says of its answer; ``raw``: what that held under ``key``, kept at ``kept_at`` and
-    fresh until ``until`` (unix seconds); ``said``: the answer, and ``parts``: its JSON around a call's id and time."""
+    fresh until ``until`` (unix seconds); ``said``: the answer, and ``template``: how it is written, whole or as a
+    stream, but for a call's id and time."""
 
     headers: Mapping[str, str]
     blank: Exchange
@@ -55,7 +55,7 @@ class Shortcut(Struct, frozen=True):
     raw: bytes
     kept_at: float
     until: float
-    parts: tuple[bytes, bytes, bytes]
+    template: bytes
     said: WholeAnswer
     size: int
 
@@ -78,8 +78,7 @@ class Shortcut(Struct, frozen=True):
         call.spared, call.usage, call.teacher_cost_usd = self.spared, self.said.usage, self.spared_usd
         call.response_headers[KEY_HEADER] = self.key
         call.response_headers["age"] = str(int(max(0.0, call.received_at - self.kept_at)))
-        opening, middle, end = self.parts
-        call.shown = b"%b%b%b%d%b" % (opening, call.call_id.encode(), middle, int(call.received_at), end)
+        call.shown = self.template.replace(_ID, call.call_id.encode()).replace(_CREATED, _created(call))
         return WholeAnswer({}, self.said.text, self.said.finish_reason, self.said.usage)
 
 
@@ -116,10 +115,11 @@ class Shortcuts:
             self._known.move_to_end(place)
         return known
 
-    async def learn(self, call: Exchange, headers: Mapping[str, str], body: bytes) -> None:
-        """Remembers a request that was answered from the cache just now, if another one would be answered the same."""
+    async def learn(self, call: Exchange, headers: Mapping[str, str], body: bytes, written: bytes) -> None:
+        """Remembers a request that was answered from the cache just now, in the bytes ``written``, if another one would
+        be answered the same."""
         key = call.response_headers.get(KEY_HEADER, "")
-        if not key or len(body) > _LONGEST or not _lasting(call, headers):
+        if not key or max(len(body), len(written)) > _LONGEST or not _lasting(call, headers):
             return
         place = _place(headers, body)
         known = self._known.get(place)
@@ -129,16 +129,15 @@ class Shortcuts:
         entry = unpacked(raw) if raw is not None and len(raw) <= _LONGEST else None
         if raw is None or entry is None:
             return
-        data = _decode(entry.answer)
-        parts = _parted(data, call.request.model)
-        if parts is None:
+        data, template = _decode(entry.answer), _template(written, call)
+        if not template:
             return
         said = WholeAnswer({}, answer_text(data), finish_reason(data), call.usage)
-        size = 2 * len(body) + 2 * len(raw) + _OVERHEAD
+        size = 2 * len(body) + 2 * len(raw) + len(template) + _OVERHEAD
         until = entry.kept_at + entry.fresh_s
         self._put(place, Shortcut(
             headers, _blank(call), call.task, call.spared, call.teacher_cost_usd, key, raw, entry.kept_at, until,
-            parts, said, size,
+            template, said, size,
         ))  # fmt: skip
 
     def _put(self, place: bytes, known: Shortcut) -> None:
@@ -177,7 +176,7 @@ def _lasting(call: Exchange, headers: Mapping[str, str]) -> bool:
     """Whether what became of this call will become of the next one with the same bytes."""
     config, task, request = call.runtime.config, call.task, call.request
     return (
-        call.endpoint == "chat" and call.cache == "hit" and not request.streamed and not call.batch
+        call.endpoint == "chat" and call.cache == "hit" and not call.batch
         and not config.guardrails and not call.verdicts and not call.foreign
         and request.store is not True and not request.tools and not request.functions
         and (not task.rules if task is not None else config.discover is None)
@@ -185,10 +184,13 @@ def _lasting(call: Exchange, headers: Mapping[str, str]) -> bool:
     )  # fmt: skip
 
 
-def _parted(data: dict[str, Any], model: str) -> tuple[bytes, bytes, bytes] | None:
-    """The answer's JSON around its id and its time, in the order in which ``gateway.stages.cache.replay`` and the
-    ingress write them. None where they stand the other way round."""
-    data["id"], data["created"], data["model"] = _ID, _CREATED, model
-    opening, found, rest = _encode(data).partition(_ID.encode())
-    middle, also, end = rest.partition(b'"' + _CREATED.encode() + b'"')
-    return (opening, middle, end) if found and also else None
+def _created(call: Exchange) -> bytes:
+    """As it stands in an answer, and never in a text of one, where quotes are escaped."""
+    return b'"created":%d' % int(call.received_at)
+
+
+def _template(written: bytes, call: Exchange) -> bytes:
+    """What was written, without what is that call's own; b"" when it does not say so."""
+    named = written.replace(call.call_id.encode(), _ID)
+    found = named.replace(_created(call), _CREATED)
+    return found if named not in (written, found) else b""

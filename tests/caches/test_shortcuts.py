@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,9 +79,34 @@ async def test_a_hit_by_its_bytes_is_like_every_other_hit(tmp_path: Path, said: 
         assert [found["id"] for found in records] == [answer.headers["x-understudy-call-id"] for answer in answers]
 
 
+@pytest.mark.parametrize("more", [{}, {"stream_options": {"include_usage": True}}])
+@pytest.mark.parametrize("said", SAID)
+async def test_a_streamed_hit_by_its_bytes_is_like_every_other(
+    tmp_path: Path, said: dict[str, Any], more: dict[str, Any]
+) -> None:
+    async with house(tmp_path) as one:
+        one.upstream.behave = says(**said)
+        assert how(await one.ask("hi")) == "miss"
+        answers = [await one.ask("hi", stream=True, **more) for _ in range(3)]
+        assert [how(answer) for answer in answers] == ["hit"] * 3 and await remembered(one) == 1
+        told = [
+            re.sub(r'"created":\d{10}', "", answer.text.replace(answer.headers["x-understudy-call-id"], ""))
+            for answer in answers
+        ]
+        assert told[0] == told[1] == told[2] and told[0].endswith("data: [DONE]\n\n")
+        assert len({answer.text for answer in answers}) == 3
+        heads = [[name for name in answer.headers if name != "date"] for answer in answers]
+        assert heads[0] == heads[1] == heads[2] and len({len(answer.content) for answer in answers}) == 1
+        records = [msgspec.to_builtins(found) for found in one.served.records()]
+        kept = [{name: value for name, value in found.items() if name not in OWN} for found in records]
+        assert kept[1] == kept[2] == kept[3] and all(found["first_byte_ms"] is not None for found in records)
+        streamed = await one.ask("hi", stream=True, **more)
+        whole = await one.ask("hi")
+        assert (how(streamed), how(whole)) == ("hit", "hit") and whole.json()["object"] == "chat.completion"
+
+
 NOT_REMEMBERED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"store": True}, {}),
-    ({"stream": True}, {}),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, {}),
     ({}, {"cache-control": "max-age=600"}),
     ({}, {"idempotency-key": "once"}),
