@@ -30,6 +30,7 @@ from gateway.protocol.chat import ChatRequest, usage_to_wire
 from gateway.protocol.mcp import sealed
 from gateway.protocol.random_bytes import piece
 from gateway.resilience.drain import stopping
+from gateway.stages.assign import check_force
 from gateway.upstreams import hops
 
 _log = logging.getLogger("understudy.ingress")
@@ -203,6 +204,7 @@ class Ingress:
     ) -> Exchange:
         runtime, dialect = self._live.runtime(), self._dialect
         hops.arrived(headers)
+        check_force(headers)
         body, secrets = sealed(rendering.body, runtime.config.mcp.hosts)
         request = typed(body, ChatRequest)
         check(body, request)

@@ -26,6 +26,7 @@ from gateway.protocol.body import decode_object
 from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
 from gateway.providers.codec import AttemptFailed, Codec, Embedder, UpstreamRequest
 from gateway.providers.failures import nonsense
+from gateway.stages.assign import check_force
 from gateway.surface import Here, Surface, address, usage_of
 from gateway.upstreams import hops
 from optimizer.routing.plan import Rung
@@ -73,6 +74,7 @@ def new_exchange(
 ) -> Exchange:  # fmt: skip
     """A call that is not chat. Its typed request stands for it where stages count, price and match."""
     hops.arrived(headers)
+    check_force(headers)
     runtime, user = live.runtime(), body.get("user")
     request = ChatRequest(
         model=model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -17,7 +17,9 @@ from gateway.runtime import TUNED, Runtime, candidates_of, own_student, student_
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate
 
-FORCE_TEACHER = "x-understudy-force"
+FORCE = "x-understudy-force"
+TEACHER = "teacher"
+"""The one value that the header has: no student answers."""
 
 
 class Assign:
@@ -42,8 +44,21 @@ def assign(exchange: Exchange) -> None:
         return
     exchange.fingerprint = exchange.fingerprint or fingerprint(request)
     exchange.ineligible = ineligible(exchange.body) or (
-        "the client asked for the teacher" if exchange.headers.get(FORCE_TEACHER) == "teacher" else ""
+        "the client asked for the teacher" if exchange.headers.get(FORCE) == TEACHER else ""
     )
+
+
+def check_force(headers: Mapping[str, str]) -> None:
+    """Raises BadRequest for a value that is none: whoever misspelt it would be answered by the student that the
+    header is there to keep away."""
+    asked = headers.get(FORCE, TEACHER)
+    if asked != TEACHER:
+        raise errors.BadRequest(
+            f"The header {FORCE} has the one value '{TEACHER}', which keeps students away from this request; "
+            f"it says {asked[:40]!a}. Send '{FORCE}: {TEACHER}', or leave the header out.",
+            param=FORCE,
+            code="invalid_value",
+        )
 
 
 def task_of(runtime: Runtime, request: ChatRequest) -> tuple[Task | None, str]:
