@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litestar import Request, Response, get
@@ -24,35 +24,69 @@ Client = Request[Any, Any, Any]
 _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and clients only sort by it
 
 
-def model_list(runtime: Runtime, principal: Principal) -> list[dict[str, Any]]:
-    """Tasks first, then what can be named directly, aliases, and the project's fine-tuned models, in OpenAI's shape."""
+class Listing:
+    """What there is to list. All of it but a project's own models is put together once for a runtime."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        self._own: dict[str, dict[str, Any]] = {}
+        self._catalogued: dict[str, dict[str, Any]] = {}
+
+    def of(self, runtime: Runtime, principal: Principal) -> dict[str, dict[str, Any]]:
+        """By name, in OpenAI's shape: tasks first, then what the policies let be named directly, aliases, the project's
+        fine-tuned models, and last the names that the catalog adds."""
+        if runtime is not self._runtime:
+            self._own, self._catalogued = _entries(_own_names(runtime)), _entries(_catalogued_names(runtime))
+            self._runtime = runtime
+        tuned = {
+            one.id: principal.project
+            for one in runtime.snapshot.students
+            if one.project == principal.project and one.id.startswith(TUNED)
+        }
+        found = self._own | _entries(tuned)
+        found |= {name: entry for name, entry in self._catalogued.items() if name not in found}
+        if not principal.models:
+            return found
+        return {name: entry for name, entry in found.items() if name in principal.models}
+
+
+def _entries(owners: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"id": name, "object": "model", "created": _SINCE, "owned_by": owner} for name, owner in owners.items()
+    }
+
+
+def _own_names(runtime: Runtime) -> dict[str, str]:
     found: dict[str, str] = {task.name: "understudy" for task in runtime.config.tasks}
     for task in runtime.config.tasks:
         for candidate in candidates_of(task, runtime.policies):
             found.setdefault(candidate.name, candidate.provider)
     for alias in runtime.aliases:
         found.setdefault(alias, "understudy")
-    tuned = [
-        one.id
-        for one in runtime.snapshot.students
-        if one.project == principal.project and one.id.startswith(TUNED)
-    ]
-    found.update(dict.fromkeys(tuned, principal.project))
-    return [
-        {"id": name, "object": "model", "created": _SINCE, "owned_by": owner}
-        for name, owner in found.items()
-        if not principal.models or name in principal.models
-    ]
+    return found
+
+
+def _catalogued_names(runtime: Runtime) -> dict[str, str]:
+    """The catalog's names that lead to one provider, and to which; as ``stages.assign.resolve`` takes them."""
+    found: dict[str, str] = {}
+    for model, candidates in runtime.catalogued.items():
+        served = runtime.models.get(model) or candidates
+        provider, slash, _ = model.partition("/")
+        if len(served) == 1 and not (slash and provider in runtime.config.providers):
+            found[model] = served[0].provider
+    return found
 
 
 def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
+    listing = Listing()
+
     def google(request: Client, find: Callable[[list[str]], dict[str, Any]]) -> Response[bytes]:
         """The answer to a Gemini client."""
         request_id = "req_" + secrets.token_hex(16)
         headers, status = {"x-request-id": request_id}, 200
         try:
             principal = authenticate(headers_of(keyed(request.scope)))
-            body = encode(find([one["id"] for one in model_list(live.runtime(), principal)]))
+            body = encode(find(list(listing.of(live.runtime(), principal))))
         except GatewayError as error:
             note_detail(error, request_id)
             if error.refused is not None:
@@ -66,7 +100,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
         if from_google(request.scope):
             return google(request, lambda names: page_of(names, query_of(request.scope)))
         principal = authenticate(request.headers)
-        return {"object": "list", "data": model_list(live.runtime(), principal)}
+        return {"object": "list", "data": list(listing.of(live.runtime(), principal).values())}
 
     @get(["/v1/models/{model:path}", "/v1beta/models/{model:path}"])
     async def get_model(request: Client, model: FromPath[str]) -> Any:
@@ -74,9 +108,9 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
         if from_google(request.scope):
             return google(request, lambda names: model_of(names, wanted))
         principal = authenticate(request.headers)
-        for entry in model_list(live.runtime(), principal):
-            if entry["id"] == wanted:
-                return entry
-        raise unknown_model(wanted)
+        entry = listing.of(live.runtime(), principal).get(wanted)
+        if entry is None:
+            raise unknown_model(wanted)
+        return entry
 
     return [list_models, get_model]
