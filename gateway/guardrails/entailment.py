@@ -60,7 +60,7 @@ class Entailment(Guardrail, frozen=True, kw_only=True, tag="entailment", tag_fie
         self, texts: Sequence[str], direction: Direction, helpers: Helpers, scene: Scene
     ) -> list[Verdict]:
         """Raises ValueError for an answer or a context of too many parts: what is not asked about is not grounded."""
-        premises = list(dict.fromkeys(text for text in scene.texts(*self.context) if text.strip()))
+        premises = list(dict.fromkeys(text for text in scene.told(*self.context) if text.strip()))
         if not premises:
             return [ALLOW] * len(texts)
         return [await self._verdict(text, premises, helpers) for text in texts]

@@ -47,11 +47,12 @@ class Groundedness(Guardrail, frozen=True, tag="groundedness", tag_field="type")
             return ALLOW
         if not final:
             return WAIT
-        context = scene.texts(*self.sources)
+        context = scene.told(*self.sources)
         if not context or not text.strip():
             return ALLOW
         given = "\n".join(context)
-        asked = "\n".join(scene.texts("input"))  # an answer may take up the question's words, not its claims
+        # An answer may take up the question's words and name its documents; neither supports a claim.
+        asked = "\n".join([*scene.texts("input"), *scene.names()])
         said = sentences(text)
         wrong = unsupported(said, given, asked, self.least)
         if len(wrong) <= self.share * len(said):

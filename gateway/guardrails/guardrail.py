@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.guardrails.asking import Helpers
 from gateway.guardrails.verdict import ALLOW, Direction, Scope, Verdict
+from gateway.protocol.lists import dicts
 
 WHOLE = 1 << 30
 """The reach of a guardrail that judges an answer only as a whole: it says *wait* until the text is final."""
@@ -37,6 +39,21 @@ class Scene(Struct, frozen=True):
     def texts(self, *places: Place) -> list[str]:
         return [text for place, text in self.said if place in places]
 
+    def names(self) -> list[str]:
+        """What its documents are called: they stand with what documents say, and say nothing of it."""
+        turns = [dicts(message.get("content")) for message in dicts(self.body.get("messages"))]
+        return [name for turn in turns for part in turn if is_document(part) for name in _names_of(part)]
+
+    def told(self, *places: Place) -> list[str]:
+        """The texts of ``places`` but for the names of documents. One that nobody could read tells nothing."""
+        found, names = [], Counter(self.names())
+        for text in self.texts(*places):
+            if names[text]:
+                names[text] -= 1
+            else:
+                found.append(text)
+        return found
+
 
 class Rating(Struct, frozen=True):
     """How likely a text is (0 to 1) to be of a category, and whether that is enough to say that it is."""
@@ -54,6 +71,13 @@ def is_document(part: Any) -> bool:
     """Whether a part of a message is retrieved text and not its author's; also a text that a client of Anthropic's
     handed over as a document (``gateway.protocol.messages``)."""
     return isinstance(part, dict) and (part.get("type") in _DOCUMENT_PARTS or "document" in part)
+
+
+def _names_of(part: Mapping[str, Any]) -> Iterator[str]:
+    for where, field in ((part, "title"), (part.get("document"), "title"), (part.get("file"), "filename")):
+        name = where.get(field) if isinstance(where, Mapping) else None
+        if isinstance(name, str):
+            yield name
 
 
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):

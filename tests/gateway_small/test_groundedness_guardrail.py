@@ -9,6 +9,7 @@ from gateway.config import Config
 from gateway.errors import BadRequest
 from gateway.guardrails import Groundedness, Scene
 from gateway.stages.guard import Guard
+from gateway.stages.guarding.texts import said_in
 
 TEXT = (
     "The bridge was opened in 1932. Its architect was John Bradfield, and it carries eight lanes of traffic."
@@ -60,6 +61,30 @@ def test_names_with_hyphens_and_apostrophes_are_read_as_the_context_is(answer: s
     context = "AS-206 flew. The Polish Workers' Party and Hans-Joachim's flew as well."
     assert said(answer, context=context) == "allow"
     assert said(answer, context=context.replace("Joachim", "Georg").replace("206", "207")) == "block"
+
+
+NAMED: list[tuple[dict[str, Any], str]] = [
+    ({"type": "file", "file": {"filename": "Bridges 1932.pdf", "file_data": "data:application/pdf;base64,JVBERg=="}}, ""),
+    ({"type": "text", "text": TEXT, "document": {"title": "Bridges 1932.pdf"}}, TEXT),
+    ({"type": "search_result", "title": "Bridges 1932.pdf", "content": [{"type": "text", "text": TEXT}]}, TEXT),
+]
+
+
+@pytest.mark.parametrize(("part", "says"), NAMED)
+def test_what_a_document_is_called_is_no_context(part: dict[str, Any], says: str) -> None:
+    body = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "When?"}]}]}
+    scene = Scene(body, tuple(said_in(body)))
+    assert scene.told("context") == ([says] if says else []) and scene.names() == ["Bridges 1932.pdf"]
+    wrong = "Painters renew its grey coating during summer months."
+    assert GUARD.check_in(scene, wrong, "out").action == ("block" if says else "allow")
+    named = "By the file Bridges 1932 its architect was John Bradfield."  # what it is called may be said
+    assert GUARD.check_in(scene, named, "out").action == "allow"
+
+
+def test_a_document_that_says_its_own_name_says_it() -> None:
+    part = {"type": "text", "text": "Opened in 1932", "document": {"title": "Opened in 1932"}}
+    body = {"messages": [{"role": "user", "content": [part]}]}
+    assert Scene(body, tuple(said_in(body))).told("context") == ["Opened in 1932"]
 
 
 async def test_in_a_call_the_documents_of_its_request_are_the_context() -> None:

@@ -319,6 +319,5 @@ async def test_answers_are_held_against_what_documents_say(tmp_path: Path) -> No
         await house.ask(part(word(), WORD_TYPE))
         said = "Shipments to Norway cost ninety euros apiece."
         assert "blocked by the guardrail 'grounded'" in await house.refused(part(word(), WORD_TYPE))
-        unread = {"type": "file", "file": {"file_data": data_of(locked())}}
-        await house.ask(unread)  # there is nothing to hold it against, and nobody judges the request
+        await house.ask(part(locked(), name="Tariffs of 2019.pdf"))  # there is nothing to hold it against, and nobody judges the request
         assert set(house.verdicts()) == {"grounded:block"}
