@@ -22,6 +22,9 @@ class Limits(Node, frozen=True):
     budget_usd_month: Dollars | None = None
 
 
+_YAML = "yaml:"
+
+
 class YamlKey(Limits, frozen=True, kw_only=True):
     """A virtual key written into the configuration; unlimited unless it says otherwise."""
 
@@ -33,7 +36,12 @@ class YamlKey(Limits, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """What the records call it."""
-        return f"yaml:{self.name}"
+        return f"{_YAML}{self.name}"
+
+
+def yaml_name(key_id: str) -> str:
+    """The name of a key of the policies by what the records call it, also when it is no longer there; "" for others."""
+    return key_id.removeprefix(_YAML) if key_id.startswith(_YAML) else ""
 
 
 class Alerts(Node, frozen=True):

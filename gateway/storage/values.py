@@ -222,7 +222,7 @@ class LedgerBucket(Struct, frozen=True):
 class CostLine(Struct, frozen=True):
     """What one group of a project's calls cost. ``name``: a key's id, a task, an end user or a tag's value.
     ``unpriced`` calls were answered at an unknown price and are not in ``cost_usd``. ``prompt_cache_usd``: what
-    providers' own prompt caches took off it."""
+    providers' own prompt caches took off it. ``key_name``: of a key's line, what people call it."""
 
     project: str
     name: str
@@ -235,6 +235,7 @@ class CostLine(Struct, frozen=True):
     teacher_cost_usd: float
     unpriced: int
     prompt_cache_usd: float = 0.0
+    key_name: str = ""
 
 
 class PromptTokens(Struct, frozen=True):

@@ -14,12 +14,14 @@ import pytest
 from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from scripted import provider
 
+from gateway.access.keys import new_key
 from gateway.api.admin import costs
 from gateway.api.admin.costs import moment, read, table
 from gateway.errors import BadRequest
+from gateway.storage.commands import CreateKey, RevokeKey
 from gateway.storage.engine import write_engine
 from gateway.storage.spooling.ingester import Ingester
-from gateway.storage.values import CostLine
+from gateway.storage.values import CostLine, Key
 from gateway.storage.writing.writer import SqlWriter
 
 NOW = 1_795_000_000.0  # 2026-11-18
@@ -91,6 +93,33 @@ async def test_costs_by_every_group(desk: Desk) -> None:
     assert past.json()["lines"] == [] and past.json()["since"] == 1577836800.0
 
 
+async def test_a_key_is_told_by_its_name_too(desk: Desk) -> None:
+    made = new_key("inference")
+    key = Key(
+        id="key_1", name="app", project="shop", digest=made.digest, hint=made.hint, scopes=("inference",), models=(),
+        requests_per_minute=None, created_at=1.0, expires_at=None, revoked_at=None,
+    )  # fmt: skip
+    writer = SqlWriter(write_engine(desk.served.home.database_url))
+    try:
+        writer.execute(CreateKey(key, "tests"))
+        await desk.ask()
+        body = {"model": "triage", "messages": [{"role": "user", "content": "hello"}]}
+        headers = {"authorization": f"Bearer {made.text}"}
+        assert (await desk.http.post("/v1/chat/completions", json=body, headers=headers)).status_code == 200
+        writer.execute(RevokeKey("key_1", "tests", 2.0))
+    finally:
+        writer.close()
+    desk.ingest()
+    await desk.http.post("/admin/login", json={"key": ADMIN})
+    lines = (await desk.costs(group_by="key")).json()["lines"]
+    told = {(line["project"], line["name"], line["key_name"]) for line in lines}
+    assert told == {("default", "yaml:tests", "tests"), ("shop", "key_1", "app")}
+    rows = list(csv.DictReader(io.StringIO((await desk.costs(group_by="key", format="csv")).text)))
+    assert {(row["name"], row["key_name"]) for row in rows} == {("yaml:tests", "tests"), ("key_1", "app")}
+    assert list(rows[0])[-1] == "key_name", "those who read columns by their place find what they found before"
+    assert {line["key_name"] for line in (await desk.costs(group_by="task")).json()["lines"]} == {""}
+
+
 async def test_an_answer_is_bounded_and_a_mistake_is_named(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,4 +173,4 @@ def test_no_cell_is_a_formula(name: str) -> None:
     line = CostLine(name, name, 1, 0, 2, 0, 3, 0.5, 0.5, 0)
     header, row = csv.reader(io.StringIO(table([line]), newline=""))
     assert header == list(CostLine.__struct_fields__)
-    assert row == [f"'{name}", f"'{name}", "1", "0", "2", "0", "3", "0.5", "0.5", "0", "0.0"]
+    assert row == [f"'{name}", f"'{name}", "1", "0", "2", "0", "3", "0.5", "0.5", "0", "0.0", ""]

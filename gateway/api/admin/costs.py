@@ -17,10 +17,12 @@ from typing import Any, Literal, cast
 
 from litestar import Response, get
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from gateway.api.admin.desk import DeskHere, Plain
+from gateway.config.limits import yaml_name
 from gateway.errors import BadRequest
+from gateway.storage.protocols import Reader
 from gateway.storage.values import CostLine
 
 MOST = 1000
@@ -53,9 +55,7 @@ async def costs(desk: DeskHere, request: Plain) -> Response[Any]:
     """For ``admin_routes(more=...)``, which holds the door."""
     asked = read(request.query_params, now=desk.clock())
     reader = desk.control.reader
-    found = await desk.read(
-        lambda: reader.costs(asked.group_by, since=asked.since, until=asked.until, limit=MOST + 1)
-    )
+    found = await desk.read(lambda: _found(reader, asked))
     lines, truncated = found[:MOST], len(found) > MOST
     if asked.format == "json":
         return Response(Costs(asked.group_by, asked.since, asked.until, lines, truncated))
@@ -64,6 +64,15 @@ async def costs(desk: DeskHere, request: Plain) -> Response[Any]:
         "x-understudy-truncated": str(truncated).lower(),
     }
     return Response(table(lines).encode(), media_type="text/csv", headers=headers)
+
+
+def _found(reader: Reader, asked: Asked) -> list[CostLine]:
+    lines = reader.costs(asked.group_by, since=asked.since, until=asked.until, limit=MOST + 1)
+    if asked.group_by != "key":
+        return lines
+    stored = reader.keys()  # those that have ended, too
+    names = {key.id: key.name for key in stored}
+    return [replace(line, key_name=names.get(line.name) or yaml_name(line.name)) for line in lines]
 
 
 _SPACE = re.compile(r"(\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?) (\d\d(?::?\d\d)?)\Z")
