@@ -33,5 +33,5 @@ def check_elsewhere(
     request = typed(dict(body), ChatRequest)
     candidates = may_answer(runtime, task_of(runtime, request)[0], request.model, project)
     if not any(getattr(runtime.codecs.get(one.provider), "searches_stores", False) for one in candidates):
-        alone = "no provider that may answer searches stores of its own (OpenAI does, with 'api: responses')."
+        alone = "no provider that may answer searches stores of its own (OpenAI and Azure do, with 'api: responses')."
         raise NotFound(f"{missing} {alone}", param="vector_store_id")

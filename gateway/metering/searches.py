@@ -32,12 +32,13 @@ def searches_of(body: Mapping[str, Any]) -> Searches:
         return NONE
     named = [str(one.get("type")) for one in tools or () if isinstance(one, dict)]
     there = [str(tool.get("type")) for _, tool in openais_tools(body)]
-    web = max(1, _number(wish, "max_uses")) if isinstance(wish, dict) else 0
+    said = _number(own(body, OPENAI), "max_tool_calls")
+    web = max(1, _number(wish, "max_uses") or said) if isinstance(wish, dict) else 0
     if not web:
         web = int(any(is_search(one) for one in named) or any(_GOOGLES & tool.keys() for tool in googles_tools(body)))
     files = int(FILE_SEARCH in named)
     if FILE_SEARCH in there:
-        files = max(1, _number(own(body, OPENAI), "max_tool_calls"))
+        files = max(1, said)
     web += there.count(X_SEARCH)
     choices = max(1, _number(body, "n"))
     return Searches(web * choices, files * choices)

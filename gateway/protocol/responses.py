@@ -118,8 +118,9 @@ def chat_body(
     own = [(at, tool) for at, tool in enumerate(request.tools or ()) if tool.get("type") in kinds]
     if request.tools:
         body.update(_tools(request.tools, own))
-    if own:
-        body[OPENAI] = _hints(request, own)
+    hints = _hints(request, own)
+    if hints:
+        body[OPENAI] = hints
     if request.tool_choice is not None and "tool_choice" not in body.get(OPENAI, {}):
         body.update(_tool_choice(request.tool_choice, request.tools or (), body))
     if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
@@ -164,12 +165,16 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 
 
 def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """What OpenAI is told as its client wrote it: tools that run there, and what is said of them."""
-    found: dict[str, Any] = {SERVER_TOOLS: [{"at": at, "tool": tool} for at, tool in own]}
+    """What OpenAI is told as its client wrote it: tools that run there, and what is said of them. How many uses they
+    may have concerns searches of the web too, which stand elsewhere."""
+    found: dict[str, Any] = {}
+    if request.max_tool_calls is not None and (own or any(is_search(tool.get("type")) for tool in request.tools or ())):
+        found["max_tool_calls"] = request.max_tool_calls
+    if not own:
+        return found
+    found[SERVER_TOOLS] = [{"at": at, "tool": tool} for at, tool in own]
     if RESULTS in (request.include or ()):
         found["include"] = [RESULTS]
-    if request.max_tool_calls is not None:
-        found["max_tool_calls"] = request.max_tool_calls
     choice = request.tool_choice
     if isinstance(choice, dict) and _names(choice, {tool.get("type") for _, tool in own}):
         found["tool_choice"] = choice

@@ -1,4 +1,5 @@
-"""Azure OpenAI: OpenAI's dialect under Azure's addresses, where a model is named by its deployment.
+"""Azure OpenAI: OpenAI's dialect under Azure's addresses, where a model is named by its deployment. Its Responses
+API is in ``azure_responses``.
 
 https://learn.microsoft.com/azure/ai-foundry/openai/reference
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -15,10 +16,13 @@ from msgspec import Struct
 
 from gateway import errors
 from gateway.catalog import Profile, vendor
+from gateway.providers.azure_responses import AzureResponsesCodec
 from gateway.providers.codec import UpstreamRequest, failed
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
 
+_OF_V1 = frozenset({"", "v1", "preview"})
+"""What the v1 API calls its versions; it needs none."""
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -34,21 +38,35 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
     api_keys: ApiKeys = []
     api_version: str = ""
     headers: dict[str, str] = {}
+    api: Literal["chat", "responses"] = "chat"
+    """Which of the two APIs answers chat; the Responses API is had under the v1 addresses alone."""
     simulated: bool = False
 
-    def build(self, name: str, engine_socket: str) -> AzureCodec:
+    def __post_init__(self) -> None:
+        if self.api == "responses" and self.api_version not in _OF_V1:
+            raise ValueError(
+                f"'api: responses' speaks Azure's v1 API, which has no 'api_version' '{self.api_version}': leave it out"
+            )
+
+    def build(self, name: str, engine_socket: str) -> AzureCodec | AzureResponsesCodec:
         headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate", **self.headers}
         if self.api_key:
             headers["api-key"] = self.api_key
         base = f"{self.base_url.rstrip('/').removesuffix('/openai/v1').removesuffix('/openai')}/openai"
+        if self.api == "responses":
+            return AzureResponsesCodec(name, f"{base}/v1/chat/completions", headers, profile_at(base), self.api_version)
         return AzureCodec(name, base, headers, self.api_version)
+
+
+def profile_at(base: str) -> Profile:
+    """How Azure speaks, at one resource."""
+    known = vendor("azure")
+    return known.wire if known is not None else Profile(base)
 
 
 class AzureCodec(OpenAICodec):
     def __init__(self, name: str, base: str, headers: dict[str, str], version: str) -> None:
-        known = vendor("azure")
-        profile: Profile = known.wire if known is not None else Profile(base)
-        super().__init__(name, f"{base}/v1/chat/completions", headers, profile)
+        super().__init__(name, f"{base}/v1/chat/completions", headers, profile_at(base))
         self._base, self._version = base, version
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:

@@ -149,12 +149,11 @@ def _tools(reader: Reader, wire: dict[str, Any]) -> None:
 
 # ------------------------------------------------------------------------------------------------ contents
 def _contents(reader: Reader, ability: Ability) -> list[dict[str, Any]]:
-    """Neighbouring turns of one role become one, so that all results of a round of tools stand together."""
+    """Neighbouring turns of one role become one, so that all results of a round of tools stand together. Instructions
+    are text alone here, so that files and images among them stand where they were given, as the user's."""
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
     for turn in reader.turns():
-        if turn.role in ("system", "developer"):
-            continue
         if turn.role == "assistant":
             role, parts = "model", _model(reader, turn, names, signed=ability.thinking == "level")
         else:
@@ -168,7 +167,8 @@ def _contents(reader: Reader, ability: Ability) -> list[dict[str, Any]]:
 
 
 def _parts(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
-    return [_part(reader, at, part) for at, part in reader.parts(turn)]
+    instructs = turn.role in ("system", "developer")  # whose texts have a place of their own
+    return [_part(reader, at, part) for at, part in reader.parts(turn) if not instructs or part.get("type") != "text"]
 
 
 def _part(reader: Reader, at: str, part: Mapping[str, Any]) -> dict[str, Any]:

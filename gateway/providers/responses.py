@@ -39,6 +39,9 @@ _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_
 class ResponsesCodec(OpenAICodec):
     """OpenAI's other API; everything that is not chat stays where it is at an OpenAI provider."""
 
+    seal = SIGNED
+    """How the signatures of its own thoughts begin."""
+
     def __init__(
         self, name: str, url: str, headers: dict[str, str], profile: Profile, *, drop: bool = False,
         here: str = AT_OPENAI,
@@ -61,7 +64,7 @@ class ResponsesCodec(OpenAICodec):
         return True
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model, self._here)
+        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model, self._here, self.seal)
         if stream:
             wire["stream"] = True
         url = self._url.removesuffix("/chat/completions") + "/responses"
@@ -81,7 +84,7 @@ class ResponsesCodec(OpenAICodec):
         data = object_in(self._name, body)
         if not isinstance(data.get("output"), list):
             raise self.broken(data)
-        said = _Said()
+        said = Said(self.seal)
         for item in dicts(data["output"]):
             said.take(self.mended(item))
         made = choice(
@@ -98,7 +101,7 @@ class ResponsesCodec(OpenAICodec):
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> ResponsesStream:
         return ResponsesStream(self, self._name)
 
-    def reason(self, data: Mapping[str, Any], said: _Said) -> str:
+    def reason(self, data: Mapping[str, Any], said: Said) -> str:
         """Raises AttemptFailed for an answer that failed."""
         if data.get("status") in ("failed", "cancelled") or data.get("error"):
             raise self.broken(data)
@@ -111,10 +114,12 @@ class ResponsesCodec(OpenAICodec):
         return self._inside(data) if data.get("error") else nonsense(self._name, "an answer without output")
 
 
-class _Said:
+class Said:
     """Output items, in the places that chat has for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: str) -> None:
+        """``seal``: how signatures of thoughts begin."""
+        self._seal = seal
         self.texts: list[str] = []
         self.refusals: list[str] = []
         self.calls: list[dict[str, Any]] = []
@@ -162,7 +167,7 @@ class _Said:
         secret = item.get("encrypted_content")
         if not isinstance(secret, str) or not secret:
             return False
-        signature = f"{SIGNED}{item.get('id')}:{secret}"
+        signature = f"{self._seal}{item.get('id')}:{secret}"
         self.signed.append({"type": "thinking", "thinking": _thought(item), "signature": signature})
         return True
 
@@ -189,7 +194,7 @@ class ResponsesStream(EventStream):
         super().__init__(provider)
         self._codec = codec
         self._writer = Writer()
-        self._said = _Said()
+        self._said = Said(codec.seal)
         self._at: dict[Any, int] = {}
         self._told: set[Any] = set()
         self._parts: set[tuple[Any, Any]] = set()

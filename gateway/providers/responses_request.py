@@ -11,7 +11,15 @@ from typing import Any
 
 from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import OPENAI
-from gateway.protocol.hints import AT_OPENAI, AT_XAI, CACHE_MARK, ON_PARTS, held_image, openais_tools
+from gateway.protocol.hints import (
+    AT_OPENAI,
+    AT_XAI,
+    CACHE_MARK,
+    ON_PARTS,
+    SERVER_TOOLS,
+    held_image,
+    openais_tools,
+)
 from gateway.protocol.hints import OPENAI as OWN
 from gateway.protocol.hints import own as said_to
 from gateway.protocol.mcp import items_of
@@ -20,7 +28,8 @@ from gateway.providers.searching import asked, responses_tool, xais_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
 SIGNED = OPENAI
-"""Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow."""
+"""Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow. Others that
+speak this API and cannot read OpenAI's begin theirs otherwise."""
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
     "prediction": (), "audio": (), "modalities": ([], ["text"]), "top_k": (),
@@ -32,15 +41,16 @@ _PASSED = (
 _THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
 
 
-def request_body(reader: Reader, model: str, here: str = AT_OPENAI) -> dict[str, Any]:
+def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = SIGNED) -> dict[str, Any]:
     """Raises AttemptFailed with a BadRequest for what the Responses API cannot take. Nothing is kept at OpenAI: the
-    gateway holds the conversation, and thoughts travel encrypted. ``here``: whose tools run at this provider."""
+    gateway holds the conversation, and thoughts travel encrypted. ``here``: whose tools run at this provider;
+    ``seal``: how signatures of its own begin."""
     reader.without(_NOTHING_ASKED)
     reader.without_claudes_own(here)
     if here == AT_XAI:
         reader.without({"search_parameters": ()})  # xAI has given its Live Search up
     body = reader.body
-    wire: dict[str, Any] = {"model": model, "input": _items(reader), "store": False}
+    wire: dict[str, Any] = {"model": model, "input": _items(reader, seal), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
     limit = reader.token_limit()
     if limit is not None:
@@ -57,7 +67,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI) -> dict[str,
     include += there.get("include") or []
     if include:
         wire["include"] = include
-    if there.get("max_tool_calls") is not None:
+    if there.get("max_tool_calls") is not None and (here != AT_XAI or SERVER_TOOLS in there):
         wire["max_tool_calls"] = there["max_tool_calls"]
     extras = reader.extras()
     if here == AT_XAI:
@@ -130,20 +140,20 @@ def _choice(choice: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ items
-def _items(reader: Reader) -> list[dict[str, Any]]:
+def _items(reader: Reader, seal: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for turn in reader.turns():
         if turn.role == "tool":
             items.append(_result(reader, turn))
         elif turn.role == "assistant":
-            items += _assistant(reader, turn)
+            items += _assistant(reader, turn, seal)
         else:
             parts = [_part(reader, at, part) for at, part in reader.parts(turn)]
             items.append({"type": "message", "role": turn.role, "content": parts})
     return items
 
 
-def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
+def _assistant(reader: Reader, turn: Turn, seal: str) -> list[dict[str, Any]]:
     """What was thought, said and called, in this order."""
     items: list[dict[str, Any]] = []
     done = server_blocks.of(turn.message)
@@ -153,8 +163,8 @@ def _assistant(reader: Reader, turn: Turn) -> list[dict[str, Any]]:
         items += items_of([one["block"] for one in before])
         told += len(before)
         signature = block.get("signature") if isinstance(block, dict) else None
-        if isinstance(signature, str) and signature.startswith(SIGNED):
-            id_, _, secret = signature.removeprefix(SIGNED).partition(":")
+        if isinstance(signature, str) and signature.startswith(seal):
+            id_, _, secret = signature.removeprefix(seal).partition(":")
             text = str(block.get("thinking") or "")
             summary = [{"type": "summary_text", "text": text}] if text else []
             items.append({"type": "reasoning", "id": id_, "summary": summary, "encrypted_content": secret})

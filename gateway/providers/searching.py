@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.hints import OPENAI, own
 from gateway.protocol.web_search import NAME, location
 from gateway.providers.translate_request import Reader
 
@@ -53,7 +54,10 @@ def _place(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def claudes_tool(reader: Reader, options: Mapping[str, Any]) -> dict[str, Any]:
     only(reader, options, "user_location", *_DOMAINS, "max_uses")
-    uses = {"max_uses": options["max_uses"]} if options.get("max_uses") else {}
+    most = options.get("max_uses") or own(reader.body, OPENAI).get("max_tool_calls")
+    if most == 0:
+        reader.cannot("max_tool_calls", "Claude takes no tool that it may not use. Leave the tool out.")
+    uses = {"max_uses": most} if most else {}
     return {"type": "web_search_20250305", "name": "web_search", **uses, **domains(options), **_place(options)}
 
 

@@ -50,18 +50,28 @@ _PER_MILLION, _PER_THOUSAND = 1_000_000, 1_000
 
 
 class _Dearest(Struct, frozen=True):
-    """US dollars for a million tokens of input and of output, and for a thousand searches of the web and of files."""
+    """US dollars for a million tokens of input and of output, for a thousand searches of the web and of files, and for
+    a million tokens of sound, which count where a request may have any: the rest is the same for every request."""
 
     input: float = 0.0
     output: float = 0.0
     search: float = 0.0
     file_search: float = 0.0
+    heard: float = 0.0
+    spoken: float = 0.0
 
     def or_dearer(self, other: _Dearest) -> _Dearest:
         return _Dearest(
             max(self.input, other.input), max(self.output, other.output),
             max(self.search, other.search), max(self.file_search, other.file_search),
+            max(self.heard, other.heard), max(self.spoken, other.spoken),
         )  # fmt: skip
+
+    def tokens(self, exchange: Exchange) -> tuple[float, float]:
+        """What a million tokens of input and of output may cost a request. It is asked for sound only where sound has a
+        price."""
+        sounds = (self.heard or self.spoken) and "audio" in needs_of(exchange.request, exchange.body, 0).capabilities
+        return (max(self.input, self.heard), max(self.output, self.spoken)) if sounds else (self.input, self.output)
 
 
 _LONG = 100_000
@@ -188,7 +198,8 @@ class Limit:
             found = self._dearest[key] = dearest(exchange, task, given)
         if isinstance(found, str):
             raise _unpriced(found)
-        tokens = (given * found.input + made * found.output) / _PER_MILLION
+        read, written = found.tokens(exchange)
+        tokens = (given * read + made * written) / _PER_MILLION
         searches = searches_of(exchange.body)
         return limits.nano(tokens + (searches.web * found.search + searches.files * found.file_search) / _PER_THOUSAND)
 
@@ -341,23 +352,14 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str
         price: Price | None = price_for(runtime.config, candidate)
         if price is None:
             return candidate.name
-        heard, spoken = _sound(exchange, price)
         read, written = rates(price, exchange.request.service_tier or "", long=given > _LONG)
-        searches = price.search or 0.0, price.file_search or 0.0
-        most = most.or_dearer(_Dearest(max(read, heard), max(written, spoken), *searches))
+        beside = price.search or 0.0, price.file_search or 0.0, price.audio_input or 0.0, price.audio_output or 0.0
+        most = most.or_dearer(_Dearest(read, written, *beside))
     return most
 
 
 def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
     return candidates_of(task, exchange.runtime.policies) if task is not None else (named(exchange),)
-
-
-def _sound(exchange: Exchange, price: Price) -> tuple[float, float]:
-    """What tokens of sound cost where a request may have them; 0 where it has none, or their price is unknown."""
-    heard, spoken = price.audio_input or 0.0, price.audio_output or 0.0
-    if (heard or spoken) and "audio" in needs_of(exchange.request, exchange.body, 0).capabilities:
-        return heard, spoken
-    return 0.0, 0.0
 
 
 class _Counted:

@@ -206,6 +206,7 @@ SERVED_THERE = {"at": 0, "tool": {"type": "file_search", "vector_store_ids": ["v
         ({"tools": [{"type": "web_search"}]}, 0.01),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 0.0),
         ({"google": {"tools": [{"googleSearch": {}}]}}, 0.01),
+        ({"web_search_options": {}, "openai": {"max_tool_calls": 3}}, 0.03),
         ({"openai": {"server_tools": [SERVED_THERE]}}, 0.0025),
         ({"openai": {"server_tools": [SERVED_THERE], "max_tool_calls": 4}}, 0.01),
     ],
@@ -227,6 +228,33 @@ async def test_what_searches_may_cost_is_reserved(asked: dict[str, Any], usd: fl
     exchange = exchange_of(runtime_of(config), {"model": "o/m", **asked})
     await stage(exchange, ok)
     assert reserved == [pytest.approx(usd * 1e9)]
+
+
+SPOKEN = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+
+
+@pytest.mark.parametrize("sound_first", [True, False])
+async def test_what_sound_may_cost_is_reserved_whichever_call_came_first(sound_first: bool) -> None:
+    class Watching(MemoryCounters):
+        async def reserve(self, hold: str, rules: tuple[Rule, ...], *, ttl: float) -> Decision:
+            reserved.extend(rule.amount for rule in rules if rule.kind == "month")
+            return await super().reserve(hold, rules, ttl=ttl)
+
+    provider = OpenAIProvider(base_url="http://localhost:1/v1")
+    price = Price(input=0.0, output=2.0, audio_output=80.0)
+    config = Config(
+        providers={"o": provider}, prices={"o": {"m": price}},
+        limits=LimitRules(projects={"p1": Limits(budget_usd_month=1.0)}),
+    )  # fmt: skip
+    reserved: list[int] = []
+    stage, runtime = Limit(Watching(Clock())), runtime_of(config)
+    words = {"model": "o/m", "max_tokens": 1000}
+    for at, asked in enumerate([{**words, **SPOKEN}, words] if sound_first else [words, {**words, **SPOKEN}]):
+        exchange = exchange_of(runtime, asked)
+        exchange.call_id = f"call-{at}"
+        await stage(exchange, ok)
+    expected = [0.08e9, 0.002e9] if sound_first else [0.002e9, 0.08e9]
+    assert reserved == [pytest.approx(one) for one in expected]
 
 
 async def test_a_budget_stops_searches_that_would_overrun_it() -> None:

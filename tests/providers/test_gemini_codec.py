@@ -73,6 +73,16 @@ GOLDEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         FLASH, {"messages": [{"role": "system", "content": "a"}, *HI, {"role": "developer", "content": [{"type": "text", "text": "b"}]}]},
         {"systemInstruction": {"parts": [{"text": "a"}, {"text": "b"}]}},
     ),
+    "instructions with a file": (
+        FLASH,
+        {"messages": [{"role": "system", "content": [
+            {"type": "text", "text": "Answer by this."},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]}, *HI]},
+        {"systemInstruction": {"parts": [{"text": "Answer by this."}]},
+         "contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "application/pdf", "data": "aGk="}},
+                                                 {"inlineData": {"mimeType": "image/png", "data": "aGk="}}, *HI_WIRE[0]["parts"]]}]},
+    ),
     "instructions alone": (FLASH, {"messages": [{"role": "system", "content": "hi"}]}, {}),
     "json": (FLASH, {"response_format": {"type": "json_object"}}, {"generationConfig": {"responseMimeType": "application/json"}}),
     "a schema": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -246,6 +247,25 @@ async def test_each_provider_is_asked_in_its_own_words(served: Gateway, upstream
         sent = await asked_of(client, upstream, "perplex/sonar", {"search_context_size": "low", "user_location": WHERE, **blocked})
         assert sent["web_search_options"] == {"search_context_size": "low", "user_location": {"country": "DE"}}
         assert sent["search_domain_filter"] == ["-b.de"]
+
+
+async def test_a_clients_most_uses_go_where_there_is_a_word_for_them(served: Gateway, upstream: Provider) -> None:
+    async def asked_for(model: str, most: int) -> dict[str, Any]:
+        with contextlib.suppress(openai.InternalServerError):  # what is sent is the point
+            await client.responses.create(model=model, input="Bonn?", tools=[{"type": "web_search"}], max_tool_calls=most)
+        return upstream.seen[-1].body
+
+    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as client:
+        sent = await asked_for("thinker/gpt-5.1", 2)
+        assert sent["max_tool_calls"] == 2 and sent["tools"] == [{"type": "web_search"}]
+        sent = await asked_for(MODEL, 2)
+        assert sent["tools"][-1]["max_uses"] == 2 and "max_tool_calls" not in sent
+        assert "max_tool_calls" not in await asked_for("google/gemini-2.5-flash", 2)
+        assert "max_tool_calls" not in await asked_for("openai/gpt-4o-search-preview", 2)
+        seen = len(upstream.seen)
+        with pytest.raises(openai.BadRequestError, match="claude") as refused:
+            await client.responses.create(model=MODEL, input="Bonn?", tools=[{"type": "web_search"}], max_tool_calls=0)
+        assert refused.value.param == "max_tool_calls" and len(upstream.seen) == seen
 
 
 NOT_SAID = [

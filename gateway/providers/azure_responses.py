@@ -1,0 +1,75 @@
+"""Azure's Responses API (``api: responses`` at Azure): OpenAI's under Azure's v1 address, without what Azure has not
+built, and with Azure's content filter, which judges prompts and answers beside the model.
+
+https://learn.microsoft.com/azure/foundry/openai/how-to/responses, …/web-search, …/concepts/content-filter-annotations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.catalog import Profile
+from gateway.protocol.foreign_thoughts import AZURE
+from gateway.protocol.hints import held_image, openais_tools
+from gateway.protocol.lists import dicts
+from gateway.providers.codec import AttemptFailed, UpstreamRequest
+from gateway.providers.responses import ResponsesCodec, Said
+from gateway.providers.translate_request import Reader
+
+_STATUS = {"content_filter": 400, "rate_limit_exceeded": 429, "too_many_requests": 429}
+"""What an error under the status 200 would have had as its status, had it come before the answer began."""
+_DRAWS = "image_generation"
+
+
+class AzureResponsesCodec(ResponsesCodec):
+    """Tools that run at OpenAI run at Azure too, over what lies in the operator's own resource."""
+
+    seal = AZURE
+
+    def __init__(self, name: str, url: str, headers: dict[str, str], profile: Profile, version: str) -> None:
+        super().__init__(name, url, headers, profile)
+        self._query = f"?api-version={version}" if version else ""
+
+    def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        _refuse_what_is_not_built(Reader(self._name, body, drop=False), stream=stream)
+        request = super().encode(body, model, stream=stream)
+        return msgspec.structs.replace(request, url=request.url + self._query)
+
+    def located(self, model: str) -> UpstreamRequest:
+        request = super().located(model)
+        return msgspec.structs.replace(request, url=request.url + self._query)
+
+    def reason(self, data: Mapping[str, Any], said: Said) -> str:
+        """An answer that was cut by the filter says so in ``content_filters`` too, and there even as a complete one."""
+        reason = super().reason(data, said)
+        blocked = any(_cut_here(one) for one in dicts(data.get("content_filters")))
+        return "content_filter" if reason == "stop" and blocked else reason
+
+    def broken(self, data: Mapping[str, Any]) -> AttemptFailed:
+        """A prompt that the filter stopped is its sender's to change, and a limit passes, also after a stream began."""
+        error = data.get("error")
+        status = _STATUS.get(str(error.get("code"))) if isinstance(error, dict) else None
+        if status is None or error is None:
+            return super().broken(data)
+        told = {name: value for name, value in error.items() if (name, value) != ("type", "error")}
+        return self.refuse(status, {}, msgspec.json.encode({"error": told}), now=0.0)
+
+
+def _cut_here(judged: Mapping[str, Any]) -> bool:
+    return judged.get("blocked") is True and judged.get("source_type") == "completion"
+
+
+def _refuse_what_is_not_built(reader: Reader, *, stream: bool) -> None:
+    """Raises AttemptFailed by the name of what OpenAI has and Azure has not."""
+    for turn in reader.turns():
+        for at, part in reader.parts(turn):
+            if held_image(part):
+                raise reader.refused(f"{at}.file_id", "Azure takes no image by a file's id. Send the image itself.")
+    if not stream:
+        return
+    tools = [*dicts(reader.body.get("tools")), *(tool for _, tool in openais_tools(reader.body))]
+    if any(tool.get("type") == _DRAWS for tool in tools):
+        raise reader.refused("stream", f"Azure streams no answer with the tool '{_DRAWS}'. Ask without 'stream'.")
