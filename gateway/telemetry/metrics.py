@@ -37,7 +37,9 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._usual: dict[tuple[str, str, str], _Usual] = {}
         by = ("task", "party")
-        self._calls = Counter("understudy_calls", "Finished calls.", (*by, "status"), registry=registry)
+        self._calls = Counter(
+            "understudy_calls", "Finished calls, one for each request of a client.", (*by, "status"), registry=registry
+        )  # fmt: skip
         self._latency = Histogram(
             "understudy_latency_seconds", "From request to the answer's end.", by, buckets=_SECONDS,
             registry=registry,
@@ -99,7 +101,8 @@ class Metrics:
         rung = exchange.answered_by
         party = rung.role if rung is not None else "none"
         usual = self._usual.get((task, party, record.status)) or self._found(task, party, record.status)
-        usual.calls.inc()
+        if not exchange.later_turn:  # its client's request was counted with the first
+            usual.calls.inc()
         usual.latency.observe(record.latency_ms / 1000)
         usual.overhead.observe(record.overhead_ms / 1000)
         if exchange.cache:

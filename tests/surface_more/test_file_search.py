@@ -19,6 +19,7 @@ from scripted import Behaviour, Line, Provider, chunk, sse
 from sdk_types import strictly
 
 from gateway.storage.engine import write_engine
+from gateway.storage.reading.reader import open_reader
 from gateway.storage.records import CallRecord
 from gateway.storage.spooling.ingester import Ingester
 from gateway.storage.writing.writer import SqlWriter
@@ -142,6 +143,10 @@ async def test_a_stream_tells_of_the_search_in_openais_order(
     assert len({(one["item_id"], one["output_index"]) for one in steps}) == 1
 
 
+def counted(page: str, metric: str) -> list[float]:
+    return [float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(metric)]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_request_of_several_turns_is_one_request_at_the_sum_of_their_costs(
     client: openai.AsyncOpenAI, served: Gateway, http: httpx.AsyncClient, upstream: Provider, stream: bool
@@ -164,6 +169,17 @@ async def test_a_request_of_several_turns_is_one_request_at_the_sum_of_their_cos
         assert (line["calls"], line["errors"], line["prompt_tokens"]) == (2, 0, 300) and len(rows) == 3
         assert line["cost_usd"] == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
     assert rows[0].request_id == rows[1].request_id != rows[2].request_id
+    page = (await http.get(f"{served.url}/metrics")).text
+    assert sum(counted(page, "understudy_calls_total")) == 2 and sum(counted(page, "understudy_latency_seconds_count")) == 3
+    assert counted(page, "understudy_tokens_total{direction=\"input\"") == [300.0]
+    assert sum(counted(page, "understudy_cost_usd_total")) == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
+    reader = open_reader(served.home)
+    try:
+        sums = reader.ledger(since=0.0, bucket_s=86_400)
+    finally:
+        reader.close()
+    assert (sum(one.calls for one in sums), sum(one.prompt_tokens for one in sums)) == (2, 300)
+    assert sum(one.cost_usd for one in sums) == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
     if not stream:
         assert rows[0].id == answer.id and rows[1].id.startswith("turn_")
 

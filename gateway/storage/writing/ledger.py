@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.storage.records import CallRecord, PairRecord, VoteRecord
+from gateway.storage.records import LATER_TURN, CallRecord, PairRecord, VoteRecord
 from gateway.storage.rows import storable
 from gateway.storage.tables import LEDGER_BUCKETS
 from gateway.storage.upserts import adding
@@ -26,11 +26,12 @@ class Buckets:
         self._sums: dict[tuple[int, str, str, str], dict[str, float]] = {}
 
     def add_call(self, call: CallRecord) -> None:
-        """A call is unpriced when somebody answered it and its price, or the teacher's for it, is unknown."""
+        """A call is unpriced when somebody answered it and its price, or the teacher's for it, is unknown. A later turn
+        of one request adds what it took, and is no call more."""
         unknown = call.cost_usd is None or (bool(call.task) and call.teacher_cost_usd is None)
         self._add(
             call.created_at, call.project, call.task, _party(call),
-            calls=1,
+            calls=not call.id.startswith(LATER_TURN),
             errors=call.status in {"error", "upstream_cut"},
             cost_usd=call.cost_usd or 0.0,
             teacher_cost_usd=call.teacher_cost_usd or 0.0,
