@@ -26,8 +26,13 @@ def say(text: str = "") -> None:
 
 def fail(text: str) -> int:
     """Tells what went wrong; returns the exit status."""
-    print(f"understudy: {visible(text)}", file=sys.stderr, flush=True)
+    warn(text)
     return 1
+
+
+def warn(text: str) -> None:
+    """What the person should know, beside what programs read."""
+    print(f"understudy: {visible(text)}", file=sys.stderr, flush=True)
 
 
 def policies_of(options: Namespace) -> Path:

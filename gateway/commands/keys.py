@@ -11,7 +11,8 @@ from typing import get_args
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.access.keys import new_key
-from gateway.commands.common import execute, fail, prepared_home, say, told
+from gateway.commands.common import execute, fail, prepared_home, say, told, warn
+from gateway.commands.key_models import doubts
 from gateway.config import Name
 from gateway.storage.commands import CreateKey, Refused, RevokeKey, RotateKey, WriterAway
 from gateway.storage.reading.reader import open_reader
@@ -39,6 +40,8 @@ def create(options: Namespace) -> int:
     say()
     say(f"This is the key '{key.name}' of project '{key.project}'. It is shown this once.")
     say(f"Scopes: {', '.join(key.scopes)}.  {_limits(key)}.  Valid {_validity(key)}.  Id: {key.id}")
+    for text in doubts(key, options):
+        warn(text)
     return 0
 
 

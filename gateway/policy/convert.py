@@ -35,10 +35,15 @@ _SET_BY_THE_READER = {"digest", "disabled_providers"}
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A hint: the nearest of ``known``, else all of them; "" when there are none."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    near = nearest(word, names)
     if near:
-        return f"Did you mean '{near[0]}'?"
+        return f"Did you mean '{near}'?"
     return f"Known: {', '.join(names)}." if names else ""
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """Which of ``known`` was probably meant; "" when it is none of them."""
+    return next(iter(difflib.get_close_matches(str(word), sorted(set(known)), n=1, cutoff=0.6)), "")
 
 
 class Converted(Struct, frozen=True):
