@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from gateway.catalog import Profile
+from gateway.protocol.answer import Chunk
 from gateway.protocol.foreign_thoughts import AZURE
 from gateway.protocol.hints import held_image, openais_tools
 from gateway.protocol.lists import dicts
-from gateway.providers.codec import AttemptFailed, UpstreamRequest
-from gateway.providers.responses import ResponsesCodec, Said
+from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
+from gateway.providers.responses import ResponsesCodec, ResponsesStream, Said
 from gateway.providers.translate_request import Reader
 
 _STATUS = {"content_filter": 400, "rate_limit_exceeded": 429, "too_many_requests": 429}
@@ -42,6 +43,9 @@ class AzureResponsesCodec(ResponsesCodec):
         request = super().located(model)
         return msgspec.structs.replace(request, url=request.url + self._query)
 
+    def stream(self, asked: Mapping[str, Any] = NOTHING) -> AzureResponsesStream:
+        return AzureResponsesStream(self, self._name)
+
     def reason(self, data: Mapping[str, Any], said: Said) -> str:
         """An answer that was cut by the filter says so in ``content_filters`` too, and there even as a complete one."""
         reason = super().reason(data, said)
@@ -51,11 +55,24 @@ class AzureResponsesCodec(ResponsesCodec):
     def broken(self, data: Mapping[str, Any]) -> AttemptFailed:
         """A prompt that the filter stopped is its sender's to change, and a limit passes, also after a stream began."""
         error = data.get("error")
-        status = _STATUS.get(str(error.get("code"))) if isinstance(error, dict) else None
+        words = (str(error.get("code")), str(error.get("type"))) if isinstance(error, dict) else ()
+        status = next((_STATUS[one] for one in words if one in _STATUS), None)
         if status is None or error is None:
             return super().broken(data)
         told = {name: value for name, value in error.items() if (name, value) != ("type", "error")}
+        if status == 429:
+            told["code"] = "rate_limit_exceeded"  # as clients know it
         return self.refuse(status, {}, msgspec.json.encode({"error": told}), now=0.0)
+
+
+class AzureResponsesStream(ResponsesStream):
+    def _event(self, event: dict[str, Any]) -> list[Chunk]:
+        """Where Azure's own front stops an answer, a failure without a reason comes first and the reason after it; a
+        stream that ends there was cut."""
+        answer = event.get("response")
+        if event.get("type") == "response.failed" and isinstance(answer, dict) and not answer.get("error"):
+            return []
+        return super()._event(event)
 
 
 def _cut_here(judged: Mapping[str, Any]) -> bool:

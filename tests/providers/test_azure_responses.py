@@ -205,6 +205,25 @@ def test_errors_that_come_after_the_status(code: str, kind: str, status: int) ->
         assert (one.failure.kind, one.error.status, one.error.message) == (kind, status, "broke")
 
 
+def test_a_failure_may_come_before_its_reason() -> None:
+    nameless = {"type": "response.failed", "response": {**response(status="failed"), "usage": None}}
+    limit = {"type": "too_many_requests", "code": None, "message": "Your requests have exceeded rate limit.", "param": None,
+             "headers": {"x-ms-fe-error": "true"}}  # fmt: skip
+    raw = named([nameless, {"type": "error", "error": limit}])
+    for at in range(1, len(raw)):
+        decoder = codec().stream()
+        with pytest.raises(AttemptFailed) as caught:
+            decoder.feed(raw[:at])
+            decoder.feed(raw[at:])
+        failure, error = caught.value.failure, caught.value.error
+        assert (failure.kind, error.code, error.message) == ("throttled", "rate_limit_exceeded", limit["message"])
+    alone = codec().stream()
+    assert alone.feed(named([nameless])) == []
+    with pytest.raises(AttemptFailed) as cut:
+        alone.finish()
+    assert cut.value.failure.kind == "failed"
+
+
 def test_waits_and_limits_are_passed_on_and_keys_are_the_operators() -> None:
     headers = {"retry-after-ms": "1500", "retry-after": "60", "x-ratelimit-remaining-tokens": "0", "x-ms-region": "no"}
     problem = codec().refuse(429, headers, b'{"error": {"code": "429", "message": "Requests have exceeded the limit."}}', now=0)
