@@ -10,6 +10,7 @@ itself decides. docs/experiments.md says what it is worth.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -28,6 +29,7 @@ from gateway.runtime import Runtime
 from gateway.storage.answers import Answers
 from optimizer.routing.plan import Candidate
 
+_log = logging.getLogger("understudy.caching")
 _MOST_BYTES = 8 * 1024 * 1024
 _LONGEST = 64 * 1024
 """Bytes of a request or an answer that is remembered."""
@@ -117,7 +119,13 @@ class Shortcuts:
 
     async def learn(self, call: Exchange, headers: Mapping[str, str], body: bytes, written: bytes) -> None:
         """Remembers a request that was answered from the cache just now, in the bytes ``written``, if another one would
-        be answered the same."""
+        be answered the same. The call is over: nothing that goes wrong here is told to its client."""
+        try:
+            await self._learn(call, headers, body, written)
+        except Exception:
+            _log.exception("a request that was answered from the cache is not known by its bytes")
+
+    async def _learn(self, call: Exchange, headers: Mapping[str, str], body: bytes, written: bytes) -> None:
         key = call.response_headers.get(KEY_HEADER, "")
         if not key or max(len(body), len(written)) > _LONGEST or not _lasting(call, headers):
             return
