@@ -187,12 +187,12 @@ def _turns(reader: Reader, model: str) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
     for turn in reader.turns():
         if turn.role in ("system", "developer"):
-            system += [
-                block
-                for _, part in reader.parts(turn)
-                if part.get("type") == "text" and part.get("text")
-                for block in _pointed(part, {"text": str(part["text"])}, model)
-            ]
+            for at, part in said(reader, turn):
+                given = _pointed(part, _block(reader, at, part, model), model)
+                if "text" in given[0]:
+                    system += given
+                else:  # instructions are text alone here
+                    merge(messages, "user", given)
             continue
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn, model)

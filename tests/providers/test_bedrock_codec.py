@@ -99,6 +99,14 @@ GOLDEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         NOVA, {"messages": [{"role": "developer", "content": "a"}, *HI, {"role": "system", "content": "b"}]},
         {"system": [{"text": "a"}, {"text": "b"}]},
     ),
+    "instructions with a file": (
+        NOVA,
+        {"messages": [{"role": "system", "content": [
+            {"type": "text", "text": "Answer by this."},
+            {"type": "file", "file": {"filename": "a", "file_data": "data:application/pdf;base64,aGk="}}]}, *HI]},
+        {"system": [{"text": "Answer by this."}],
+         "messages": [{"role": "user", "content": [{"document": {"format": "pdf", "source": {"bytes": "aGk="}, "name": "a"}}, {"text": "hi"}]}]},
+    ),
     "instructions alone": (NOVA, {"messages": [{"role": "system", "content": "hi"}]}, {}),
     "a tool": (NOVA, {"tools": [WEATHER]}, {"toolConfig": {"tools": [SPEC]}}),
     "a tool that must be used": (
