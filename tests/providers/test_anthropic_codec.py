@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
-from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, spoiled, told
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, told
 
 from gateway.providers import AnthropicProvider
 from gateway.providers.anthropic import AnthropicCodec
@@ -361,42 +358,6 @@ EVENTS = [
     {"type": "message_stop"},
 ]  # fmt: skip
 STREAM = named(EVENTS)
-
-
-def expect_the_stream(pieces: list[bytes]) -> None:
-    decoder = codec().stream()
-    chunks = read(decoder, pieces)
-    assert decoder.done
-    assert told(chunks)["choices"] == [
-        {"index": 0, "message": {**EXPECTED_MESSAGE, "citations": [BY_PAGE], "server_blocks": [SEARCHED]}, "logprobs": None, "finish_reason": "tool_calls"}
-    ]
-    assert counted(chunks[-1].usage) == EXPECTED_USAGE
-    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
-    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
-
-
-def test_a_stream_whole_and_byte_by_byte() -> None:
-    expect_the_stream([STREAM])
-    expect_the_stream([bytes([byte]) for byte in STREAM])
-
-
-@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_a_stream_split_anywhere(cuts: list[int]) -> None:
-    edges = [0, *sorted(cuts), len(STREAM)]
-    expect_the_stream([STREAM[a:b] for a, b in pairwise(edges)])
-
-
-@pytest.mark.parametrize("name", spoiled(STREAM))
-def test_a_stream_as_others_would_write_it(name: str) -> None:
-    expect_the_stream([spoiled(STREAM)[name]])
-
-
-def test_a_stream_cut_anywhere_before_its_end_is_a_failure() -> None:
-    for cut in range(len(STREAM) - 1):
-        decoder = codec().stream()
-        with pytest.raises(AttemptFailed):
-            read(decoder, [STREAM[:cut]])
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from bedrock_wire import codec, delta, event, message, used, wire
-from dialects import CALLED, PIXEL, ROUND, WEATHER, read, told
+from dialects import CALLED, PIXEL, ROUND, WEATHER, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
@@ -290,34 +289,6 @@ MESSAGES = [
     event("metadata", usage=USAGE, metrics={"latencyMs": 1}),
 ]  # fmt: skip
 STREAM = b"".join(MESSAGES)
-
-
-def expect_the_stream(pieces: list[bytes]) -> None:
-    decoder = codec().stream()
-    chunks = read(decoder, pieces)
-    assert decoder.done
-    assert told(chunks)["choices"] == [
-        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
-    ]
-    assert counted(chunks[-1].usage) == (35, 7, 20)
-    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
-
-
-def test_a_stream_whole_and_byte_by_byte() -> None:
-    expect_the_stream([STREAM])
-    expect_the_stream([bytes([byte]) for byte in STREAM])
-
-
-@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_a_stream_split_anywhere(cuts: list[int]) -> None:
-    expect_the_stream([STREAM[a:b] for a, b in pairwise([0, *sorted(cuts), len(STREAM)])])
-
-
-def test_a_stream_cut_anywhere_before_its_end_is_a_failure() -> None:
-    for cut in range(len(STREAM)):
-        with pytest.raises(AttemptFailed):
-            read(codec().stream(), [STREAM[:cut]])
 
 
 @given(st.integers(0, len(STREAM) - 1), st.integers(1, 255))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, spoiled, told
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, told
 
 from gateway.providers import CohereProvider
 from gateway.providers.codec import AttemptFailed
@@ -192,40 +189,6 @@ EVENTS = [
     END,
 ]  # fmt: skip
 STREAM = named(EVENTS)
-
-
-def expect_the_stream(pieces: list[bytes]) -> None:
-    decoder = codec().stream()
-    chunks = read(decoder, pieces)
-    assert decoder.done
-    assert told(chunks)["choices"] == [
-        {"index": 0, "message": EXPECTED, "logprobs": None, "finish_reason": "tool_calls"}
-    ]
-    assert counted(chunks[-1].usage) == (5, 6, 5)
-    assert "".join(chunk.text for chunk in chunks) == "Grüße, Bonn"
-
-
-def test_a_stream_whole_and_byte_by_byte() -> None:
-    expect_the_stream([STREAM])
-    expect_the_stream([bytes([byte]) for byte in STREAM])
-    expect_the_stream([STREAM + b"data: [DONE]\n\n"])
-
-
-@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_a_stream_split_anywhere(cuts: list[int]) -> None:
-    expect_the_stream([STREAM[a:b] for a, b in pairwise([0, *sorted(cuts), len(STREAM)])])
-
-
-@pytest.mark.parametrize("name", spoiled(STREAM))
-def test_a_stream_as_others_would_write_it(name: str) -> None:
-    expect_the_stream([spoiled(STREAM)[name]])
-
-
-def test_a_stream_cut_anywhere_before_its_end_is_a_failure() -> None:
-    for cut in range(len(STREAM) - 1):
-        with pytest.raises(AttemptFailed):
-            read(codec().stream(), [STREAM[:cut]])
 
 
 @pytest.mark.parametrize(
