@@ -19,8 +19,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from gateway.storage.second_name import kept, put_back
-from gateway.storage.write_ahead import Connection, IndexRemoved, emptied, opened
+from gateway.storage.second_name import kept
+from gateway.storage.write_ahead import Connection, IndexRemoved, connected, emptied, opened
 
 _log = logging.getLogger(__name__)
 _WRITE_LOCK = 0x756E6465  # one number for every session-level and transaction-level advisory lock of ours
@@ -105,10 +105,9 @@ def _sqlite_writer(path: Path) -> sa.Engine:
         # (https://www.sqlite.org/howtocorrupt.html, 2.2), and another process would remove the log under its readers.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        put_back(path)
-        connection = sqlite3.connect(
+        connection = connected(path, lambda: sqlite3.connect(
             path, timeout=10, isolation_level=None, check_same_thread=False, factory=Connection
-        )
+        ))  # fmt: skip
         _pragmas(
             connection,
             ("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON"),
@@ -125,11 +124,10 @@ def _sqlite_writer(path: Path) -> sa.Engine:
 
 def _sqlite_reader(path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        put_back(path)
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        connection = sqlite3.connect(
+        connection = connected(path, lambda: sqlite3.connect(
             uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=Connection
-        )
+        ))  # fmt: skip
         _pragmas(
             connection,
             ("query_only", "ON"), ("wal_autocheckpoint", "0"), ("trusted_schema", "OFF"),

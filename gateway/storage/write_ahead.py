@@ -15,13 +15,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from gateway.storage.second_name import dropped
+from gateway.storage.second_name import dropped, put_back
 
 
 class IndexRemoved(Exception):
@@ -43,6 +44,8 @@ class Connection(sqlite3.Connection):
     """One that says when it is closed, so that it is known whether the process has any open."""
 
     log: WriteAheadLog | None = None
+    database: Path | None = None
+    """Set while it counts among those that are open."""
     writes = False
     """Whether it is the one that writes, which has given the log a second name."""
 
@@ -51,14 +54,59 @@ class Connection(sqlite3.Connection):
             self.log.drop()
         self._leave()
         super().close()
+        self._closed()
 
     def __del__(self) -> None:
         self._leave()
+        self._closed()
 
     def _leave(self) -> None:
         log, self.log = self.log, None
         if log is not None:
             _indexes.left(log.index)
+
+    def _closed(self) -> None:
+        database, self.database = self.database, None
+        if database is not None:
+            _databases.left(database)
+
+
+class _Databases:
+    """How many connections this process has to each database, from before one is made until it is closed."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._open: Counter[Path] = Counter()
+
+    def joined(self, database: Path) -> None:
+        """One more. Before the first of all a log that lost its name gets it back. To look for that means to open the
+        index and to close it, which would end the locks that other connections of this process have on it
+        (https://www.sqlite.org/howtocorrupt.html, 2.2), and a process that comes later would begin it anew under them.
+        """
+        with self._guard:
+            if not self._open[database]:
+                put_back(database)
+            self._open[database] += 1
+
+    def left(self, database: Path) -> None:
+        with self._guard:
+            self._open[database] -= 1
+
+
+_databases = _Databases()
+
+
+def connected(database: Path, connect: Callable[[], Connection]) -> Connection:
+    """The connection to ``database`` that ``connect`` makes. Raises what it does."""
+    place = database.resolve()
+    _databases.joined(place)
+    try:
+        connection = connect()
+    except BaseException:
+        _databases.left(place)
+        raise
+    connection.database = place
+    return connection
 
 
 class _Indexes:

@@ -267,3 +267,28 @@ def test_where_there_are_no_hard_links_there_is_one_name(house: House, monkeypat
     house.key("here")
     assert [one.name for one in house.light.snapshot().keys] == ["here"]
     assert not second_name(house.home.database).exists() and not put_back(house.home.database)
+
+
+def locks(index: Path) -> list[str]:
+    """Those that this process has on the log's index."""
+    inode, mine = index.stat().st_ino, str(os.getpid())
+    found = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return [" ".join(one[1:]) for one in found if mine in one and any(word.endswith(f":{inode}") for word in one)]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
+def test_who_connects_once_more_keeps_the_locks_of_the_process(house: House) -> None:
+    """An empty log is where the index has to be looked at: opening and closing it would end them all."""
+    house.key("here")
+    index, log = (house.home.database.with_name(f"understudy.db-{end}") for end in ("shm", "wal"))
+    assert house.light.snapshot().keys and house.whole.snapshot().keys
+    with closing(sqlite3.connect(house.home.database)) as tool:
+        assert tool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        assert log.stat().st_size == 0
+        before = locks(index)
+        assert before, "the lock of who has it open"
+        with closing(light_reader(house.home)) as light, closing(open_reader(house.home)) as whole:
+            assert [one.name for one in light.snapshot().keys] == ["here"]
+            assert [one.name for one in whole.snapshot().keys] == ["here"]
+            assert locks(index) == before
+    assert [one.name for one in house.light.snapshot().keys] == ["here"]

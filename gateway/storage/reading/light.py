@@ -18,9 +18,8 @@ from gateway.storage.erasure_values import Erasure
 from gateway.storage.home import Home
 from gateway.storage.protocols import Reader
 from gateway.storage.rows import key_of, student_of
-from gateway.storage.second_name import put_back
 from gateway.storage.values import Snapshot
-from gateway.storage.write_ahead import Connection, IndexRemoved, opened
+from gateway.storage.write_ahead import Connection, IndexRemoved, connected, opened
 from optimizer.rollout import Stage
 
 if TYPE_CHECKING:
@@ -120,11 +119,10 @@ class LightReader:
 
 
 def _connected(home: Home) -> Connection:
-    put_back(home.database)
     uri = f"{home.database.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(
+    connection = connected(home.database, lambda: sqlite3.connect(
         uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=Connection
-    )
+    ))  # fmt: skip
     for setting in ("query_only=ON", "wal_autocheckpoint=0", "trusted_schema=OFF", "mmap_size=0"):
         connection.execute(f"PRAGMA {setting}")
     connection.row_factory = sqlite3.Row
