@@ -4,7 +4,7 @@ A provider that signs its thoughts wants them back with the round of tools that 
 sent them. What an API has no field for therefore travels as thoughts that nobody reads, under a name:
 
 - OpenAI's encrypted reasoning as a signature ``openai:ID:SECRET`` (written by its codec), and what Azure encrypted,
-  where the keys are others, as ``azure:ID:SECRET``;
+  where the keys are others, as ``azure:ID:SECRET``, and xAI as ``xai:ID:SECRET``;
 - the signature that Gemini puts on a call as redacted thoughts ``google:SIGNATURE:CALL ID`` before that call;
 - thoughts of Claude and OpenAI as Gemini's ``thoughtSignature``, which has to be base64 there.
 """
@@ -16,7 +16,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-OPENAI, AZURE, GOOGLE = "openai:", "azure:", "google:"
+OPENAI, AZURE, XAI, GOOGLE = "openai:", "azure:", "xai:", "google:"
 _SIGNED, _REDACTED = "understudy:signed:", "understudy:redacted:"
 
 
@@ -47,7 +47,7 @@ def of_claude(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _is_claudes(block: Mapping[str, Any]) -> bool:
     seal = block.get({"thinking": "signature", "redacted_thinking": "data"}.get(str(block.get("type")), ""))
-    return isinstance(seal, str) and bool(seal) and not seal.startswith((OPENAI, AZURE, GOOGLE))
+    return isinstance(seal, str) and bool(seal) and not seal.startswith((OPENAI, AZURE, XAI, GOOGLE))
 
 
 def to_gemini(seal: str, *, redacted: bool) -> str:

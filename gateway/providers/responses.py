@@ -16,6 +16,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.file_search import CALL as FILE_SEARCH
+from gateway.protocol.foreign_thoughts import XAI
 from gateway.protocol.hints import AT_OPENAI, AT_XAI
 from gateway.protocol.lists import dicts
 from gateway.protocol.mcp import ITEMS, blocks_of
@@ -49,6 +50,8 @@ class ResponsesCodec(OpenAICodec):
         """``here``: whose own tools run here; "" for a vendor that has none."""
         super().__init__(name, url, headers, profile, drop=drop)
         self._here = here
+        if here == AT_XAI:
+            self.seal = XAI
 
     @property
     def searches_stores(self) -> bool:

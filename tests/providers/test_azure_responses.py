@@ -120,13 +120,17 @@ def test_what_azure_has_not_is_refused_by_its_name(asked: dict[str, Any], stream
     assert words in error.message and "(provider 'azure')" in error.message
 
 
-def test_thoughts_go_back_to_azure_alone() -> None:
-    """Neither it nor OpenAI can read what the other has encrypted."""
-    blocks = [{"type": "thinking", "thinking": "hm", "signature": f"{who}:rs_{who}:gAAA"} for who in ("azure", "openai")]
+def test_thoughts_go_back_to_their_author_alone() -> None:
+    """Nobody can read what another one has encrypted, though all speak the same API."""
+    authors = ("azure", "openai", "xai")
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": f"{who}:rs_{who}:gAAA"} for who in authors]
     turns = [*HI, {"role": "assistant", "content": "So.", "thinking_blocks": blocks}, *HI]
-    theirs = OpenAIProvider(api_key="k", api="responses").build("openai", "").encode({"messages": turns}, "gpt-5", stream=False)
-    for input_, who in ((sent({"messages": turns})["input"], "azure"), (json.loads(theirs.body)["input"], "openai")):
-        assert [one["id"] for one in input_ if one["type"] == "reasoning"] == [f"rs_{who}"]
+    said = {"azure": sent({"messages": turns})["input"]}
+    for who, model in (("openai", "gpt-5"), ("xai", "grok-4")):
+        codec_of = OpenAIProvider(api_key="k", api="responses", profile=who).build(who, "")
+        said[who] = json.loads(codec_of.encode({"messages": turns}, model, stream=False).body)["input"]
+    for who, items in said.items():
+        assert [one["id"] for one in items if one["type"] == "reasoning"] == [f"rs_{who}"]
     claudes = AnthropicProvider(api_key="k").build("claude", "").encode({"messages": turns, "max_tokens": 9}, "claude-sonnet-4-5", stream=False)
     assert b"gAAA" not in claudes.body
 
