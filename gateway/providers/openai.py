@@ -23,6 +23,8 @@ from gateway.providers.vendors import Fitting
 
 _encode = msgspec.json.encode
 _NOT_SENT = frozenset({"stream", "stream_options", *HINTS})
+_STATUS = {"rate_limit_exceeded": 429}
+"""What an error under the status 200 would have had as its status, had it come before the answer began."""
 
 
 class OpenAICodec:
@@ -103,7 +105,7 @@ class OpenAICodec:
         """An error that came under the status 200: what it says of itself counts."""
         error = data.get("error")
         code = error.get("code") if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        status = code if isinstance(code, int) and 400 <= code < 600 else _STATUS.get(str(code), 500)
         complaint = _complaint(data, status)
         problem = refusal(self._name, status, {}, complaint, now=0.0)
         if problem.failure.kind == "failed" and complaint.message:

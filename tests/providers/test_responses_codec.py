@@ -226,6 +226,23 @@ def test_errors() -> None:
     assert codec().refuse(400, {}, body, now=0).error.code == "context_length_exceeded"
 
 
+def test_a_limit_inside_an_answer_is_a_limit() -> None:
+    """Another candidate or a later try may have room, as when it had been said before the answer began."""
+    error = {"code": "rate_limit_exceeded", "message": "Slow down."}
+    failed = {**RESPONSE, "status": "failed", "error": error}
+    chat = OpenAIProvider(api_key="sk-secret").build("openai", "")
+    said = (
+        lambda: codec().decode(200, {}, json.dumps(failed).encode(), now=0),
+        lambda: codec().stream().feed(named([{"type": "response.failed", "response": failed}])),
+        lambda: chat.decode(200, {}, json.dumps({"error": error}).encode(), now=0),
+        lambda: chat.stream().feed(f"data: {json.dumps({'error': error})}\n\n".encode()),
+    )
+    for one in said:
+        with pytest.raises(AttemptFailed) as problem:
+            one()
+        assert problem.value.failure.kind == "throttled" and problem.value.error.status == 429
+
+
 POLICIES = """
 providers:
   openai: {{type: openai, api: responses, base_url: "{url}", api_key: sk-upstream-secret}}
