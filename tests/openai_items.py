@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai
+from openai.types.responses import Response
 from scripted import Behaviour, Line
+from sdk_types import strictly
 
 USAGE = {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 10,
          "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 110}  # fmt: skip
@@ -57,3 +60,13 @@ def answers(*items: dict[str, Any], piece: int = 7) -> Behaviour:
             await line.answer(200, response(*items))
 
     return behave
+
+
+async def asked(client: openai.AsyncOpenAI, ask: dict[str, Any], *, stream: bool) -> Any:
+    """What the official client makes of the answer; a whole one is held to its types as well."""
+    if stream:
+        async with client.responses.stream(**ask) as told:
+            return await told.get_final_response()
+    raw = await client.responses.with_raw_response.create(**ask)
+    strictly(Response, raw.text, beyond=frozenset({"store"}))
+    return raw.parse()

@@ -47,7 +47,8 @@ def dropped(database: Path, file: tuple[int, int] | None) -> None:
 
 
 def put_back(database: Path) -> bool:
-    """Before anybody connects: gives a log that lost its first name that name again. → whether there was one.
+    """Before anybody connects: gives a log that lost its first name that name again. → whether there was one. It opens
+    the index and closes it, so it is for a process that has no connection (``write_ahead.connected`` sees to that).
 
     An empty log in its place was made by somebody who only reads: SQLite makes one for them, too.
     """

@@ -165,15 +165,9 @@ class Asker:
         """A complete answer; ``heard`` is told its headers, ``custom`` knows whether there are custom tools, and
         ``project`` is whose request it is. Raises AttemptFailed."""
         said = spoken_to(runtime, candidate, body, custom)
-        try:
-            codec, reply = await self._keys.send(
-                runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=False),
-                remaining=remaining,
-            )  # fmt: skip
-        except DocumentRefused as refused:
-            codec, reply = await self._in_words(
-                runtime, candidate, said, refused, stream=False, project=project, remaining=remaining
-            )
+        codec, reply = await self._asked(
+            runtime, candidate, said, stream=False, project=project, remaining=remaining
+        )
         try:
             data = await reply.read()
         finally:
@@ -205,15 +199,9 @@ class Asker:
         ``ended`` at the end of a stream that was returned. ``custom`` and ``project`` as for :meth:`whole`.
         """
         said = spoken_to(runtime, candidate, body, custom)
-        try:
-            codec, reply = await self._keys.send(
-                runtime, candidate.provider, lambda codec: codec.encode(said, candidate.model, stream=True),
-                remaining=remaining,
-            )  # fmt: skip
-        except DocumentRefused as refused:
-            codec, reply = await self._in_words(
-                runtime, candidate, said, refused, stream=True, project=project, remaining=remaining
-            )
+        codec, reply = await self._asked(
+            runtime, candidate, said, stream=True, project=project, remaining=remaining
+        )
         try:
             if reply.status != 200:
                 raise codec.refuse(reply.status, reply.headers, await reply.read(), now=time.time())
@@ -229,20 +217,24 @@ class Asker:
             stream.on_end(ended)
         return stream
 
-
-    async def _in_words(
-        self, runtime: Runtime, candidate: Candidate, said: Mapping[str, Any], refused: DocumentRefused, *,
+    async def _asked(
+        self, runtime: Runtime, candidate: Candidate, said: Mapping[str, Any], *,
         stream: bool, project: str, remaining: float,
     ) -> tuple[Codec, Reply]:  # fmt: skip
-        """Asks again, with the text of files that are not taken. Raises AttemptFailed."""
-        began = time.monotonic()
-        told = await told_as_text(
-            self._documents, runtime, candidate, said, refused, project=project, remaining=remaining
-        )
-        return await self._keys.send(
-            runtime, candidate.provider, lambda codec: codec.encode(told, candidate.model, stream=stream),
-            remaining=remaining - (time.monotonic() - began),
-        )  # fmt: skip
+        """Who answers, and what; asked again with the text of files that are not taken. Raises AttemptFailed."""
+        began, provider = time.monotonic(), candidate.provider
+        try:
+            return await self._keys.send(
+                runtime, provider, lambda codec: codec.encode(said, candidate.model, stream=stream), remaining=remaining
+            )
+        except DocumentRefused as refused:
+            told = await told_as_text(
+                self._documents, runtime, candidate, said, refused, project=project, remaining=remaining
+            )
+            left = remaining - (time.monotonic() - began)
+            return await self._keys.send(
+                runtime, provider, lambda codec: codec.encode(told, candidate.model, stream=stream), remaining=left
+            )
 
 
 def spoken_to(

@@ -13,10 +13,8 @@ import openai
 import pytest
 from dialects import WEATHER, named
 from gateway_server import KEY, Gateway, gateway
-from openai.types.responses import Response
-from openai_items import answers, events, response, spoken
+from openai_items import answers, asked, events, response, spoken
 from scripted import Line, Provider, provider
-from sdk_types import strictly
 
 from gateway.protocol.assemble import assemble
 from gateway.providers import AnthropicProvider, AzureProvider, OpenAIProvider
@@ -280,13 +278,7 @@ async def test_tools_run_at_azure_as_they_do_at_openai(
 ) -> None:
     upstream.script = [answers(THOUGHT, LISTED, CALLED, SOUGHT, FOUND, SAID)]
     ask: Any = {"model": "azure/mine", "input": "Refunds?", "tools": TOOLS, "max_tool_calls": 3, "store": False, "reasoning": {"effort": "low"}}
-    if stream:
-        async with client.responses.stream(**ask) as told:
-            answer: Any = await told.get_final_response()
-    else:
-        raw = await client.responses.with_raw_response.create(**ask)
-        strictly(Response, raw.text, beyond=frozenset({"store"}))
-        answer = raw.parse()
+    answer = await asked(client, ask, stream=stream)
     (seen,) = upstream.seen
     assert seen.path == "/openai/v1/responses" and seen.headers["api-key"] == "sk-upstream-secret"
     assert seen.body["tools"] == TOOLS and seen.body["max_tool_calls"] == 3 and seen.body["store"] is False

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import msgspec
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
+from gateway_server import Gateway, served_over
 from openai.types.responses import Response, ResponseStreamEvent
 from openai_items import answers, response, spoken
 from openai_items import events as openais
@@ -94,13 +92,7 @@ def claudes(blocks: list[dict[str, Any]] = USED) -> Behaviour:
     return behave
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    async with gateway(tmp_path, folder) as made:
-        yield made
+served = served_over(POLICIES)
 
 
 def kept(served: Gateway) -> str:

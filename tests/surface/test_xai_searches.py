@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
-from openai.types.responses import Response
-from openai_items import USAGE, answers, events, response, spoken
+from gateway_server import Gateway, served_over
+from openai_items import USAGE, answers, asked, events, response, spoken
 from scripted import Provider
-from sdk_types import strictly
 
 from gateway.catalog import vendor
 from gateway.protocol.assemble import assemble
@@ -44,13 +40,7 @@ PAID = {**USAGE, "num_sources_used": 0, "num_server_side_tools_used": 6, "server
 QUERIES = ["rain Bonn", "rain Kiel", "rain", "from:xai rain"]
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(POLICIES.format(url=upstream.url, key=KEY))
-    async with gateway(tmp_path, folder) as made:
-        yield made
+served = served_over(POLICIES)
 
 
 def streamed() -> bytes:
@@ -115,13 +105,7 @@ async def test_responses_clients_search_the_web_and_x(client: openai.AsyncOpenAI
     own: Any = {"type": "x_search", "allowed_x_handles": ["xai"], "from_date": "2026-11-01"}
     web: Any = {"type": "web_search", "filters": {"allowed_domains": ["dwd.example"]}}
     ask: Any = {"model": MODEL, "input": "Rain?", "tools": [own, web]}
-    if stream:
-        async with client.responses.stream(**ask) as told:
-            answer: Any = await told.get_final_response()
-    else:
-        raw = await client.responses.with_raw_response.create(**ask)
-        strictly(Response, raw.text, beyond=frozenset({"store"}))
-        answer = raw.parse()
+    answer = await asked(client, ask, stream=stream)
     sent = upstream.seen[0].body
     assert sent["tools"] == [own, {"type": "web_search", "allowed_domains": ["dwd.example"]}]
     assert "web_search_call.action.sources" not in sent.get("include", [])
