@@ -29,7 +29,7 @@ import numpy as np
 from msgspec import Struct, to_builtins
 from numpy.typing import NDArray
 
-from gateway.encoder import load
+from gateway.local_models.encoder import load
 from optimizer.reuse import lexical, trust
 from optimizer.reuse.wording import features, forbidden, wording
 from optimizer.stats.intervals import clopper_pearson

@@ -22,7 +22,7 @@ from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
 from gateway.api.messages import MessagesDialect
-from gateway.awake import ASLEEP, Awake
+from gateway.concurrency.awake import ASLEEP, Awake
 from gateway.resilience.pressure import Pressure
 
 _log = logging.getLogger("understudy.app")

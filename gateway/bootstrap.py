@@ -41,17 +41,17 @@ from gateway.api.models import model_routes
 from gateway.api.runs import run_routes
 from gateway.api.stored import stored_routes
 from gateway.app import build_app
-from gateway.awake import Awake
 from gateway.caching.refreshing import Refresher
 from gateway.caching.repeats import Repeats
 from gateway.caching.semantic import Semantic
 from gateway.caching.shortcuts import Shortcuts, given
 from gateway.client_data.client_state import ClientStates
 from gateway.client_data.data_side import DataSide
+from gateway.concurrency.awake import Awake
+from gateway.concurrency.telling import Telling
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.forgetting import Forgetting
-from gateway.incidents import Incidents
 from gateway.judges import Judges
 from gateway.judges.helpers import helpers_of
 from gateway.judges.models import GuardModels
@@ -95,13 +95,13 @@ from gateway.telemetry.backup_gauges import BackupGauges
 from gateway.telemetry.gathered import Gathered
 from gateway.telemetry.guard_gauges import BesideGauges
 from gateway.telemetry.in_use import InUse, Kept
+from gateway.telemetry.incidents import Incidents
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.refusal_counts import RefusalCounts
 from gateway.telemetry.repeat_counts import RepeatCounts
 from gateway.telemetry.schema_gauges import SchemaGauges
-from gateway.telling import Telling
 from gateway.upstreams.addresses import inside_hosts
 from gateway.upstreams.asking import Asker
 from gateway.upstreams.upstream import Upstream

@@ -18,6 +18,7 @@ from gateway import errors
 from gateway.access.origins import Origins
 from gateway.access.refusals import Refusals
 from gateway.caching.repeats import Repeats
+from gateway.concurrency.telling import Ended
 from gateway.config import Config
 from gateway.context import Principal
 from gateway.policy.files import PolicyWatcher
@@ -35,7 +36,6 @@ from gateway.storage.records import (
 )
 from gateway.storage.values import Snapshot
 from gateway.students.watching import Watcher
-from gateway.telling import Ended
 from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")

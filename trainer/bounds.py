@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from gateway.config import Trainer
-from gateway.memory_share import memory_bound
+from gateway.processes.memory_share import memory_bound
 
 _SHARE = 0.75
 _MEMINFO = Path("/proc/meminfo")

@@ -20,9 +20,9 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.config import Config
-from gateway.memory_share import SHORT, memory_share
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
+from gateway.processes.memory_share import SHORT, memory_share
 from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home

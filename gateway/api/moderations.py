@@ -13,8 +13,8 @@ from gateway.api.surface import JsonEndpoint, Wanted
 from gateway.config import CandidateRef
 from gateway.errors import BadRequest, Unavailable
 from gateway.live import Live
-from gateway.masking import texts_of
 from gateway.providers.codec import AttemptFailed
+from gateway.texts.masking import texts_of
 
 
 class Moderations:

@@ -8,9 +8,9 @@ from typing import Any
 from gateway.context import Exchange
 from gateway.guardrails import Scene
 from gateway.judges import Judges
-from gateway.masking import texts_of
 from gateway.protocol.answer import WholeAnswer
 from gateway.stages.guarding.rating import moderated, moderators
+from gateway.texts.masking import texts_of
 
 MODEL = "guardrails"
 

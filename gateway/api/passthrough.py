@@ -29,8 +29,6 @@ from gateway.api.multipart import read_form
 from gateway.api.surface import Door, new_exchange
 from gateway.context import Exchange
 from gateway.live import Live
-from gateway.masking import texts_of
-from gateway.passing import PassedStream, Piece
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.body import decode_object
 from gateway.protocol.chat import usage_from_wire
@@ -40,6 +38,8 @@ from gateway.resilience.provider_keys import Encode
 from gateway.stages.guard_texts import PROSE
 from gateway.storage.files import FileStore, Upload
 from gateway.surface import Surface, address, usage_of
+from gateway.texts.masking import texts_of
+from gateway.upstreams.passing import PassedStream, Piece
 from gateway.upstreams.reply import StreamedRequest
 from optimizer.routing.plan import Rung
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from gateway.config import Config
 from gateway.errors import BadRequest, NotFound
-from gateway.masking import texts_of
 from gateway.protocol.body import typed
+from gateway.texts.masking import texts_of
 
 _AUTHORS = frozenset({"system", "developer"})
 _HOLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")

@@ -74,7 +74,7 @@ class Vectors:
 
 def _embed(folder: str, text: str) -> tuple[str, bytes]:
     """Runs in the encoder's process: (what is wrong, the vector's bytes)."""
-    from gateway.encoder import EncoderRefused, load
+    from gateway.local_models.encoder import EncoderRefused, load
 
     try:
         return "", load(folder).embed([text])[0].tobytes()

@@ -22,10 +22,10 @@ from gateway import errors
 from gateway.access.keys import principal_of_key, principal_of_yaml_key
 from gateway.client_data import batch_lines
 from gateway.client_data.batch_lines import Line, Outputs
+from gateway.concurrency.rounds import rounds
 from gateway.context import Principal
 from gateway.errors import GatewayError
 from gateway.live import Live
-from gateway.rounds import rounds
 from gateway.runtime import Runtime
 from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.known_numbers import iban_valid, luhn
+from gateway.texts.known_numbers import iban_valid, luhn
 
 _NIF = "TRWAGMYFPDXBNJZSQVHLCKE"
 _CF_ODD = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)

@@ -18,7 +18,7 @@ from gateway.guardrails.guardrail import Guardrail, Scene
 from gateway.guardrails.operators import Operator, hashed, starred, token
 from gateway.guardrails.recognizers import Country, Found, Recognizer, finds_of, national
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Scope, Verdict
-from gateway.masking import find
+from gateway.texts.masking import find
 
 _TELLING = re.compile(r"[0-9@]")
 _KIND = re.compile(r"[A-Z][A-Z0-9_]{0,31}\Z")

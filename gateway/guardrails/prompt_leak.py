@@ -16,7 +16,7 @@ from msgspec import Meta
 from gateway.guardrails.guardrail import Guardrail, Place, Scene
 from gateway.guardrails.sentences import words
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Verdict
-from gateway.masking import texts_of
+from gateway.texts.masking import texts_of
 
 _OPERATORS = frozenset({"system", "developer"})
 _MARK = "canary-"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.escapes import Reading, has_escapes, meanings
 from gateway.guardrails.verdict import SEVERITY, Change, Verdict, spelled_out
-from gateway.json_places import escaped, is_json
+from gateway.texts.escapes import Reading, has_escapes, meanings
+from gateway.texts.json_places import escaped, is_json
 
 Say = Callable[[str], Verdict]
 

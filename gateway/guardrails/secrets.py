@@ -10,7 +10,7 @@ from typing import Literal
 
 from gateway.guardrails.guardrail import Guardrail
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Change, Direction, Scope, Verdict
-from gateway.masking import find
+from gateway.texts.masking import find
 
 _KIND = "SECRET"
 _NAMED = re.compile(

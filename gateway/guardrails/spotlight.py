@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from gateway.guardrails.guardrail import Guardrail, Place, is_document
-from gateway.masking import map_texts
 from gateway.protocol.hints import RETRIEVED
+from gateway.texts.masking import map_texts
 
 _TOOLS = frozenset({"tool", "function"})
 _DOCUMENTS = ("documents", "context")

@@ -7,8 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.json_places import Edit
-from gateway.masking import Masker, find
+from gateway.texts.json_places import Edit
+from gateway.texts.masking import Masker, find
 
 Direction = Literal["in", "out"]
 Scope = Literal["all", "untrusted"]
@@ -24,7 +24,7 @@ class Verdict(Struct, frozen=True):
     more of it has to be seen first.
 
     ``changes``: what ``mask`` or ``rewrite`` takes out, in order and without overlap. A ``mask`` without any stands
-    for everything that ``gateway.masking.find`` finds.
+    for everything that ``gateway.texts.masking.find`` finds.
     ``puts``: what a ``mask`` puts into a text's place for good, beside what can be undone.
     """
 
@@ -42,7 +42,7 @@ SEVERITY = {"allow": 0, "wait": 0, "flag": 1, "rewrite": 2, "mask": 3, "block": 
 
 
 def spelled_out(verdict: Verdict, text: str) -> Verdict:
-    """``verdict`` with its changes; only a ``mask`` may leave them to :func:`gateway.masking.find`."""
+    """``verdict`` with its changes; only a ``mask`` may leave them to :func:`gateway.texts.masking.find`."""
     if verdict.action != "mask" or verdict.changes or verdict.puts:
         return verdict
     return Verdict("mask", tuple(find(text)))

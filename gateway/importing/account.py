@@ -17,7 +17,7 @@ from gateway.importing.load import Loader, load_file
 from gateway.importing.report import Report
 from gateway.importing.shapes import BadRow, Sample, sample_of
 from gateway.importing.tables import NotReadable
-from gateway.masking import mask
+from gateway.texts.masking import mask
 
 _PAGE = 100
 

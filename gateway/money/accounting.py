@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from gateway.concurrency.telling import Ended
 from gateway.config import Config, Price
 from gateway.context import Exchange, Used
 from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.protocol.chat import Usage, text_length
 from gateway.providers import ClassifierProvider
-from gateway.telling import Ended
 from optimizer.routing.plan import Candidate
 
 _CHARACTERS_PER_TOKEN = 4.0

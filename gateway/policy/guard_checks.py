@@ -10,11 +10,11 @@ from gateway.guardrails import GuardrailSettings, Trial, Webhook
 from gateway.guardrails.guardrail import DATA
 from gateway.guardrails.reading import meant
 from gateway.guardrails.verdict import Direction, Verdict, changed, spelled_out
-from gateway.masking import Masker
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem, Source
 from gateway.policy.view import View
 from gateway.retrieval.documents import INSTALL, missing
+from gateway.texts.masking import Masker
 from gateway.upstreams.addresses import AddressRefused, check_literal
 
 _ANSWERS = frozenset({"output", "tool_arguments"})

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from gateway.access.origins import ANY
 from gateway.config import CandidateRef, SemanticCache
-from gateway.model_names import folder_of
+from gateway.local_models.model_names import folder_of
 from gateway.policy.convert import did_you_mean
 from gateway.policy.reading import Path, Problem
 from gateway.policy.view import View

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.access.origins import Origins
-from gateway.awake import ASLEEP
+from gateway.concurrency.awake import ASLEEP
 from gateway.errors import GatewayError, Refused, Unavailable
 from gateway.resilience.known_head import KnownHead, learn
 from gateway.resilience.lane_cycle import LaneCycle

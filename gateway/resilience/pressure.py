@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.errors import Unavailable
-from gateway.memory_share import SHORT, memory_share
+from gateway.processes.memory_share import SHORT, memory_share
 
 _log = logging.getLogger("understudy.memory")
 _LARGE = 64 * 1024

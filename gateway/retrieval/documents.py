@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.config.serving import VectorStores
-from gateway.media import document_in
 from gateway.retrieval.reading import NotRead
+from gateway.texts.media import document_in
 
 _PROGRAM = Path(__file__).with_name("extracting.py")
 _PACKAGES = {"PDF": ("pypdf",), "Office document": ("docx", "pptx", "openpyxl")}

@@ -13,10 +13,10 @@ import sys
 from collections import OrderedDict
 
 from gateway.config.serving import VectorStores
-from gateway.enclosed import decoded
-from gateway.media import DocumentKind, document_in
 from gateway.retrieval.documents import document_text
 from gateway.retrieval.reading import NotRead
+from gateway.texts.enclosed import decoded
+from gateway.texts.media import DocumentKind, document_in
 
 _AT_ONCE = 2
 """Documents that one worker reads at the same time."""

@@ -13,12 +13,12 @@ from msgspec import structs
 
 from gateway import errors
 from gateway.client_data.batches import owner_of
+from gateway.concurrency.rounds import Crew, GiveBack
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.retrieval.documents import document_kind, document_text
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
-from gateway.rounds import Crew, GiveBack
 from gateway.storage.files import FileStore
 from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore, VectorStores
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.enclosed import file_data
 from gateway.protocol.chat import ChatRequest
 from gateway.protocol.hints import held_image
+from gateway.texts.enclosed import file_data
 from optimizer.routing.facts import Needs
 
 _PARTS = {"image_url": "vision", "input_audio": "audio", "file": "files"}

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from gateway.concurrency.telling import Ended
 from gateway.config import CanaryRules
 from gateway.context import Exchange
 from gateway.metering.estimate import Estimator
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.records import Attempt, CallRecord
-from gateway.telling import Ended
 from optimizer.bandits import Arm, BanditState, MemoryBanditState, Outcome, reward
 from optimizer.rollout import Student
 from optimizer.routing.plan import Candidate

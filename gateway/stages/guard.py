@@ -11,13 +11,10 @@ from typing import Any
 
 import msgspec
 
-from gateway import json_places
 from gateway.context import Answer, Exchange, WholeAnswer
-from gateway.enclosed import closed_again, opened
 from gateway.guardrails import Scene
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
-from gateway.masking import Masker
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text
 from gateway.protocol.chat import ChatRequest
@@ -34,7 +31,10 @@ from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.stream import GuardedStream
 from gateway.stages.guarding.texts import said_by, said_in, with_whole_thoughts
-from gateway.unmasking import unmask
+from gateway.texts import json_places
+from gateway.texts.enclosed import closed_again, opened
+from gateway.texts.masking import Masker
+from gateway.texts.unmasking import unmask
 
 # What says who is calling is not prose: a session or an end user keeps its name.
 _IDENTITY = frozenset({"metadata", "user", "safety_identifier", "prompt_cache_key"})

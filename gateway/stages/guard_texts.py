@@ -14,11 +14,7 @@ import msgspec
 
 from gateway.context import Answer, Exchange
 from gateway.guardrails.verdict import Verdict, changed
-from gateway.json_places import is_json
 from gateway.judges import Judges
-from gateway.masking import Masker, map_texts, texts_of
-from gateway.media import is_bytes
-from gateway.passing import PassedStream, Piece
 from gateway.pipeline import Handler
 from gateway.protocol.answer import Chunk
 from gateway.stages.guarding.answers import judge_said
@@ -27,7 +23,11 @@ from gateway.stages.guarding.prose import masked_prose
 from gateway.stages.guarding.request import Guards, closed, guards_for
 from gateway.stages.guarding.sessions.session import SessionGuard, TwoWay
 from gateway.stages.guarding.texts import Said
-from gateway.unmasking import unmask
+from gateway.texts.json_places import is_json
+from gateway.texts.masking import Masker, map_texts, texts_of
+from gateway.texts.media import is_bytes
+from gateway.texts.unmasking import unmask
+from gateway.upstreams.passing import PassedStream, Piece
 
 PROSE = frozenset({"input", "prompt", "instructions"})
 """The fields of a request that hold what a person wrote."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.concurrency.telling import Ended, Telling
 from gateway.config import Capture, Discover
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
@@ -27,7 +28,6 @@ from gateway.providers.codec import AttemptFailed
 from gateway.stages.thoughts import told
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, CallStatus, CallText
-from gateway.telling import Ended, Telling
 from optimizer.routing.plan import Candidate
 
 _log = logging.getLogger("understudy.record")

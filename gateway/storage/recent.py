@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.masking import Masker, mask_value
+from gateway.concurrency.telling import Ended
 from gateway.storage.records import CallRecord
 from gateway.storage.values import StoredCompletion
-from gateway.telling import Ended
+from gateway.texts.masking import Masker, mask_value
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _Place = tuple[str, str]  # project, call id

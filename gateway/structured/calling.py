@@ -12,7 +12,7 @@ from gateway.schemas.cache import Schemas
 from gateway.schemas.compile import Validator
 from gateway.schemas.problems import SchemaRefused
 from gateway.schemas.running import TooCostly
-from gateway.unmasking import unmask
+from gateway.texts.unmasking import unmask
 
 
 def words_allowed(body: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from gateway.providers.codec import failed
 from gateway.schemas.compile import Validator
 from gateway.schemas.running import TooCostly
 from gateway.structured.demand import Demand
-from gateway.unmasking import unmask
+from gateway.texts.unmasking import unmask
 
 _FENCED = re.compile(r"\s*```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n?```\s*\Z", re.DOTALL)
 _UNFINISHED = frozenset({"length", "content_filter"})

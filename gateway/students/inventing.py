@@ -18,11 +18,11 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from gateway.concurrency.telling import Ended
 from gateway.config import Synthetic
 from gateway.context import Exchange, WholeAnswer
 from gateway.importing.load import Place, as_asked, record_of, single
 from gateway.importing.shapes import Sample
-from gateway.masking import mask
 from gateway.money.accounting import price_for
 from gateway.protocol.called import lesson_of
 from gateway.providers.codec import AttemptFailed
@@ -31,7 +31,7 @@ from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import SYNTHETIC, CallRecord
 from gateway.storage.values import Made
 from gateway.students.questions import DayBudget, Questions, teaches
-from gateway.telling import Ended
+from gateway.texts.masking import mask
 from optimizer.routing.plan import Candidate
 from optimizer.thin import Known, Part, Seen, parse, render, thin
 

@@ -13,10 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.context import Exchange
-from gateway.masking import Masker
 from gateway.protocol.answer import WholeAnswer
 from gateway.students.measuring import Spoken, context_of
 from gateway.students.questions import DayBudget
+from gateway.texts.masking import Masker
 from optimizer.routing.plan import Candidate
 from optimizer.scorers.judge import Contest, Word, contest, parse, preference, render
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
+from gateway.concurrency.telling import Ended
 from gateway.context import Exchange
 from gateway.protocol.called import lesson_of
 from gateway.providers.codec import AttemptFailed
@@ -25,7 +26,6 @@ from gateway.students.deferral import slice_name
 from gateway.students.judging import Judged, Judging
 from gateway.students.measuring import Measuring, Spoken
 from gateway.students.questions import DayBudget, Questions
-from gateway.telling import Ended
 from gateway.upstreams.asking import Asker
 from optimizer.rollout import Stage, Student
 from optimizer.routing.eligibility import ineligible

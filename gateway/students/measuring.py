@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from gateway.context import Exchange
 from gateway.guardrails import GuardrailSettings
-from gateway.masking import find
 from gateway.protocol.chat import text_of
 from gateway.stages.guarding.request import guards_for
 from gateway.stages.structure import Structure
+from gateway.texts.masking import find
 from optimizer.scorers import SCORERS, grounded, scores
 
 Names = Collection[str]
@@ -101,7 +101,10 @@ def _alike(encoder: str | None, spoken: Spoken) -> float | None:
     """Cosine of the answers' sentence embeddings, 0 where it is negative; None without an encoder."""
     if encoder is None:
         return None
-    from gateway.encoder import EncoderRefused, likeness  # numpy is loaded only where something is encoded
+    from gateway.local_models.encoder import (  # numpy is loaded only where something is encoded
+        EncoderRefused,
+        likeness,
+    )
 
     try:
         return likeness(encoder, spoken.student, spoken.teacher)

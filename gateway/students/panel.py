@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+from gateway.concurrency.telling import Ended
 from gateway.config import CandidateRef, Ensemble, EnsembleJudge
 from gateway.context import Exchange
 from gateway.protocol.asked import asked_of
@@ -25,7 +26,6 @@ from gateway.storage.records import CallRecord, VoteRecord
 from gateway.students.judging import in_both_orders, masked_alike
 from gateway.students.measuring import context_of
 from gateway.students.questions import DayBudget, Questions, teaches
-from gateway.telling import Ended
 from optimizer.panel import Vote, vote
 from optimizer.routing.plan import Candidate
 from optimizer.scorers.judge import contest

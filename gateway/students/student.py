@@ -9,14 +9,14 @@ from typing import Any
 
 from gateway import errors
 from gateway.context import Exchange
-from gateway.masking import mask
 from gateway.protocol.answer import Answer, Chunk, ReadyStream, WholeAnswer
 from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import split
 from gateway.protocol.called import ToolCall, reads_calls
 from gateway.providers.classifier import CPU_HEADER, ENGINE_HEADER, confidence_of
 from gateway.providers.codec import AttemptFailed
-from gateway.unmasking import unmask
+from gateway.texts.masking import mask
+from gateway.texts.unmasking import unmask
 from gateway.upstreams.asking import Asker
 from optimizer.routing.attempts import Failure
 from optimizer.routing.plan import Rung

@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.concurrency.telling import Ended
 from gateway.context import Exchange, Finding
 from gateway.control import Control
 from gateway.storage.records import CallRecord, PairRecord
 from gateway.telemetry.tallies import Buckets, Count, Counter, Histogram
-from gateway.telling import Ended
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway import errors
-from gateway.enclosed import file_data, retold, words_in
 from gateway.providers.codec import AttemptFailed, DocumentRefused
 from gateway.providers.translate_request import type_of
 from gateway.retrieval.enclosed_documents import EnclosedDocuments
 from gateway.retrieval.reading import NotRead
 from gateway.runtime import Runtime
+from gateway.texts.enclosed import file_data, retold, words_in
 from optimizer.routing.plan import Candidate
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from gateway.awake import ASLEEP, Awake
+from gateway.concurrency.awake import ASLEEP, Awake
 from gateway.upstreams.places import Places
 
 _MOST_HEADERS = 200

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gateway.awake import ASLEEP, Awake
+from gateway.concurrency.awake import ASLEEP, Awake
 from gateway.config import Timeouts
 from gateway.providers.codec import UpstreamRequest
 from gateway.upstreams import hops, http1

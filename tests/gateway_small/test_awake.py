@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.awake import Awake
+from gateway.concurrency.awake import Awake
 
 
 class Clock:

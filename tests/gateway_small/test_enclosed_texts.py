@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.enclosed import closed_again, opened, read_of, saying
+from gateway.texts.enclosed import closed_again, opened, read_of, saying
 
 SAID = "Write to jane@example.org.\n"
 

@@ -14,17 +14,17 @@ from small_fakes import Asking, Stream, chunk, exchange_of, read, runtime_of, te
 
 from gateway.config import Config
 from gateway.errors import BadRequest
-from gateway.escapes import meanings, readings
 from gateway.guardrails import Blocklist, GuardrailSettings, Injection, Pii, Regex, Secrets
 from gateway.guardrails.asking import Helpers
 from gateway.guardrails.guardrail import Scene
 from gateway.guardrails.recognizers import Recognizer
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict
-from gateway.json_places import is_json
-from gateway.masking import Masker, mask
 from gateway.protocol.assemble import assemble
 from gateway.stages.guard import Guard
-from gateway.unmasking import Unmasker, unmask
+from gateway.texts.escapes import meanings, readings
+from gateway.texts.json_places import is_json
+from gateway.texts.masking import Masker, mask
+from gateway.texts.unmasking import Unmasker, unmask
 
 MAIL = "jane@example.org"
 CARD = 4111111111111111

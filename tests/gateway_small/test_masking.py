@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.masking import Masker, find, mask, mask_value, texts_of, unmask_value
-from gateway.unmasking import Unmasker, unmask
+from gateway.texts.masking import Masker, find, mask, mask_value, texts_of, unmask_value
+from gateway.texts.unmasking import Unmasker, unmask
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-----"
 

@@ -16,12 +16,12 @@ from gateway.config import Config
 from gateway.errors import BadRequest
 from gateway.guardrails import Blocklist, Pii
 from gateway.judges import Judges
-from gateway.masking import is_word_field, texts_of
 from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import guards_for
 from gateway.stages.guarding.sessions import sound
 from gateway.stages.guarding.sessions.client_events import labels_of, prose_of, renewed, with_texts
 from gateway.stages.guarding.sessions.hearing import Hearing, Known
+from gateway.texts.masking import is_word_field, texts_of
 
 Event = dict[str, Any]
 MARK = "not in any order"

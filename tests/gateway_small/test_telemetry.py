@@ -11,11 +11,11 @@ import pytest
 from small_fakes import exchange_of, runtime_of
 
 from gateway.access.keys import new_key
+from gateway.concurrency.telling import Ended
 from gateway.config import Config, Task
 from gateway.storage.records import Attempt, CallRecord, PairRecord
 from gateway.telemetry.logs import SHOWN_ONCE, setup_logging
 from gateway.telemetry.metrics import Metrics
-from gateway.telling import Ended
 from optimizer.rollout import Stage, Student
 from optimizer.routing.plan import Candidate, Rung
 

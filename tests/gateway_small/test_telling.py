@@ -8,10 +8,10 @@ import pytest
 from small_fakes import exchange_of, runtime_of
 from test_telemetry import RECORD
 
+from gateway.concurrency.telling import Ended, Telling
 from gateway.config import Config
 from gateway.context import Finding
 from gateway.storage.records import CallRecord
-from gateway.telling import Ended, Telling
 
 RUNTIME = runtime_of(Config())
 

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from gateway.together import Together
+from gateway.concurrency.together import Together
 
 
 async def test_it_is_done_once_for_all_and_anew_for_the_next() -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gateway.unmasking import Bare, Unmasker, put_back, unmask
+from gateway.texts.unmasking import Bare, Unmasker, put_back, unmask
 
 VALUES = {"[EMAIL_1]": 'jane "j" <j@example.org>', "[CARD_1]": "4111", "[CARD_NUMBER_1]": Bare("4111")}
 

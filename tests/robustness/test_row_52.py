@@ -13,7 +13,7 @@ from gateway_server import KEY, Gateway
 from rough import Start
 from scripted import Provider
 
-from gateway.memory_share import memory_bound, memory_share
+from gateway.processes.memory_share import memory_bound, memory_share
 from gateway.resilience.pressure import Pressure
 
 SMALL = {"model": "triage", "messages": [{"role": "user", "content": "hello"}]}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from gateway import encoder as encoders
 from gateway.caching.vectors import Vectors
-from gateway.encoder import EncoderRefused
+from gateway.local_models import encoder as encoders
+from gateway.local_models.encoder import EncoderRefused
 from optimizer.reuse.wording import wording
 from trainer.artifacts.artifact import ArtifactRefused, load
 from trainer.artifacts.predictor import probabilities

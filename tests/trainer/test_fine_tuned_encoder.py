@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from test_encoder import tiny_bert
 
-from gateway import encoder as encoders
 from gateway.config import FineTune
+from gateway.local_models import encoder as encoders
 from trainer.artifacts.artifact import Artifact, ArtifactRefused, load
 from trainer.artifacts.predictor import answer
 from trainer.artifacts.registry import store

@@ -22,8 +22,8 @@ import numpy as np
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from gateway.encoder import Encoder, EncoderRefused
-from gateway.encoder import load as load_encoder
+from gateway.local_models.encoder import Encoder, EncoderRefused
+from gateway.local_models.encoder import load as load_encoder
 from gateway.storage.settled import settle, sync_folder
 from trainer.features.calls import CallLayout
 from trainer.features.extraction import (

@@ -19,10 +19,10 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.masking import mask
 from gateway.protocol.called import ToolCall, calls_text, read_calls
 from gateway.storage.values import TrainingCall
 from gateway.storage.writing.truths import same
+from gateway.texts.masking import mask
 from trainer.datasets.curate import KEY_SHARE, Step, enough
 from trainer.datasets.forms import PLACEHOLDER
 from trainer.datasets.quality import SOURCES

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from gateway.concurrency.together import Together
 from gateway.errors import NotFound, Unavailable
-from gateway.together import Together
 from trainer.artifacts.artifact import Artifact, ArtifactRefused, valid_student
 from trainer.artifacts.predictor import Said, say
 from trainer.artifacts.seal import signed

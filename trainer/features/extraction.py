@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import Struct
 
-from gateway.encoder import Encoder
+from gateway.local_models.encoder import Encoder
 from trainer.features.calls import CallLayout
 from trainer.features.fields import of_spans
 from trainer.features.layout import Layout

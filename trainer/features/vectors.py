@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gateway.encoder import Encoder, Pieces, pooled
+from gateway.local_models.encoder import Encoder, Pieces, pooled
 from trainer.features.terms import EMBEDDING_SCALE, Floats
 
 TOKEN_SCALE = np.float32(4.0)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct, field
 
-from gateway.encoder import Encoder, EncoderRefused, load
+from gateway.local_models.encoder import Encoder, EncoderRefused, load
 from trainer.artifacts.artifact import MAX_ANSWERS, Parameters
 from trainer.artifacts.predictor import probabilities
 from trainer.features.terms import EMBEDDING_SCALE, Floats, Vocabulary, features, in_common, learn_vocabulary

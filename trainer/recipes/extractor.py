@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct, field
 
-from gateway.encoder import Encoder, EncoderRefused, load
+from gateway.local_models.encoder import Encoder, EncoderRefused, load
 from trainer.features.extraction import Closed, Extraction, Writes, extract, read
 from trainer.features.layout import learn_layout
 from trainer.features.tagging import columns_of, tag_names

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.config import FineTune
-from gateway.encoder import Encoder
+from gateway.local_models.encoder import Encoder
 from trainer.features.terms import Floats, Vocabulary, features, in_common, words_of_one
 from trainer.features.vectors import alignment
 from trainer.recipes.example import CannotLearn, Example, Tick, sources_of

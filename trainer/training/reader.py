@@ -1,7 +1,8 @@
-"""A BERT encoder with a tagger and closed heads on top, in torch: what ``gateway.encoder`` computes, with gradients.
+"""A BERT encoder with a tagger and closed heads on top, in torch, with gradients.
 
-The weights keep the names they have in the encoder's folder, so what was learnt is served by numpy. The embeddings stay
-as they are: words that no call had keep the place they have among the others.
+It computes what ``gateway.local_models.encoder`` does. The weights keep the names they have in the encoder's folder, so
+what was learnt is served by numpy. The embeddings stay as they are: words that no call had keep the place they have
+among the others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch.nn import Module, Parameter, ParameterDict
 from torch.nn import functional as functions
 
-from gateway.encoder import Encoder
+from gateway.local_models.encoder import Encoder
 from trainer.features.terms import EMBEDDING_SCALE, Floats
 from trainer.features.vectors import TOKEN_SCALE
 from trainer.training.sights import Sight, Sizes

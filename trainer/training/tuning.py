@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from gateway.config import FineTune
-from gateway.encoder import Encoder
+from gateway.local_models.encoder import Encoder
 from trainer.training.loop import Objective, Pace, fit
 from trainer.training.reader import Reader
 from trainer.training.sights import Sight, Sizes, Tuned

@@ -25,10 +25,10 @@ from gateway.api.evals.shapes import Criterion, Custom, EvalRun, RunBody, Sample
 from gateway.api.evals.store import CANCELED, LINES, OPEN, ROWS, EvalStore, Item, lines_of, taken
 from gateway.api.tuning.grading import Grading
 from gateway.client_data.batches import Once, owner_of, pause_before
+from gateway.concurrency.rounds import Crew
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
-from gateway.rounds import Crew
 from gateway.schemas.compile import compiled
 from gateway.storage.files import FileStore
 from gateway.storage.settled import write_whole

@@ -80,7 +80,7 @@ class Grading:
         if not isinstance(grader, TextSimilarity) or grader.evaluation_metric != "cosine":
             return compared(grader, self._where)
         assert self._encoder is not None
-        from gateway.encoder import (  # numpy is loaded only where something is encoded
+        from gateway.local_models.encoder import (  # numpy is loaded only where something is encoded
             EncoderRefused,
             likeness,
         )

@@ -12,9 +12,7 @@ from msgspec import structs
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.verdict import Verdict, changed
-from gateway.json_places import ends_inside
 from gateway.judges import Judges
-from gateway.masking import Masker
 from gateway.protocol.assemble import chunk_text
 from gateway.stages.guarding import positions
 from gateway.stages.guarding.asking import Asking
@@ -35,6 +33,8 @@ from gateway.stages.guarding.parts import (
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, closed
 from gateway.stages.guarding.texts import Said, names_in
+from gateway.texts.json_places import ends_inside
+from gateway.texts.masking import Masker
 
 
 @dataclass

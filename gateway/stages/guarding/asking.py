@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 
 from gateway.context import Exchange
-from gateway.escapes import meanings
 from gateway.guardrails import Guardrail, Scene
 from gateway.guardrails.reading import together
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict, spelled_out
 from gateway.judges import Judges
 from gateway.stages.guarding.request import Fixed, Guards, failed, nothing_fixed, settle
 from gateway.stages.guarding.texts import Said
+from gateway.texts.escapes import meanings
 
 Judged = list[tuple[Said, Verdict]]
 Changes = dict[str, list[Verdict]]

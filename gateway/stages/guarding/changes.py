@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.escapes import meanings
 from gateway.guardrails.verdict import Verdict, changed
-from gateway.json_places import bare_start, ends_inside
-from gateway.masking import Masker
 from gateway.stages.guarding.request import Guards
+from gateway.texts.escapes import meanings
+from gateway.texts.json_places import bare_start, ends_inside
+from gateway.texts.masking import Masker
 
 _LONGEST_BARE = 256  # characters: a longer number is not waited for
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.context import Exchange, Finding
-from gateway.enclosed import read_of, saying
 from gateway.errors import BadRequest
 from gateway.guardrails import GuardrailSettings, Place
 from gateway.guardrails.guardrail import DATA
@@ -22,6 +21,7 @@ from gateway.retrieval.reading import NotRead
 from gateway.stages.guarding.asking import asked_about
 from gateway.stages.guarding.request import Guards, failed, judged, note_finding, project_of, settle
 from gateway.stages.guarding.texts import said_in
+from gateway.texts.enclosed import read_of, saying
 
 _MARK = "data:text/plain;charset=utf-8,document "
 Standing = dict[str, list[Place]]

@@ -8,10 +8,10 @@ from typing import Any
 
 from gateway.context import Exchange
 from gateway.guardrails import Place
-from gateway.masking import is_word_field, texts_of
-from gateway.media import is_media
 from gateway.stages.guarding.request import Guards, judged, settle
 from gateway.stages.guarding.texts import Said, place_in
+from gateway.texts.masking import is_word_field, texts_of
+from gateway.texts.media import is_media
 
 _STOPS = ("block", "flag")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gateway.guardrails import Place
-from gateway.masking import map_texts, texts_of
 from gateway.protocol.lists import dicts
 from gateway.stages.guarding.texts import Said, names_in
+from gateway.texts.masking import map_texts, texts_of
 
 Channel = tuple[int, str, int]
 """(choice, field, tool call)."""

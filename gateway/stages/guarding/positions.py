@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.guardrails.verdict import Verdict, taken_out
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
-from gateway.unmasking import put_back
+from gateway.texts.unmasking import put_back
 
 Edit = tuple[int, int, int]
 """(start, end, length): what stood from start to end has that many characters now. In order, without overlap."""
@@ -22,7 +22,7 @@ def cites(message: Mapping[str, Any]) -> bool:
 
 
 def restored(text: str, values: Mapping[str, str]) -> list[Edit]:
-    """What :func:`gateway.masking.unmask` does to ``text``."""
+    """What :func:`gateway.texts.masking.unmask` does to ``text``."""
     return [(start, end, len(value)) for start, end, value in put_back(text, values)]
 
 

@@ -14,13 +14,13 @@ from gateway.guardrails import Scene
 from gateway.guardrails.guardrail import DATA
 from gateway.guardrails.verdict import Verdict, changed
 from gateway.judges import Judges
-from gateway.masking import Masker, map_texts
 from gateway.protocol.lists import dicts
 from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
 from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, operators_texts, said_in
+from gateway.texts.masking import Masker, map_texts
 
 Changes = dict[str, list[Verdict]]
 _Known = dict[tuple[str, str, bool], Verdict]

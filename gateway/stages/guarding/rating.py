@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 from gateway.context import Exchange
 from gateway.errors import GatewayError, Unavailable
-from gateway.escapes import meanings
 from gateway.guardrails import Category, GuardrailSettings, Place, Rating
 from gateway.guardrails.verdict import Direction, Verdict
 from gateway.judges import Judges
 from gateway.stages.guarding.request import Guards, failed, guards_for, judged
+from gateway.texts.escapes import meanings
 
 CATEGORIES: tuple[str, ...] = get_args(Category)
 

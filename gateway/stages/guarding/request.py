@@ -8,14 +8,14 @@ from functools import partial
 
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
-from gateway.escapes import has_escapes
 from gateway.guardrails import Guardrail, GuardrailSettings, Place
 from gateway.guardrails.guardrail import WHOLE
 from gateway.guardrails.reading import meant
 from gateway.guardrails.verdict import ALLOW, BLOCK, MASK, SEVERITY, Direction, Verdict, changed, spelled_out
-from gateway.masking import Masker
 from gateway.stages.assign import task_of
 from gateway.stages.guarding.texts import Said
+from gateway.texts.escapes import has_escapes
+from gateway.texts.masking import Masker
 
 Guards = Mapping[str, GuardrailSettings]
 Fixed = Callable[[], Collection[Said]]

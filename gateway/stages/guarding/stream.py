@@ -8,9 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
-from gateway.escapes import has_escapes
 from gateway.guardrails.verdict import BLOCK, Verdict, changed
-from gateway.masking import Masker
 from gateway.protocol.answer import Pattern, arrived
 from gateway.protocol.assemble import REASONING, chunk_text
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
@@ -32,7 +30,9 @@ from gateway.stages.guarding.parts import (
 from gateway.stages.guarding.queued import QueuedStream
 from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
 from gateway.stages.guarding.texts import names_in
-from gateway.unmasking import Unmasker, unmask
+from gateway.texts.escapes import has_escapes
+from gateway.texts.masking import Masker
+from gateway.texts.unmasking import Unmasker, unmask
 
 _CONTENT: Channel = (0, "content", 0)
 _FIXED = frozenset({AUDIO, NAME})

@@ -7,9 +7,9 @@ from typing import Any
 
 from gateway.guardrails import Place
 from gateway.guardrails.guardrail import is_document
-from gateway.masking import texts_of
 from gateway.protocol.hints import RETRIEVED
 from gateway.protocol.lists import dicts
+from gateway.texts.masking import texts_of
 
 Said = tuple[Place, str]
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.concurrency.together import Together
 from gateway.storage.counting.counters import (
     MONEY,
     REFRESH_S,
@@ -39,7 +40,6 @@ from gateway.storage.counting.counters import (
 )
 from gateway.storage.counting.redis_client import COMMAND_S, connect, ended
 from gateway.storage.counting.standby import Standby
-from gateway.together import Together
 
 _log = logging.getLogger("understudy.counters")
 _encode = msgspec.json.encode

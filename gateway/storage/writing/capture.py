@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from gateway.enclosed import closed_again, opened
-from gateway.masking import Found, Masker, mask_value
 from gateway.protocol.asked import asked_of
 from gateway.protocol.assemble import finish_reason
 from gateway.protocol.called import spoken
@@ -15,6 +13,8 @@ from gateway.protocol.chat import Message
 from gateway.protocol.fingerprint import group_of
 from gateway.storage.records import CallRecord, CallText, PairRecord
 from gateway.storage.rows import to_json
+from gateway.texts.enclosed import closed_again, opened
+from gateway.texts.masking import Found, Masker, mask_value
 
 _DAY_S = 86_400.0
 

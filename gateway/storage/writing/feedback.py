@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from gateway.masking import mask
 from gateway.storage.records import FeedbackRecord
 from gateway.storage.rows import storable, to_json
 from gateway.storage.tables import CALLS, CAPTURE_METADATA, CAPTURES, FEEDBACK_LOG
 from gateway.storage.writing.truths import hold
+from gateway.texts.masking import mask
 
 SCORE = "feedback.score"
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.concurrency.together import Together
 from gateway.errors import BadRequest, Unavailable
-from gateway.together import Together
 
 MOST_LOADED = 8
 TOGETHER = 32

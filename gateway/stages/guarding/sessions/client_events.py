@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.masking import map_texts, texts_of
 from gateway.protocol.lists import dicts
 from gateway.stages.guarding.sessions.sound import without_sound
+from gateway.texts.masking import map_texts, texts_of
 
 _CONFIGURED = ("session", "response")
 """The fields that say how a session, or one response of it, is to be answered."""

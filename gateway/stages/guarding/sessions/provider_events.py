@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.masking import is_word_field
 from gateway.protocol.lists import dicts
 from gateway.stages.guarding.parts import AUDIO, HEARD, NAME
+from gateway.texts.masking import is_word_field
 
 CONTENT, ARGUMENTS = "content", "tool_calls"
 _WORDS = frozenset({

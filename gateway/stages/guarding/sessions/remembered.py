@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.guardrails import Scene
-from gateway.masking import texts_of
 from gateway.protocol.lists import dicts
 from gateway.stages.guarding.texts import said_in
+from gateway.texts.masking import texts_of
 
 _MOST = 200_000  # characters of turns that are kept; the oldest are forgotten
 _MOST_TURNS = 8_000  # characters of what the user said, which are read together with each turn that follows

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.errors import BadRequest
-from gateway.media import is_bytes
+from gateway.texts.media import is_bytes
 
 _SHORTEST_SOUND = 256  # characters: what is shorter may be a word, and is judged as one
 _SOUNDING = frozenset({"input_audio"})

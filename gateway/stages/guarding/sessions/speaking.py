@@ -7,16 +7,16 @@ from collections import OrderedDict
 from typing import Any
 
 from gateway.context import Exchange
-from gateway.json_places import is_json
 from gateway.judges import Judges
-from gateway.masking import map_texts
 from gateway.protocol.realtime import encoded, own_request
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.prose import Before, masked_prose
 from gateway.stages.guarding.request import Guards, project_of
 from gateway.stages.guarding.sessions.client_events import labels_of, prose_of, renewed, with_texts
 from gateway.stages.guarding.sessions.remembered import Remembered, add_turns
-from gateway.unmasking import unmask
+from gateway.texts.json_places import is_json
+from gateway.texts.masking import map_texts
+from gateway.texts.unmasking import unmask
 
 Event = dict[str, Any]
 _MOST_PREPARED = 64

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from msgspec import Struct
 
-from gateway.model_names import folder_of
+from gateway.local_models.model_names import folder_of
 
 Floats = npt.NDArray[np.float32]
 

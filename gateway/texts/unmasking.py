@@ -1,4 +1,4 @@
-r"""Placeholders become the values they stand for. A leaf beside ``gateway.masking``.
+r"""Placeholders become the values they stand for. A leaf beside ``gateway.texts.masking``.
 
 A model may spell a placeholder as its own text does: with JSON's escapes (``\u005bEMAIL_1\u005d``), or as Markdown
 (``\[EMAIL\_1\]``). It is put back however it is spelt. A text without a backslash costs one look for one.
@@ -10,8 +10,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from gateway.escapes import Reading, readings
-from gateway.json_places import escaped
+from gateway.texts.escapes import Reading, readings
+from gateway.texts.json_places import escaped
 
 NAME = r"\[[A-Z][A-Z0-9_]{0,31}_[0-9]{1,12}\]"
 PLACEHOLDER = re.compile(NAME)

@@ -1,4 +1,4 @@
-"""Where in a JSON text something may be written, so that it stays JSON. A leaf beside ``gateway.escapes``.
+"""Where in a JSON text something may be written, so that it stays JSON. A leaf beside ``gateway.texts.escapes``.
 
 Within a string anything may be put that is escaped; in place of a number, ``true``, ``false`` or ``null`` only a string
 as a whole; and of what stands between values nothing.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Struct, structs
 
-from gateway.escapes import Reading, readings
+from gateway.texts.escapes import Reading, readings
 
 _STRING = re.compile(r'"(?P<within>[^"\\]*(?:\\.[^"\\]*)*)(?P<over>"|\\?\Z)', re.DOTALL)
 _BARE = re.compile(r'[^\s"{}\[\],:]+')

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.media import document_in
+from gateway.texts.media import document_in
 
 _HEAD = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _READ_AS = "data:text/plain,"

@@ -16,13 +16,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.escapes import has_escapes, meanings, unescaped
-from gateway.json_places import Edit, Place, is_json, places
-from gateway.known_numbers import cards, ibans, ssns
-from gateway.known_secrets import may_hold, secrets
-from gateway.media import is_bytes, is_media
-from gateway.phones import phones
-from gateway.unmasking import PLACEHOLDER, Bare, unmask
+from gateway.texts.escapes import has_escapes, meanings, unescaped
+from gateway.texts.json_places import Edit, Place, is_json, places
+from gateway.texts.known_numbers import cards, ibans, ssns
+from gateway.texts.known_secrets import may_hold, secrets
+from gateway.texts.media import is_bytes, is_media
+from gateway.texts.phones import phones
+from gateway.texts.unmasking import PLACEHOLDER, Bare, unmask
 
 Span = tuple[int, int]
 Found = list[tuple[int, int, str]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.concurrency.telling import Ended
 from gateway.context import Finding
 from gateway.storage.protocols import Recorder
 from gateway.storage.records import CallRecord, IncidentRecord
-from gateway.telling import Ended
 
 MOST = 20
 """Incidents of one call."""

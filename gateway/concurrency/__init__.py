@@ -1,0 +1,1 @@
+"""How work waits and is shared within one event loop."""
