@@ -3,8 +3,9 @@
 Such a request is neither decoded nor checked nor keyed again: everything that these found out about the first holds
 for it, under the same policies, from the same key, with the same headers. Only whether the kept answer still stands is
 asked of the cache, every time; then the call passes ``record`` and ``limit`` like all others, and its answer is
-written under its own id. Nothing of the kind is remembered where a guardrail judges, or where the time or the call
-itself decides. docs/experiments.md says what it is worth.
+written under its own id. Guardrails that judge by themselves say of the same texts what they said before, so a call
+is remembered of which they all said nothing. Nothing is remembered where others are asked, or where the time or the
+call itself decides. docs/experiments.md says what it is worth.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _OVERHEAD = 4096
 """Bytes that one costs beside its texts, roughly."""
 _TELLING = frozenset({"cache-control", "idempotency-key", "x-understudy-hops"})
 """Headers that ask for something of each call."""
+_LOOKED_UP = (b"file_id", b'"moderation"')
+"""What in a request is about more than its own bytes: files that may be gone by the next time, a rating."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _ID, _CREATED = (secrets.token_hex(16).encode() for _ in range(2))
 """What stands for a call's id and time until they are known."""
@@ -127,7 +130,7 @@ class Shortcuts:
 
     async def _learn(self, call: Exchange, headers: Mapping[str, str], body: bytes, written: bytes) -> None:
         key = call.response_headers.get(KEY_HEADER, "")
-        if not key or max(len(body), len(written)) > _LONGEST or not _lasting(call, headers):
+        if not key or max(len(body), len(written)) > _LONGEST or not _lasting(call, headers, body):
             return
         place = _place(headers, body)
         known = self._known.get(place)
@@ -180,12 +183,14 @@ def _blank(call: Exchange) -> Exchange:
     )  # fmt: skip
 
 
-def _lasting(call: Exchange, headers: Mapping[str, str]) -> bool:
+def _lasting(call: Exchange, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether what became of this call will become of the next one with the same bytes."""
     config, task, request = call.runtime.config, call.task, call.request
     return (
         call.endpoint == "chat" and call.cache == "hit" and not call.batch
-        and not config.guardrails and not call.verdicts and not call.foreign
+        and not any(guard.asks or guard.prepares for guard in config.guardrails.values())
+        and not call.verdicts and not call.placeholders and not call.documents and not call.foreign
+        and not any(word in body for word in _LOOKED_UP)
         and request.store is not True and not request.tools and not request.functions
         and (not task.rules if task is not None else config.discover is None)
         and _TELLING.isdisjoint(headers)

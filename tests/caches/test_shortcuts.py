@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 from cache_house import OTHERS, House, how, policies
-from gateway_server import ADMIN, gateway
+from gateway_server import ADMIN, KEY, gateway
 from scripted import COMPLETION, Behaviour, Line, provider
 
 OWN = {"id", "request_id", "created_at", "latency_ms", "first_byte_ms", "overhead_ms"}
@@ -131,6 +131,44 @@ async def test_where_a_guardrail_judges_every_call_is_judged(tmp_path: Path) -> 
         assert await remembered(one) == 0
         verdicts = [getattr(found, "verdicts", None) for found in one.served.records()]
         assert sum(bool(found) for found in verdicts) == 3
+
+
+async def test_where_guardrails_had_nothing_to_say_they_need_not_look_again(tmp_path: Path) -> None:
+    rules = "guardrails:\n  words: {type: blocklist, phrases: [bird], action: block}\n  private: {type: pii}\n"
+    async with house(tmp_path, safety=rules) as one:
+        assert [how(await one.ask("a fish")) for _ in range(3)] == ["miss", "hit", "hit"]
+        assert await remembered(one) == 1
+        assert (await one.ask("a bird")).status_code == 400
+        assert [how(await one.ask("I am a@example.org")) for _ in range(3)] == ["miss", "hit", "hit"]
+        assert await remembered(one) == 1, "what was masked is put back in each call's own answer"
+        assert [found.verdicts for found in one.served.records()[:3]] == [[]] * 3
+
+
+async def _allows(line: Line) -> None:
+    await line.answer(body={"verdicts": [{"action": "allow"}] * len(line.seen.body["texts"])})
+
+
+async def test_guardrails_that_ask_others_or_change_requests_see_every_call(tmp_path: Path) -> None:
+    async with provider() as asked:
+        asked.behave = _allows
+        others = "type: webhook, secret: a-secret-of-sixteen, private_addresses: true, url: "
+        for at, rule in enumerate((f"{others}'{asked.url}/judge'", "type: spotlight")):
+            async with house(tmp_path / str(at), safety=f"guardrails:\n  one: {{{rule}}}\n") as one:
+                assert [how(await one.ask("a fish")) for _ in range(3)] == ["miss", "hit", "hit"]
+                assert await remembered(one) == 0 and [found.verdicts for found in one.served.records()] == [[]] * 3
+        assert len(asked.seen) >= 3, "of each call"
+
+
+async def test_a_file_that_is_gone_is_not_answered_about(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        auth = {"authorization": f"Bearer {KEY}"}
+        form = {"file": ("notes.txt", b"Refunds take a week."), "purpose": (None, "user_data")}
+        made = (await one.http.post("/v1/files", files=form, headers=auth)).json()
+        parts = [{"type": "file", "file": {"file_id": made["id"]}}, {"type": "text", "text": "When?"}]
+        asked = {"messages": [{"role": "user", "content": parts}]}
+        assert [how(await one.ask(**asked)) for _ in range(3)] == ["miss", "hit", "hit"]
+        assert (await one.http.delete(f"/v1/files/{made['id']}", headers=auth)).status_code == 200
+        assert (await one.ask(**asked)).status_code in (400, 404)
 
 
 async def test_another_key_or_header_goes_its_own_way(tmp_path: Path) -> None:
