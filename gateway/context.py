@@ -73,6 +73,29 @@ class Given(Protocol):
         """As ``call``'s own; ``call.shown`` is what is written of it, whole or as a stream, from then on."""
 
 
+class Turns:
+    """The turns of the model for one request, which counts once: as its last one ended. Whether a turn was the last is
+    known after its end, and whoever counts may hear of it before that or later."""
+
+    def __init__(self) -> None:
+        self._waiting: tuple[str, Callable[[str], None]] | None = None
+        self._last = self._status = ""
+
+    def ended_well(self, call_id: str, count: Callable[[str], None]) -> None:
+        """A turn ended with "ok". ``count`` is called with how its request ended, once that is known to be over with it.
+        A turn that ended otherwise has ended its request."""
+        if call_id == self._last:
+            count(self._status)
+        elif not self._last:
+            self._waiting = call_id, count
+
+    def over(self, call_id: str, status: str) -> None:
+        """The request ended with the turn ``call_id``, or after it."""
+        self._last, self._status = call_id, status
+        if self._waiting is not None and self._waiting[0] == call_id:
+            self._waiting[1](status)
+
+
 class Exchange(Struct, eq=False):
     """One call on its way through the pipeline. Stages fill it from the outside in.
 
@@ -179,6 +202,8 @@ class Exchange(Struct, eq=False):
     # record
     shown: bytes = b""
     """The whole answer as it was captured, under this call's id and the client's model; b"" when it was not."""
+    turns: Turns | None = None
+    """Where this call is a turn of the model for a request that may take several."""
 
     def has_custom_tools(self) -> bool:
         """Found out when the first attempt has to know, and not again by those after it: it takes a look at every

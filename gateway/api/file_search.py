@@ -18,7 +18,7 @@ from gateway import errors
 from gateway.api.ingress import new_id
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.vector_stores.shapes import Question, asked_of
-from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, WholeAnswer
+from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, Turns, WholeAnswer
 from gateway.pipeline import Handler
 from gateway.protocol import server_blocks
 from gateway.protocol.assemble import assemble
@@ -118,7 +118,7 @@ class _Turns:
     def __init__(self, made: SearchingRendering, pipeline: Handler, exchange: Exchange, who: Principal) -> None:
         self._made, self._pipeline, self._exchange, self._who = made, pipeline, exchange, who
         self._body, self._number, self._searched = exchange.body, 0, 0
-        self.now = exchange
+        self.now, self._counted = exchange, Turns()
 
     async def begin(self) -> Answer:
         """The next turn's answer. Raises GatewayError."""
@@ -128,6 +128,7 @@ class _Turns:
             mine, call_id=mine.call_id if first else LATER_TURN + new_id(), body=self._body,
             request=typed(self._body, ChatRequest), attempts=[], verdicts=[], findings=[], placeholders={},
             response_headers={}, discarded=[], thoughts=[], later_turn=not first,
+            turns=self._counted,
             **({} if first else {"started": time.monotonic(), "received_at": time.time(), "principal": self._who,
                                  "usage": None, "cost_usd": None, "teacher_cost_usd": None, "upstream_seconds": 0.0,
                                  "answered_by": None, "task": None, "target": None, "cache": "", "filled": frozenset(),
@@ -148,6 +149,19 @@ class _Turns:
 
     async def chunks(self, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
         """Everything that is said and done, as chunks; :data:`STEP` tells of searches. Raises GatewayError."""
+        status = "client_closed"
+        try:
+            async with aclosing(self._said(answer)) as said:
+                async for data in said:
+                    yield data
+            status = "ok"
+        except Exception:
+            status = "error"
+            raise
+        finally:
+            self._counted.over(self.now.call_id, status)
+
+    async def _said(self, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
         while True:
             turn = _Turn(self._made.sources, cites=self._made.cites)
             async with aclosing(_deltas(answer)) as deltas:

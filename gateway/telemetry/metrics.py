@@ -101,8 +101,10 @@ class Metrics:
         rung = exchange.answered_by
         party = rung.role if rung is not None else "none"
         usual = self._usual.get((task, party, record.status)) or self._found(task, party, record.status)
-        if not exchange.later_turn:  # its client's request was counted with the first
+        if exchange.turns is None or record.status != "ok":
             usual.calls.inc()
+        else:  # the client's request may go on with another turn
+            exchange.turns.ended_well(record.id, lambda status: self._calls.labels(task, party, status).inc())
         usual.latency.observe(record.latency_ms / 1000)
         usual.overhead.observe(record.overhead_ms / 1000)
         if exchange.cache:

@@ -147,6 +147,13 @@ def counted(page: str, metric: str) -> list[float]:
     return [float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(metric)]
 
 
+def ended(page: str) -> dict[str, float]:
+    """How many requests ended with each status."""
+    lines = [line for line in page.splitlines() if line.startswith("understudy_calls_total")]
+    counts = {line.partition('status="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+    return {status: count for status, count in counts.items() if count}
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_request_of_several_turns_is_one_request_at_the_sum_of_their_costs(
     client: openai.AsyncOpenAI, served: Gateway, http: httpx.AsyncClient, upstream: Provider, stream: bool
@@ -170,7 +177,7 @@ async def test_a_request_of_several_turns_is_one_request_at_the_sum_of_their_cos
         assert line["cost_usd"] == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
     assert rows[0].request_id == rows[1].request_id != rows[2].request_id
     page = (await http.get(f"{served.url}/metrics")).text
-    assert sum(counted(page, "understudy_calls_total")) == 2 and sum(counted(page, "understudy_latency_seconds_count")) == 3
+    assert ended(page) == {"ok": 2.0} and sum(counted(page, "understudy_latency_seconds_count")) == 3
     assert counted(page, "understudy_tokens_total{direction=\"input\"") == [300.0]
     assert sum(counted(page, "understudy_cost_usd_total")) == pytest.approx(sum(one.cost_usd or 0.0 for one in rows))
     reader = open_reader(served.home)
@@ -319,7 +326,9 @@ async def test_what_cannot_be_is_refused_by_name(client: openai.AsyncOpenAI, ser
     assert not upstream.seen
 
 
-async def test_a_turn_that_fails_is_an_error_and_ends_a_stream(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+async def test_a_turn_that_fails_is_an_error_and_ends_a_stream(
+    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway, http: httpx.AsyncClient
+) -> None:
     store = await filled(client)
 
     async def fails(line: Line) -> None:
@@ -331,6 +340,24 @@ async def test_a_turn_that_fails_is_an_error_and_ends_a_stream(client: openai.As
     upstream.script = [says(ASKS), fails]
     kinds = [one.type async for one in await client.responses.create(model="triage", input="x", tools=[tool(store)], stream=True)]
     assert kinds[-1] == "response.failed" and "response.file_search_call.completed" in kinds
+    assert [one.status for one in calls(served)] == ["ok", "error", "ok", "error"]
+    page = (await http.get(f"{served.url}/metrics")).text
+    assert ended(page) == {"error": 2.0}  # one for each request, as its client saw it
+
+
+async def test_a_search_that_fails_between_turns_counts_as_the_clients_error(
+    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway, http: httpx.AsyncClient
+) -> None:
+    store = await filled(client)
+
+    async def loses_the_store(line: Line) -> None:
+        await client.vector_stores.delete(store)
+        await says(ASKS)(line)
+
+    upstream.script = [loses_the_store]
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.create(model="triage", input="x", tools=[tool(store)])
+    assert ended((await http.get(f"{served.url}/metrics")).text) == {"error": 1.0}
 
 
 async def test_in_the_background(client: openai.AsyncOpenAI, upstream: Provider) -> None:
@@ -359,7 +386,7 @@ async def test_a_line_of_a_batch_searches(client: openai.AsyncOpenAI, upstream: 
 
 
 async def test_a_client_that_leaves_between_turns_stops_them(
-    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway
+    client: openai.AsyncOpenAI, upstream: Provider, served: Gateway, http: httpx.AsyncClient
 ) -> None:
     store = await filled(client)
 
@@ -378,6 +405,7 @@ async def test_a_client_that_leaves_between_turns_stops_them(
     while len(calls(served)) < 2:
         await asyncio.sleep(0.02)
     assert [one.status for one in calls(served)] == ["ok", "client_closed"]
+    assert ended((await http.get(f"{served.url}/metrics")).text) == {"client_closed": 1.0}
 
 
 GUARDED = """
