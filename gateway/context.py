@@ -82,8 +82,8 @@ class Turns:
         self._last = self._status = ""
 
     def ended_well(self, call_id: str, count: Callable[[str], None]) -> None:
-        """A turn ended with "ok". ``count`` is called with how its request ended, once that is known to be over with it.
-        A turn that ended otherwise has ended its request."""
+        """A turn ended with "ok"; ``count`` is called with how its request ended, if it was the last one. A turn that
+        ended otherwise has ended its request."""
         if call_id == self._last:
             count(self._status)
         elif not self._last:

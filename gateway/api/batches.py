@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from gateway.client_data.batches import BatchRunner
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import decode_object
+from gateway.stages.assign import FORCE, check_force
 from gateway.storage.commands import Refused
 from gateway.storage.data_values import AddBatch, Batch, BatchUsage, CancelBatch
 from gateway.storage.files import FileStore
@@ -36,8 +37,8 @@ class Batches:
         self._live, self._store, self._writer, self._runner = live, store, writer, runner
         self._endpoints: Collection[str] = runner.endpoints.keys()
 
-    async def create(self, principal: Principal, data: dict[str, Any]) -> Batch:
-        """Raises BadRequest, or Unavailable when batches are switched off."""
+    async def create(self, principal: Principal, data: dict[str, Any], headers: Mapping[str, str]) -> Batch:
+        """``headers``: the request's. Raises BadRequest, or Unavailable when batches are switched off."""
         settings = self._live.runtime().config.batches
         if not settings.enabled:
             raise errors.Unavailable(
@@ -56,7 +57,7 @@ class Batches:
         expires = data.get("output_expires_after") or {}
         if not isinstance(expires, dict):
             raise errors.BadRequest("'output_expires_after' must be an object.", param="output_expires_after")
-        metadata = metadata_in_batch(data.get("metadata"))
+        metadata = forcing(headers, metadata_in_batch(data.get("metadata")))
         batch = Batch(
             id="batch_" + secrets.token_hex(16), project=principal.project, key_id=principal.key_id,
             endpoint=str(endpoint), completion_window="24h", input_file_id=await self._input(principal, data),
@@ -123,6 +124,13 @@ def metadata_in_batch(value: Any) -> dict[str, str] | None:
     return metadata_in(msgspec.json.encode({"metadata": value})) if value is not None else None
 
 
+def forcing(headers: Mapping[str, str], metadata: dict[str, str] | None) -> dict[str, str] | None:
+    """``metadata`` with what the header of the request says for every line. Raises BadRequest."""
+    for said in (headers, metadata or {}):
+        check_force(said)
+    return {**(metadata or {}), FORCE: headers[FORCE]} if FORCE in headers else metadata
+
+
 def _no_batch(batch_id: str) -> errors.NotFound:
     return errors.NotFound(f"No batch found with id '{batch_id[:80]}'.", param="batch_id")
 
@@ -177,10 +185,11 @@ def batch_routes(batches: Batches, who: Authenticator) -> list[Any]:
 
     @post("/v1/batches", status_code=200)
     async def create_batch(request: Client) -> Response[bytes]:
-        principal = asking(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        principal = who(headers)
         body = await read_body(request.scope, request.receive, limit=_LONGEST_BODY, idle=30.0)
         with Told():
-            return answer(shown(await batches.create(principal, decode_object(body))))
+            return answer(shown(await batches.create(principal, decode_object(body), headers)))
 
     @get("/v1/batches")
     async def list_batches(request: Client) -> Response[bytes]:

@@ -37,6 +37,7 @@ _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
 _STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _BIG_BODY = 256 * 1024
+_NONE: Mapping[str, str] = {}
 """Bodies from this size on are decoded in a thread, so that they hold up nobody else."""
 
 
@@ -180,11 +181,14 @@ class Ingress:
         exchange.principal = exchange.principal or principal
         return exchange, rendering, self._pipeline
 
-    async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
+    async def once(
+        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str,
+        headers: Mapping[str, str] = _NONE,
+    ) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
-        rendering = await self._dialect.read({}, data, principal)
+        rendering = await self._dialect.read(headers, data, principal)
         await self._fill(rendering, principal)
-        exchange = self._exchange({}, rendering, request_id, time.monotonic(), new_id())
+        exchange = self._exchange(headers, rendering, request_id, time.monotonic(), new_id())
         exchange.principal, exchange.batch = principal, batch
         answer = await rendering.ask(self._pipeline, exchange)
         if not isinstance(answer, WholeAnswer):

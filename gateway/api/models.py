@@ -80,13 +80,14 @@ def _catalogued_names(runtime: Runtime) -> dict[str, str]:
 def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     listing = Listing()
 
-    def google(request: Client, find: Callable[[list[str]], dict[str, Any]]) -> Response[bytes]:
+    def google(request: Client, find: Callable[[Runtime, list[str]], dict[str, Any]]) -> Response[bytes]:
         """The answer to a Gemini client."""
         request_id = "req_" + secrets.token_hex(16)
         headers, status = {"x-request-id": request_id}, 200
         try:
             principal = authenticate(headers_of(keyed(request.scope)))
-            body = encode(find(list(listing.of(live.runtime(), principal))))
+            runtime = live.runtime()
+            body = encode(find(runtime, list(listing.of(runtime, principal))))
         except GatewayError as error:
             note_detail(error, request_id)
             if error.refused is not None:
@@ -98,7 +99,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     @get(["/v1/models", "/v1beta/models"])
     async def list_models(request: Client) -> Any:
         if from_google(request.scope):
-            return google(request, lambda names: page_of(names, query_of(request.scope)))
+            return google(request, lambda runtime, names: page_of(runtime, names, query_of(request.scope)))
         principal = authenticate(request.headers)
         return {"object": "list", "data": list(listing.of(live.runtime(), principal).values())}
 
@@ -106,7 +107,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     async def get_model(request: Client, model: FromPath[str]) -> Any:
         wanted = model.removeprefix("/")
         if from_google(request.scope):
-            return google(request, lambda names: model_of(names, wanted))
+            return google(request, lambda runtime, names: model_of(runtime, names, wanted))
         principal = authenticate(request.headers)
         entry = listing.of(live.runtime(), principal).get(wanted)
         if entry is None:

@@ -32,6 +32,7 @@ from gateway.upstreams import hops
 from optimizer.routing.plan import Rung
 
 encode = msgspec.json.encode
+_NONE: Mapping[str, str] = {}
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -183,11 +184,14 @@ class JsonEndpoint:
         fixed = {"content-type": "application/json", "x-request-id": door.request_id}
         await line.whole(200, fixed | headers, encode(answer))
 
-    async def once(self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
+    async def once(
+        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str,
+        headers: Mapping[str, str] = _NONE,
+    ) -> bytes:
         """The answer's body to one request without a connection, a batch's line. Raises GatewayError."""
         wanted = self._read(data)
         exchange = new_exchange(
-            self._live, {}, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text, body=wanted.body,
+            self._live, headers, endpoint=self._kind.endpoint, model=wanted.model, text=wanted.text, body=wanted.body,
             request_id=request_id, started=time.monotonic(), principal=principal, batch=batch, form=wanted.form,
         )  # fmt: skip
         return encode(await self._answer(exchange, wanted))

@@ -170,10 +170,14 @@ class ListedLong(Struct, frozen=True, forbid_unknown_fields=True):
     cache_write_1h: Usd | None = None
 
 
+Gives = Literal["chat", "embeddings", "images", "transcriptions", "sessions"]
+
+
 class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
     """US dollars per million tokens, without discounts, and for a thousand searches (``search``); ``tiers``: how many
     times as much a service tier costs.
-    ``also``: dated names that cost the same; nothing else is guessed."""
+    ``gives``: what a model is asked for (``sessions``: realtime's). ``also``: dated names that cost the same; nothing
+    else is guessed."""
 
     input: Usd
     output: Usd
@@ -188,6 +192,7 @@ class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
     cache_write_1h: Usd | None = None
     long_context: ListedLong | None = None
     tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}
+    gives: Gives = "chat"
     also: list[str] = []
 
 

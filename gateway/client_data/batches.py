@@ -27,6 +27,7 @@ from gateway.context import Principal
 from gateway.errors import GatewayError
 from gateway.live import Live
 from gateway.runtime import Runtime
+from gateway.stages.assign import FORCE
 from gateway.storage.away import database_errors
 from gateway.storage.commands import Refused, WriterAway
 from gateway.storage.data_values import (
@@ -48,13 +49,15 @@ _AT_ONCE = 8  # batches of one process
 _TRIES = 3  # of a line whose providers fail
 _LONGEST_PAUSE_S = 30.0
 _UNLIMITED = 2**62
+_NONE: Mapping[str, str] = {}
 
 
 class Once(Protocol):
     """Asks one request through a pipeline. Returns the answer's body; raises GatewayError."""
 
     async def __call__(
-        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str
+        self, data: dict[str, Any], principal: Principal, *, batch: str, request_id: str,
+        headers: Mapping[str, str] = _NONE,
     ) -> bytes: ...
 
 
@@ -94,6 +97,13 @@ def owner_of(runtime: Runtime, key_id: str, now: float) -> Principal | None:
         if key_id == f"yaml:{own.name}":
             return principal_of_yaml_key(own)
     return None
+
+
+def headers_of(batch: Batch) -> dict[str, str]:
+    """Lines have no headers: what keeps a request away from students is said once for all of them, and stands in the
+    batch's metadata, where it outlives a restart and its client sees that it was understood."""
+    asked = (batch.metadata or {}).get(FORCE)
+    return {FORCE: asked} if asked is not None else {}
 
 
 class BatchRunner:
@@ -314,7 +324,7 @@ class _Job:
             raise errors.Unauthenticated("The key this batch was made with is revoked, expired or gone.")
         try:
             return await runner.endpoints[batch.endpoint](
-                line.body, owner, batch=batch.id, request_id=request_id
+                line.body, owner, batch=batch.id, request_id=request_id, headers=headers_of(batch)
             )
         except GatewayError:
             raise

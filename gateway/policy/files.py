@@ -19,6 +19,7 @@ from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
 from gateway.policy.guard_checks import unread_documents
+from gateway.policy.key_checks import unserved_models
 from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
 from gateway.policy.templates import expand
 from gateway.providers.credentials import keys_of
@@ -112,7 +113,7 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     problems = [*source.problems, *check(config, source, converted, env)]
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
-    more = (_idle_lessons, _open_to_all, unread_documents)
+    more = (_idle_lessons, _open_to_all, unread_documents, unserved_models)
     return Loaded(config=config, warnings=(*warnings, *(told for warn in more for told in warn(config, source))))
 
 

@@ -251,12 +251,14 @@ def _own_tools(reader: Reader, tools: list[dict[str, Any]], *, servers: bool) ->
 # ------------------------------------------------------------------------------------------------ turns
 def _turns(reader: Reader) -> dict[str, Any]:
     """``system`` and ``messages``. Instructions stand apart at Anthropic, so all of them go to the front, in
-    order; neighbouring turns of one role become one, which is also where tool results belong."""
+    order, and are text alone there; neighbouring turns of one role become one, where tool results belong too."""
     system: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
     for turn in reader.turns():
         if turn.role in ("system", "developer"):
-            system += _blocks(reader, turn)
+            blocks = _blocks(reader, turn)
+            system += [block for block in blocks if block["type"] == "text"]
+            merge(messages, "user", [block for block in blocks if block["type"] != "text"])
             continue
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn)

@@ -6,24 +6,18 @@ https://learn.microsoft.com/azure/ai-foundry/openai/reference
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
-from gateway import errors
 from gateway.catalog import Profile, vendor
+from gateway.providers import azure_addresses
 from gateway.providers.azure_responses import AzureResponsesCodec
-from gateway.providers.codec import UpstreamRequest, failed
+from gateway.providers.codec import UpstreamRequest
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
-
-_OF_V1 = frozenset({"", "v1", "preview"})
-"""What the v1 API calls its versions; it needs none."""
-_DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_unknown_fields=True):
@@ -39,13 +33,14 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
     api_version: str = ""
     headers: dict[str, str] = {}
     api: Literal["chat", "responses"] = "chat"
-    """Which of the two APIs answers chat; the Responses API is had under the v1 addresses alone."""
+    """Which of the two APIs answers chat."""
     simulated: bool = False
 
     def __post_init__(self) -> None:
-        if self.api == "responses" and self.api_version not in _OF_V1:
+        if self.api == "responses" and not azure_addresses.has_responses(self.api_version):
             raise ValueError(
-                f"'api: responses' speaks Azure's v1 API, which has no 'api_version' '{self.api_version}': leave it out"
+                f"Azure has no Responses API in its 'api_version' '{self.api_version}': name "
+                f"'{azure_addresses.FIRST_RESPONSES}' or a later one, or leave it out and speak the v1 API"
             )
 
     def build(self, name: str, engine_socket: str) -> AzureCodec | AzureResponsesCodec:
@@ -54,7 +49,7 @@ class AzureProvider(Struct, frozen=True, tag="azure", tag_field="type", forbid_u
             headers["api-key"] = self.api_key
         base = f"{self.base_url.rstrip('/').removesuffix('/openai/v1').removesuffix('/openai')}/openai"
         if self.api == "responses":
-            return AzureResponsesCodec(name, f"{base}/v1/chat/completions", headers, profile_at(base), self.api_version)
+            return AzureResponsesCodec(name, base, headers, profile_at(base), self.api_version)
         return AzureCodec(name, base, headers, self.api_version)
 
 
@@ -73,12 +68,4 @@ class AzureCodec(OpenAICodec):
         request = super().encode(body, model, stream=stream)
         if not self._version:
             return request
-        if not _DEPLOYMENT.match(
-            model
-        ):  # it may come from the client and must not leave its place in the path
-            error = errors.BadRequest(
-                "This is not a deployment's name.", param="model", code="model_not_found"
-            )
-            raise failed("refused", error)
-        url = f"{self._base}/deployments/{model}/chat/completions?api-version={quote(self._version, safe='')}"
-        return msgspec.structs.replace(request, url=url)
+        return msgspec.structs.replace(request, url=azure_addresses.chat(self._base, self._version, model))

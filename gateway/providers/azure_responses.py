@@ -1,4 +1,4 @@
-"""Azure's Responses API (``api: responses`` at Azure): OpenAI's under Azure's v1 address, without what Azure has not
+"""Azure's Responses API (``api: responses`` at Azure): OpenAI's under Azure's addresses, without what Azure has not
 built, and with Azure's content filter, which judges prompts and answers beside the model.
 
 https://learn.microsoft.com/azure/foundry/openai/how-to/responses, …/web-search, …/concepts/content-filter-annotations
@@ -16,6 +16,7 @@ from gateway.protocol.answer import Chunk
 from gateway.protocol.foreign_thoughts import AZURE
 from gateway.protocol.hints import held_image, openais_tools
 from gateway.protocol.lists import dicts
+from gateway.providers import azure_addresses
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
 from gateway.providers.responses import ResponsesCodec, ResponsesStream, Said
 from gateway.providers.translate_request import Reader
@@ -30,18 +31,20 @@ class AzureResponsesCodec(ResponsesCodec):
 
     seal = AZURE
 
-    def __init__(self, name: str, url: str, headers: dict[str, str], profile: Profile, version: str) -> None:
-        super().__init__(name, url, headers, profile)
-        self._query = f"?api-version={version}" if version else ""
+    def __init__(self, name: str, base: str, headers: dict[str, str], profile: Profile, version: str) -> None:
+        super().__init__(name, f"{base}/v1/chat/completions", headers, profile)
+        self._base, self._version = base, version
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         _refuse_what_is_not_built(Reader(self._name, body, drop=False), stream=stream)
         request = super().encode(body, model, stream=stream)
-        return msgspec.structs.replace(request, url=request.url + self._query)
+        return msgspec.structs.replace(request, url=azure_addresses.responses(self._base, self._version))
 
     def located(self, model: str) -> UpstreamRequest:
-        request = super().located(model)
-        return msgspec.structs.replace(request, url=request.url + self._query)
+        request, version = super().located(model), self._version
+        v1 = version in azure_addresses.OF_V1
+        url = request.url + azure_addresses.query(version) if v1 else azure_addresses.chat(self._base, version, model)
+        return msgspec.structs.replace(request, url=url)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> AzureResponsesStream:
         return AzureResponsesStream(self, self._name)

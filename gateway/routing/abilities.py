@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from gateway.catalog import vendor
-from gateway.catalog.shapes import Models
+from gateway.catalog.shapes import Gives, Models
 from gateway.config import Model
 
 _UNKNOWN = Model()
@@ -17,6 +17,17 @@ def listed_models(profile: str) -> Mapping[str, Model]:
     """The catalog's models of one vendor; {} for a vendor without any."""
     known = vendor(profile)
     return _table(known.models) if known is not None and known.models is not None else {}
+
+
+@cache
+def listed_uses(profile: str) -> Mapping[str, Gives]:
+    """What the catalog's models of one vendor are asked for. Who is not there is not known."""
+    known = vendor(profile)
+    if known is None:
+        return {}
+    priced = known.prices.models if known.prices is not None else {}
+    chatting: dict[str, Gives] = dict.fromkeys(listed_models(profile), "chat")
+    return chatting | {also: one.gives for name, one in priced.items() for also in (name, *one.also)}
 
 
 def _table(vendor: Models) -> dict[str, Model]:

@@ -323,7 +323,14 @@ async def test_models_tokens_and_chats(google: genai.Client, upstream: Provider)
     assert names[:2] == ["models/triage", "models/openai/gpt-4o"] and len(names) == len(set(names))
     assert "models/claude-sonnet-4-5" in names  # what the catalog adds, page after page
     found = await google.aio.models.get(model="triage")
-    assert found.name == "models/triage" and "generateContent" in (found.supported_actions or [])
+    chats = ["generateContent", "streamGenerateContent", "countTokens"]
+    assert found.name == "models/triage" and found.supported_actions == chats
+    embeds = ["embedContent", "batchEmbedContents"]
+    for model, actions in (("gemini-embedding-001", embeds), ("claude-sonnet-4-5", chats)):
+        assert (await google.aio.models.get(model=model)).supported_actions == actions
+    async for one in await google.aio.models.list():
+        if "embed" in (one.name or ""):
+            assert one.supported_actions == embeds
     with pytest.raises(errors.ClientError):
         await google.aio.models.get(model="nobody")
     counted = await google.aio.models.count_tokens(model="triage", contents="one two three four")

@@ -72,6 +72,18 @@ GOLDEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         OLD, {"messages": [{"role": "system", "content": "a"}, *HI], "system": "evil"},
         {"system": [{"type": "text", "text": "a"}]},
     ),
+    "instructions with a file": (
+        OLD,
+        {"messages": [{"role": "developer", "content": [
+            {"type": "text", "text": "Answer by this."}, {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}},
+            {"type": "file", "file": {"filename": "a", "file_data": "data:application/pdf;base64,aGk="}}]}, *HI]},
+        {"system": [{"type": "text", "text": "Answer by this."}],
+         "messages": [{"role": "user", "content": [
+             {"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}},
+             {"type": "document", "title": "a",
+              "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}},
+             {"type": "text", "text": "hi"}]}]},
+    ),
     "instructions alone": (
         OLD, {"messages": [{"role": "system", "content": "hi"}]}, {},
     ),

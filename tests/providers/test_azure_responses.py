@@ -64,12 +64,27 @@ def test_it_stands_under_the_v1_address(base: str) -> None:
     assert made.located("mine").url == f"{HERE}/openai/v1/chat/completions"
 
 
-def test_versions_of_the_v1_api_are_named_and_dated_ones_are_a_mistake() -> None:
+def test_versions_of_the_v1_api_are_named() -> None:
     made = codec(api_version="preview")
     assert made.encode({"messages": HI}, "m", stream=False).url == f"{HERE}/openai/v1/responses?api-version=preview"
     assert made.located("m").url == f"{HERE}/openai/v1/chat/completions?api-version=preview"
-    dated = {"type": "azure", "base_url": HERE, "api": "responses", "api_version": "2024-10-21"}
-    with pytest.raises(msgspec.ValidationError, match=r"no 'api_version' '2024-10-21': leave it out"):
+
+
+@pytest.mark.parametrize("version", ["2025-03-01-preview", "2025-04-01-preview", "2026-01-01"])
+def test_dated_versions_have_addresses_of_their_own(version: str) -> None:
+    made = codec(api_version=version)
+    request = made.encode({"messages": HI}, "mine", stream=False)
+    assert request.url == f"{HERE}/openai/responses?api-version={version}" and json.loads(request.body)["model"] == "mine"
+    assert made.located("mine").url == f"{HERE}/openai/deployments/mine/chat/completions?api-version={version}"
+    with pytest.raises(AttemptFailed) as refused:
+        made.located("../other")
+    assert refused.value.error.param == "model"
+
+
+@pytest.mark.parametrize("version", ["2024-10-21", "2025-02-01-preview", "v2", "2025-04-01-preview&x=y"])
+def test_versions_without_it_are_a_mistake(version: str) -> None:
+    dated = {"type": "azure", "base_url": HERE, "api": "responses", "api_version": version}
+    with pytest.raises(msgspec.ValidationError, match="name '2025-03-01-preview' or a later one, or leave it out"):
         msgspec.convert(dated, AzureProvider)
 
 

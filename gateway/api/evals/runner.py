@@ -192,7 +192,7 @@ class _Work:
                 await asyncio.sleep(pause)
 
     async def _graded(self, one: Criterion, row: Row, text: str) -> dict[str, Any]:
-        async def patiently(data: dict[str, Any], principal: Principal, *, batch: str, request_id: str) -> bytes:
+        async def patiently(data: dict[str, Any], principal: Principal, **_more: object) -> bytes:
             return await self._patiently(data)
 
         encoder = self._runner.live.runtime().config.fine_tuning.encoder

@@ -1,0 +1,75 @@
+"""Whether somebody serves the models that the policies' keys are for: a key for a misspelt name opens nothing, and says
+so only when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import structs
+
+from gateway.config import Config
+from gateway.policy.convert import nearest
+from gateway.policy.reading import Problem, Source
+from gateway.routing.catalogued import catalogued
+from gateway.routing.ways import listed
+
+_TUNED = "ft:"
+Served = Mapping[str, frozenset[str]]
+"""What may stand alone as a model's name, with ``provider/model`` of everybody who serves it; a task's has none."""
+
+
+def unserved_models(config: Config, source: Source) -> Iterator[Problem]:
+    """Warns of each model in a key's list that nobody serves, and of those that several do."""
+    keys = source.data.get("keys")
+    written = [(at, key) for at, key in enumerate(keys if isinstance(keys, list) else []) if key.get("models")]
+    served = _served(config) if written else {}
+    for at, key in written:
+        for position, name in enumerate(key["models"]):
+            message, hint = _doubt(config, served, name)
+            if message:
+                yield source.problem(("keys", at, "models", position), message, hint)
+
+
+def _doubt(config: Config, served: Served, name: str) -> tuple[str, str]:
+    """(what is the matter with a name, what to write instead); ("", "") where it is served, or only a request tells."""
+    provider, slash, model = name.partition("/")
+    if name.startswith(_TUNED) or (slash and model and provider in config.providers):
+        return "", ""
+    several = sorted(served.get(name, ()))
+    if len(several) > 1 and not _surface(config):
+        message = f"the model '{name}' is served by more than one provider, and a request has to name one."
+        return message, f"Name one of: {', '.join(several)}."
+    if name in served:
+        return "", ""
+    near = nearest(name, {*served, *(one for names in served.values() for one in names)})
+    if not near and _surface(config):
+        return "", ""
+    message = f"nobody serves '{name}': there is no task, alias or model of that name in the policies or the catalog."
+    return message, f"Did you mean '{near}'?" if near else ""
+
+
+def _surface(config: Config) -> bool:
+    """Whether some endpoint has a provider of its own, which is asked for whatever bare name a client writes."""
+    surface = config.surface
+    own = (surface.embeddings, surface.images, surface.audio, getattr(surface.moderations, "provider", ""))
+    return any(own)
+
+
+def _served(config: Config) -> Served:
+    """A provider that is disabled counts: it is so for want of its key, where the list is right."""
+    found: dict[str, set[str]] = {}
+    policies = {policy.name: policy for policy in config.policies}
+    for task in config.tasks:
+        for name in (task.policy, *(rule.policy for rule in task.rules)):
+            for ref in listed(task, policies.get(name or "")):
+                found.setdefault(ref.model, set()).add(f"{ref.provider}/{ref.model}")
+    for provider, table in config.prices.items():
+        for model in table if provider in config.providers else ():
+            found.setdefault(model, set()).add(f"{provider}/{model}")
+    for model, candidates in catalogued(structs.replace(config, disabled_providers=())).items():
+        found.setdefault(model, {one.name for one in candidates})
+    for name in (*config.aliases, *(task.name for task in config.tasks)):
+        found[name] = set()
+    for match in (match for task in config.tasks for match in task.match):
+        found[match.model] = set()
+    return {name: frozenset(names) for name, names in found.items()}
