@@ -209,7 +209,7 @@ class Ingress:
         runtime, dialect = self._live.runtime(), self._dialect
         hops.arrived(headers)
         check_force(headers)
-        body, secrets = sealed(rendering.body, runtime.config.mcp.hosts)
+        body, secrets = sealed(rendering.body, runtime.config.mcp.hosts, runtime.config.mcp.connectors)
         request = typed(body, ChatRequest)
         check(body, request)
         deadline = started + min(runtime.config.timeouts.total, client_patience(headers))

@@ -230,7 +230,7 @@ async def _upwards(session: Session, receive: Receive, send: Send, heard: list[f
         heard[0] = time.monotonic()
         text = message.get("text")
         said = text if text is not None else message.get("bytes") or b""
-        if (problem := refusal(said, session.hosts)) is not None:
+        if (problem := refusal(said, session.mcp.hosts, session.mcp.connectors)) is not None:
             await send({"type": "websocket.send", "text": problem})
         elif session.guard is not None:
             onward = await session.guard.said(said)

@@ -26,7 +26,7 @@ class _Event(Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-def refusal(message: str | bytes, hosts: Collection[str]) -> str | None:
+def refusal(message: str | bytes, hosts: Collection[str], connectors: Collection[str] = ()) -> str | None:
     """The error that a client's event is answered with; None for one that may go on. Most, sounds above all, name no
     tools and are only looked over."""
     try:
@@ -40,7 +40,7 @@ def refusal(message: str | bytes, hosts: Collection[str]) -> str | None:
         for name in _CONFIGURED:
             settings = told.get(name)
             if isinstance(settings, dict):
-                check_tools(settings.get("tools"), f"{name}.tools", hosts)
+                check_tools(settings.get("tools"), f"{name}.tools", hosts, connectors)
     except GatewayError as problem:
         return error_event(problem, event.event_id)
     except (ValueError, RecursionError):

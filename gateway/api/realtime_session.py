@@ -37,8 +37,8 @@ class Session:
 
     def __init__(self, exchange: Exchange, upstream: aiohttp.ClientWebSocketResponse) -> None:
         self._exchange, self.upstream = exchange, upstream
-        self.hosts = exchange.runtime.config.mcp.hosts
-        """Of MCP servers that the client may have its provider call."""
+        self.mcp = exchange.runtime.config.mcp
+        """The MCP servers that the client may have its provider call."""
         self._tell: Callable[[bool], None] | None = None
         self.lease: Lease | None = None
         self.reason, self._left = "", False

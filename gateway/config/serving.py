@@ -223,6 +223,8 @@ class Mcp(Node, frozen=True):
 
     hosts: list[Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]] = []
     """Host names, with the port where it is not 443; exact. Without any no client may name a server."""
+    connectors: list[Annotated[str, Meta(pattern=r"^connector_[a-z0-9_]+$")]] = []
+    """Those that OpenAI keeps to other services, by their ids; none unless listed."""
 
 
 class VectorStores(Node, frozen=True):

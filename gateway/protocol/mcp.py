@@ -24,15 +24,16 @@ CALL, LISTING, REQUEST, RESPONSE = "mcp_call", "mcp_list_tools", "mcp_approval_r
 ITEMS = frozenset({CALL, LISTING, REQUEST, RESPONSE})
 _USE, _RESULT, _LISTED = "mcp_tool_use", "mcp_tool_result", "mcp_tool_listing"
 _ADDRESS = re.compile(r"https://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?)((?:[/?][!-\[\]-~]*)?)")
-_ELSEWHERE = ("connector_id", "tunnel_id")
 Swap = Callable[[str], str]
 
 
 # ------------------------------------------------------------------------------------------------ servers
-def sealed(body: dict[str, Any], hosts: Collection[str]) -> tuple[dict[str, Any], dict[str, str] | None]:
+def sealed(
+    body: dict[str, Any], hosts: Collection[str], connectors: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, str] | None]:
     """``body`` with each server where its vendor looks for it and without what opens it; what was taken out, by what
-    stands in its place: None where no server is named. Raises Forbidden for a host that is not among ``hosts``,
-    BadRequest."""
+    stands in its place: None where no server is named. Raises Forbidden for a host that is not among ``hosts`` and a
+    connector that is not among ``connectors``, BadRequest."""
     tools = body.get("tools")
     loose = isinstance(tools, list) and any(map(_is_server, tools))
     if not loose and SERVERS not in body and HINTS.isdisjoint(body):
@@ -43,6 +44,8 @@ def sealed(body: dict[str, Any], hosts: Collection[str]) -> tuple[dict[str, Any]
         body = _gathered(body)
     if not own(body, ANTHROPIC).get(SERVERS) and not servers_of_openai(body):
         return body, None
+    for where, tool in _placed_servers(body):
+        _check_kind(tool, where, connectors)
     taken: dict[str, str] = {}
 
     def put_away(text: str) -> str:
@@ -68,25 +71,46 @@ def opened(body: Mapping[str, Any], taken: Mapping[str, str]) -> dict[str, Any]:
 
 def servers_of_openai(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tools of OpenAI's that are servers."""
+    return [tool for _, tool in _placed_servers(body)]
+
+
+def _placed_servers(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(where the client wrote it, a server's tool)."""
     entries = own(body, OPENAI).get(SERVER_TOOLS)
-    tools = [one.get("tool") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-    return [one for one in tools if isinstance(one, dict) and one.get("type") == KIND]
+    found = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    return [(f"tools[{one.get('at')}]", one["tool"]) for one in found if _is_server(one.get("tool"))]
 
 
-def check_tools(tools: Any, where: str, hosts: Collection[str]) -> None:
+def check_tools(tools: Any, where: str, hosts: Collection[str], connectors: Collection[str] = ()) -> None:
     """Raises Forbidden or BadRequest for a server among ``tools`` that may not be named."""
     for at, tool in enumerate(tools if isinstance(tools, list) else ()):
         if isinstance(tool, dict) and tool.get("type") == KIND:
-            _by_address(tool, f"{where}[{at}]")
-            _checked(tool.get("server_url"), f"{where}[{at}].server_url", hosts)
+            _check_kind(tool, f"{where}[{at}]", connectors)
+            if not _connects(tool):
+                _checked(tool.get("server_url"), f"{where}[{at}].server_url", hosts)
 
 
-def _by_address(tool: Mapping[str, Any], where: str) -> None:
-    """Raises BadRequest for a server that is named by anything else than its address."""
-    for name in _ELSEWHERE:
-        if tool.get(name) is not None:
-            why = f"'{where}.{name}' is not supported by this gateway: name a 'server_url'."
-            raise _unsupported(f"{where}.{name}", why)
+def _connects(tool: Mapping[str, Any]) -> bool:
+    """Whether a tool is one of OpenAI's connectors, which has no address."""
+    return tool.get("connector_id") is not None
+
+
+def _check_kind(tool: Mapping[str, Any], where: str, connectors: Collection[str]) -> None:
+    """Raises BadRequest for a server that is named by neither its address nor a connector, or by both; Forbidden for a
+    connector that the operator does not list."""
+    if tool.get("tunnel_id") is not None:
+        why = f"'{where}.tunnel_id' is not supported by this gateway: name a 'server_url'."
+        raise _unsupported(f"{where}.tunnel_id", why)
+    if not _connects(tool):
+        return
+    if tool.get("server_url") is not None:
+        raise BadRequest(f"'{where}' names a 'server_url' and a 'connector_id': send one.", param=where)
+    if tool["connector_id"] not in connectors:
+        message = (
+            f"The connector '{str(tool['connector_id'])[:64]}' may not be named here: this gateway's operator lists "
+            "those that may be ('mcp: {connectors: […]}' in the policies)."
+        )
+        raise Forbidden(message, param=f"{where}.connector_id", code="mcp_server_not_allowed")
 
 
 def shown(tool: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +183,9 @@ def _entry(entry: dict[str, Any], swap: Swap, address: Callable[[Any, str], str]
     tool, where = entry.get("tool"), f"tools[{entry.get('at')}]"
     if not isinstance(tool, dict) or tool.get("type") != KIND:
         return entry
-    _by_address(tool, where)
-    told = {**tool, "server_url": address(tool.get("server_url"), f"{where}.server_url")}
+    told = dict(tool)
+    if not _connects(tool):
+        told["server_url"] = address(tool.get("server_url"), f"{where}.server_url")
     if tool.get("authorization") is not None:
         told["authorization"] = swap(str(tool["authorization"]))
     if isinstance(tool.get("headers"), dict):

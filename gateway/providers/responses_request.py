@@ -22,8 +22,10 @@ from gateway.protocol.hints import (
 )
 from gateway.protocol.hints import OPENAI as OWN
 from gateway.protocol.hints import own as said_to
+from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.providers.mcp_servers import xais_server
 from gateway.providers.searching import asked, responses_tool, xais_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
@@ -50,7 +52,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     if here == AT_XAI:
         reader.without({"search_parameters": ()})  # xAI has given its Live Search up
     body = reader.body
-    wire: dict[str, Any] = {"model": model, "input": _items(reader, seal), "store": False}
+    wire: dict[str, Any] = {"model": model, "input": _items(reader, here, seal), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
     limit = reader.token_limit()
     if limit is not None:
@@ -102,9 +104,12 @@ def _tools(reader: Reader, here: str) -> dict[str, Any]:
     if search is not None:
         tools.append(xais_tool(reader, search) if here == AT_XAI else responses_tool(reader, search))
     for at, tool in openais_tools(reader.body):
-        tools.insert(at, tool)
+        tools.insert(at, xais_server(reader, tool) if here == AT_XAI and tool.get("type") == MCP else tool)
     found: dict[str, Any] = {"tools": tools} if tools else {}
     choice = said_to(reader.body, OWN).get("tool_choice") or reader.body.get("tool_choice")
+    if here == AT_XAI and isinstance(choice, dict) and choice.get("type") == MCP:
+        reader.cannot("tool_choice", "a tool of an MCP server cannot be demanded here.")
+        choice = None
     if search is not None and search.get("required"):
         found["tool_choice"] = {"type": "web_search"}
     elif choice is not None:
@@ -140,23 +145,23 @@ def _choice(choice: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ items
-def _items(reader: Reader, seal: str) -> list[dict[str, Any]]:
+def _items(reader: Reader, here: str, seal: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for turn in reader.turns():
         if turn.role == "tool":
             items.append(_result(reader, turn))
         elif turn.role == "assistant":
-            items += _assistant(reader, turn, seal)
+            items += _assistant(reader, turn, here, seal)
         else:
             parts = [_part(reader, at, part) for at, part in reader.parts(turn)]
             items.append({"type": "message", "role": turn.role, "content": parts})
     return items
 
 
-def _assistant(reader: Reader, turn: Turn, seal: str) -> list[dict[str, Any]]:
+def _assistant(reader: Reader, turn: Turn, here: str, seal: str) -> list[dict[str, Any]]:
     """What was thought, said and called, in this order."""
     items: list[dict[str, Any]] = []
-    done = server_blocks.of(turn.message)
+    done = server_blocks.of(turn.message) if here != AT_XAI else []  # which names no such items among those it takes
     told = 0
     for thoughts, block in enumerate(turn.message.get("thinking_blocks") or []):
         before = [one for one in done[told:] if server_blocks.place(one, "thoughts") <= thoughts]

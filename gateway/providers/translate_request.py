@@ -18,6 +18,7 @@ from gateway.protocol.file_search import KIND as FILE_SEARCH
 from gateway.protocol.hints import (
     ANTHROPIC,
     AT_OPENAI,
+    AT_XAI,
     CONTAINER,
     HINTS,
     for_claude_alone,
@@ -118,7 +119,7 @@ class Reader:
         that run at Anthropic. ``here``: whose tools run at this provider."""
         self.cites_nothing()
         self.stays_anywhere()
-        self.runs_nothing(here, servers=here == AT_OPENAI)
+        self.runs_nothing(here, servers=here in (AT_OPENAI, AT_XAI))
         for turn in self.turns():
             for at, part in self.parts(turn):
                 self.not_claudes(part, at)

@@ -31,8 +31,9 @@ providers:
   openai: {{type: openai, api: responses, base_url: "{url}", api_key: sk-upstream-secret}}
   chat: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret}}
   drops: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret, drop_params: true}}
+  xai: {{type: openai, profile: xai, api: responses, base_url: "{url}", api_key: sk-upstream-secret}}
   google: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
-mcp: {{hosts: [docs.example, "tools.example:8443"]}}
+mcp: {{hosts: [docs.example, "tools.example:8443"], connectors: [connector_dropbox]}}
 cache: {{enabled: true}}
 keys: [{{name: tests, key: {key}, project: default}}]
 tasks:
@@ -316,8 +317,8 @@ def test_an_address_is_what_it_says() -> None:
         told, taken = sealed(body(url), hosts)
         assert taken is not None and opened(told, taken)["anthropic"]["mcp_servers"] == body(url)["mcp_servers"]
         assert "t" not in [one.get("authorization_token") for one in told["anthropic"]["mcp_servers"]]
-    with pytest.raises(BadRequest, match="connector_id"):
-        sealed({"tools": [{"type": "mcp", "server_label": "x", "connector_id": "connector_gmail"}]}, hosts)
+    with pytest.raises(BadRequest, match="tunnel_id"):
+        sealed({"tools": [{"type": "mcp", "server_label": "x", "tunnel_id": "t"}]}, hosts)
     plain = {"messages": ASK, "tools": [{"type": "function"}]}
     assert sealed(plain, hosts) == (plain, None)
 
@@ -340,6 +341,55 @@ async def test_who_calls_no_servers_says_so_by_name_or_drops_them(client: openai
     await client.responses.create(model="drops/m", input="x", tools=[MCP])
     await claude.beta.messages.create(model="drops/m", max_tokens=9, messages=ASK, mcp_servers=[SERVER], tools=[TOOLSET])
     assert all("tools" not in one.body and "mcp_servers" not in one.body for one in upstream.seen) and len(upstream.seen) == 2
+
+
+async def test_connectors_are_openais_and_the_operators_to_allow(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    upstream.behave = answers(CALLED, spoken("It rains."))
+    tool: Any = {"type": "mcp", "server_label": "files", "connector_id": "connector_dropbox", "authorization": TOKEN, "require_approval": "never"}
+    answer = await client.responses.create(model="recorded", input="x", tools=[tool])
+    assert upstream.seen[0].body["tools"] == [tool]
+    assert answer.tools[0].to_dict() == {name: value for name, value in tool.items() if name != "authorization"}
+    assert TOKEN not in kept(served) + logged(caplog)
+    for wrong, problem in (({**tool, "connector_id": "connector_gmail"}, openai.PermissionDeniedError), ({**tool, "server_url": URL}, openai.BadRequestError)):
+        with pytest.raises(problem, match="connector"):
+            await client.responses.create(model="recorded", input="x", tools=[wrong])
+    for model in ("captured", "xai/grok-4.7"):
+        with pytest.raises(openai.BadRequestError, match="Connectors are OpenAI's alone"):
+            await client.responses.create(model=model, input="x", tools=[tool])
+    assert len(upstream.seen) == 1
+
+
+ATXAI = {"id": "mcp_7", "type": "mcp_call", "status": "completed", "name": "docs.search", "arguments": '{"query":"rain"}', "output": "It rains."}
+FELL = {"id": "mcp_8", "type": "mcp_call", "status": "failed", "server_label": "docs", "name": "docs.search"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_xai_calls_what_its_client_names(client: openai.AsyncOpenAI, upstream: Provider, stream: bool) -> None:
+    upstream.script = [answers(ATXAI, FELL, spoken("It rains.")), answers(spoken("Yes."))]
+    tool: Any = {**MCP, "headers": {"x-team": "a"}, "server_description": "d", "allowed_tools": {"tool_names": ["search"]}}
+    ask: Any = {"model": "xai/grok-4.7", "input": "Bonn?", "tools": [tool]}
+    if stream:
+        async with client.responses.stream(**ask) as told:
+            answer: Any = await told.get_final_response()
+    else:
+        answer = await client.responses.create(**ask)
+    sent = {name: value for name, value in tool.items() if name != "require_approval"}
+    assert upstream.seen[0].body["tools"] == [{**sent, "allowed_tools": ["search"]}]
+    first, second, said = answer.output
+    assert (first.type, first.name, first.output, first.server_label, first.error) == ("mcp_call", "docs.search", "It rains.", "", None)
+    assert (second.status, bool(second.error), said.type) == ("failed", True, "message")
+    await client.responses.create(model="xai/grok-4.7", input="Sure?", previous_response_id=answer.id)
+    assert [one["type"] for one in upstream.seen[1].body["input"]] == ["message", "message", "message"]
+    wrong: list[dict[str, Any]] = [{**MCP, "require_approval": "always"}, {**MCP, "allowed_tools": {"read_only": True}}, {**MCP, "defer_loading": True}]
+    for one in wrong:
+        with pytest.raises(openai.BadRequestError, match="xai"):
+            await client.responses.create(model="xai/grok-4.7", input="x", tools=[one])
+    with pytest.raises(openai.BadRequestError, match="tool_choice"):
+        await client.responses.create(**ask | {"tool_choice": {"type": "mcp", "server_label": "docs"}})
+    assert len(upstream.seen) == 2
 
 
 async def test_what_a_server_told_is_not_given_to_others(client: openai.AsyncOpenAI, upstream: Provider) -> None:

@@ -45,6 +45,7 @@ async def test_only_hosts_of_the_operators_list_may_be_called(tmp_path: Path, up
 def test_nothing_is_hidden_from_one_reader() -> None:
     twice = '{"type": "session.update", "session": {"tools": [{"type": "mcp", "server_url": "https://evil.example"}]}, "session": null}'
     assert "stands twice" in str(refusal(twice, ["docs.example"]))
-    assert "connector_id" in str(refusal(json.dumps(names(None, connector_id="connector_gmail")), ["docs.example"]))
+    gmail = json.dumps(names(None, connector_id="connector_gmail"))
+    assert "mcp_server_not_allowed" in str(refusal(gmail, ["docs.example"])) and refusal(gmail, [], ["connector_gmail"]) is None
     for plain in ("no json", "[]", '{"type": "input_audio_buffer.append", "audio": "UklGRg"}', '{"session": {"tools": "x"}}', b"\xff"):
         assert refusal(plain, []) is None
