@@ -46,7 +46,7 @@ async def with_documents(
     for data, text in zip(waited, texts, strict=True):
         if isinstance(text, NotRead):
             for name, guard in concerned[data].items():
-                _unread(exchange, name, guard, _first(guard, standing[data]), text)
+                unread(exchange, name, guard, _first(guard, standing[data]), text)
         else:
             said[data] = text
     exchange.documents = frozenset(said.values())
@@ -84,7 +84,7 @@ async def _text(exchange: Exchange, reader: EnclosedDocuments, data: str) -> str
         return problem
 
 
-def _unread(exchange: Exchange, name: str, guard: GuardrailSettings, place: Place, problem: NotRead) -> None:
+def unread(exchange: Exchange, name: str, guard: GuardrailSettings, place: Place, problem: NotRead) -> None:
     """Notes that a guardrail could not look into a document. Raises BadRequest unless its settings let that pass."""
     passes = guard.shadow or guard.unread_documents == "allow"
     action = "unread-allow" if passes else "unread-block"
@@ -111,7 +111,7 @@ async def _beside(
     text = await _text(exchange, reader, data)
     place = _first(guard, places)
     if isinstance(text, NotRead):
-        _unread(exchange, name, guard, place, text)
+        unread(exchange, name, guard, place, text)
         return
     verdict = await asyncio.to_thread(judged, exchange, name, guard, text, "in", data=place in DATA)
     settle(exchange, name, guard, [(place, text, verdict)], "in", {})

@@ -36,6 +36,8 @@ class Before:
     masker: Masker = field(default_factory=Masker)
     scene: Scene | None = None
     turns: list[str] = field(default_factory=list)
+    fixed: Collection[str] = ()
+    """Texts that can only be left or stopped, of what is judged now."""
 
 
 async def masked_prose(
@@ -55,7 +57,8 @@ async def masked_prose(
     odd = odd_in(prose)
 
     def fixed() -> Collection[Said]:
-        return frozenset(fixed_names(prose))
+        kept = before.fixed if before is not None else ()
+        return frozenset([*fixed_names(prose), *(one for one in said if one[1] in kept)])
 
     known = await _long_ones(exchange, guards, said, joined)
     changes, seen = _at_once(exchange, guards, [*said, *odd], joined, lambda: {*fixed(), *odd}, known)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
+from gateway.stages.guarding.sessions.files import as_chats
 from gateway.stages.guarding.sessions.sound import without_sound
 from gateway.texts.masking import map_texts, texts_of
 
@@ -82,5 +83,7 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any]:
     if kind in _TOOLS_WORDS:
         return {"role": "tool", "content": rest.pop("output", None), "more": [rest, odd]}
     if role in _TURNS and "content" in rest:
-        return {"role": role, "content": rest.pop("content"), "more": [rest, odd]}
+        content = rest.pop("content")
+        parts = [as_chats(one) for one in content] if isinstance(content, list) else content
+        return {"role": role, "content": parts, "more": [rest, odd]}
     return {"role": "user", "content": None, "more": [rest, odd]}

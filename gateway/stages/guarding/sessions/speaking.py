@@ -13,7 +13,9 @@ from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.prose import Before, masked_prose
 from gateway.stages.guarding.request import Guards, project_of
 from gateway.stages.guarding.sessions.client_events import labels_of, prose_of, renewed, with_texts
+from gateway.stages.guarding.sessions.files import enclosed_in, with_words
 from gateway.stages.guarding.sessions.remembered import Remembered, add_turns
+from gateway.texts.enclosed import closed_again
 from gateway.texts.json_places import is_json
 from gateway.texts.masking import map_texts
 from gateway.texts.unmasking import unmask
@@ -54,11 +56,13 @@ class Speaking:
         self._remember(await self._masked(prose, guards), standing=False)
 
     async def _masked(self, prose: Event, guards: Guards) -> Event:
+        words = with_words(self._exchange, guards, prose)
+        self._before.fixed = enclosed_in(prose, words)
         try:
-            masked = await masked_prose(self._exchange, guards, prose, self._judges, self._before)
+            masked = await masked_prose(self._exchange, guards, words, self._judges, self._before)
         finally:
             self._exchange.scene = self._before.scene
-        return prose if masked is None else masked
+        return prose if masked is None else closed_again(prose, words, masked)
 
     def _remember(self, prose: Event, *, standing: bool) -> None:
         add_turns(self._before.turns, prose)
