@@ -33,6 +33,7 @@ from gateway.pipeline import Handler
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest
 from gateway.protocol.file_search import file_search_in, sources_of
+from gateway.protocol.offered import origins
 from gateway.protocol.responses import ResponsesRequest, chat_body, check_state
 from gateway.protocol.responses_items import with_ids
 from gateway.protocol.responses_searching import shown
@@ -104,11 +105,12 @@ class ResponsesDialect:
         body = chat_body(data, read, earlier, there=bool(unknown))
         if search is not None and principal is not None and unknown:
             check_elsewhere(self._live.runtime(), body, principal.project, search, unknown)
+        known = origins(read.tools or (), earlier, read.items)
         if search is None or principal is None or library is None or unknown:
-            return ResponsesRendering(body, request, principal, self._live, self._states)
+            return ResponsesRendering(body, request, principal, self._live, self._states, known)
         asked = checked(search)
         await library.searchable(principal, search.store_ids)
-        made = SearchingRendering(body, request, principal, self._live, self._states)
+        made = SearchingRendering(body, request, principal, self._live, self._states, known)
         return made.prepare(search, asked, library, sources_of([*earlier, *read.items]))
 
     async def _in_background(

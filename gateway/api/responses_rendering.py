@@ -11,6 +11,7 @@ from gateway.client_data.conversations import Conversations
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.chat import Usage
+from gateway.protocol.offered import NO_ORIGINS, Origins
 from gateway.protocol.responses import ResponsesRequest
 from gateway.protocol.responses_answer import ResponseWriter, frames
 from gateway.protocol.responses_asked import Asked
@@ -24,15 +25,17 @@ class ResponsesRendering(Rendering):
         principal: Principal | None,
         live: Live,
         states: ClientStates,
+        origins: Origins = NO_ORIGINS,
     ) -> None:
+        """``origins``: what calls are told as that chat knows by another name."""
         super().__init__(body)
-        self.principal = principal
+        self.principal, self._origins = principal, origins
         self._asked, self._live, self._states = request, live, states
         self._writer: ResponseWriter | None = None
 
     def written(self, exchange: Exchange) -> ResponseWriter:
         if self._writer is None:
-            asked = Asked(exchange.call_id, exchange.received_at, exchange.request.model, self._asked)
+            asked = Asked(exchange.call_id, exchange.received_at, exchange.request.model, self._asked, self._origins)
             self._writer = self.new_writer(asked)
         return self._writer
 

@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
-from gateway.protocol.hints import OPENAI, SERVER_TOOLS, X_SEARCH
+from gateway.protocol.hints import OPENAI, REASONING, SERVER_TOOLS, X_SEARCH
 from gateway.protocol.mcp import KIND as MCP
+from gateway.protocol.offered import Offer, chosen, offered
 from gateway.protocol.responses_items import chat_messages
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.protocol.web_search import is_search, wish
@@ -80,6 +81,8 @@ _PASSED = (
 )  # fmt: skip
 _OTHER_API = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format",
               "max_completion_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"}  # fmt: skip
+_NOT_TOLD = frozenset({"client_metadata"})
+"""What clients tell OpenAI of themselves (codex: its session and folders): no provider's business; most refuse it."""
 _LOGPROBS = "message.output_text.logprobs"
 # But for RESULTS nothing of these can come about without tools that run at OpenAI, or with reasoning in plain text.
 _EMPTY_INCLUDES = frozenset({
@@ -107,7 +110,8 @@ def chat_body(
     chat cannot say."""
     _check(data, request)
     body = {name: data[name] for name in _PASSED if data.get(name) is not None}
-    body.update((name, value) for name, value in data.items() if name not in _OURS and value is not None)
+    unknown = ((name, value) for name, value in data.items() if name not in _OURS and name not in _NOT_TOLD)
+    body.update((name, value) for name, value in unknown if value is not None)
     passed_over = frozenset({CALL}) if there else frozenset[str]()
     body["messages"] = chat_messages(request.instructions, earlier, request.items, passed_over=passed_over)
     if request.store is False:
@@ -115,14 +119,15 @@ def chat_body(
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
     kinds = (MCP, X_SEARCH, KIND) if there else (MCP, X_SEARCH)
-    own = [(at, tool) for at, tool in enumerate(request.tools or ()) if tool.get("type") in kinds]
-    if request.tools:
-        body.update(_tools(request.tools, own))
+    offers = offered(request.tools or (), earlier, request.items)
+    own = [(at, one.tool) for at, one in enumerate(offers) if one.tool.get("type") in kinds]
+    if offers:
+        body.update(_tools(offers, own))
     hints = _hints(request, own)
     if hints:
         body[OPENAI] = hints
     if request.tool_choice is not None and "tool_choice" not in body.get(OPENAI, {}):
-        body.update(_tool_choice(request.tool_choice, request.tools or (), body))
+        body.update(_tool_choice(request.tool_choice, offers, body))
     if request.top_logprobs is not None or _LOGPROBS in (request.include or ()):
         body["logprobs"] = True
         body.update({"top_logprobs": request.top_logprobs} if request.top_logprobs is not None else {})
@@ -165,11 +170,14 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 
 
 def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """What OpenAI is told as its client wrote it: tools that run there, and what is said of them. How many uses they
-    may have concerns searches of the web too, which stand elsewhere."""
+    """What OpenAI is told as its client wrote it: how thoughts are shown, tools that run there, and what is said of
+    them. How many uses they may have concerns searches of the web too, which stand elsewhere."""
     found: dict[str, Any] = {}
     if request.max_tool_calls is not None and (own or any(is_search(tool.get("type")) for tool in request.tools or ())):
         found["max_tool_calls"] = request.max_tool_calls
+    shown = {name: value for name, value in (request.reasoning or {}).items() if name != "effort" and value is not None}
+    if shown:
+        found[REASONING] = shown
     if not own:
         return found
     found[SERVER_TOOLS] = [{"at": at, "tool": tool} for at, tool in own]
@@ -187,33 +195,26 @@ def _names(choice: dict[str, Any], kinds: set[Any]) -> bool:
     return any(isinstance(one, dict) and one.get("type") in kinds for one in (choice, *allowed))
 
 
-def _tools(given: list[dict[str, Any]], own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+def _tools(offers: Sequence[Offer], own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """Functions, and a search of the web, which chat has another place for. ``own``: those that run at OpenAI."""
-    searches = [tool for tool in given if is_search(tool.get("type"))]
+    searches = [one for one in offers if is_search(one.tool.get("type"))]
     there = {at for at, _ in own}
-    functions = [_tool(tool, at) for at, tool in enumerate(given) if tool not in searches and at not in there]
+    functions = [_tool(one) for at, one in enumerate(offers) if one not in searches and at not in there]
     found: dict[str, Any] = {"tools": functions} if functions else {}
-    if searches and searches[0].get("external_web_access") is False:
-        at = given.index(searches[0])
-        param = f"tools[{at}].external_web_access"
+    if searches and searches[0].tool.get("external_web_access") is False:
+        param = f"{searches[0].where}.external_web_access"
         raise _unsupported(param, "Searches without the web are not supported by this gateway.")
-    return found | ({WEB_SEARCH: wish(searches[0])} if searches else {})
+    return found | ({WEB_SEARCH: wish(searches[0].tool)} if searches else {})
 
 
-def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
-    kind = tool.get("type")
+def _tool(offer: Offer) -> dict[str, Any]:
+    tool, kind = offer.tool, offer.tool.get("type")
     if kind == KIND:
         return function_tool()
     if kind not in ("function", "custom"):
         raise _unsupported(
-            f"tools[{at}].type",
+            f"{offer.where}.type",
             f"Tools of type '{str(kind)[:60]}' are not supported by this gateway. Use type 'function'.",
-        )
-    if not isinstance(tool.get("name"), str):
-        raise BadRequest(
-            f"Missing required parameter: 'tools[{at}].name'.",
-            param=f"tools[{at}].name",
-            code="missing_required_parameter",
         )
     if kind == "custom":
         return _custom_tool(tool)
@@ -233,19 +234,19 @@ def _custom_tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool_choice(
-    choice: str | dict[str, Any], tools: Sequence[dict[str, Any]], body: dict[str, Any]
+    choice: str | dict[str, Any], offers: Sequence[Offer], body: dict[str, Any]
 ) -> dict[str, Any]:
     if isinstance(choice, str):
         return {"tool_choice": choice}
     if WEB_SEARCH in body and is_search(choice.get("type")):
         return {WEB_SEARCH: {**body[WEB_SEARCH], "required": True}}
-    if choice.get("type") == KIND and any(tool.get("type") == KIND for tool in tools):
+    if choice.get("type") == KIND and any(one.tool.get("type") == KIND for one in offers):
         return {"tool_choice": {"type": "function", "function": {"name": NAME}}}
     kind = choice.get("type")
     if kind in ("function", "custom") and isinstance(choice.get("name"), str):
-        return {"tool_choice": {"type": kind, kind: {"name": choice["name"]}}}
+        return {"tool_choice": {"type": kind, kind: {"name": chosen(choice, offers)}}}
     if kind == "allowed_tools" and isinstance(choice.get("tools"), list):
-        allowed = [_allowed(one, at, tools) for at, one in enumerate(choice["tools"])]
+        allowed = [_allowed(one, at, offers) for at, one in enumerate(choice["tools"])]
         return {"tool_choice": {"type": kind, kind: {"mode": choice.get("mode"), "tools": allowed}}}
     raise _unsupported(
         "tool_choice",
@@ -253,14 +254,14 @@ def _tool_choice(
     )
 
 
-def _allowed(choice: Any, at: int, tools: Sequence[dict[str, Any]]) -> Any:
+def _allowed(choice: Any, at: int, offers: Sequence[Offer]) -> Any:
     """One of the tools that a request allows. Raises BadRequest for what chat's list cannot name."""
     kind = choice.get("type") if isinstance(choice, dict) else None
-    if kind == KIND and any(tool.get("type") == KIND for tool in tools):
+    if kind == KIND and any(one.tool.get("type") == KIND for one in offers):
         return {"type": "function", "function": {"name": NAME}}
     if kind not in ("function", "custom") or not isinstance(choice.get("name"), str):
         raise _unsupported(f"tool_choice.tools[{at}]", "Functions, custom tools and 'file_search' can be listed.")
-    return {"type": kind, kind: {"name": choice["name"]}}
+    return {"type": kind, kind: {"name": chosen(choice, offers)}}
 
 
 def _text(text: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at
 from gateway.protocol.chat import Usage
 from gateway.protocol.lists import dicts
+from gateway.protocol.offered import SEARCH_CALL
 from gateway.protocol.responses_asked import Asked
 from gateway.protocol.responses_items import REDACTED
-from gateway.protocol.responses_parts import likely, note_of, one_result, part_of
+from gateway.protocol.responses_parts import asked_for, likely, note_of, one_result, part_of
 from gateway.protocol.responses_tools import Doing, beginning, begun, ended, picture
 
 _encode = msgspec.json.encode
@@ -42,6 +43,7 @@ class ResponseWriter:
         self._begun = False
         self._doing: dict[str, Doing] = {}
         self._images: list[dict[str, Any]] = []
+        self._origins = asked.origins
         self._include = tuple(asked.request.include or ())
         self._length = self._base = 0
         """Characters of the text by now, and of what stood before the message that is open."""
@@ -310,21 +312,39 @@ class ResponseWriter:
 
     def _call(self, step: Step) -> list[Event]:
         block = step.block
+        origin = self._origins.get(block.name)
+        if origin is not None and origin.searches:
+            return self._tool_search(step)
         kind, field, prefix, name = _CUSTOM_CALL if block.custom else _FUNCTION_CALL
+        called = {"name": origin.name, "namespace": origin.namespace} if origin is not None else {"name": block.name}
         match step:
             case Open():
                 events = self._close_message()
                 item = {"id": self._new_id(prefix), "type": kind, "status": "in_progress",
-                        "call_id": self._call_id(block), "name": block.name, field: ""}  # fmt: skip
+                        "call_id": self._call_id(block), **called, field: ""}  # fmt: skip
                 return [*events, self._add(item)]
             case More():
                 return [self._event(f"{name}.delta", **self._place(), delta=step.text)]
             case Close():
                 self._items[-1][field] = step.text
-                named = {} if block.custom else {"name": block.name}
+                named = {} if block.custom else {"name": called["name"]}
                 done = self._event(f"{name}.done", **self._place(), **named, **{field: step.text})
                 cut = self._blocks.finish_reason in _REASONS
                 return [done, *self._item_done("incomplete" if cut else "completed")]
+
+    def _tool_search(self, step: Step) -> list[Event]:
+        """A search for tools that the client makes: its question is an object, and is told when it is whole."""
+        match step:
+            case Open():
+                item = {"id": self._new_id("tsc"), "type": SEARCH_CALL, "status": "in_progress", "execution": "client",
+                        "call_id": self._call_id(step.block), "arguments": {}}  # fmt: skip
+                return [*self._close_message(), self._add(item)]
+            case More():
+                return []
+            case Close():
+                self._items[-1]["arguments"] = asked_for(step.text)
+                cut = self._blocks.finish_reason in _REASONS
+                return self._item_done("incomplete" if cut else "completed")
 
     def _call_id(self, block: Block) -> str:
         """The provider's id; one of our own where it gave none, or gave it twice."""

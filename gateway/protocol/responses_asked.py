@@ -9,6 +9,7 @@ from msgspec import Struct
 from gateway.protocol.hints import X_SEARCH
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.mcp import shown
+from gateway.protocol.offered import NO_ORIGINS, Origins
 from gateway.protocol.responses import ResponsesRequest
 
 
@@ -19,6 +20,8 @@ class Asked(Struct, frozen=True):
     created_at: float
     model: str
     request: ResponsesRequest
+    origins: Origins = NO_ORIGINS
+    """What calls are told as that chat knows by another name."""
 
     def shown(self) -> dict[str, Any]:
         asked = self.request

@@ -12,6 +12,7 @@ from gateway.protocol.file_search import CALL, remembered, results_in
 from gateway.protocol.foreign_thoughts import GOOGLE
 from gateway.protocol.hints import CACHE_MARK
 from gateway.protocol.mcp import ITEMS, blocks_of
+from gateway.protocol.offered import ADDED, SEARCH, SEARCH_CALL, SEARCH_OUTPUT, flat_call, told_found
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.protocol.server_blocks import placed
 
@@ -20,6 +21,9 @@ _THOUGHTS = ("thinking_blocks", "reasoning_content")
 REDACTED = "redacted:"
 """Begins the encrypted content of thoughts that came without a text."""
 _DONE_THERE = frozenset({"web_search_call", "code_interpreter_call", "image_generation_call"})
+_WITHOUT_STATUS = frozenset({
+    "reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", ADDED,
+})  # fmt: skip
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
@@ -67,15 +71,19 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
     elif kind == "function_call":
         call_id = _text(item, "call_id", where)
         known.calls.add(call_id)
-        function = {"name": _text(item, "name", where), "arguments": _text(item, "arguments", where)}
+        name = flat_call(item, _text(item, "name", where))
+        function = {"name": name, "arguments": _text(item, "arguments", where)}
         _called(turns, {"id": call_id, "type": "function", "function": function})
     elif kind == "custom_tool_call":
         call_id = _text(item, "call_id", where)
         known.calls.add(call_id)
-        custom = {"name": _text(item, "name", where), "input": _text(item, "input", where)}
+        name = flat_call(item, _text(item, "name", where))
+        custom = {"name": name, "input": _text(item, "input", where)}
         _called(turns, {"id": call_id, "type": "custom", "custom": custom})
     elif kind in ("function_call_output", "custom_tool_call_output"):
         turns.extend(_output(item, where, known.calls))
+    elif kind in (SEARCH_CALL, SEARCH_OUTPUT, ADDED):
+        _looked_for_tools(turns, item, where, known)
     elif kind in ITEMS:
         _done(turns, blocks_of(item))
     elif kind in known.passed_over:
@@ -98,6 +106,20 @@ def _called(turns: list[dict[str, Any]], call: dict[str, Any]) -> None:
         last["tool_calls"] = [*last.get("tool_calls", ()), call]
     else:
         turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+
+
+def _looked_for_tools(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _Known) -> None:
+    """A client's search for tools and what it found, as a call and its result. What OpenAI looked for itself, and tools
+    that were added, need no turn: they are among those that the request offers."""
+    call_id = item.get("call_id")
+    if not isinstance(call_id, str):
+        return
+    if item.get("type") == SEARCH_CALL:
+        known.calls.add(call_id)
+        function = {"name": SEARCH, "arguments": _text(item, "arguments", where)}
+        _called(turns, {"id": call_id, "type": "function", "function": function})
+    elif item.get("type") == SEARCH_OUTPUT:
+        turns.extend(_output({"call_id": call_id, "output": told_found(item)}, where, known.calls))
 
 
 def _searched(turns: list[dict[str, Any]], item: dict[str, Any], known: _Known) -> None:
@@ -270,6 +292,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
         "web_search_call": "ws", "code_interpreter_call": "ci", "image_generation_call": "ig",
         CALL: "fs", "mcp_call": "mcp", "mcp_list_tools": "mcpl", "mcp_approval_request": "mcpr",
         "mcp_approval_response": "mcpa", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
+        SEARCH_CALL: "tsc", SEARCH_OUTPUT: "tso", ADDED: "at",
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):
@@ -279,7 +302,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
             part = "output_text" if item.get("role") == "assistant" else "input_text"
             text: dict[str, Any] = {"type": part, "text": item["content"]}
             whole["content"] = [text | ({"annotations": []} if part == "output_text" else {})]
-        if kind not in ("reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response"):
+        if kind not in _WITHOUT_STATUS:
             whole.setdefault("status", "completed")
         found.append(whole)
     return found

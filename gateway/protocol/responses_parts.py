@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 
 def part_of(kind: str, text: str) -> dict[str, Any]:
     if kind == "refusal":
@@ -24,6 +26,14 @@ def note_of(note: dict[str, Any], base: int) -> dict[str, Any]:
     found = {"type": kind, **inner} if isinstance(inner, dict) else note
     names = [one for one in ("start_index", "end_index") if base and isinstance(found.get(one), int)]
     return found | {one: max(0, found[one] - base) for one in names}
+
+
+def asked_for(arguments: str) -> Any:
+    """Arguments as the value that they are; what is no JSON stays text."""
+    try:
+        return msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError:
+        return arguments
 
 
 def likely(logprobs: list[Any]) -> list[Any]:

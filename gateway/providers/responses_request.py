@@ -16,6 +16,7 @@ from gateway.protocol.hints import (
     AT_XAI,
     CACHE_MARK,
     ON_PARTS,
+    REASONING,
     SERVER_TOOLS,
     held_image,
     openais_tools,
@@ -40,7 +41,7 @@ _PASSED = (
     "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
     "prompt_cache_options", "service_tier", "parallel_tool_calls", "top_logprobs", "moderation",
 )  # fmt: skip
-_THINKS = re.compile(r"(?:o\d|gpt-5|codex|computer-use)")
+_THINKS = re.compile(r"(?:o\d|gpt-[5-9]|codex|computer-use)")
 
 
 def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = SIGNED) -> dict[str, Any]:
@@ -57,15 +58,18 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     limit = reader.token_limit()
     if limit is not None:
         wire["max_output_tokens"] = limit
+    there = said_to(body, OWN)
     effort = body.get("reasoning_effort")
-    if effort is not None:
-        wire["reasoning"] = {"effort": effort}
+    thinking = {"effort": effort} if effort is not None else {}
+    if here != AT_XAI:
+        thinking |= there.get(REASONING) or {}
+    if thinking:
+        wire["reasoning"] = thinking
     wire |= _tools(reader, here) | _text(reader)
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
     if body.get(WEB_SEARCH) is not None and here != AT_XAI:  # which tells them as they are cited
         include.append("web_search_call.action.sources")
-    there = said_to(body, OWN)
     include += there.get("include") or []
     if include:
         wire["include"] = include

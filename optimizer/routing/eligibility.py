@@ -33,7 +33,7 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     teacher's answer, and a student must not be longer than what was allowed.
     """
     for name, value in body.items():
-        if name not in HARMLESS and value is not None:
+        if name not in HARMLESS and value is not None and not _only_shows_thoughts(name, value):
             return f"the parameter '{name}' is unknown to students"
     for name in _BLOCKING:
         if body.get(name):
@@ -53,6 +53,11 @@ def ineligible(body: Mapping[str, Any], *, max_answer_tokens: int | None = None)
     if max_answer_tokens is not None and limit is not None and limit < max_answer_tokens:
         return "the token limit may cut the answer"
     return ""
+
+
+def _only_shows_thoughts(name: str, value: Any) -> bool:
+    """Whether a parameter says nothing but how OpenAI is to show thoughts: a student has none."""
+    return name == "openai" and isinstance(value, Mapping) and set(value) <= {"reasoning"}
 
 
 def unanswerable(body: Mapping[str, Any]) -> str:

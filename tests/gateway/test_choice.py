@@ -89,6 +89,7 @@ def test_live_stands_before_canary() -> None:
     [
         {"n": 2}, {"logprobs": True}, {"tools": [{}]}, {"logit_bias": {"1": 1}}, {"stop": ["x"]},
         {"max_tokens": 2}, {"a_parameter_of_tomorrow": 1}, {"modalities": ["text", "audio"]},
+        {"openai": {"reasoning": {"summary": "auto"}, "server_tools": []}},
         {"messages": [USER, {"role": "assistant", "content": "?"}, USER]},
         {"messages": [USER, {"role": "system", "content": "late"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
@@ -100,7 +101,8 @@ def test_what_a_student_may_not_answer(extra: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"temperature": 0.2, "seed": 1}, {"stream": True}, {"max_tokens": 5}, {"n": 1}, {"tools": None}],
+    [{}, {"temperature": 0.2, "seed": 1}, {"stream": True}, {"max_tokens": 5}, {"n": 1}, {"tools": None},
+     {"openai": {"reasoning": {"summary": "auto"}}}],
 )
 def test_what_a_student_may_answer(extra: dict[str, object]) -> None:
     assert ineligible({**PLAIN, **extra}, max_answer_tokens=5) == ""
