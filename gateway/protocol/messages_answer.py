@@ -156,7 +156,14 @@ def usage_shown(usage: Usage) -> dict[str, Any]:
 
 def error_payload(error: GatewayError, request_id: str) -> dict[str, Any]:
     kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+    return {"type": "error", "error": {"type": kind, "message": _sentence(error)}, "request_id": request_id}
+
+
+def _sentence(error: GatewayError) -> str:
+    """Anthropic's errors have no code: that a conversation is too long, its clients know by these words."""
+    lower = error.message.lower()
+    known = error.code != "context_length_exceeded" or "prompt is too long" in lower or "exceed context limit" in lower
+    return error.message if known else f"prompt is too long: {error.message}"
 
 
 def error_frame(error: GatewayError, request_id: str) -> bytes:

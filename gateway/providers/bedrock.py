@@ -119,7 +119,7 @@ class BedrockCodec:
         )  # fmt: skip
         id_, tier = str(headers.get("x-amzn-requestid") or secrets.token_hex(12)), data.get("serviceTier")
         usage = usage_of(data.get("usage"), tier)
-        return whole([made], usage, id_=id_, model="", now=now, service_tier=tier_of(tier))
+        return whole([made], usage, id_=id_, model="", now=now, asked=asked, service_tier=tier_of(tier))
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         data = lenient(body)

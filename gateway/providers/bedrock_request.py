@@ -31,7 +31,7 @@ _DOCUMENTS = {
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
     "n": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,),
     "top_logprobs": (0,), "seed": (), "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",),
-    "web_search_options": (), "parallel_tool_calls": (True,), "moderation": (),
+    "web_search_options": (), "moderation": (),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class BedrockStream(Steps):
         super().__init__()
         self._provider, self._asked = provider, asked
         self._messages = MessageParser()
-        self._writer = Writer()
+        self._writer = Writer(asked)
         self._writer.id = secrets.token_hex(12)
         self._said = Said()
         self._calls: dict[Any, int] = {}

@@ -28,9 +28,8 @@ _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", 
 _BROKEN = frozenset({"ERROR", "TIMEOUT"})
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 16_384, "max": 16_384}
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "logit_bias": ({},), "top_logprobs": (0,), "parallel_tool_calls": (True,),
-    "audio": (), "modalities": ([], ["text"]), "verbosity": ("medium",), "web_search_options": (),
-    "service_tier": ("auto", "default"), "moderation": (),
+    "n": (1,), "logit_bias": ({},), "top_logprobs": (0,), "audio": (), "modalities": ([], ["text"]),
+    "verbosity": ("medium",), "web_search_options": (), "service_tier": ("auto", "default"), "moderation": (),
 }  # fmt: skip
 
 
@@ -81,7 +80,8 @@ class CohereCodec:
             logprobs=_logprobs(dicts(data.get("logprobs"))),
             extra={"reasoning_content": thought + str(message.get("tool_plan") or "")},
         )  # fmt: skip
-        return whole([made], usage_of(data.get("usage")), id_=str(data.get("id") or ""), model="", now=now)
+        id_, usage = str(data.get("id") or ""), usage_of(data.get("usage"))
+        return whole([made], usage, id_=id_, model="", now=now, asked=asked)
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         message = text_field(lenient(body), "message")
@@ -237,7 +237,7 @@ class CohereStream(EventStream):
     def __init__(self, provider: str, asked: Mapping[str, Any]) -> None:
         super().__init__(provider)
         self._asked = asked
-        self._writer = Writer()
+        self._writer = Writer(asked)
         self._calls: dict[Any, int] = {}
         self._silent: set[int] = set()
         self._cited: list[dict[str, Any]] = []

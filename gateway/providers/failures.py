@@ -26,6 +26,11 @@ _TOO_LONG = (
     "maximum prompt length", "longer than the model's context length", "exceeds the context window",
     "exceeds the maximum number of tokens", "max_new_tokens` must be <=",
 )  # fmt: skip
+_SAID_KNOWABLY = (
+    "maximum context length", "prompt is too long", "context window", "input tokens exceed",
+    "exceed context limit",
+)  # fmt: skip
+"""How OpenAI and Anthropic say that a request is too long, which clients look for."""
 _FILTERED = (
     "content management policy", "content exists risk", "violating our usage policy", "requires moderation",
     "flagged by", "safety system",
@@ -106,6 +111,8 @@ def _limiting(provider: str, complaint: Complaint, message: str, wait: float | N
 
 def _refused(provider: str, status: int, complaint: Complaint, message: str) -> errors.GatewayError:
     """About the request, in the provider's words."""
+    if complaint.code == "context_length_exceeded":
+        message = _knowably(message)
     return errors.ProviderRefused(
         status if 400 <= status < 500 or status == _LOOP else 400,
         message or f"The provider '{provider}' refused the request.",
@@ -114,6 +121,13 @@ def _refused(provider: str, status: int, complaint: Complaint, message: str) -> 
         code=complaint.code,
         headers={"x-should-retry": "false"} if status == _LOOP else {},
     )
+
+
+def _knowably(message: str) -> str:
+    """Agents shorten a conversation that is too long, and many know by the sentence, not by the code, that it is."""
+    lower = message.lower()
+    known = not message or any(phrase in lower for phrase in _SAID_KNOWABLY)
+    return message if known else f"The prompt is too long: {message}"
 
 
 def _broken(provider: str, status: int, detail: str, wait: float | None) -> errors.GatewayError:

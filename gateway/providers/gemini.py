@@ -93,7 +93,7 @@ class GeminiCodec:
         tier = _tier(data.get("usageMetadata"), headers.get("x-gemini-service-tier") or asked.get("service_tier"))
         usage = usage_of(data.get("usageMetadata"), tier, searched(data, found))
         model = str(data.get("modelVersion") or "")
-        return whole(choices, usage, id_=id_, model=model, now=now, service_tier=tier or None)
+        return whole(choices, usage, id_=id_, model=model, now=now, asked=asked, service_tier=tier or None)
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         data = lenient(body)
@@ -214,7 +214,7 @@ class GeminiStream(EventStream):
     def __init__(self, provider: str, asked: Mapping[str, Any] = NOTHING) -> None:
         super().__init__(provider)
         self._asked = asked.get("service_tier")
-        self._writer = Writer()
+        self._writer = Writer(asked)
         self._candidates: dict[int, _Candidate] = {}
         self._counted: Any = None
         self._searches = 0

@@ -30,7 +30,7 @@ _LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "med
            "xhigh": "high", "max": "high"}  # fmt: skip
 _TIERS = ("flex", "priority")
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
-    "logit_bias": ({},), "parallel_tool_calls": (True,), "audio": (), "modalities": ([], ["text"]),
+    "logit_bias": ({},), "audio": (), "modalities": ([], ["text"]),
     "verbosity": ("medium",), "service_tier": ("auto", "default", *_TIERS), "moderation": (),
 }  # fmt: skip
 _OFFICE = ("application/vnd.openxmlformats-officedocument", "application/vnd.ms-", "application/msword")

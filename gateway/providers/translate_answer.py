@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.protocol.answer import Chunk, Pattern, WholeAnswer, plain_chunk
 from gateway.protocol.chat import Usage, usage_to_wire
+from gateway.providers.codec import NOTHING
 
 
 def count(value: Any) -> int:
@@ -19,6 +20,12 @@ def count(value: Any) -> int:
 
 def tool_call(id_: str, name: str, arguments: str, **more: Any) -> dict[str, Any]:
     return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+def one_call(asked: Mapping[str, Any]) -> bool:
+    """Whether the client wants no more than one call of a tool in an answer. A provider that has no word for it may
+    make several: the first is told, and the others can be made again when its result is known."""
+    return asked.get("parallel_tool_calls") is False
 
 
 def url_citation(start: int, end: int, url: str, title: str) -> dict[str, Any]:
@@ -52,8 +59,19 @@ def choice(
 
 
 def whole(
-    choices: list[dict[str, Any]], usage: Usage | None, *, id_: str, model: str, now: float, **more: Any
+    choices: list[dict[str, Any]],
+    usage: Usage | None,
+    *,
+    id_: str,
+    model: str,
+    now: float,
+    asked: Mapping[str, Any] = NOTHING,
+    **more: Any,
 ) -> WholeAnswer:
+    if one_call(asked):
+        for one in choices:
+            if "tool_calls" in one["message"]:
+                del one["message"]["tool_calls"][1:]
     data = {
         "id": id_,
         "object": "chat.completion",
@@ -73,10 +91,11 @@ def whole(
 class Writer:
     """Chunks of one streamed answer: per choice a role first, then deltas, one finish reason; usage at the end."""
 
-    __slots__ = ("_alike", "_created", "_finished", "_opened", "_pattern", "id", "model", "tier")
+    __slots__ = ("_alike", "_created", "_finished", "_one_call", "_opened", "_pattern", "id", "model", "tier")
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Mapping[str, Any] = NOTHING) -> None:
         self.id, self.model = "", ""
+        self._one_call = one_call(asked)
         self.tier: str | None = None
         self._created = int(time.time())
         self._opened: set[int] = set()
@@ -116,6 +135,8 @@ class Writer:
     def delta(self, delta: dict[str, Any], index: int = 0, *, logprobs: Any = None) -> list[Chunk]:
         if index == 0 and 0 in self._opened and logprobs is None and delta.keys() == {"content"}:
             return [self._plain(delta["content"])]
+        if self._one_call and "tool_calls" in delta and delta["tool_calls"][0]["index"]:
+            return []
         chunks = self.open(index)
         chunks.append(self._chunk(index, delta, logprobs=logprobs))
         return chunks

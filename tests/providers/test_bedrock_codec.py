@@ -183,7 +183,6 @@ IMAGE = {
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "n": (NOVA, {"n": 2}, "n"),
     "seed": (NOVA, {"seed": 1}, "seed"),
-    "one call at a time": (NOVA, {"parallel_tool_calls": False}, "parallel_tool_calls"),
     "hot": (NOVA, {"temperature": 1.5}, "temperature"),
     "a model that samples by itself": (NEW, {"temperature": 0}, "temperature"),
     "a model that does not think": (NOVA, {"reasoning_effort": "low"}, "reasoning_effort"),

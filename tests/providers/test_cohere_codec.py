@@ -88,7 +88,6 @@ def test_a_round_of_tools_with_its_plan() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "n": ({"n": 2}, "n"), "bias": ({"logit_bias": {"1": 1}}, "logit_bias"), "rivals": ({"logprobs": True, "top_logprobs": 2}, "top_logprobs"),
     "hot": ({"temperature": 1.5}, "temperature"), "negative": ({"presence_penalty": -1}, "presence_penalty"),
-    "one call at a time": ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     "audio": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
     "a local file": ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}]}, "messages[0].content[0].image_url"),
     "a nameless result": ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),

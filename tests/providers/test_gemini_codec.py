@@ -176,7 +176,6 @@ def test_images_audio_and_files() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "bias": ({"logit_bias": {"1": 2}}, "logit_bias"),
-    "one call at a time": ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     "audio out": ({"modalities": ["text", "audio"]}, "modalities"),
     "six stops": ({"stop": list("abcdef")}, "stop"),
     "strict tool": ({"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]}, "tools[0].function.strict"),

@@ -167,8 +167,16 @@ def error_payload(error: GatewayError) -> dict[str, Any]:
     if wait.isdigit():
         details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{wait}s"})
     status = _STATUS.get(error.status, "INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
-    told = {"code": error.status, "message": error.message, "status": status}
+    told = {"code": error.status, "message": _sentence(error), "status": status}
     return {"error": told | ({"details": details} if details else {})}
+
+
+def _sentence(error: GatewayError) -> str:
+    """Google's error has no code of its own for a conversation that is too long: its clients know it by these words."""
+    said = "exceeds the maximum number of tokens allowed"
+    if error.code != "context_length_exceeded" or said in error.message:
+        return error.message
+    return f"The input token count {said}. {error.message}"
 
 
 def _indexes(data: dict[str, Any]) -> list[int]:
