@@ -139,6 +139,7 @@ class Ingress:
             call = _Call(exchange, line, rendering, self._dialect)
             line.watch(here)
             await call.answer(await rendering.ask(handler, exchange))
+            call.over = True
             if isinstance(line, Remembering):
                 line.keep()
             elif exchange.cache == "hit" and self._shortcuts is not None and exchange.given is None:
@@ -227,6 +228,8 @@ class Ingress:
         errors.note_detail(error, request_id)
         if error.refused is not None:
             self._live.refusals.note(error.refused, line.address)
+        if call is not None and call.over:
+            return
         if call is not None and call.open:
             await call.fail(error)
             return
@@ -272,6 +275,8 @@ class _Call:
         self._rendering, self._dialect = rendering, dialect
         self.open = False
         """Whether the answer is a stream that has begun: what follows are frames."""
+        self.over = False
+        """Whether all of the answer is written: whatever goes wrong then, its client is told nothing more."""
         self.written = b""
         """An answer from the cache, in the bytes in which it left."""
         self._pulse: Pulse | None = None

@@ -26,6 +26,8 @@ from gateway.config import Task
 from gateway.context import Answer, Exchange, Principal, WholeAnswer
 from gateway.pipeline import Handler
 from gateway.protocol.assemble import answer_text, finish_reason
+from gateway.protocol.hints import HINTS
+from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.runtime import Runtime
 from gateway.storage.answers import Answers
 from optimizer.routing.plan import Candidate
@@ -40,6 +42,8 @@ _TELLING = frozenset({"cache-control", "idempotency-key", "x-understudy-hops"})
 """Headers that ask for something of each call."""
 _LOOKED_UP = (b"file_id", b'"moderation"')
 """What in a request is about more than its own bytes: files that may be gone by the next time, a rating."""
+_PAID_APART = HINTS | {WEB_SEARCH, "modalities"}
+"""Fields for which a budget reserves more than for tokens: the blank call has none of them."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _ID, _CREATED = (secrets.token_hex(16).encode() for _ in range(2))
 """What stands for a call's id and time until they are known."""
@@ -63,6 +67,10 @@ class Shortcut(Struct, frozen=True):
     template: bytes
     said: WholeAnswer
     size: int
+
+    def lasts(self, runtime: Runtime, now: float) -> bool:
+        """Whether it may still be the answer, as far as that is known without the cache. ``now`` in unix seconds."""
+        return self.blank.runtime is runtime and now <= self.until
 
     def call(
         self, call_id: str, request_id: str, headers: Mapping[str, str], started: float, now: float
@@ -112,7 +120,7 @@ class Shortcuts:
         known = self._known.get(place)
         if known is None or known.headers != headers:
             return None
-        same = known.blank.runtime is runtime and known.blank.principal is principal and now <= known.until
+        same = known.lasts(runtime, now) and known.blank.principal is principal
         if not same or await self._answers.get(known.key, self._now()) != known.raw:
             self._drop(place)
             return None
@@ -134,7 +142,7 @@ class Shortcuts:
             return
         place = _place(headers, body)
         known = self._known.get(place)
-        if known is not None and known.blank.runtime is call.runtime and known.headers != headers:
+        if known is not None and known.headers != headers and known.lasts(call.runtime, call.received_at):
             return  # two clients would push each other out for ever
         raw = await self._answers.get(key, self._now())
         entry = unpacked(raw) if raw is not None and len(raw) <= _LONGEST else None
@@ -192,6 +200,7 @@ def _lasting(call: Exchange, headers: Mapping[str, str], body: bytes) -> bool:
         and not call.verdicts and not call.placeholders and not call.documents and not call.foreign
         and not any(word in body for word in _LOOKED_UP)
         and request.store is not True and not request.tools and not request.functions
+        and _PAID_APART.isdisjoint(call.body)
         and (not task.rules if task is not None else config.discover is None)
         and _TELLING.isdisjoint(headers)
     )  # fmt: skip

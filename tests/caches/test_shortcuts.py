@@ -16,6 +16,8 @@ from cache_house import OTHERS, House, how, policies
 from gateway_server import ADMIN, KEY, gateway
 from scripted import COMPLETION, Behaviour, Line, provider
 
+from gateway.storage.answers import MemoryAnswers
+
 OWN = {"id", "request_id", "created_at", "latency_ms", "first_byte_ms", "overhead_ms"}
 """What differs from call to call on a record."""
 ITS_OWN = {"x-request-id", "x-understudy-call-id", "x-understudy-overhead-ms", "openai-processing-ms", "age", "date"}
@@ -111,6 +113,7 @@ NOT_REMEMBERED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {"cache-control": "max-age=600"}),
     ({}, {"idempotency-key": "once"}),
     ({"user": "x" * 70_000}, {}),
+    ({"modalities": ["text"]}, {}),
 ]
 
 
@@ -221,3 +224,46 @@ async def test_memory_for_them_is_bounded_and_who_is_forgotten_is_a_hit_all_the_
         assert 0 < await remembered(one) < len(texts)
         assert await remembered(one, "bytes") <= 8 * 1024 * 1024
         assert {how(await one.ask(text)) for text in texts[:5]} == {"hit"}
+
+
+async def test_a_file_that_is_named_has_to_be_there_each_time(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        key, file = {"authorization": f"Bearer {KEY}"}, {"file": ("a.txt", b"what the file says")}
+        made = (await one.http.post("/v1/files", headers=key, files=file, data={"purpose": "user_data"})).json()["id"]
+        part = {"type": "file", "file": {"file_id": made}}
+        asked = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}]}
+        assert [how(await one.ask(**asked)) for _ in range(3)] == ["miss", "hit", "hit"]
+        assert (await one.http.delete(f"/v1/files/{made}", headers=key)).status_code == 200
+        assert (await one.ask(**asked)).status_code == 404
+
+
+async def test_limits_count_and_refuse_them(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        few = [await one.ask(key=OTHERS["few"]) for _ in range(5)]
+        assert [answer.status_code for answer in few] == [200, 200, 200, 429, 429]
+        assert [answer.headers["x-ratelimit-remaining-requests"] for answer in few[:3]] == ["2", "1", "0"]
+
+
+async def test_who_is_stopped_after_its_answer_says_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, asked, held = MemoryAnswers.get, 0, asyncio.Event()
+
+    async def slow(self: MemoryAnswers, key: str, now: float) -> bytes | None:
+        nonlocal asked
+        asked += 1
+        if asked == 4:  # for what is to be remembered, when the second request was answered from the cache
+            held.set()
+            await asyncio.Event().wait()
+        return await get(self, key, now)
+
+    monkeypatch.setattr(MemoryAnswers, "get", slow)
+    body = b'{"model": "faq", "messages": [{"role": "user", "content": "hi"}]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+    async with house(tmp_path, "{enabled: true, ttl_s: 600}\nserver: {shutdown_s: 1}") as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(one.served.url.rpartition(":")[2]))
+        for _ in range(2):
+            writer.write(head.encode() + body)
+            told = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", told)[0]))
+        await asyncio.wait_for(held.wait(), 60)
+    assert await reader.read() == b""
+    writer.close()
