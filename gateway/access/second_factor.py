@@ -7,7 +7,6 @@ environment can make another one, or do without, which is also the way back for 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import os
 import secrets
@@ -45,7 +44,7 @@ def secret_in(env: Mapping[str, str]) -> bytes | None:
     plain = "".join(text.split()).upper().rstrip("=")
     try:
         secret = base64.b32decode(plain + "=" * (-len(plain) % 8))
-    except binascii.Error:
+    except ValueError:  # letters that base32 has not, or that are not ASCII
         secret = b""
     if len(secret) < _LEAST_BYTES:
         raise WeakKey(

@@ -32,7 +32,7 @@ def refusal(message: str | bytes, hosts: Collection[str], connectors: Collection
     try:
         event = _decode(message)
     except (msgspec.DecodeError, RecursionError):
-        return None  # no event: its provider says so
+        return error_event(_unreadable()) if _like_an_event(message) else None  # for its provider to say what it is
     if not any(bytes(getattr(event, name)) for name in _CONFIGURED):
         return None
     try:
@@ -44,8 +44,24 @@ def refusal(message: str | bytes, hosts: Collection[str], connectors: Collection
     except GatewayError as problem:
         return error_event(problem, event.event_id)
     except (ValueError, RecursionError):
-        return None
+        return error_event(_unreadable(), event.event_id)
     return None
+
+
+def _like_an_event(message: str | bytes) -> bool:
+    """Whether a reader that forgives more than we do (NaN, half characters, any depth, UTF-16) may find an event."""
+    try:
+        text = message if isinstance(message, str) else message.decode(json.detect_encoding(message))
+    except UnicodeDecodeError:
+        return False
+    return text.lstrip("\ufeff \t\r\n").startswith("{")
+
+
+def _unreadable() -> BadRequest:
+    return BadRequest(
+        "This event cannot be read as JSON, so nobody knows whether it names MCP servers. Send one object of valid JSON.",
+        code="invalid_json",
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

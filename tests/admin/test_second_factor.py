@@ -140,7 +140,7 @@ def test_the_secret_of_the_environment() -> None:
     assert len(text) == 32 and secret_in({VARIABLE: text}) == base64.b32decode(text)
     assert secret_in({VARIABLE: f" {text.lower()[:16]} {text.lower()[16:]} "}) == base64.b32decode(text)
     assert secret_in({}) is None and secret_in({VARIABLE: ""}) is None
-    for wrong in ("changeme", "1" * 32, "A" * 24, "not base32!"):
+    for wrong in ("changeme", "1" * 32, "A" * 24, "not base32!", "é" * 32):
         with pytest.raises(WeakKey, match="understudy admin totp") as told:
             secret_in({VARIABLE: wrong})
         assert wrong not in str(told.value)

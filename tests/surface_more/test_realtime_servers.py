@@ -47,5 +47,21 @@ def test_nothing_is_hidden_from_one_reader() -> None:
     assert "stands twice" in str(refusal(twice, ["docs.example"]))
     gmail = json.dumps(names(None, connector_id="connector_gmail"))
     assert "mcp_server_not_allowed" in str(refusal(gmail, ["docs.example"])) and refusal(gmail, [], ["connector_gmail"]) is None
-    for plain in ("no json", "[]", '{"type": "input_audio_buffer.append", "audio": "UklGRg"}', '{"session": {"tools": "x"}}', b"\xff"):
+    for plain in ("no json", b"\x00\xff" * 100, b"\0" * 400, "", "[]", '{"type": "input_audio_buffer.append", "audio": "UklGRg"}', '{"session": {"tools": "x"}}', b"\xff"):
         assert refusal(plain, []) is None
+
+
+@pytest.mark.parametrize("lenient", [
+    '"x": NaN', '"x": -Infinity', '"x": "\\ud800"', '"x": "\n"', '"x": ' + "1" * 5000, '"x": ' + "[" * 5000 + "]" * 5000,
+])  # fmt: skip
+def test_what_only_a_more_lenient_reader_understands_goes_nowhere(lenient: str) -> None:
+    evil = json.dumps(names("https://evil.example"))
+    for event in (evil.replace("{", "{" + lenient + ", ", 1), evil.replace('"session": {', '"session": {' + lenient + ", ")):
+        assert json.loads(refusal(event, ["docs.example"]) or "{}")["error"]["code"] in ("invalid_json", "mcp_server_not_allowed")
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_neither_does_what_is_written_in_other_characters(coding: str) -> None:
+    event = json.dumps(names("https://evil.example"))
+    assert "invalid_json" in (refusal(event.encode(coding), ["docs.example"]) or "")
+    assert "invalid_json" in (refusal("\ufeff" + event, ["docs.example"]) or "")
