@@ -82,7 +82,7 @@ def _pieces(source: BinaryIO, megabytes: int, pages: int) -> Iterator[str]:
     source.seek(0)
     if b"%PDF-" in head:
         return _pdf(source, pages)
-    if not head.startswith(b"PK\x03\x04"):
+    if b"PK\x03\x04" not in head:
         raise Ended(UNKNOWN)
     kind = _kind(source, megabytes)
     source.seek(0)

@@ -17,6 +17,7 @@ from typing import Any
 from gateway.texts.media import document_in
 
 _HEAD = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_DOCUMENTS_HEAD = re.compile(r"data:application/(?:pdf|msword|vnd\.(?:openxmlformats-officedocument|ms-|oasis\.))", re.IGNORECASE)
 _READ_AS = "data:text/plain,"
 """Before the words, so that they are no base64 to those who pass bytes over."""
 _READ_OF = "data:text/plain;charset=utf-8,"
@@ -33,16 +34,17 @@ _MOST_ODD = 0.3
 
 def opened(prose: dict[str, Any], documents: list[str] | None = None) -> dict[str, Any]:
     """``prose`` with enclosed texts as words; the same object where there are none. ``documents`` gets the
-    ``file_data`` of what are documents."""
+    ``file_data`` of what are documents, or said to be ones and no text: who reads those decides how."""
 
     def words(data: str) -> str | None:
         head = _HEAD.match(data)
         coded = data[head.end() :] if head else data
         beginning = _decoded(coded[: _LOOK // 3 * 4])
-        if documents is not None and document_in(beginning):
+        plain = _is_text(beginning)
+        if documents is not None and (document_in(beginning) or (not plain and _DOCUMENTS_HEAD.match(data))):
             documents.append(data)
             return None
-        return _said(_decoded(coded)) if _is_text(beginning) else None
+        return _said(_decoded(coded)) if plain else None
 
     return _mapped(prose, words)
 

@@ -6,8 +6,9 @@ import re
 from typing import Literal
 
 DocumentKind = Literal["PDF", "Office document", "closed Office document", ""]
-_PDF_WITHIN = 1024
-"""Bytes within which readers look for a PDF's beginning."""
+_WITHIN = 1024
+"""Bytes within which readers look for a document's beginning: what stands before it keeps neither PDF nor zip from being
+opened."""
 _MEDIA = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*?;base64,", re.ASCII | re.IGNORECASE)
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n"
 
@@ -30,8 +31,8 @@ def _is_base64(text: str) -> bool:
 def document_in(head: bytes) -> DocumentKind:
     """What document begins with ``head``; "" for what is none. Any zip file counts as an Office document. A closed one
     is of the form before 2007, which is also how one with a password is kept: nobody here reads it."""
-    if b"%PDF-" in head[:_PDF_WITHIN]:
+    if b"%PDF-" in head[:_WITHIN]:
         return "PDF"
-    if head.startswith(b"PK\x03\x04"):
+    if b"PK\x03\x04" in head[:_WITHIN]:
         return "Office document"
     return "closed Office document" if head.startswith(b"\xd0\xcf\x11\xe0") else ""

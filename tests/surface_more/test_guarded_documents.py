@@ -321,3 +321,18 @@ async def test_answers_are_held_against_what_documents_say(tmp_path: Path) -> No
         assert "blocked by the guardrail 'grounded'" in await house.refused(part(word(), WORD_TYPE))
         await house.ask(part(locked(), name="Tariffs of 2019.pdf"))  # there is nothing to hold it against, and nobody judges the request
         assert set(house.verdicts()) == {"grounded:block"}
+
+
+@pytest.mark.parametrize("before", [b"\0", b"GIF89a" + b"\0" * 20, b"good day\n"])
+async def test_what_stands_before_a_document_hides_nothing_in_it(tmp_path: Path, before: bytes) -> None:
+    async with guarded(tmp_path, BLOCKS) as house:
+        assert "attacks" in await house.refused(part(before + word(ATTACK), WORD_TYPE, "a.docx"))
+        assert "attacks" in await house.refused(part(before + pdf(ATTACK)))
+        assert not house.upstream.seen and house.verdicts() == ["attacks:block"] * 2
+
+
+async def test_what_is_said_to_be_a_document_and_begins_like_none_is_not_passed_unread(tmp_path: Path) -> None:
+    async with guarded(tmp_path, BLOCKS) as house:
+        hidden = b"\x89PNG" + b"\0" * 2000 + word(ATTACK)  # those who open zip files look at their ends
+        assert "cannot be read" in await house.refused(part(hidden, WORD_TYPE, "a.docx"))
+        assert not house.upstream.seen and house.verdicts() == ["attacks:unread-block"]
