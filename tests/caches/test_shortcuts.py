@@ -226,17 +226,6 @@ async def test_memory_for_them_is_bounded_and_who_is_forgotten_is_a_hit_all_the_
         assert {how(await one.ask(text)) for text in texts[:5]} == {"hit"}
 
 
-async def test_a_file_that_is_named_has_to_be_there_each_time(tmp_path: Path) -> None:
-    async with house(tmp_path) as one:
-        key, file = {"authorization": f"Bearer {KEY}"}, {"file": ("a.txt", b"what the file says")}
-        made = (await one.http.post("/v1/files", headers=key, files=file, data={"purpose": "user_data"})).json()["id"]
-        part = {"type": "file", "file": {"file_id": made}}
-        asked = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}]}
-        assert [how(await one.ask(**asked)) for _ in range(3)] == ["miss", "hit", "hit"]
-        assert (await one.http.delete(f"/v1/files/{made}", headers=key)).status_code == 200
-        assert (await one.ask(**asked)).status_code == 404
-
-
 async def test_limits_count_and_refuse_them(tmp_path: Path) -> None:
     async with house(tmp_path) as one:
         few = [await one.ask(key=OTHERS["few"]) for _ in range(5)]
