@@ -59,7 +59,7 @@ def _like_an_event(message: str | bytes) -> bool:
 
 def _unreadable() -> BadRequest:
     return BadRequest(
-        "This event cannot be read as JSON, so nobody knows whether it names MCP servers. Send one object of valid JSON.",
+        "This event cannot be read as JSON, so nobody knows whether it names MCP servers. Send a valid object.",
         code="invalid_json",
     )
 

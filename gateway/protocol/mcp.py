@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.errors import BadRequest, Forbidden
 from gateway.protocol.hints import ANTHROPIC, HINTS, OPENAI, SERVER_TOOLS, googles_tools, own
+from gateway.protocol.lists import dicts
 from gateway.protocol.server_blocks import OURS, result_of
 
 KIND, SERVERS, TOOLSET = "mcp", "mcp_servers", "mcp_toolset"
@@ -133,7 +134,7 @@ def _gathered(body: dict[str, Any]) -> dict[str, Any]:
         found["tools"] = others
     if mine:
         before = own(body, OPENAI)
-        found[OPENAI] = {**before, SERVER_TOOLS: [*(before.get(SERVER_TOOLS) or ()), *mine]}
+        found[OPENAI] = {**before, SERVER_TOOLS: [*dicts(before.get(SERVER_TOOLS)), *mine]}
     if body.get(SERVERS) is not None:
         found[ANTHROPIC] = {**own(body, ANTHROPIC), SERVERS: body[SERVERS]}
     return found
@@ -175,7 +176,7 @@ def _rewritten(body: Mapping[str, Any], swap: Swap, address: Callable[[Any, str]
 def _server(server: dict[str, Any], where: str, swap: Swap, address: Callable[[Any, str], str]) -> dict[str, Any]:
     told = {**server, "url": address(server.get("url"), f"{where}.url")}
     if server.get("authorization_token") is not None:
-        told["authorization_token"] = swap(str(server["authorization_token"]))
+        told["authorization_token"] = swap(_secret(server["authorization_token"], f"{where}.authorization_token"))
     return told
 
 
@@ -187,10 +188,24 @@ def _entry(entry: dict[str, Any], swap: Swap, address: Callable[[Any, str], str]
     if not _connects(tool):
         told["server_url"] = address(tool.get("server_url"), f"{where}.server_url")
     if tool.get("authorization") is not None:
-        told["authorization"] = swap(str(tool["authorization"]))
-    if isinstance(tool.get("headers"), dict):
-        told["headers"] = {name: swap(str(value)) for name, value in tool["headers"].items()}
+        told["authorization"] = swap(_secret(tool["authorization"], f"{where}.authorization"))
+    headers = tool.get("headers")
+    if isinstance(headers, dict):
+        told["headers"] = {name: swap(_secret(value, f"{where}.headers")) for name, value in headers.items()}
+    elif headers is not None:
+        raise _no_secret(f"{where}.headers", "an object of strings")
     return {**entry, "tool": told}
+
+
+def _secret(value: Any, where: str) -> str:
+    """Raises BadRequest for what is no text: it opens nothing, and would not be known for a secret."""
+    if not isinstance(value, str):
+        raise _no_secret(where, "a string")
+    return value
+
+
+def _no_secret(where: str, wanted: str) -> BadRequest:
+    return BadRequest(f"'{where}' must be {wanted}.", param=where, code="invalid_type")
 
 
 # ------------------------------------------------------------------------------------------------ what was called

@@ -17,7 +17,9 @@ from typing import Any
 from gateway.texts.media import document_in
 
 _HEAD = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-_DOCUMENTS_HEAD = re.compile(r"data:application/(?:pdf|msword|vnd\.(?:openxmlformats-officedocument|ms-|oasis\.))", re.IGNORECASE)
+_DOCUMENTS_HEAD = re.compile(
+    r"data:application/(?:pdf|msword|vnd\.(?:openxmlformats-officedocument|ms-|oasis\.))", re.IGNORECASE
+)
 _READ_AS = "data:text/plain,"
 """Before the words, so that they are no base64 to those who pass bytes over."""
 _READ_OF = "data:text/plain;charset=utf-8,"

@@ -7,8 +7,8 @@ from typing import Literal
 
 DocumentKind = Literal["PDF", "Office document", "closed Office document", ""]
 _WITHIN = 1024
-"""Bytes within which readers look for a document's beginning: what stands before it keeps neither PDF nor zip from being
-opened."""
+"""Bytes within which readers look for a document's beginning: what stands before it keeps neither PDF nor zip from
+being opened."""
 _MEDIA = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*?;base64,", re.ASCII | re.IGNORECASE)
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n"
 

@@ -284,6 +284,7 @@ async def test_only_hosts_of_the_operators_list_are_called(
     assert not upstream.seen
 
 
+MINE: Any = {"type": "mcp", "server_label": "docs", "server_url": URL, "require_approval": "never"}
 JUNK: list[dict[str, Any]] = [
     {"tools": [{"type": "mcp", "server_label": "docs", "server_url": URL}, "f", None, 7]},
     {"tools": {"type": "mcp"}, "mcp_servers": [SERVER]},
@@ -291,6 +292,12 @@ JUNK: list[dict[str, Any]] = [
     {"tools": [[]], "mcp_servers": [SERVER]},
     {"mcp_servers": {"url": URL}},
     {"mcp_servers": ["docs"]},
+    {"openai": {"server_tools": 5}, "tools": [MINE]},
+    {"tools": [{**MINE, "headers": "x-key: header-secret-7"}]},
+    {"tools": [{**MINE, "headers": [["x-key", "header-secret-7"]]}]},
+    {"tools": [{**MINE, "headers": {"authorization": ["Bearer x"]}}]},
+    {"tools": [{**MINE, "authorization": {"token": TOKEN}}]},
+    {"mcp_servers": [{**SERVER, "authorization_token": {"token": TOKEN}}]},
 ]
 
 
