@@ -273,7 +273,7 @@ class _Events:
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         async for event in self._run.follow(-1):
-            yield Chunk(data=event)
+            yield Chunk(event)
 
     async def aclose(self) -> None:
         """The run goes on."""

@@ -24,7 +24,7 @@ from gateway.caching.shortcuts import Shortcuts
 from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.pipeline import Handler
-from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arrived
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, WholeAnswer, arrived_of
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest, usage_to_wire
 from gateway.protocol.mcp import sealed
@@ -350,9 +350,9 @@ class _Call:
 
     async def _stream(self, stream: ChunkStream) -> None:
         exchange, line, rendering, pulse = self._exchange, self._line, self._rendering, self._pulse
-        begun, parts = False, list[bytes]()
+        begun, parts, arrived = False, list[bytes](), arrived_of(stream)
         async for chunk in stream:
-            frames = rendering.frames(exchange, [chunk, *arrived(stream)])
+            frames = rendering.frames(exchange, [chunk, *arrived()])
             if not frames:
                 continue
             if pulse is not None:

@@ -63,12 +63,12 @@ class Session:
             if message.type is WSMsgType.TEXT:
                 self._count(message.data)
             if self.guard is None:
-                yield Said(data={}, message=message.data)
+                yield Said(own={}, message=message.data)
                 continue
             onward = await self.guard.heard(message.data)
             await self.tell(onward.up)
             for event in onward.down:
-                yield Said(data={}, message=event)
+                yield Said(own={}, message=event)
         if self.ended is not None:
             raise self.ended
         if message.type is WSMsgType.CLOSE:

@@ -23,15 +23,25 @@ class Chunk(Struct, frozen=True, gc=False):
 
     ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literals`` are the
     pieces of that text as the provider wrote them, JSON strings in their quotes. There are several where chunks that
-    are alike arrived together: ``data`` adds the text of all of them at once.
+    are alike arrived together: ``data`` adds the text of all of them at once. Such a chunk need have no JSON of its
+    ``own``: most of them pass without anybody asking for it.
     """
 
-    data: dict[str, Any]
+    own: dict[str, Any] | None
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
     pattern: Pattern | None = None
     literals: tuple[bytes, ...] = ()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The JSON that goes out, made anew each time where it is not its own."""
+        if self.own is not None:
+            return self.own
+        assert self.pattern is not None
+        choice = {**self.pattern.data["choices"][0], "delta": {"content": self.text}}
+        return {**self.pattern.data, "choices": [choice]}
 
 
 def parted(chunk: Chunk) -> tuple[Chunk, Chunk]:
@@ -45,8 +55,7 @@ def parted(chunk: Chunk) -> tuple[Chunk, Chunk]:
 
 def plain_chunk(pattern: Pattern, text: str, literals: tuple[bytes, ...]) -> Chunk:
     """One that adds ``text``, which ``literals`` write."""
-    choice = {**pattern.data["choices"][0], "delta": {"content": text}}
-    return Chunk({**pattern.data, "choices": [choice]}, text, None, None, pattern, literals)
+    return Chunk(None, text, None, None, pattern, literals)
 
 
 class WholeAnswer(Struct, frozen=True):
@@ -65,11 +74,14 @@ class ChunkStream(Protocol):
     async def aclose(self) -> None: ...
 
 
-def arrived(stream: object) -> list[Chunk]:
-    """The chunks behind the last one that can be had without waiting; they are taken, and those that are alike may be
-    one. Streams that look at every chunk by itself have no ``arrived`` and give none."""
-    take: Callable[[], list[Chunk]] | None = getattr(stream, "arrived", None)
-    return take() if take is not None else []
+Arrived = Callable[[], list[Chunk]]
+"""Takes the chunks behind the last one that can be had without waiting; those that are alike may be one."""
+
+
+def arrived_of(stream: object) -> Arrived:
+    """What ``stream`` has of that. Streams that look at every chunk by itself have no ``arrived`` and give none."""
+    take: Arrived = getattr(stream, "arrived", list)
+    return take
 
 
 Answer = WholeAnswer | ChunkStream

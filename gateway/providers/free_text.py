@@ -179,7 +179,7 @@ class CustomCalls:
         if same:
             yield chunk
         elif chunk.usage is not None or any(one.get("finish_reason") or one["delta"] for one in choices):
-            yield structs.replace(chunk, data={**chunk.data, "choices": choices}, pattern=None, literals=())
+            yield structs.replace(chunk, own={**chunk.data, "choices": choices}, pattern=None, literals=())
 
     def _without_held(self, choice: dict[str, Any], at: int) -> dict[str, Any]:
         """A choice without the pieces that are kept; the same object where there are none."""

@@ -152,8 +152,10 @@ class OpenAIStream(Steps):
 
     def feed(self, data: bytes) -> list[Chunk]:
         chunks, data = self._plain.run(self._events, data)
+        if not data:
+            return chunks
         try:
-            events = self._events.feed(data) if data else []
+            events = self._events.feed(data)
         except EventTooLarge:
             raise self._codec._nonsense("a stream event larger than 4 MiB") from None
         at = 0
@@ -208,7 +210,7 @@ class OpenAIStream(Steps):
             text = content if isinstance(content, str) and not first.get("index") else ""
             finish = first.get("finish_reason")
             self._finished = self._finished or bool(finish)
-        return Chunk(data=data, text=text, finish_reason=finish, usage=self._codec.usage_of(data))
+        return Chunk(data, text, finish, self._codec.usage_of(data))
 
 
 def _complaint(data: Any, status: int) -> Complaint:

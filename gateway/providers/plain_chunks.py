@@ -22,7 +22,7 @@ _texts = msgspec.json.Decoder(list[str]).decode
 _CONTENT = re.compile(rb'"content" *: *("(?:[^"\\]|\\.)*")')
 _MOST_TOGETHER = 64
 """Events of one chunk: where each second one is odd, what was looked at in vain stays little."""
-_NEXT = b"\n\ndata: "
+_END, _NEXT = b"\n\n", b"\n\ndata: "
 _LAST = 4
 """Events at a stream's end that add no text: why it ended, its usage, the end mark."""
 _MOST_PATTERNS = 8
@@ -43,12 +43,19 @@ class PlainChunks:
         pattern, buffer = self._pattern, parser.begun(data)
         if pattern is None or buffer is None or not buffer.startswith(self._head):
             return [], data
-        lines = buffer[: max(0, buffer.rfind(b"\n\n"))].split(_NEXT)
+        if buffer.find(_END, len(self._head)) == len(buffer) - len(_END):  # most come one by one
+            one = self._one(pattern, buffer)
+            if one is None:
+                return [], data
+            parser.drop()
+            return [one], b""
+        lines = buffer[: max(0, buffer.rfind(_END))].split(_NEXT)
         before, after = self._before, self._after
         lines[0] = lines[0].removeprefix(b"data: ")
-        for _ in range(_LAST):  # a stream's end is odd
-            if lines and not (lines[-1].startswith(before) and lines[-1].endswith(after)):
-                lines.pop()
+        for last in lines[: -_LAST - 1 : -1]:  # a stream's end is odd
+            if last.startswith(before) and last.endswith(after):
+                break
+            lines.pop()
         start, stop = len(before), -len(after)
         literals = [line[start:stop] for line in lines]
         alike = self._between.join(literals).join((self._head, self._tail))
@@ -61,6 +68,16 @@ class PlainChunks:
             for at in range(0, len(texts), _MOST_TOGETHER)
         ]
         return chunks, buffer[len(alike) :]
+
+    def _one(self, pattern: Pattern, event: bytes) -> Chunk | None:
+        """The only event that is here; None when it is no plain one."""
+        if not event.endswith(self._tail):
+            return None
+        literal = event[len(self._head) : -len(self._tail)]
+        try:
+            return Chunk(None, _text(literal), None, None, pattern, (literal,))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
     def read(self, events: Sequence[Event], at: int) -> Chunk | None:
         """The event at ``at``, and those behind it that are alike, as one chunk with a literal for each; None when it

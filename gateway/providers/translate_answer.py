@@ -162,7 +162,7 @@ class Writer:
         return chunks
 
     def usage(self, usage: Usage) -> Chunk:
-        return Chunk(data={**self._envelope([]), "usage": usage_to_wire(usage)}, usage=usage)
+        return Chunk({**self._envelope([]), "usage": usage_to_wire(usage)}, usage=usage)
 
     def _chunk(
         self, index: int, delta: dict[str, Any], finish: str | None = None, *, logprobs: Any = None

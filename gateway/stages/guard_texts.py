@@ -98,7 +98,7 @@ class JudgedPass:
         pieces = [piece.raw async for piece in self._inner if isinstance(piece, Piece)]
         with closed(self._exchange, "output"):
             judged = await self._judged(b"".join(pieces))
-        yield Piece(data={}, raw=judged)
+        yield Piece(own={}, raw=judged)
 
     async def _judged(self, body: bytes) -> bytes:
         kind, values = self._inner.content_type, self._exchange.placeholders

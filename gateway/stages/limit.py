@@ -22,7 +22,7 @@ from gateway.metering.searches import searches_of
 from gateway.money.accounting import price_for
 from gateway.money.pricing import cost, rates
 from gateway.pipeline import Handler
-from gateway.protocol.answer import arrived
+from gateway.protocol.answer import arrived_of
 from gateway.protocol.chat import PRICED_TIERS
 from gateway.providers import ClassifierProvider
 from gateway.routing.needs import needs_of
@@ -363,26 +363,16 @@ def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
 
 
 class _Counted:
-    """A stream that gives its place back when it ends, fails or is closed, whichever comes first."""
+    """A stream that gives its place back when it is closed: ``record`` does that as soon as it ends or fails."""
 
     def __init__(self, inner: ChunkStream, limit: Limit) -> None:
         self._inner = inner
         self._limit = limit
         self._held = True
+        self.arrived = arrived_of(inner)
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
-        self._chunks = aiter(self._inner)
-        return self
-
-    async def __anext__(self) -> Chunk:
-        try:
-            return await anext(self._chunks)
-        except BaseException:
-            self._release()
-            raise
-
-    def arrived(self) -> list[Chunk]:
-        return arrived(self._inner)
+        return aiter(self._inner)
 
     async def aclose(self) -> None:
         self._release()

@@ -20,7 +20,7 @@ from gateway.context import Exchange
 from gateway.errors import GatewayError, Internal
 from gateway.money.accounting import Accountant
 from gateway.pipeline import Handler
-from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived
+from gateway.protocol.answer import Answer, Chunk, ChunkStream, Pattern, WholeAnswer, arrived_of
 from gateway.protocol.assemble import assemble
 from gateway.protocol.called import spoken
 from gateway.protocol.fingerprint import fingerprint
@@ -231,7 +231,7 @@ class RecordedStream:
 
     def __init__(self, record: Record, exchange: Exchange, inner: ChunkStream) -> None:
         self._record, self._exchange, self._inner = record, exchange, inner
-        self._chunks = aiter(inner)
+        self._chunks, self._arrived = aiter(inner), arrived_of(inner)
         self._seen: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._run_of: Pattern | None = None
@@ -263,7 +263,7 @@ class RecordedStream:
         return chunk
 
     def arrived(self) -> list[Chunk]:
-        chunks = arrived(self._inner)
+        chunks = self._arrived()
         for chunk in chunks:
             self._note(chunk)
         return chunks

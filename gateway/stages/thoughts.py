@@ -119,7 +119,7 @@ class _Hushed:
         data = _without(self._exchange, chunk.data)
         if len(self._exchange.thoughts) == before and data == chunk.data:
             return chunk  # nothing was said that has to be kept back
-        return structs.replace(chunk, data=data, pattern=None, literals=())
+        return structs.replace(chunk, own=data, pattern=None, literals=())
 
     async def aclose(self) -> None:
         await self._inner.aclose()

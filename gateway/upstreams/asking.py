@@ -86,7 +86,7 @@ class UpstreamStream:
                 if self._decoder.done:
                     await self._drain()
                     return
-                data = await self._piece()
+                data = await (self._reply.piece() if self._behind is None else self._first())
                 if not data:
                     self._ended = True
                     self._ready = self._decoder.finish()
@@ -101,9 +101,7 @@ class UpstreamStream:
             self._over(ok=False)
             raise
 
-    async def _piece(self) -> bytes:
-        if self._behind is None:
-            return await self._reply.piece()
+    async def _first(self) -> bytes:
         if self._behind:
             await asyncio.sleep(0)  # the first ones leave
             data, self._behind = self._behind, None

@@ -14,7 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -258,17 +258,17 @@ class Answer:
         self._inflate = zlib.decompressobj(47) if encoding not in ("identity", "") else None
         self._released = False
 
-    async def piece(self, until: float) -> bytes:
+    def piece(self, until: float) -> Awaitable[bytes]:
         """The next decoded bytes, at most a mebibyte when they were compressed; b"" at the end."""
-        inflate = self._inflate
-        if inflate is None:
-            return await self._connection.piece(until)
+        return self._connection.piece(until) if self._inflate is None else self._inflated(self._inflate, until)
+
+    async def _inflated(self, inflate: Any, until: float) -> bytes:
         while True:
             data = inflate.unconsumed_tail or await self._connection.piece(until)
             if not data:
                 return b""
             try:
-                found = inflate.decompress(data, _PIECE)
+                found: bytes = inflate.decompress(data, _PIECE)
             except zlib.error:
                 raise Http1Error("the answer's compression is broken") from None
             if found:

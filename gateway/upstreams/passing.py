@@ -31,7 +31,7 @@ class PassedStream:
         piece = self._first
         try:
             while piece:
-                yield Piece(data={}, raw=piece)
+                yield Piece(own={}, raw=piece)
                 piece = await self._reply.piece()
         except AttemptFailed:
             self._over(ok=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 from gateway import errors
@@ -69,8 +69,8 @@ class Reply:
         except (OSError, ValueError) as problem:
             raise broken(self._name, problem) from None
 
-    async def _piece(self) -> bytes:
-        return await self._answer.piece(min(time.monotonic() + self._gap, self._deadline))
+    def _piece(self) -> Awaitable[bytes]:
+        return self._answer.piece(min(time.monotonic() + self._gap, self._deadline))
 
     def rest(self) -> bytes | None:
         """What is left of the body when nothing has to be waited for."""

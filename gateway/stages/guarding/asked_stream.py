@@ -206,7 +206,7 @@ class AskedStream(QueuedStream):
                 for edits in text.edits:
                     delta = positions.moved(delta, edits)
                 choices[position] = {**part, "delta": delta}
-        return structs.replace(chunk, data={**chunk.data, "choices": choices})
+        return structs.replace(chunk, own={**chunk.data, "choices": choices})
 
     def _whole(self, text: str) -> str:
         return self._new.get(text, text)

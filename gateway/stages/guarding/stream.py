@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.verdict import BLOCK, Verdict, changed
-from gateway.protocol.answer import Pattern, arrived
+from gateway.protocol.answer import Pattern, arrived_of
 from gateway.protocol.assemble import REASONING, chunk_text
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.stages.guarding import positions
@@ -46,6 +46,7 @@ class GuardedStream(QueuedStream):
         self, inner: ChunkStream, exchange: Exchange, guards: Guards, *, content_is_json: bool = False
     ) -> None:
         super().__init__(inner)
+        self._arrived = arrived_of(inner)
         self._exchange = exchange
         self._guards = {name: guard for name, guard in guards.items() if guard.reach}
         self._reach = max((guard.reach for guard in self._guards.values()), default=0)
@@ -69,7 +70,7 @@ class GuardedStream(QueuedStream):
         self._edits: dict[str, tuple[list[positions.Edit], list[positions.Edit]]] = {}
 
     async def _take(self, chunk: Chunk | None) -> None:
-        together = [chunk, *arrived(self._inner)] if chunk is not None else []
+        together = [chunk, *self._arrived()] if chunk is not None else []
         with closed(self._exchange, "output"):
             if together:
                 self._feed_all(together)
