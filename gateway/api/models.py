@@ -1,4 +1,4 @@
-"""GET /v1/models: what the key may call, in OpenAI's shape or, for its clients, in Google's."""
+"""GET /v1/models: what the key may call, in OpenAI's shape or, for their clients, in Google's or Anthropic's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from gateway.access.refusals import address_of
-from gateway.api.gemini.generate import told_error
+from gateway.api import anthropic_models
+from gateway.api.anthropic_models import from_anthropic
+from gateway.api.anthropic_models import told_error as claude_error
+from gateway.api.gemini.generate import told_error as gemini_error
 from gateway.api.gemini.models import from_google, keyed, model_of, page_of, query_of
 from gateway.api.http import Authenticator, headers_of
 from gateway.api.ingress import encode
@@ -21,6 +24,9 @@ from gateway.runtime import TUNED, Runtime, candidates_of
 from gateway.stages.assign import unknown_model
 
 Client = Request[Any, Any, Any]
+Entries = dict[str, dict[str, Any]]
+Find = Callable[[Runtime, Entries], dict[str, Any]]
+ToldError = Callable[[GatewayError, str], tuple[int, bytes]]
 _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and clients only sort by it
 
 
@@ -80,14 +86,14 @@ def _catalogued_names(runtime: Runtime) -> dict[str, str]:
 def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     listing = Listing()
 
-    def google(request: Client, find: Callable[[Runtime, list[str]], dict[str, Any]]) -> Response[bytes]:
-        """The answer to a Gemini client."""
+    def foreign(request: Client, find: Find, told_error: ToldError) -> Response[bytes]:
+        """The answer to another vendor's client, a refusal in its words too."""
         request_id = "req_" + secrets.token_hex(16)
-        headers, status = {"x-request-id": request_id}, 200
+        headers, status = {"x-request-id": request_id, "request-id": request_id}, 200
         try:
             principal = authenticate(headers_of(keyed(request.scope)))
             runtime = live.runtime()
-            body = encode(find(runtime, list(listing.of(runtime, principal))))
+            body = encode(find(runtime, listing.of(runtime, principal)))
         except GatewayError as error:
             note_detail(error, request_id)
             if error.refused is not None:
@@ -98,8 +104,11 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
 
     @get(["/v1/models", "/v1beta/models"])
     async def list_models(request: Client) -> Any:
+        query = query_of(request.scope)
         if from_google(request.scope):
-            return google(request, lambda runtime, names: page_of(runtime, names, query_of(request.scope)))
+            return foreign(request, lambda runtime, found: page_of(runtime, list(found), query), gemini_error)
+        if from_anthropic(request.scope):
+            return foreign(request, lambda _, found: anthropic_models.page_of([*found.values()], query), claude_error)
         principal = authenticate(request.headers)
         return {"object": "list", "data": list(listing.of(live.runtime(), principal).values())}
 
@@ -107,11 +116,16 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     async def get_model(request: Client, model: FromPath[str]) -> Any:
         wanted = model.removeprefix("/")
         if from_google(request.scope):
-            return google(request, lambda runtime, names: model_of(runtime, names, wanted))
+            return foreign(request, lambda runtime, found: model_of(runtime, list(found), wanted), gemini_error)
+        if from_anthropic(request.scope):
+            return foreign(request, lambda _, found: anthropic_models.shown_as(_named(found, wanted)), claude_error)
         principal = authenticate(request.headers)
-        entry = listing.of(live.runtime(), principal).get(wanted)
-        if entry is None:
-            raise unknown_model(wanted)
-        return entry
+        return _named(listing.of(live.runtime(), principal), wanted)
 
     return [list_models, get_model]
+
+
+def _named(found: Entries, wanted: str) -> dict[str, Any]:
+    if wanted not in found:
+        raise unknown_model(wanted)
+    return found[wanted]

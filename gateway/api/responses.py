@@ -20,6 +20,7 @@ from gateway.api.files import number
 from gateway.api.foreign_stores import check_elsewhere, elsewhere
 from gateway.api.http import Authenticator, json_body
 from gateway.api.ingress import Ingress, Rendering, encode
+from gateway.api.item_references import looked_up, refers
 from gateway.api.prompts import rendered
 from gateway.api.responses_rendering import ResponsesRendering
 from gateway.api.stored import listed
@@ -67,6 +68,9 @@ class ResponsesDialect:
             data = {**data, "model": prompt.model}
         request = typed(data, ResponsesRequest)
         check_state(request)
+        if refers(request):
+            principal = principal or self._who(headers)
+            request = await looked_up(self._states, principal.project, request)
         back = request.background and self._backgrounds is not None
         searches = file_search_in(request.tools) is not None
         if back or searches or goes_on(request) or any(item.get("type") == KIND for item in request.items):

@@ -59,6 +59,8 @@ class CountRequest(Struct, frozen=True):
 
 
 _KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
+NO_THREADS = "thread_unsupported_request"
+"""What Anthropic's clients know to go on after: they send the whole conversation from then on."""
 _THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", TOOLSET)
 """How the types of tools begin that run at Anthropic."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -67,6 +69,9 @@ _TIERS = {"auto": "auto", "standard_only": "default"}
 
 def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     """The chat form of a request. Raises BadRequest for what cannot be said in it."""
+    if data.get("thread") is not None:
+        problem = "Threads are not kept by this gateway. Send the whole conversation, without 'thread'."
+        raise BadRequest(problem, param="thread", code=NO_THREADS)
     for name, value in data.items():
         if name not in _KNOWN and value is not None:
             raise unsupported(name, f"'{name}' is not supported by this gateway. Leave it out.")

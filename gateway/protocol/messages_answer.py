@@ -10,6 +10,7 @@ from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
 from gateway.protocol.chat import Usage
 from gateway.protocol.hints import CONTAINER
+from gateway.protocol.messages import NO_THREADS
 from gateway.protocol.server_blocks import is_use
 
 _encode = msgspec.json.encode
@@ -156,7 +157,10 @@ def usage_shown(usage: Usage) -> dict[str, Any]:
 
 def error_payload(error: GatewayError, request_id: str) -> dict[str, Any]:
     kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": _sentence(error)}, "request_id": request_id}
+    told: dict[str, Any] = {"type": kind, "message": _sentence(error)}
+    if error.code == NO_THREADS:
+        told["details"] = {"error_code": NO_THREADS}
+    return {"type": "error", "error": told, "request_id": request_id}
 
 
 def _sentence(error: GatewayError) -> str:

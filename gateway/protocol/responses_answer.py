@@ -5,7 +5,6 @@ Every event carries ``sequence_number``, from 0 without gaps; one item is open a
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -140,8 +139,8 @@ class ResponseWriter:
         return self._reasoning(step) if kind == "reasoning" else self._part(step)
 
     def _new_id(self, prefix: str) -> str:
-        digest = hashlib.sha256(f"{self._seed}{len(self._items)}{prefix}".encode()).hexdigest()
-        return f"{prefix}_{digest[:48]}"
+        """It says in which response the item stands, for whoever refers to it (``api/item_references.py``)."""
+        return f"{prefix}_{self._seed}o{len(self._items):03d}"
 
     def _add(self, item: dict[str, Any]) -> Event:
         self._items.append(item)

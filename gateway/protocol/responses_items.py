@@ -92,7 +92,7 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         _searched(turns, item, known)
     elif kind == "item_reference":
         raise _unsupported(
-            where, "References to items are not supported. Send the item, or 'previous_response_id'."
+            where, "References to items are not supported here. Send the item."
         )
     elif kind == "reasoning":
         _remember(turns, item)

@@ -141,7 +141,7 @@ def thinking(
     effort = reader.body.get("reasoning_effort")
     if effort is None or ability.thinking == "none":
         if effort not in (None, "none"):
-            reader.cannot("reasoning_effort", "this model does not think.")
+            reader.cannot_think()
         return
     if effort not in (*_BUDGETS, "none"):
         raise reader.refused(

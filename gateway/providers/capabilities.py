@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from msgspec import structs
 
 from gateway.catalog import Ability, vendor
+from optimizer.routing.facts import Capability
 
-__all__ = ["Ability", "abilities", "most_choices", "most_stops", "without_files"]
+__all__ = ["Ability", "abilities", "most_choices", "most_stops", "without"]
 
 
 def abilities(dialect: str, own: list[Ability], host: str = "") -> Callable[[str], Ability]:
@@ -42,10 +43,10 @@ def most_stops(dialect: str) -> int | None:
     return known.wire.most_stops if known is not None else None
 
 
-def without_files(name: str) -> frozenset[str]:
-    """The models of a vendor that are known to take no files."""
+def without(name: str, capability: Capability) -> frozenset[str]:
+    """The models of a vendor that are known to lack something."""
     known = vendor(name)
     listed = known.models.models if known is not None and known.models is not None else {}
     return frozenset(
-        name for model, one in listed.items() if "files" not in one.capabilities for name in (model, *one.also)
+        name for model, one in listed.items() if capability not in one.capabilities for name in (model, *one.also)
     )

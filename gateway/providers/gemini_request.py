@@ -102,7 +102,7 @@ def _thinking(reader: Reader, ability: Ability) -> dict[str, Any] | None:
         )
     if ability.thinking == "none":
         if effort != "none":
-            reader.cannot("reasoning_effort", "this model does not think.")
+            reader.cannot_think()
         return None
     shown = {} if effort == "none" else {"includeThoughts": True}
     if ability.thinking == "level":

@@ -41,10 +41,13 @@ class OpenAICodec:
         *,
         drop: bool = False,
         without_files: frozenset[str] = frozenset(),
+        thoughtless: frozenset[str] = frozenset(),
     ) -> None:
-        """``without_files``: the models that take none, whatever the profile says."""
+        """``without_files``: the models that take none, whatever the profile says; ``thoughtless``: those that do not
+        think."""
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
+        self._thoughtless = thoughtless
         self._fit = Fitting(name, profile, drop=drop, without_files=without_files)
 
     @property
@@ -60,6 +63,8 @@ class OpenAICodec:
             reader = Reader(self._name, body, drop=self._fit.drop)
             reader.cites_nothing()
             reader.stays_anywhere()
+            if model in self._thoughtless and reader.only_wishes_thought():
+                wire.pop("reasoning_effort", None)
         if not HINTS.isdisjoint(body):
             Reader(self._name, body, drop=self._fit.drop).runs_nothing()
         if stream:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.catalog import Profile, Traits
 from gateway.protocol.hints import AT_OPENAI, AT_XAI
-from gateway.providers.capabilities import without_files
+from gateway.providers.capabilities import without
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.responses import ResponsesCodec
@@ -54,11 +54,16 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
             headers["authorization"] = f"Bearer {self.api_key}"
         base_url = (self.base_url or profile.base_url).rstrip("/")
         url = f"{base_url}/chat/completions"
+        thoughtless = frozenset[str]() if self.own_server else without(self.profile, "reasoning")
         if self.api == "chat":
-            lacking = frozenset[str]() if self.own_server else without_files(self.profile)
-            return OpenAICodec(name, url, headers, profile, drop=self.drop_params, without_files=lacking)
+            lacking = frozenset[str]() if self.own_server else without(self.profile, "files")
+            return OpenAICodec(
+                name, url, headers, profile, drop=self.drop_params, without_files=lacking, thoughtless=thoughtless
+            )
         here = _AT_HOME.get(self.profile, "")
-        return ResponsesCodec(name, url, headers, profile, drop=self.drop_params, here=here)
+        return ResponsesCodec(
+            name, url, headers, profile, drop=self.drop_params, here=here, thoughtless=thoughtless
+        )
 
     @property
     def own_server(self) -> bool:

@@ -45,10 +45,10 @@ class ResponsesCodec(OpenAICodec):
 
     def __init__(
         self, name: str, url: str, headers: dict[str, str], profile: Profile, *, drop: bool = False,
-        here: str = AT_OPENAI,
+        here: str = AT_OPENAI, thoughtless: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         """``here``: whose own tools run here; "" for a vendor that has none."""
-        super().__init__(name, url, headers, profile, drop=drop)
+        super().__init__(name, url, headers, profile, drop=drop, thoughtless=thoughtless)
         self._here = here
         if here == AT_XAI:
             self.seal = XAI
@@ -67,7 +67,10 @@ class ResponsesCodec(OpenAICodec):
         return True
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        wire = request_body(Reader(self._name, body, drop=self._fit.drop), model, self._here, self.seal)
+        reader = Reader(self._name, body, drop=self._fit.drop)
+        wire = request_body(reader, model, self._here, self.seal)
+        if model in self._thoughtless and reader.only_wishes_thought():
+            wire.pop("reasoning", None)
         if stream:
             wire["stream"] = True
         url = self._url.removesuffix("/chat/completions") + "/responses"

@@ -26,6 +26,7 @@ from gateway.protocol.hints import own as said_to
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.providers.end_users import shorten
 from gateway.providers.mcp_servers import xais_server
 from gateway.providers.searching import asked, responses_tool, xais_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
@@ -55,6 +56,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     body = reader.body
     wire: dict[str, Any] = {"model": model, "input": _items(reader, here, seal), "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
+    shorten(wire)
     limit = reader.token_limit()
     if limit is not None:
         wire["max_output_tokens"] = limit

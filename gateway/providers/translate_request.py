@@ -114,6 +114,17 @@ class Reader:
             elif vendor != here and not is_search(name):
                 raise self.refused("tools", f"The tool '{name[:60]}' runs at {vendor} alone.")
 
+    def only_wishes_thought(self) -> bool:
+        """Whether the effort is what a client of Anthropic's says to any model, whatever it can: Claude Code does."""
+        said = own(self.body, ANTHROPIC)
+        how = said.get("thinking")
+        return bool(said.get("effort")) and not (isinstance(how, dict) and how.get("type") == "enabled")
+
+    def cannot_think(self) -> None:
+        """For a model that does not think: refuses an effort, but passes over one that is only wished for."""
+        if not self.only_wishes_thought():
+            self.cannot("reasoning_effort", "this model does not think.")
+
     def without_claudes_own(self, here: str = "") -> None:
         """Refuses what only Claude takes: citations, search results, files by their id in its Files API, a place, tools
         that run at Anthropic. ``here``: whose tools run at this provider."""

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.catalog import Profile, vendor
 from gateway.protocol.hints import CACHE_MARK, CONTAINER, ON_PARTS, held_image
 from gateway.protocol.web_search import NAME as WEB_SEARCH
+from gateway.providers.end_users import shorten
 from gateway.providers.searching import fit
 from gateway.providers.translate_request import Reader, type_of
 
@@ -80,6 +81,7 @@ class Fitting:
                 wire.pop(name, None)
         if WEB_SEARCH in wire:
             fit(Reader(self._provider, wire, drop=self.drop), wire, self._profile.web_search)
+        shorten(wire)
         for name, own in self._profile.renames.items():
             if name in wire:
                 wire[own] = wire.pop(name)
