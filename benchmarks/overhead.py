@@ -46,8 +46,8 @@ EVENTS = 200
 """Events of a streamed answer that carry text; an opening, a closing and a usage event stand around them."""
 
 
-def _streamed() -> bytes:
-    """A streamed answer as a provider sends it: each event in an HTTP chunk of its own."""
+def _streamed() -> list[bytes]:
+    """The events of a streamed answer as a provider sends them."""
 
     def event(delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
         choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
@@ -60,16 +60,17 @@ def _streamed() -> bytes:
     usage = {"prompt_tokens": 200, "completion_tokens": EVENTS, "total_tokens": 200 + EVENTS}
     events = [event({"role": "assistant", "content": ""})]
     events += [event({"content": f" word{number}"}) for number in range(EVENTS)]
-    events += [event({}, "stop"), event({}, choices=[], usage=usage), b"data: [DONE]\n\n"]
-    return _chunked(events)
+    return [*events, event({}, "stop"), event({}, choices=[], usage=usage), b"data: [DONE]\n\n"]
 
 
-def _chunked(events: list[bytes]) -> bytes:
-    body = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in events) + b"0\r\n\r\n"
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + body
+def _chunked(events: list[bytes]) -> list[bytes]:
+    """An answer of ``events``, each in an HTTP chunk of its own; the head is with the first, the end with the last."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n" + _AT_ONCE
+    first, *more = (b"%x\r\n%b\r\n" % (len(one), one) for one in events)
+    return [head + first, *more[:-1], more[-1] + b"0\r\n\r\n"]
 
 
-def _anthropic_streamed() -> bytes:
+def _anthropic_streamed() -> list[bytes]:
     """The same answer as Anthropic's API streams it, event by event."""
 
     def event(kind: str, **more: Any) -> bytes:
@@ -79,7 +80,7 @@ def _anthropic_streamed() -> bytes:
         "id": "msg_x", "type": "message", "role": "assistant", "content": [], "model": "m", "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": 200, "output_tokens": 1},
     }  # fmt: skip
-    events = [
+    return [
         event("message_start", message=message),
         event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
         *(
@@ -91,15 +92,20 @@ def _anthropic_streamed() -> bytes:
               usage={"output_tokens": EVENTS}),
         event("message_stop"),
     ]  # fmt: skip
-    return _chunked(events)
 
 
-_STREAM, _ANTHROPIC_STREAM = _streamed(), _anthropic_streamed()
+_AT_ONCE = b"x-accel-buffering: no\r\n\r\n"
+"""nginx waits for no more than has come."""
+_STREAM, _ANTHROPIC_STREAM = _chunked(_streamed()), _chunked(_anthropic_streamed())
 _HEAD = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
 
 
 class _Canned(asyncio.Protocol):
-    """The fastest upstream in reach: answers every request with the same bytes, Anthropic's path in its dialect."""
+    """The fastest upstream in reach: answers every request with the same bytes, Anthropic's path in its dialect.
+    ``gap``: seconds between two events of a stream; 0: all of them at once."""
+
+    def __init__(self, gap: float) -> None:
+        self._gap = gap
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -116,11 +122,19 @@ class _Canned(asyncio.Protocol):
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
             wants_stream = b'"stream": true' in body or b'"stream":true' in body
             stream = _ANTHROPIC_STREAM if b"/messages " in head[:100] else _STREAM
-            self._transport.write(stream if wants_stream else _HEAD + ANSWER)  # type: ignore[attr-defined]
+            if wants_stream and self._gap:
+                self._say(stream, 0)
+            else:
+                self._transport.write(b"".join(stream) if wants_stream else _HEAD + ANSWER)  # type: ignore[attr-defined]
+
+    def _say(self, stream: list[bytes], at: int) -> None:
+        self._transport.write(stream[at])  # type: ignore[attr-defined]
+        if at + 1 < len(stream):
+            asyncio.get_running_loop().call_later(self._gap, self._say, stream, at + 1)
 
 
-async def _canned(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Canned, "127.0.0.1", port)
+async def _canned(port: int, gap: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: _Canned(gap), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
@@ -159,10 +173,10 @@ def child(command: list[str], cpu: int, **env: str) -> Iterator[subprocess.Popen
 
 
 @contextmanager
-def nginx(port: int, upstream: int) -> Iterator[bool]:
+def nginx(port: int, upstream: int) -> Iterator[subprocess.Popen[bytes] | None]:
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(binary).exists():
-        yield False
+        yield None
         return
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "nginx.conf"
@@ -174,8 +188,8 @@ http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}
   server {{ listen 127.0.0.1:{port};
     location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
 """)
-        with child([binary, "-c", str(config), "-p", folder], 0):
-            yield True
+        with child([binary, "-c", str(config), "-p", folder], 0) as process:
+            yield process
 
 
 async def ready(url: str, headers: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> None:
@@ -288,9 +302,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--canned", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--gap", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.canned:
-        asyncio.run(_canned(options.canned))
+        asyncio.run(_canned(options.canned, options.gap))
         return 0
     result = asyncio.run(run(options.calls, options.rounds))
     show(result)

@@ -1,7 +1,8 @@
 """Understudy beside other gateways, in one run over one canned upstream: calls per second, latency percentiles, streams
 per second, time to the first token, CPU per call and event, and memory, with one core for the gateway and the other for
 the load and the upstream. Then what a call costs with 10,000 keys and 1,000 tasks instead of ten of each, what an event
-costs in a stream that is translated or guarded, and how long the gateway takes to start. Each bar is printed with
+costs in a stream that is translated or guarded, and in one whose events come one by one, and how long the gateway takes
+to start. Each bar is printed with
 whether it was reached.
 
     python -m benchmarks.peers [--litellm PATH] [--portkey PATH] [--tensorzero PATH] [--seconds 5] [--json FILE]
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import turn_ns
-from benchmarks.peers import streams
+from benchmarks.peers import singly, streams
 from benchmarks.peers.load import figures, first_tokens, load, used
 from benchmarks.peers.scale import FEW, MANY, scale
 from benchmarks.peers.start import start
@@ -72,6 +73,7 @@ def run(seconds: int, rounds: int, installed: Installed, skip: set[str], file: P
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "ways": lambda: compare(seconds, rounds, installed),
         "streams": lambda: streams.streams(seconds),
+        "singly": lambda: singly.singly(rounds, installed),
         "scale": lambda: many(seconds),
         "start": start,
     }
@@ -99,7 +101,7 @@ def main() -> int:
     parser.add_argument("--portkey", default="", help="path of Portkey's build/start-server.js")
     parser.add_argument("--tensorzero", default="", help="path of a Python that has the tensorzero package")
     parser.add_argument(
-        "--skip", action="append", default=[], choices=["ways", "streams", "scale", "start"], help="a part"
+        "--skip", action="append", default=[], choices=["ways", "streams", "singly", "scale", "start"], help="a part"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ KINDS = ("same", "translated", "guarded")
 STREAMS = 8
 
 
-def _policies(folder: Path, port: int, upstream: int) -> None:
+def policies(folder: Path, port: int, upstream: int) -> None:
     rules = folder / "policies"
     rules.mkdir(parents=True)
     price = '{input: 1.0, output: 2.0, as_of: "2026-01-01", source: "invented for this benchmark"}'
@@ -47,7 +47,7 @@ def streams(seconds: int, rounds: int = 3) -> dict[str, dict[str, float]]:
     base = free_ports(8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _policies(folder, base + 1, base)
+        policies(folder, base + 1, base)
         with canned(base), ourselves(folder, base + 1) as way:
             found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
             for kind in KINDS:

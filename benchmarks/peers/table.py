@@ -38,6 +38,10 @@ def show(result: dict[str, Any]) -> None:
         print(
             f"{kind + ' streams':24}{one['per_s']:>9.0f} a second, {one['cpu_us_per_event']:.2f} us of CPU an event"
         )
+    for name, one in result.get("singly", {}).items():
+        cpu = f"{one['cpu_us_per_event']:.1f} us of CPU an event" if "cpu_us_per_event" in one else ""
+        speed = f"{one['events_per_s']:>9.0f} events a second, {one['took_s']:.2f} s a stream"
+        print(f"one by one, {name:12}{speed}, {cpu}")
     if "scale" in result:
         few, many = (result["scale"][size] for size in ("few", "many"))
         print(

@@ -54,8 +54,9 @@ class Installed(NamedTuple):
 
 
 @contextmanager
-def canned(port: int) -> Iterator[None]:
-    with child([sys.executable, "-m", "benchmarks.overhead", "--canned", str(port)], LOAD_CPU):
+def canned(port: int, gap: float = 0.0) -> Iterator[None]:
+    """``gap``: seconds between two events of a stream; 0: all of them at once."""
+    with child([sys.executable, "-m", "benchmarks.overhead", "--canned", str(port), "--gap", str(gap)], LOAD_CPU):
         yield
 
 
@@ -73,20 +74,20 @@ def ourselves(folder: Path, port: int, name: str = "understudy") -> Iterator[Way
 
 
 @contextmanager
-def ways(folder: Path, installed: Installed) -> Iterator[list[Way]]:
-    """Everything that is installed, running and answering."""
+def ways(folder: Path, installed: Installed, gap: float = 0.0) -> Iterator[list[Way]]:
+    """Everything that is installed, running and answering; ``gap`` as for :func:`canned`."""
     base = free_ports(8)
     upstream = base
     (folder / "policies").mkdir()
     policies(folder / "policies", base + 1, upstream)
     with ExitStack() as stack:
-        stack.enter_context(canned(upstream))
+        stack.enter_context(canned(upstream, gap))
         found = [
             Way("direct", f"http://127.0.0.1:{upstream}{CHAT}", _AUTH, None),
             stack.enter_context(ourselves(folder, base + 1)),
         ]
-        if stack.enter_context(nginx(base + 2, upstream)):
-            found.append(Way("nginx", f"http://127.0.0.1:{base + 2}{CHAT}", _AUTH, None))
+        if (proxy := stack.enter_context(nginx(base + 2, upstream))) is not None:
+            found.append(Way("nginx", f"http://127.0.0.1:{base + 2}{CHAT}", _AUTH, proxy))
         if installed.tensorzero:
             found.append(_tensorzero(stack, folder, installed.tensorzero, upstream))
         if installed.portkey:
