@@ -77,7 +77,8 @@ class EventParser:
         return events + self._dispatch(lines) if lines else events
 
     def _usual(self, buffer: bytes) -> tuple[list[Event], bytes]:
-        """The complete events of ``buffer`` and what is left of it, quickly where an event is one line of data."""
+        """The complete events of ``buffer`` and what is left of it, quickly where an event is one line of data, with or
+        without its name in the line before."""
         end = buffer.rfind(b"\n\n")
         if end < 0:
             return [], buffer
@@ -87,8 +88,11 @@ class EventParser:
             return [Event(line) for line in lines], buffer[end + 2 :]
         events: list[Event] = []
         for part in region.split(b"\n\n"):
-            if part.startswith(b"data: ") and b"\n" not in part:
+            head, named, data = part.partition(b"\ndata: ")
+            if not named and part.startswith(b"data: ") and b"\n" not in part:
                 events.append(Event(part[6:]))
+            elif named and part.startswith(b"event: ") and b"\n" not in head and b"\n" not in data:
+                events.append(Event(data, head[7:].strip()))
             else:
                 events += self._dispatch([*part.splitlines(keepends=True), b"\n", b"\n"])
         return events, buffer[end + 2 :]
