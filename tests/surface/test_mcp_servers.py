@@ -292,7 +292,7 @@ JUNK: list[dict[str, Any]] = [
     {"tools": [[]], "mcp_servers": [SERVER]},
     {"mcp_servers": {"url": URL}},
     {"mcp_servers": ["docs"]},
-    {"openai": {"server_tools": 5}, "tools": [MINE]},
+    {"openai": {"server_tools": 5}, "tools": [{**MINE, "server_url": "https://evil.example"}]},
     {"tools": [{**MINE, "headers": "x-key: header-secret-7"}]},
     {"tools": [{**MINE, "headers": [["x-key", "header-secret-7"]]}]},
     {"tools": [{**MINE, "headers": {"authorization": ["Bearer x"]}}]},
