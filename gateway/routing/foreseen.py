@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from gateway.context import Exchange
 from gateway.errors import GatewayError
-from gateway.providers.codec import AttemptFailed
+from gateway.providers.codec import AttemptFailed, DocumentRefused
 from gateway.providers.google_account import TokenNeeded
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.gate import providers_failing
+from gateway.retrieval.documents import missing
 from gateway.runtime import asks_for
 from gateway.stages.dispatch import classed, fallback_rules, final, varied
 from gateway.stages.several import bodies
@@ -54,6 +55,8 @@ def _refusal(exchange: Exchange, rung: Rung, structure: Structure) -> AttemptFai
         body = structure.body(exchange, rung, varied(exchange, candidate, said))
         body = spoken_to(runtime, candidate, body, exchange.has_custom_tools)
         runtime.codecs[candidate.provider].encode(body, candidate.model, stream=exchange.request.streamed)
+    except DocumentRefused as problem:
+        return classed(problem) if missing() else None  # its text goes in its place, if it can be read
     except AttemptFailed as problem:
         return classed(problem)
     except TokenNeeded:

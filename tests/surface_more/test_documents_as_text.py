@@ -9,13 +9,14 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from gateway_server import served_over
+from gateway_server import ADMIN, served_over
 from made_documents import locked, pdf, slides, word
 from scripted import Line, Provider
 
 from gateway.providers.codec import DocumentRefused
 from gateway.providers.openai_provider import OpenAIProvider
 from gateway.retrieval import documents, enclosed_documents
+from gateway.routing import foreseen
 
 POLICIES = """
 providers:
@@ -208,3 +209,20 @@ def test_models_of_openai_that_take_no_files() -> None:
     with pytest.raises(DocumentRefused) as caught:
         codec.encode(body, "o3-mini", stream=False)
     assert not caught.value.takes("application/pdf") and "not taken" in caught.value.error.message
+
+
+async def test_explain_knows_that_a_text_goes_in_a_files_place(
+    http: Any, upstream: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await http.post("/admin/login", json={"key": ADMIN})).json()["csrf"]
+    body = {"model": "falls-back", "messages": [{"role": "user", "content": [PAPER]}]}
+
+    async def passed_over() -> list[bool]:
+        told = await http.post("/admin/explain", json={"body": body}, headers={"x-csrf-token": token})
+        return [bool(one["passed_over"]) for one in told.json()["plan"]]
+
+    assert await passed_over() == [False, False]
+    await http.post("/v1/chat/completions", json=body)
+    assert upstream.seen[0].body["model"] == "m" and "Refunds take days" in str(upstream.seen[0].body)
+    monkeypatch.setattr(foreseen, "missing", lambda: ["pypdf"])
+    assert await passed_over() == [True, False]
