@@ -11,10 +11,7 @@ from msgspec import Struct
 
 from gateway.errors import BadRequest, GatewayError
 from gateway.protocol.mcp import check_tools
-from gateway.protocol.realtime import error_event
-
-_CONFIGURED = ("session", "response")
-"""The fields that say how a session, or one response of it, is to be answered."""
+from gateway.protocol.realtime import CONFIGURED, error_event
 
 
 class _Event(Struct):
@@ -33,11 +30,11 @@ def refusal(message: str | bytes, hosts: Collection[str], connectors: Collection
         event = _decode(message)
     except (msgspec.DecodeError, RecursionError):
         return error_event(_unreadable()) if _like_an_event(message) else None  # for its provider to say what it is
-    if not any(bytes(getattr(event, name)) for name in _CONFIGURED):
+    if not any(bytes(getattr(event, name)) for name in CONFIGURED):
         return None
     try:
         told = json.loads(message, object_pairs_hook=_once)
-        for name in _CONFIGURED:
+        for name in CONFIGURED:
             settings = told.get(name)
             if isinstance(settings, dict):
                 check_tools(settings.get("tools"), f"{name}.tools", hosts, connectors)

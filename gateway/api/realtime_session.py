@@ -12,6 +12,7 @@ from gateway.api import realtime_usage
 from gateway.context import Exchange, Used
 from gateway.protocol.answer import Chunk
 from gateway.protocol.chat import Usage
+from gateway.protocol.realtime import DONE
 from gateway.providers.codec import failed
 from gateway.resilience.provider_keys import Lease
 from gateway.stages.guarding.sessions.session import SessionGuard
@@ -20,7 +21,7 @@ from optimizer.routing.plan import Candidate
 if TYPE_CHECKING:
     import aiohttp
 
-_BEGIN_MARK, _END_MARK = '"response.created"', '"response.done"'
+_BEGIN_MARK, _END_MARK = '"response.created"', f'"{DONE}"'
 _LAST_WORD_S = 0.5
 """How long a provider may take to say what a cancelled response used."""
 

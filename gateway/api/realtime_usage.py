@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.protocol.realtime import DONE, TRANSCRIBED
 from gateway.surface import usage_of
 
-_RESPONSE, _TRANSCRIBED = "response.done", "conversation.item.input_audio_transcription.completed"
 _SETTINGS = ("session.created", "session.updated", "transcription_session.created", "transcription_session.updated")
 _LARGEST = 4 * 1024 * 1024
-_MARKS = tuple(f'"{kind}"' for kind in (_RESPONSE, _TRANSCRIBED, *_SETTINGS))
+_MARKS = tuple(f'"{kind}"' for kind in (DONE, TRANSCRIBED, *_SETTINGS))
 
 
 def event_in(text: str) -> dict[str, Any]:
@@ -30,14 +30,14 @@ def event_in(text: str) -> dict[str, Any]:
 def response_usage(event: dict[str, Any]) -> Usage | None:
     """What a finished response used."""
     response = event.get("response")
-    if event.get("type") != _RESPONSE or not isinstance(response, dict):
+    if event.get("type") != DONE or not isinstance(response, dict):
         return None
     return usage_from_wire(usage_of(response.get("usage")))
 
 
 def is_transcribed(event: dict[str, Any]) -> bool:
     """Whether an event says that what the user said is in words now, and what that used."""
-    return event.get("type") == _TRANSCRIBED and isinstance(event.get("usage"), dict)
+    return event.get("type") == TRANSCRIBED and isinstance(event.get("usage"), dict)
 
 
 def transcription_usage(event: dict[str, Any]) -> Usage | None:

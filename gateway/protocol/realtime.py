@@ -1,4 +1,4 @@
-"""Events of realtime sessions that are made here."""
+"""Events of realtime sessions: names that several rooms know them by, and those that are made here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import msgspec
 
 from gateway.errors import GatewayError
 
+CONFIGURED = ("session", "response")
+"""The fields of a client's event that say how a session, or one response of it, is to be answered."""
+DONE = "response.done"
+TRANSCRIPTION = "conversation.item.input_audio_transcription."
+"""How the events about the words begin that the user's speech was put into."""
+TRANSCRIBED = TRANSCRIPTION + "completed"
 _OURS = "event_understudy_"
 """How the identifiers of our own requests to a provider begin."""
 

@@ -87,20 +87,20 @@ def settle(
     found = [one for one in verdicts if one[2].action not in ("allow", "wait")]
     if not found:
         return
-    sealed = _sealed(exchange, guard, found) if exchange.documents else frozenset()
-    found = _stopped(found, fixed, sealed)
+    within = _within_documents(exchange, guard, found) if exchange.documents else frozenset()
+    found = _stopped(found, fixed, within)
     place, text, worst = max(found, key=lambda one: SEVERITY[one[2].action])
     note(exchange, name, guard, worst, place, text)
     if guard.shadow:
         return
     if worst.action == "block":
-        raise blocked(name, direction, sealed=text in sealed)
+        raise blocked(name, direction, in_document=text in within)
     for _, text, verdict in found:
         if verdict.action in ("mask", "rewrite"):
             changes.setdefault(text, []).append(verdict)
 
 
-def _sealed(exchange: Exchange, guard: Guardrail, found: list[tuple[Place, str, Verdict]]) -> frozenset[str]:
+def _within_documents(exchange: Exchange, guard: Guardrail, found: list[tuple[Place, str, Verdict]]) -> frozenset[str]:
     """The texts of documents that ``guard`` would change, and that are not to go on in their place."""
     if guard.documents == "text":
         return frozenset()
@@ -109,15 +109,15 @@ def _sealed(exchange: Exchange, guard: Guardrail, found: list[tuple[Place, str, 
 
 
 def _stopped(
-    found: list[tuple[Place, str, Verdict]], fixed: Fixed, sealed: Collection[str]
+    found: list[tuple[Place, str, Verdict]], fixed: Fixed, within: Collection[str]
 ) -> list[tuple[Place, str, Verdict]]:
-    """``found``, with what would change what is fixed, or ``sealed`` in a document, as a reason to block."""
+    """``found``, with what would change what is fixed, or stands ``within`` a document, as a reason to block."""
     if all(verdict.action not in ("mask", "rewrite") for _, _, verdict in found):
         return found
     kept = fixed()
 
     def stays(place: Place, text: str) -> bool:
-        return text in sealed or (place, text) in kept
+        return text in within or (place, text) in kept
 
     return [
         (place, text, BLOCK if verdict.action in ("mask", "rewrite") and stays(place, text) else verdict)
@@ -194,11 +194,11 @@ def _sample(text: str, verdict: Verdict) -> str:
     return shown if len(shown) <= _SAMPLE else shown[: _SAMPLE - 1] + "…"
 
 
-def blocked(name: str, direction: Direction, *, sealed: bool = False) -> BadRequest:
-    """The refusal; it names the guardrail and never the text. ``sealed``: what it would take out is in a document."""
+def blocked(name: str, direction: Direction, *, in_document: bool = False) -> BadRequest:
+    """The refusal; it names the guardrail and never the text. ``in_document``: what it would take out stands in one."""
     what = "request" if direction == "in" else "answer"
     message = f"The {what} was blocked by the guardrail '{name}'."
-    if sealed:
+    if in_document:
         message += (
             " What it would take out stands in a PDF or an Office document, and nothing is changed inside one. Send "
             "the document's text instead, or let the gateway's operator say 'documents: text' for this guardrail."

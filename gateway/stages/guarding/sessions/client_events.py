@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
+from gateway.protocol.realtime import CONFIGURED
 from gateway.stages.guarding.sessions.files import as_chats
 from gateway.stages.guarding.sessions.sound import without_sound
 from gateway.texts.masking import map_texts, texts_of
 
-_CONFIGURED = ("session", "response")
-"""The fields that say how a session, or one response of it, is to be answered."""
 _IDENTIFIERS = ("event_id", "item_id", "response_id", "previous_item_id")
 _TOOLS_WORDS = frozenset({"function_call_output", "mcp_call", "mcp_list_tools"})
 _TURNS = frozenset({"system", "developer", "assistant", "user"})
@@ -25,7 +24,7 @@ def prose_of(event: Mapping[str, Any]) -> dict[str, Any]:
     tools: list[dict[str, Any]] = []
     rest = {name: value for name, value in event.items() if name not in _IDENTIFIERS}
     configured = [
-        _configured(rest.pop(name), messages, tools) for name in _CONFIGURED if isinstance(rest.get(name), dict)
+        _configured(rest.pop(name), messages, tools) for name in CONFIGURED if isinstance(rest.get(name), dict)
     ]
     if isinstance(rest.get("item"), dict):
         messages.append(_message(without_sound(rest.pop("item"))))
@@ -37,7 +36,7 @@ def labels_of(event: Mapping[str, Any]) -> dict[str, Any]:
     """What says who is calling."""
     return {
         name: event[name]["metadata"]
-        for name in _CONFIGURED
+        for name in CONFIGURED
         if isinstance(event.get(name), dict) and event[name].get("metadata")
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.protocol.lists import dicts
+from gateway.protocol.realtime import DONE, TRANSCRIPTION
 from gateway.stages.guarding.parts import AUDIO, HEARD, NAME
 from gateway.texts.masking import is_word_field
 
@@ -19,8 +20,6 @@ _WORDS = frozenset({
 })  # fmt: skip
 """Fields that hold the protocol's own words, numbers, or what the client itself called things; log-probabilities go
 where their text goes."""
-_TRANSCRIPTION = "conversation.item.input_audio_transcription."
-TRANSCRIBED = _TRANSCRIPTION + "completed"
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Slot:
 def slots_of(event: dict[str, Any]) -> list[Slot]:
     """Every text of a provider's event."""
     kind = kind_of(event)
-    said = HEARD if kind.startswith(_TRANSCRIPTION) or _is_users(event) else AUDIO
+    said = HEARD if kind.startswith(TRANSCRIPTION) or _is_users(event) else AUDIO
     found: list[Slot] = []
     piece = isinstance(event.get("delta"), str)
     if piece and not kind.endswith("audio.delta"):
@@ -111,7 +110,7 @@ def items_of(event: Mapping[str, Any]) -> set[str]:
 
 def transcription_of(event: Mapping[str, Any]) -> tuple[str, ...]:
     """What an event of a transcription puts into words: an item and its part; () for other events."""
-    if not kind_of(event).startswith(_TRANSCRIPTION):
+    if not kind_of(event).startswith(TRANSCRIPTION):
         return ()
     return str(event.get("item_id")), str(event.get("content_index"))
 
@@ -147,6 +146,6 @@ def silenced(event: Mapping[str, Any]) -> dict[str, Any]:
     }
     why = {"type": "incomplete", "reason": "content_filter"}
     return {
-        "type": "response.done", "event_id": event.get("event_id"),
+        "type": DONE, "event_id": event.get("event_id"),
         "response": {**kept, "status": "incomplete", "status_details": why, "output": []},
     }  # fmt: skip

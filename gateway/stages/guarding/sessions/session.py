@@ -12,12 +12,19 @@ from gateway.context import Exchange
 from gateway.errors import BadRequest, GatewayError, note_detail
 from gateway.judges import Judges
 from gateway.protocol.body import decode_object
-from gateway.protocol.realtime import answers_own, encoded, error_event, own_request
+from gateway.protocol.realtime import (
+    DONE,
+    TRANSCRIBED,
+    TRANSCRIPTION,
+    answers_own,
+    encoded,
+    error_event,
+    own_request,
+)
 from gateway.stages.guarding.request import Guards, closed
 from gateway.stages.guarding.sessions import sound
 from gateway.stages.guarding.sessions.hearing import Event, Hearing, Known
 from gateway.stages.guarding.sessions.provider_events import (
-    TRANSCRIBED,
     is_echo,
     items_of,
     kind_of,
@@ -31,7 +38,7 @@ from gateway.stages.guarding.sessions.speaking import Speaking
 
 Key = tuple[str, ...]
 """What an event is a part of: (response), or (item, part) of what a user's speech is in words; () for neither."""
-_ENDS = frozenset({"response.done", TRANSCRIBED, "conversation.item.input_audio_transcription.failed"})
+_ENDS = frozenset({DONE, TRANSCRIBED, TRANSCRIPTION + "failed"})
 _MOST_OPEN = 32
 """Responses and transcriptions at the same time."""
 
@@ -181,7 +188,7 @@ class SessionGuard:
         for name in over:
             self._hearings.pop((name,), None)
             self._blocked |= {name, *self._items.get(name, ())}
-            if kind_of(event) == "response.done" and name == response_of(event):
+            if kind_of(event) == DONE and name == response_of(event):
                 end = self._silent(event)
                 return Onward(up=[*out.up, *end.up], down=[*out.down, *end.down])
             out.up.append(own_request("response.cancel", response_id=name))
@@ -200,7 +207,7 @@ class SessionGuard:
             return Onward()  # its end has been told
         items |= items_of(event)
         self._blocked |= items
-        if kind_of(event) != "response.done":
+        if kind_of(event) != DONE:
             return Onward()
         del self._items[named]
         deleted = [own_request("conversation.item.delete", item_id=one) for one in sorted(items)]
