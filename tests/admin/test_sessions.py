@@ -14,6 +14,7 @@ from hostile_text import XSS
 from test_admin_page import browser, expect, visiting
 
 from gateway.api.admin.sessions import Sessions
+from gateway.sharing.bus import Alone
 
 __all__ = ["browser"]
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -149,3 +150,17 @@ def test_who_is_ended_is_asked_to_log_in(browser: sync_api.Browser) -> None:
             other.post("/admin/api/sessions/end", json={"reason": "x"}, headers={"x-csrf-token": csrf})
         visit.poll()
         expect(visit.page.get_by_role("alert")).to_contain_text("The session has ended.")
+
+
+def test_one_that_was_ended_is_not_brought_back_by_who_introduces_it_late() -> None:
+    heard: dict[str, Any] = {}
+
+    class Bus(Alone):
+        def hear(self, topic: str, handler: Any) -> None:
+            heard[topic] = handler
+
+    sessions = Sessions(lambda: 1000.0, Bus())
+    heard["session over"](b"ended elsewhere")
+    heard["session"](b"ended elsewhere", "csrf", 990.0, 995.0)  # told by a third worker, before it had heard of the end
+    heard["session"](b"another", "csrf", 990.0, 995.0, "id")
+    assert [one.id for one in sessions.alive()] == ["id"]

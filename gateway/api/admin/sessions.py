@@ -46,7 +46,7 @@ class Sessions:
         self._clock, self._bus = clock, bus
         self._sessions: dict[bytes, Session] = {}
         self._over: deque[bytes] = deque(maxlen=_MOST_SESSIONS)
-        """Closed by a person: a worker that could not hear of it must not bring them back."""
+        """Closed by a person: a worker that could not hear of it, or has not yet, must not bring them back."""
         bus.hear("session", self._told)
         bus.hear("session over", self._end)
         bus.greet(self._introduce)
@@ -106,7 +106,8 @@ class Sessions:
 
     # ------------------------------------------------------------------ what other workers tell
     def _end(self, digest: bytes) -> None:
-        if self._sessions.pop(digest, None) is not None:
+        self._sessions.pop(digest, None)
+        if digest not in self._over:  # also one that another worker has yet to introduce
             self._over.append(digest)
 
     def _introduce(self) -> None:
