@@ -65,3 +65,16 @@ def test_neither_does_what_is_written_in_other_characters(coding: str) -> None:
     event = json.dumps(names("https://evil.example"))
     assert "invalid_json" in (refusal(event.encode(coding), ["docs.example"]) or "")
     assert "invalid_json" in (refusal("\ufeff" + event, ["docs.example"]) or "")
+
+
+async def test_what_opens_a_server_is_no_text_to_judge(tmp_path: Path, upstream: Upstream) -> None:
+    script = Script(upstream)
+    guards = "guardrails: {keys: {type: secrets, action: mask}, words: {type: blocklist, phrases: [hidden]}}\n"
+    token, url = "ghp_" + "aB3dE5fG7h" * 3 + "iJ9kL1", "https://docs.example/hidden/path"
+    event = names(url, authorization=token, headers={"x-key": token})
+    async with session(tmp_path, upstream, LISTED + guards) as (connection, _):
+        await say(connection, event)
+        assert (await said(connection))["type"] == "session.updated"
+        await say(connection, names("https://docs.example/mcp", server_description="hidden"))
+        assert (await said(connection))["error"]["code"] == "guardrail_blocked"
+    assert [one["session"] for one in script.heard] == [event["session"]]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
+from gateway.protocol.mcp import KIND, shown
 from gateway.protocol.realtime import CONFIGURED
 from gateway.stages.guarding.sessions.files import as_chats
 from gateway.stages.guarding.sessions.sound import without_sound
@@ -63,12 +64,20 @@ def _configured(
     if "instructions" in rest:
         messages.append({"role": "system", "content": rest.pop("instructions")})
     if isinstance(rest.get("tools"), list):
-        tools += [{"function": one} for one in rest.pop("tools")]
+        tools += [{"function": _judged_tool(one)} for one in rest.pop("tools")]
     if isinstance(rest.get("tool_choice"), dict):
         tools.append({"function": rest.pop("tool_choice")})
     if isinstance(rest.get("input"), list) and dicts(rest["input"]) == rest["input"]:
         messages += [_message(without_sound(one)) for one in rest.pop("input")]
     return {name: without_sound(value) for name, value in rest.items()}
+
+
+def _judged_tool(tool: Any) -> Any:
+    """A definition without what opens an MCP server: nobody may change that, note it, or be asked about it."""
+    if not isinstance(tool, dict) or tool.get("type") != KIND:
+        return tool
+    headers = tool.get("headers")
+    return {**shown(tool), "headers": dict.fromkeys(headers) if isinstance(headers, dict) else headers}
 
 
 def _message(item: Mapping[str, Any]) -> dict[str, Any]:
