@@ -34,6 +34,7 @@ Head = list[tuple[bytes, bytes]]
 _MESSAGES = MessagesDialect()
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 """A browser takes no answer for another type than it says. Those of lanes begin with it (``lane_cycle``)."""
+_OPENAIS_RESOURCES = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
 _GEMINI_VERBS = tuple(f":{verb}" for verb in METHODS)
 
 
@@ -163,13 +164,22 @@ def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Respo
     """Litestar's own refusals; its texts stay inside where they could quote internals."""
     where = f"{request.method} {request.url.path[:200]}"
     if isinstance(problem, NotFoundException):
-        error = errors.NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url")
-        return _respond(request, error)
+        message = f"Unknown request URL: {where}. {_what_is_wrong(request.url.path)}"
+        return _respond(request, errors.NotFound(message, code="unknown_url"))
     if isinstance(problem, MethodNotAllowedException):
         return _respond(request, _other_method(request.method, where, problem))
     if problem.status_code < 500:
         return _respond(request, errors.BadRequest(_reason(problem), status=problem.status_code))
     return _unknown(request, problem)
+
+
+def _what_is_wrong(path: str) -> str:
+    """Some clients add the version to their base_url and others do not: the commonest mistake there is."""
+    if path.startswith(("/v1/v1/", "/v1/v1beta/", "/v1beta/v1beta/")):
+        return "This client adds the version itself: its base_url ends before '/v1'."
+    if path.startswith(_OPENAIS_RESOURCES):
+        return "This client's base_url ends with '/v1'."
+    return "Check the path."
 
 
 def _methods(problem: HTTPException) -> list[str]:

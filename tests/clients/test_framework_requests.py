@@ -195,3 +195,17 @@ async def test_an_answer_that_would_be_too_long_is_not_called_a_prompt_that_is(h
         await house.claude.messages.create(model=MODELS["anthropic"], max_tokens=8000, messages=turns)
     body: Any = caught.value.body
     assert body["error"]["message"] == told
+
+
+# ---------------------------------------------------------------- an address with the version twice, or without
+async def test_a_base_url_with_the_version_twice_or_without_it_is_told_what_is_wrong(house: House) -> None:
+    turns: Any = [{"role": "user", "content": "hi"}]
+    async with anthropic.AsyncAnthropic(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0) as claude:
+        with pytest.raises(anthropic.NotFoundError, match="its base_url ends before '/v1'"):
+            await claude.messages.create(model=MODELS["openai"], max_tokens=9, messages=turns)
+    async with openai.AsyncOpenAI(base_url=house.url, api_key=KEY, max_retries=0) as gpt:
+        with pytest.raises(openai.NotFoundError, match="base_url ends with '/v1'") as caught:
+            await gpt.chat.completions.create(model=MODELS["openai"], messages=turns)
+        assert caught.value.code == "unknown_url"
+        with pytest.raises(openai.NotFoundError, match="Check the path"):
+            await gpt.get("/v1/nothing", cast_to=object)
