@@ -61,8 +61,12 @@ class CountRequest(Struct, frozen=True):
 _KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
 NO_THREADS = "thread_unsupported_request"
 """What Anthropic's clients know to go on after: they send the whole conversation from then on."""
-_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", TOOLSET)
-"""How the types of tools begin that run at Anthropic."""
+_THERE = (
+    "web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", TOOLSET,
+    "bash_", "text_editor_", "computer_", "memory_",
+)  # fmt: skip
+"""How the types of tools begin that run at Anthropic, or that its clients run themselves and Claude alone has learnt:
+their schemas are Anthropic's and stand in no request."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _TIERS = {"auto": "auto", "standard_only": "default"}
 
@@ -87,7 +91,7 @@ def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     if request.stop_sequences:
         body["stop"] = request.stop_sequences
     own = _server_tools(request.tools or [])
-    functions = [_tool(tool, at) for at, tool in enumerate(request.tools or []) if not _runs_there(tool)]
+    functions = [_tool(tool, at) for at, tool in enumerate(request.tools or []) if not _claudes_alone(tool)]
     if functions:
         body["tools"] = functions
     body.update(_search(own))
@@ -174,13 +178,13 @@ def _check_context_management(value: Any) -> None:
 
 
 # ---------------------------------------------------------------- tools
-def _runs_there(tool: dict[str, Any]) -> bool:
+def _claudes_alone(tool: dict[str, Any]) -> bool:
     return str(tool.get("type")).startswith(_THERE)
 
 
 def _server_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that run at Anthropic, with their places among all."""
-    return [{"at": at, "tool": tool} for at, tool in enumerate(tools) if _runs_there(tool)]
+    """Those that Claude alone is told of, with their places among all."""
+    return [{"at": at, "tool": tool} for at, tool in enumerate(tools) if _claudes_alone(tool)]
 
 
 def _search(own: list[dict[str, Any]]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Reader:
                 if not servers and name == MCP:
                     self.cannot("tools", "this provider calls no MCP servers.")
             elif vendor != here and not is_search(name):
-                raise self.refused("tools", f"The tool '{name[:60]}' runs at {vendor} alone.")
+                raise self.refused("tools", f"The tool '{name[:60]}' is {vendor}'s alone.")
 
     def only_wishes_thought(self) -> bool:
         """Whether the effort is what a client of Anthropic's says to any model, whatever it can: Claude Code does."""

@@ -151,3 +151,41 @@ async def test_anthropics_client_lists_models(claude: anthropic.AsyncAnthropic, 
     with pytest.raises(anthropic.AuthenticationError) as refusal:
         await stranger.models.list()
     assert refusal.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
+
+
+BASH: Any = {"type": "bash_20250124", "name": "bash", "cache_control": {"type": "ephemeral"}}
+EDITOR: Any = {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9}
+PLAIN: Any = {"name": "plain", "input_schema": {"type": "object", "properties": {}}}
+
+
+async def test_tools_that_claude_has_learnt_reach_it_as_they_are(
+    claude: anthropic.AsyncAnthropic, upstream: Provider
+) -> None:
+    async def calls(line: Line) -> None:
+        used = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls"}}
+        await line.answer(200, {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [used], "stop_reason": "tool_use",
+            "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 2},
+        })  # fmt: skip
+
+    upstream.behave = calls
+    turns: Any = [{"role": "user", "content": "list"}]
+    asked: Any = {"model": "claude/claude-opus-4-8", "max_tokens": 99, "tools": [BASH, PLAIN, EDITOR]}
+    answer = await claude.messages.create(messages=turns, tool_choice={"type": "any"}, **asked)
+    assert upstream.seen[-1].body["tools"] == [BASH, PLAIN, EDITOR]
+    (used,) = answer.content
+    assert used.type == "tool_use" and (used.id, used.name, used.input) == ("toolu_1", "bash", {"command": "ls"})
+    result: Any = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "made.txt"}]}
+    turns += [{"role": "assistant", "content": [used.to_dict()]}, result]
+    await claude.messages.create(messages=turns, **asked)
+    said = upstream.seen[-1].body["messages"]
+    assert said[1]["content"][0]["input"] == {"command": "ls"} and said[2]["content"][0]["tool_use_id"] == "toolu_1"
+
+
+async def test_others_have_not_learnt_them(claude: anthropic.AsyncAnthropic, upstream: Provider) -> None:
+    for model in ("coder", "gemini/gemini-2.5-flash", "native/gpt-5.1"):
+        with pytest.raises(anthropic.BadRequestError, match="bash_20250124"):
+            await claude.messages.create(
+                model=model, max_tokens=99, messages=[{"role": "user", "content": "list"}], tools=[BASH]
+            )
+    assert not upstream.seen

@@ -225,7 +225,7 @@ async def test_errors_have_anthropics_shape(
     with pytest.raises(anthropic.NotFoundError):
         await claude.messages.create(model="nobody", max_tokens=9, messages=ASK)
     with pytest.raises(anthropic.BadRequestError, match=r"tools\.0"):
-        tools: Any = [{"type": "computer_20250124", "name": "computer"}]
+        tools: Any = [{"type": "invention_20300101", "name": "invention"}]
         await claude.messages.create(model="triage", max_tokens=9, messages=ASK, tools=tools)
     with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
         await claude.post("/v1/messages", body={"model": "triage", "messages": ASK}, cast_to=object)
