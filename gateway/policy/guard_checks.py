@@ -92,7 +92,10 @@ def unread_documents(config: Config, source: Source) -> Iterator[Problem]:
             f"requests with PDFs or Office documents are refused: guardrails ({', '.join(stops)}) read them, and "
             f"{', '.join(missing())} is not installed."
         )
-        hint = f"Install it: {INSTALL}. Or say 'unread_documents: allow' to let them pass unread."
+        hint = (
+            f"Install it: {INSTALL}. Or say 'unread_documents: allow' for each (an entry of your own goes before a "
+            "template's) to let them pass unread."
+        )
         yield source.problem(("guardrails", stops[0]), message, hint)
 
 

@@ -37,7 +37,7 @@ def missing() -> list[str]:
 async def document_text(source: Path | bytes, kind: str, bounds: VectorStores) -> str:
     """What the file at a path says, or these bytes do. Raises NotRead."""
     if not all(find_spec(one) for one in _PACKAGES[kind]):
-        message = f"The file is a {kind}, which this gateway reads once its operator runs: {INSTALL}"
+        message = f"The file is a {kind}, which this gateway reads once its operator has run {INSTALL}."
         raise NotRead("unsupported_file", message, lasting=False)
     given = source if isinstance(source, bytes) else None
     path = "-" if given is not None else str(source)

@@ -303,7 +303,9 @@ async def test_without_the_extra_a_document_is_refused_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(documents, "find_spec", lambda name: None)
     async with guarded(tmp_path, BLOCKS) as house:
-        assert "pip install 'understudy[documents]'" in await house.refused(part(pdf("x")))
+        told = await house.refused(part(pdf("x")))
+        assert "pip install 'understudy[documents]'" in told, "for its operator"
+        assert "Send the document's text instead" in told and "unread_documents: allow" in told
 
 
 async def test_answers_are_held_against_what_documents_say(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ async def test_documents_are_refused_unless_they_may_pass_unread(tmp_path: Path,
     async with session(tmp_path / "one", upstream, WORDS) as (connection, served):
         await say(connection, event)
         told = (await said(connection))["error"]
-        assert told["code"] == "guardrail_blocked" and "not read inside a realtime session: send the text" in told["message"]
+        assert told["code"] == "guardrail_blocked" and "not read inside a realtime session. Send the document's text" in told["message"]
     assert not script.heard and (await call_of(served)).verdicts == ["words:unread-block"]
     allowed = WORDS.replace("type: blocklist", "type: blocklist, unread_documents: allow")
     async with session(tmp_path / "two", upstream, allowed) as (connection, served):

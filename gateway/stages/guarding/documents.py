@@ -24,6 +24,9 @@ from gateway.stages.guarding.texts import said_in
 from gateway.texts.enclosed import read_of, saying
 
 _MARK = "data:text/plain;charset=utf-8,document "
+_INSTEAD = (
+    "Send the document's text instead, or let the gateway's operator say 'unread_documents: allow' for this guardrail."
+)
 Standing = dict[str, list[Place]]
 """Where each document stands, by its ``file_data``."""
 
@@ -90,7 +93,7 @@ def unread(exchange: Exchange, name: str, guard: GuardrailSettings, place: Place
     action = "unread-allow" if passes else "unread-block"
     note_finding(exchange, Finding(name, action, place, shadow=guard.shadow, sample=""))
     if not passes:
-        why = f"a document in it cannot be read. {problem}"
+        why = f"a document in it cannot be read. {problem} {_INSTEAD}"
         raise BadRequest(f"The request was blocked by the guardrail '{name}': {why}", code="guardrail_blocked")
 
 

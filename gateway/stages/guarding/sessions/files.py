@@ -13,7 +13,7 @@ from gateway.stages.guarding.documents import unread
 from gateway.stages.guarding.request import Guards
 from gateway.texts.enclosed import file_data, opened
 
-_UNREAD = NotRead("unsupported_file", "PDF and Office documents are not read inside a realtime session: send the text.")
+_UNREAD = NotRead("unsupported_file", "PDF and Office documents are not read inside a realtime session.")
 
 
 def as_chats(part: Any) -> Any:
