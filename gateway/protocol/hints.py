@@ -10,7 +10,8 @@ GOOGLE = "google"
 ANTHROPIC = "anthropic"
 """Claude's ``thinking`` as its client wrote it, ``cache_control``, …"""
 OPENAI = "openai"
-"""What OpenAI's Responses API alone understands: tools that run there, what to include of them, how many uses."""
+"""What OpenAI's Responses API alone understands: tools that run there, what to include of them, how many uses, and
+parameters that nobody else has."""
 SERVER_TOOLS = "server_tools"
 """Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
 REASONING = "reasoning"
@@ -67,6 +68,19 @@ def anthropics_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]
 def openais_tools(body: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     """Those that run at OpenAI, likewise."""
     return _placed(own(body, OPENAI))
+
+
+ALONE = ("truncation", "image", "access_programs")
+"""Parameters of OpenAI's Responses API that nobody else has."""
+_USUAL = {"truncation": "disabled"}
+
+
+def asked_of_openai(body: Mapping[str, Any]) -> list[str]:
+    """Names of what a request asks that OpenAI's Responses API alone can do. How thoughts are shown changes no answer,
+    and others tell theirs anyway."""
+    told = own(body, OPENAI)
+    found = [name for name in ALONE if told.get(name) and told[name] != _USUAL.get(name)]
+    return [*found, "reasoning.mode"] if own(told, REASONING).get("mode") not in (None, "standard") else found
 
 
 def own(body: Mapping[str, Any], vendor: str) -> Mapping[str, Any]:

@@ -6,13 +6,13 @@ Conversation state is given to :func:`chat_body` as items; this file does not kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
-from gateway.protocol.hints import OPENAI, REASONING, SERVER_TOOLS, X_SEARCH
+from gateway.protocol.hints import ALONE, OPENAI, REASONING, SERVER_TOOLS, X_SEARCH
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.offered import Offer, chosen, offered
 from gateway.protocol.responses_items import chat_messages
@@ -49,7 +49,11 @@ class ResponsesRequest(Struct, frozen=True):
     safety_identifier: str | None = None
     reasoning: dict[str, Any] | None = None
     text: dict[str, Any] | None = None
-    truncation: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    image: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    context_management: list[Any] | None = None
+    background_options: dict[str, Any] | None = None
     include: list[str] | None = None
     service_tier: str | None = None
     stream_options: dict[str, Any] | None = None
@@ -150,7 +154,15 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
             request.background,
             "Ask without it: the answer comes with this request, or as a stream",
         ),
-        ("truncation", request.truncation == "auto", "Shorten the input, or use 'disabled'"),
+        (
+            "context_management", request.context_management,
+            "Ask POST /v1/responses/compact when the conversation has become long",
+        ),
+        (
+            "background_options.completion_window",
+            (request.background_options or {}).get("completion_window") in ("2h", "8h"),
+            "What runs in the background begins at once: use 'soonest'",
+        ),
         ("n", data.get("n") not in (None, 1), "Ask several times"),
     ):
         if given:
@@ -170,9 +182,9 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 
 
 def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """What OpenAI is told as its client wrote it: how thoughts are shown, tools that run there, and what is said of
-    them. How many uses they may have concerns searches of the web too, which stand elsewhere."""
-    found: dict[str, Any] = {}
+    """What OpenAI is told as its client wrote it: how thoughts are shown, what nobody else has, tools that run there,
+    and what is said of them. How many uses they may have concerns searches of the web too, which stand elsewhere."""
+    found: dict[str, Any] = {name: value for name in ALONE if (value := getattr(request, name)) not in (None, "disabled", {})}
     if request.max_tool_calls is not None and (own or any(is_search(tool.get("type")) for tool in request.tools or ())):
         found["max_tool_calls"] = request.max_tool_calls
     shown = {name: value for name, value in (request.reasoning or {}).items() if name != "effort" and value is not None}

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.protocol import server_blocks
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import (
+    ALONE,
     AT_OPENAI,
     AT_XAI,
     CACHE_MARK,
@@ -67,6 +68,8 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
         thinking |= there.get(REASONING) or {}
     if thinking:
         wire["reasoning"] = thinking
+    if here == AT_OPENAI:
+        wire |= {name: there[name] for name in ALONE if there.get(name)}
     wire |= _tools(reader, here) | _text(reader)
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []

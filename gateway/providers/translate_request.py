@@ -21,6 +21,7 @@ from gateway.protocol.hints import (
     AT_XAI,
     CONTAINER,
     HINTS,
+    asked_of_openai,
     for_claude_alone,
     openais_tools,
     own,
@@ -99,6 +100,8 @@ class Reader:
     def runs_nothing(self, here: str = "", *, servers: bool = False) -> None:
         """Refuses tools that run at another vendor than ``here``, but for searches, which others make too.
         ``servers``: whether MCP servers are called from here, whoever's client names them."""
+        for name in asked_of_openai(self.body) if here != AT_OPENAI else ():
+            self.cannot(name, "OpenAI's Responses API alone has it.")
         claudes = own(self.body, ANTHROPIC)
         if claudes.get(SERVERS) and not (servers and here == "Anthropic"):
             self.cannot(SERVERS, "this provider calls no MCP servers for a client of Anthropic's API.")
