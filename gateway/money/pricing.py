@@ -71,12 +71,15 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound and pictures are inside either
     and have prices of their own: without one the cost is unknown (pictures that go in cost what text does), and so
     it is when some input was cached and some was sound or pictures and nobody says how much of one was the other. A
-    long prompt has prices of its own, a service tier its factor. Searches cost apart.
+    long prompt has prices of its own, a service tier its factor. Searches cost apart. What else ran at the provider
+    makes the cost unknown.
     """
     if usage is None or price is None:
         return None
     if _fresh_text(usage) and (price.long_context is None or usage.prompt <= price.long_context.above):
         return (usage.prompt * price.input + usage.completion * price.output) / PER_MILLION  # most calls
+    if usage.unpriced:
+        return None
     times = _times(usage.tier, price)
     sound, pictures, searches = _sound(usage, price), _pictures(usage, price), _searches(usage, price)
     if times is None or sound is None or pictures is None or searches is None:
@@ -100,7 +103,7 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
 def _fresh_text(usage: Usage) -> bool:
     """Whether nothing of a call has a price of its own."""
     return not (
-        usage.tier or usage.cached or usage.written or usage.searches or usage.file_searches
+        usage.tier or usage.cached or usage.written or usage.searches or usage.file_searches or usage.unpriced
         or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output
     )  # fmt: skip
 

@@ -82,7 +82,8 @@ class Usage(Struct, frozen=True):
     hour) is inside ``written``. ``image_input`` and ``image_output`` are inside as sound is; ``searches`` of the web
     cost apart, and so do ``file_searches`` of vector stores that lie at the provider.
     ``tier`` is the service tier that answered, where it has a price of its own; several are joined by "+".
-    ``told_usd``: what the provider itself says the call costs."""
+    ``told_usd``: what the provider itself says the call costs; ``unpriced``: something ran there that costs apart, and
+    nobody says how much."""
 
     prompt: int = 0
     completion: int = 0
@@ -100,6 +101,7 @@ class Usage(Struct, frozen=True):
     searches: int = 0
     told_usd: float | None = None
     file_searches: int = 0
+    unpriced: bool = False
 
     @property
     def total(self) -> int:
@@ -125,6 +127,7 @@ class Usage(Struct, frozen=True):
             image_input=self.image_input + more.image_input, image_output=self.image_output + more.image_output,
             searches=self.searches + more.searches, file_searches=self.file_searches + more.file_searches,
             told_usd=None if self.told_usd is None or more.told_usd is None else self.told_usd + more.told_usd,
+            unpriced=self.unpriced or more.unpriced,
         )  # fmt: skip
 
 

@@ -87,11 +87,14 @@ _OTHER_API = {"messages": "input", "max_tokens": "max_output_tokens", "response_
               "max_completion_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"}  # fmt: skip
 _NOT_TOLD = frozenset({"client_metadata"})
 """What clients tell OpenAI of themselves (codex: its session and folders): no provider's business; most refuse it."""
+_RUN_THERE = (MCP, X_SEARCH, "code_interpreter", "image_generation")
+"""Types of tools that chat has no word for, and that are passed on to whoever runs them."""
+_OUTPUTS = "code_interpreter_call.outputs"
 _LOGPROBS = "message.output_text.logprobs"
-# But for RESULTS nothing of these can come about without tools that run at OpenAI, or with reasoning in plain text.
+# But for RESULTS and _OUTPUTS nothing of these has to be asked of a provider.
 _EMPTY_INCLUDES = frozenset({
     "reasoning.encrypted_content", "message.input_image.image_url", RESULTS,
-    "web_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs",
+    "web_search_call.results", "web_search_call.action.sources", _OUTPUTS,
     "computer_call_output.output.image_url",
 })  # fmt: skip
 
@@ -122,7 +125,7 @@ def chat_body(
         body["store"] = False
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = request.max_output_tokens
-    kinds = (MCP, X_SEARCH, KIND) if there else (MCP, X_SEARCH)
+    kinds = (*_RUN_THERE, KIND) if there else _RUN_THERE
     offers = offered(request.tools or (), earlier, request.items)
     own = [(at, one.tool) for at, one in enumerate(offers) if one.tool.get("type") in kinds]
     if offers:
@@ -184,7 +187,8 @@ def _check(data: dict[str, Any], request: ResponsesRequest) -> None:
 def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """What OpenAI is told as its client wrote it: how thoughts are shown, what nobody else has, tools that run there,
     and what is said of them. How many uses they may have concerns searches of the web too, which stand elsewhere."""
-    found: dict[str, Any] = {name: value for name in ALONE if (value := getattr(request, name)) not in (None, "disabled", {})}
+    wished = ((name, getattr(request, name)) for name in ALONE)
+    found: dict[str, Any] = {name: value for name, value in wished if value not in (None, "disabled", {})}
     if request.max_tool_calls is not None and (own or any(is_search(tool.get("type")) for tool in request.tools or ())):
         found["max_tool_calls"] = request.max_tool_calls
     shown = {name: value for name, value in (request.reasoning or {}).items() if name != "effort" and value is not None}
@@ -193,8 +197,9 @@ def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> 
     if not own:
         return found
     found[SERVER_TOOLS] = [{"at": at, "tool": tool} for at, tool in own]
-    if RESULTS in (request.include or ()):
-        found["include"] = [RESULTS]
+    wanted = [name for name in (RESULTS, _OUTPUTS) if name in (request.include or ())]
+    if wanted:
+        found["include"] = wanted
     choice = request.tool_choice
     if isinstance(choice, dict) and _names(choice, {tool.get("type") for _, tool in own}):
         found["tool_choice"] = choice

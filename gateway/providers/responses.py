@@ -99,7 +99,7 @@ class ResponsesCodec(OpenAICodec):
             logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
         )  # fmt: skip
         return whole(
-            [made], usage_of(data.get("usage"), data.get("service_tier"), said.searches, said.file_searches),
+            [made], said.usage(data.get("usage"), data.get("service_tier")),
             id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
             service_tier=data.get("service_tier"),
         )  # fmt: skip
@@ -135,6 +135,8 @@ class Said:
         self.signed: list[dict[str, Any]] = []
         self.images: list[dict[str, Any]] = []
         self.searches = self.file_searches = 0
+        self.coded = False
+        """Whether code ran, in a container that costs apart and has no price here."""
         self.length = self.begun = 0
         """Characters of the text by now, and before the message that is open."""
         self.done: list[dict[str, Any]] = []
@@ -160,6 +162,8 @@ class Said:
             self.searches += 1
         elif item.get("type") == FILE_SEARCH:
             self.file_searches += 1
+        elif item.get("type") == "code_interpreter_call":
+            self.coded = True
         elif item.get("type") == "image_generation_call" and isinstance(item.get("result"), str):
             kind = str(item.get("output_format") or "png")
             url = f"data:image/{kind};base64,{item['result']}"
@@ -186,6 +190,13 @@ class Said:
         self.length += len(self.texts[-1])
         self.logprobs += dicts(part.get("logprobs"))
         self.annotations += [note for one in dicts(part.get("annotations")) if (note := _note(one, start, self.begun))]
+
+    def usage(self, value: Any, tier: Any) -> Usage | None:
+        """What was used by the answer's own ``value``; the tokens of a picture may not be among them."""
+        found = usage_of(value, tier, self.searches, self.file_searches)
+        if found is None or not (self.coded or (self.images and not found.image_output)):
+            return found
+        return msgspec.structs.replace(found, unpriced=True)
 
     def extra(self) -> dict[str, Any]:
         thought = "\n\n".join(one for one in self.thoughts if one)
@@ -296,8 +307,7 @@ class ResponsesStream(EventStream):
         late = {name: value for name, value in late.items() if value}
         chunks = self._writer.delta(late) if late else []
         chunks += self._writer.finish(reason)
-        said = self._said
-        usage = usage_of(response.get("usage"), self._writer.tier, said.searches, said.file_searches)
+        usage = self._said.usage(response.get("usage"), self._writer.tier)
         self.done = True
         return [*chunks, self._writer.usage(usage)] if usage is not None else chunks
 

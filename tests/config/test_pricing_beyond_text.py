@@ -103,7 +103,9 @@ def test_what_openais_own_tools_did_is_told_and_paid() -> None:
     images = [{"type": "image_url", "image_url": {"url": "data:image/webp;base64,AAAA"}}]
     assert answer.data["choices"][0]["message"]["images"] == images and answer.usage.searches == 2
     price = price_of({}, "mine", "openai", "gpt-6-sol")
-    assert cost(answer.usage, price) == pytest.approx((1_000 * 2 + 100 * 10) / 1e6 + 2 * 0.01)
+    assert cost(answer.usage, price) is None, "nobody says what the picture took"
+    searched = decoded(RESPONSES, {**whole, "output": [search, search, message]}).usage
+    assert cost(searched, price) == pytest.approx((1_000 * 2 + 100 * 10) / 1e6 + 2 * 0.01)
     events = [{"type": "response.created", "response": {"id": "resp_1", "model": "gpt-5"}},
               *({"type": "response.output_item.done", "output_index": at, "item": one} for at, one in enumerate(output)),
               {"type": "response.completed", "response": {**whole, "output": []}}]  # fmt: skip

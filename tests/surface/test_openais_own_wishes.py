@@ -6,9 +6,11 @@ from typing import Any
 
 import openai
 import pytest
-from gateway_server import served_over
+from gateway_server import Gateway, served_over
 from openai_items import answers, spoken
 from scripted import Provider
+
+from gateway.storage.records import CallRecord
 
 POLICIES = """
 providers:
@@ -19,6 +21,7 @@ providers:
   claude: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
   google: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
   drops: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret, drop_params: true}}
+prices: {{openai: {{gpt-5: {{input: 1.0, output: 2.0, as_of: "2026-11-30", source: test}}}}}}
 keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 """
@@ -67,3 +70,43 @@ async def test_what_asks_for_nothing_and_what_may_be_dropped_passes(client: open
     await client.responses.create(model="drops/gpt-4o", input="x", truncation="auto")
     for one in upstream.seen:
         assert not {"truncation", "reasoning", "openai", "background_options", "context_management"} & one.body.keys()
+
+
+CODED = {"id": "ci_1", "type": "code_interpreter_call", "status": "completed", "code": "1+1", "container_id": "c",
+         "outputs": [{"type": "logs", "logs": "2"}]}  # fmt: skip
+DRAWN = {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo=", "output_format": "png"}
+CODE: Any = {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-at-openai"]}}
+DRAW: Any = {"type": "image_generation", "size": "1024x1024"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_code_and_pictures_are_made_at_openai(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, stream: bool
+) -> None:
+    upstream.behave = answers(CODED, DRAWN, spoken("It is 2."))
+    ask: Any = {"model": "openai/gpt-5", "input": "1+1?", "tools": [CODE, DRAW], "include": ["code_interpreter_call.outputs"]}
+    if stream:
+        async with client.responses.stream(**ask) as told:
+            answer: Any = await told.get_final_response()
+    else:
+        answer = await client.responses.create(**ask)
+    sent = upstream.seen[0].body
+    assert sent["tools"] == [CODE, DRAW] and "code_interpreter_call.outputs" in sent["include"]
+    by_type = {one.type: one for one in answer.output}
+    assert by_type["code_interpreter_call"].code == "1+1" and by_type["code_interpreter_call"].outputs[0].logs == "2"
+    assert by_type["image_generation_call"].result == "iVBORw0KGgo=" and answer.output_text == "It is 2."
+    (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
+    assert call.prompt_tokens == 100 and call.cost_usd is None, "what a container and a picture cost is not known"
+    await client.responses.create(**ask | {"tool_choice": {"type": "code_interpreter"}, "stream": False})
+    assert upstream.seen[1].body["tool_choice"] == {"type": "code_interpreter"}
+    for model in ("chat/gpt-4o", "xai/grok-4.7", "claude/claude-sonnet-4-5"):
+        for tool in (CODE, DRAW):
+            with pytest.raises(openai.BadRequestError, match="runs at OpenAI alone"):
+                await client.responses.create(model=model, input="x", tools=[tool])
+
+
+async def test_an_answer_in_which_nothing_ran_has_its_price(client: openai.AsyncOpenAI, served: Gateway, upstream: Provider) -> None:
+    upstream.behave = answers(spoken("It is 2."))
+    await client.responses.create(model="openai/gpt-5", input="1+1?", tools=[CODE])
+    (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
+    assert call.cost_usd is not None and call.cost_usd > 0
