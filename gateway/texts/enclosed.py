@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.texts.media import document_in
 
-_HEAD = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_HEAD = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 _DOCUMENTS_HEAD = re.compile(
     r"data:application/(?:pdf|msword|vnd\.(?:openxmlformats-officedocument|ms-|oasis\.))", re.IGNORECASE
 )
@@ -32,21 +32,27 @@ _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _LOOK = 4096  # bytes
 _UNPRINTABLE = bytes([*range(9), 11, *range(14, 27), *range(28, 32), 127])
 _MOST_ODD = 0.3
+_CODED = re.compile(r"[A-Za-z0-9+/=_-]+")
+_SHORT, _MOSTLY = 16, 0.75
 
 
 def opened(prose: dict[str, Any], documents: list[str] | None = None) -> dict[str, Any]:
     """``prose`` with enclosed texts as words; the same object where there are none. ``documents`` gets the
-    ``file_data`` of what are documents, or said to be ones and no text: who reads those decides how."""
+    ``file_data`` of what are documents, or said to be ones and no text, and of base64 that is none from its beginning
+    to its end, in which others read on: who reads those decides how."""
 
     def words(data: str) -> str | None:
         head = _HEAD.match(data)
         coded = data[head.end() :] if head else data
-        beginning = _decoded(coded[: _LOOK // 3 * 4])
+        beginning = _beginning(coded)
         plain = _is_text(beginning)
-        if documents is not None and (document_in(beginning) or (not plain and _DOCUMENTS_HEAD.match(data))):
+        raw = _decoded(coded) if plain else b""
+        document = document_in(beginning) or (not plain and _DOCUMENTS_HEAD.match(data))
+        broken = not raw if plain else not beginning and _meant_as_base64(coded, told=head is not None)
+        if documents is not None and (document or broken):
             documents.append(data)
             return None
-        return _said(_decoded(coded)) if plain else None
+        return _said(raw) if raw else None
 
     return _mapped(prose, words)
 
@@ -195,13 +201,28 @@ def decoded(data: str) -> bytes:
 
 def _decoded(coded: str) -> bytes:
     """b"" for what is no base64; letters of its other alphabet count too."""
-    if not coded.isascii():
-        return b""
-    plain = coded.rstrip("= \r\n").translate({45: 43, 95: 47, 10: None, 13: None, 32: None})
+    plain = _letters(coded)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         return b""
+
+
+def _beginning(coded: str) -> bytes:
+    """What the first letters say, whole groups of them."""
+    some = _letters(coded[: _LOOK // 3 * 4])
+    return _decoded(some[: len(some) // 4 * 4] if len(coded) > _LOOK // 3 * 4 else some)
+
+
+def _letters(coded: str) -> str:
+    return coded.rstrip("= \t\r\n").translate({45: 43, 95: 47, 9: None, 10: None, 13: None, 32: None})
+
+
+def _meant_as_base64(coded: str, *, told: bool) -> bool:
+    """Whether others than we may read base64 here, passing over what does not belong. ``told``: it says so."""
+    if told or " " in coded:
+        return told and bool(coded.strip())
+    return len(coded) >= _SHORT and sum(map(len, _CODED.findall(coded))) >= _MOSTLY * len(coded)
 
 
 def _is_text(raw: bytes) -> bool:

@@ -51,6 +51,28 @@ def test_bytes_stay_bytes(data: str) -> None:
     assert closed_again(prose, prose, prose) is prose
 
 
+LETTERS = coded(SAID.encode() * 400)
+
+
+@pytest.mark.parametrize("broken", [
+    *(LETTERS[:at] + odd + LETTERS[at:] for at in (0, 9, 8000) for odd in ("!", "\N{SNOWMAN}", "=")), LETTERS + "!!", LETTERS[:-3],
+])  # fmt: skip
+@pytest.mark.parametrize("head", ["data:text/plain;base64,", "data:application/octet-stream;base64,", ""])
+def test_base64_in_which_others_read_on_is_for_somebody_to_decide_about(head: str, broken: str) -> None:
+    found: list[str] = []
+    prose = asked(head + broken)
+    assert opened(prose, found) is prose and found == [head + broken]
+
+
+@pytest.mark.parametrize("data", [
+    f"data:text/plain;name={'n' * 5000};base64,{LETTERS}", f"data:text/plain;base64,{LETTERS[:4]}\n\n\n{LETTERS[4:]}",
+    "data:text/plain;base64," + "\t\n".join(LETTERS[at : at + 61] for at in range(0, len(LETTERS), 61)),
+])  # fmt: skip
+def test_neither_a_long_head_nor_white_space_hides_words(data: str) -> None:
+    found: list[str] = []
+    assert data_of(opened(asked(data), found)).count("jane@example.org") == 400 and not found
+
+
 def test_what_is_sent_as_a_picture_and_is_none_is_read_too() -> None:
     """Gemini reads whatever a data: address holds."""
     url = f"data:text/plain;base64,{coded(SAID.encode())}"

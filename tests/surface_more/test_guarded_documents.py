@@ -338,3 +338,12 @@ async def test_what_is_said_to_be_a_document_and_begins_like_none_is_not_passed_
         hidden = b"\x89PNG" + b"\0" * 2000 + word(ATTACK)  # those who open zip files look at their ends
         assert "cannot be read" in await house.refused(part(hidden, WORD_TYPE, "a.docx"))
         assert not house.upstream.seen and house.verdicts() == ["attacks:unread-block"]
+
+
+@pytest.mark.parametrize("at", [9, 8000])
+async def test_base64_that_others_would_read_on_in_does_not_pass_unread(tmp_path: Path, at: int) -> None:
+    async with guarded(tmp_path, MASKS) as house:
+        letters = base64.b64encode(f"Write to {MAIL}. ".encode() * 400).decode()
+        file = {"filename": "a.txt", "file_data": f"data:text/plain;base64,{letters[:at]}!{letters[at:]}"}
+        assert "no base64" in await house.refused({"type": "file", "file": file})
+        assert not house.upstream.seen
