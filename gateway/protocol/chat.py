@@ -152,9 +152,14 @@ class _Details(Struct, frozen=True):
     image_tokens: int | None = 0
 
 
+_Tokens = Annotated[int, Meta(ge=0)]
+
+
 class _WireUsage(Struct, frozen=True):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    """A count below nothing is no count: it would be paid out."""
+
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -178,18 +183,22 @@ def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
     return Usage(
         prompt=wire.prompt_tokens,
         completion=wire.completion_tokens,
-        cached=(prompt.cached_tokens or 0) if prompt else 0,
-        reasoning=(completion.reasoning_tokens or 0) if completion else 0,
-        written=(prompt.cache_write_tokens or 0) if prompt else 0,
-        audio_input=(prompt.audio_tokens or 0) if prompt else 0,
-        audio_output=(completion.audio_tokens or 0) if completion else 0,
+        cached=_told(prompt.cached_tokens) if prompt else 0,
+        reasoning=_told(completion.reasoning_tokens) if completion else 0,
+        written=_told(prompt.cache_write_tokens) if prompt else 0,
+        audio_input=_told(prompt.audio_tokens) if prompt else 0,
+        audio_output=_told(completion.audio_tokens) if completion else 0,
         cached_audio=(
             prompt.cached_tokens_details.audio_tokens if prompt and prompt.cached_tokens_details else None
         ),
         tier=tier if tier in PRICED_TIERS else "",
-        image_input=(prompt.image_tokens or 0) if prompt else 0,
-        image_output=(completion.image_tokens or 0) if completion else 0,
+        image_input=_told(prompt.image_tokens) if prompt else 0,
+        image_output=_told(completion.image_tokens) if completion else 0,
     )
+
+
+def _told(count: int | None) -> int:
+    return count if count is not None and count > 0 else 0
 
 
 def usage_to_wire(usage: Usage) -> dict[str, Any]:

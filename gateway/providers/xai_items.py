@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.mcp import CALL
+from gateway.providers.translate_answer import count
 
 _SEARCHES = frozenset({"x_keyword_search", "x_semantic_search", "x_user_search", "x_thread_fetch"})
 _VIEWS = frozenset({"browse_page", "view_image", "view_x_video"})
@@ -52,9 +53,8 @@ def searched(usage: Mapping[str, Any]) -> tuple[int, int] | None:
     told = usage.get("server_side_tool_usage_details")
     if not isinstance(told, dict):
         return None
-    counts = {name: value for name, value in told.items() if isinstance(value, int)}
-    web = counts.get("web_search_calls", 0) + counts.get("x_search_calls", 0)
-    return web, counts.get("file_search_calls", 0)
+    web = count(told.get("web_search_calls")) + count(told.get("x_search_calls"))
+    return web, count(told.get("file_search_calls"))
 
 
 def ticks(usage: Mapping[str, Any]) -> float | None:

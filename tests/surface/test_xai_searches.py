@@ -14,6 +14,7 @@ from scripted import Provider
 from gateway.catalog import vendor
 from gateway.protocol.assemble import assemble
 from gateway.providers import OpenAIProvider
+from gateway.providers.xai_items import searched
 from gateway.storage.records import CallRecord
 
 POLICIES = """
@@ -137,9 +138,15 @@ async def test_what_xai_does_not_know_and_what_is_its_own_is_refused_by_name(cli
     for model in (MODEL, "chat/grok-4.7"):
         with pytest.raises(openai.BadRequestError, match="search_parameters"):
             await client.chat.completions.create(model=model, **ask, extra_body={"search_parameters": {"mode": "auto"}})
-    with pytest.raises(openai.BadRequestError, match=r"x_search.*xAI alone"):
+    with pytest.raises(openai.BadRequestError, match=r"x_search.*xAI's alone"):
         await client.responses.create(model="openai/gpt-4.1", input="Rain?", tools=[{"type": "x_search"}])  # type: ignore[list-item, misc]
     assert not upstream.seen
     upstream.behave = answers(SAID)
     await client.chat.completions.create(model="drops/grok-4.7", **ask, extra_body={"search_parameters": {"mode": "auto"}})
     assert "search_parameters" not in upstream.seen[0].body
+
+
+def test_nobody_is_paid_for_a_count_that_is_none() -> None:
+    for junk in (-5, True - 2, "7", None, 2.5, [3]):
+        told = {"web_search_calls": junk, "x_search_calls": 1, "file_search_calls": junk}
+        assert searched({"server_side_tool_usage_details": told}) == (1, 0)
