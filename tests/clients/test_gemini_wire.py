@@ -11,7 +11,6 @@ from clients_helpers import answers, chunked, completion, streams
 from gateway_server import KEY, Gateway
 from scripted import Provider
 
-from gateway.api.gemini.models import page_of
 from gateway.errors import BadRequest
 from gateway.protocol.gemini.contents import chat_messages
 from gateway.protocol.gemini.schema import closed, json_schema
@@ -171,13 +170,14 @@ def test_schemas() -> None:
     assert not closed({"type": "object", "properties": {}, "additionalProperties": True})[1]
 
 
-def test_pages() -> None:
-    names = [str(one) for one in range(5)]
-    first = page_of(names, {"pageSize": "2"})
-    assert [one["displayName"] for one in first["models"]] == ["0", "1"] and first["nextPageToken"] == "2"
-    assert "nextPageToken" not in page_of(names, {"pageSize": "2", "pageToken": "4"})
-    with pytest.raises(BadRequest):
-        page_of(names, {"pageToken": "x"})
+async def test_pages(served: Gateway) -> None:
+    async with httpx.AsyncClient(base_url=f"{served.url}/v1beta", headers={"x-goog-api-key": KEY}) as asking:
+        names = [one["displayName"] for one in (await asking.get("/models?pageSize=1000")).json()["models"]]
+        first = (await asking.get("/models?pageSize=2")).json()
+        assert [one["displayName"] for one in first["models"]] == names[:2] and first["nextPageToken"] == "2"
+        last = (await asking.get(f"/models?pageSize=2&pageToken={len(names) - 1}")).json()
+        assert [one["displayName"] for one in last["models"]] == names[-1:] and "nextPageToken" not in last
+        assert (await asking.get("/models?pageToken=x")).status_code == 400
 
 
 async def test_a_call_that_is_no_json_is_shown(http: httpx.AsyncClient, upstream: Provider) -> None:
