@@ -95,6 +95,19 @@ async def test_what_only_gemini_knows_reaches_gemini(google: genai.Client, upstr
     assert sent["safetySettings"] == [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
 
 
+async def test_geminis_own_defaults_are_told_to_gemini_alone(google: genai.Client, upstream: Provider) -> None:
+    """gemini-cli says them to any model."""
+    config = types.GenerateContentConfig(temperature=1, top_p=0.95, top_k=64)
+    told = {}
+    for dialect, model in MODELS.items():
+        upstream.behave = answers(CALLS[dialect][0])
+        await google.aio.models.generate_content(model=model, contents="hi", config=config)
+        told[dialect] = upstream.seen[-1].body
+    assert told["gemini"]["generationConfig"] == {"temperature": 1, "topP": 0.95, "topK": 64}
+    names = {"top_p", "top_k", "p", "k", "generationConfig", "google"}
+    assert all(names.isdisjoint(body) for dialect, body in told.items() if dialect != "gemini")
+
+
 @pytest.mark.parametrize("dialect", CALLS)
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_parallel_calls_and_their_results(

@@ -76,6 +76,9 @@ _SAME = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
+_DEFAULTS = {"top_p": ("topP", 0.95), "top_k": ("topK", 64)}
+"""What Gemini's models do unasked, by its name on the wire. gemini-cli says it to any model, many of which would refuse
+to hear it: so it is told to Gemini alone."""
 PARAMS = {
     "messages": "contents",
     "tool_choice": "toolConfig.functionCallingConfig",
@@ -141,8 +144,9 @@ def chat_body(request: GenerateRequest, model: str, *, stream: bool) -> dict[str
     if stream:
         body["stream"] = True
     for name, chat in _SAME.items():
-        if getattr(settings, name) is not None:
-            body[chat] = getattr(settings, name)
+        value = getattr(settings, name)
+        if value is not None and value != _DEFAULTS.get(name, (None, None))[1]:
+            body[chat] = value
     if settings.stop_sequences:
         body["stop"] = settings.stop_sequences
     if settings.response_logprobs:
@@ -208,6 +212,7 @@ def _hints(request: GenerateRequest, tools: list[dict[str, Any]]) -> dict[str, A
         }
     if settings.media_resolution is not None:
         own["mediaResolution"] = settings.media_resolution
+    own |= {wire: value for name, (wire, value) in _DEFAULTS.items() if getattr(settings, name) == value}
     hints: dict[str, Any] = {"generationConfig": own} if own else {}
     if tools:
         hints["tools"] = tools
