@@ -47,7 +47,7 @@ class AzureResponsesCodec(ResponsesCodec):
         return msgspec.structs.replace(request, url=url)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> AzureResponsesStream:
-        return AzureResponsesStream(self, self._name)
+        return AzureResponsesStream(self, self._name, asked)
 
     def reason(self, data: Mapping[str, Any], said: Said) -> str:
         """An answer that was cut by the filter says so in ``content_filters`` too, and there even as a complete one."""

@@ -21,6 +21,7 @@ from gateway.protocol.hints import AT_OPENAI, AT_XAI
 from gateway.protocol.lists import dicts
 from gateway.protocol.mcp import ITEMS, blocks_of
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
+from gateway.providers.cut_at_stops import CuttingWriter, cut_choice, kept_here
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
 from gateway.providers.openai import OpenAICodec
@@ -98,6 +99,8 @@ class ResponsesCodec(OpenAICodec):
             annotations=said.annotations, extra=said.extra(),
             logprobs={"content": said.logprobs, "refusal": None} if said.logprobs else None,
         )  # fmt: skip
+        stops = kept_here(asked)
+        made = cut_choice(made, stops) if stops else made
         return whole(
             [made], said.usage(data.get("usage"), data.get("service_tier")),
             id_=str(data.get("id") or ""), model=str(data.get("model") or ""), now=now,
@@ -105,7 +108,7 @@ class ResponsesCodec(OpenAICodec):
         )  # fmt: skip
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> ResponsesStream:
-        return ResponsesStream(self, self._name)
+        return ResponsesStream(self, self._name, asked)
 
     def reason(self, data: Mapping[str, Any], said: Said) -> str:
         """Raises AttemptFailed for an answer that failed."""
@@ -207,10 +210,11 @@ class Said:
 class ResponsesStream(EventStream):
     """Response events as chat chunks, wherever the bytes were cut."""
 
-    def __init__(self, codec: ResponsesCodec, provider: str) -> None:
+    def __init__(self, codec: ResponsesCodec, provider: str, asked: Mapping[str, Any] = NOTHING) -> None:
         super().__init__(provider)
         self._codec = codec
-        self._writer = Writer()
+        stops = kept_here(asked)
+        self._writer = CuttingWriter(stops) if stops else Writer()
         self._said = Said(codec.seal)
         self._at: dict[Any, int] = {}
         self._told: set[Any] = set()

@@ -36,7 +36,7 @@ SIGNED = OPENAI
 """Begins the signature of thoughts that OpenAI wants back: the item's id and its encrypted content follow. Others that
 speak this API and cannot read OpenAI's begin theirs otherwise."""
 _NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "stop": ([],), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
+    "n": (1,), "seed": (), "logit_bias": ({},), "frequency_penalty": (0,), "presence_penalty": (0,),
     "prediction": (), "audio": (), "modalities": ([], ["text"]), "top_k": (),
 }  # fmt: skip
 _PASSED = (
@@ -51,6 +51,8 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     gateway holds the conversation, and thoughts travel encrypted. ``here``: whose tools run at this provider;
     ``seal``: how signatures of its own begin."""
     reader.without(_NOTHING_ASKED)
+    if reader.body.get("logprobs") and reader.stops():
+        reader.cannot("stop", "log-probabilities are not cut at a stop sequence.")
     reader.without_claudes_own(here)
     if here == AT_XAI:
         reader.without({"search_parameters": ()})  # xAI has given its Live Search up

@@ -175,7 +175,7 @@ class Reader:
 
     def stops(self, most: int | None = None) -> list[str]:
         """Stop sequences. Providers refuse blank ones, which OpenAI takes and never meets."""
-        found = _stops(self.body)
+        found = stops_of(self.body)
         if most is not None and len(found) > most:
             self.cannot("stop", f"at most {most} stop sequences are possible.")
         return found[:most]
@@ -285,7 +285,8 @@ class Reader:
         return name
 
 
-def _stops(body: Mapping[str, Any]) -> list[str]:
+def stops_of(body: Mapping[str, Any]) -> list[str]:
+    """Without blank ones, which OpenAI takes and never meets."""
     stop = body.get("stop")
     found = [stop] if isinstance(stop, str) else [one for one in stop or [] if isinstance(one, str)]
     return [one for one in found if one.strip()]
@@ -293,7 +294,7 @@ def _stops(body: Mapping[str, Any]) -> list[str]:
 
 def met_stop(asked: Mapping[str, Any]) -> str:
     """The stop sequence that was met where the provider says only that one was: "" when it may be any of several."""
-    found = _stops(asked)
+    found = stops_of(asked)
     return found[0] if len(found) == 1 else ""
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 POLICIES = """
 providers:
   openai: {{type: openai, base_url: "{url}", api_key: sk-up}}
+  responses: {{type: openai, api: responses, base_url: "{url}", api_key: sk-up}}
   anthropic: {{type: anthropic, base_url: "{url}", api_key: sk-up}}
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-up}}
   bedrock: {{type: bedrock, base_url: "{url}", access_key_id: AKID, secret_access_key: sk-up}}
@@ -31,7 +32,7 @@ timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 retries: {{attempts: 1, base_s: 0.01, cap_s: 0.05}}
 """
 MODELS = {
-    "openai": "openai/gpt-4o", "anthropic": "anthropic/claude-sonnet-4-5", "gemini": "gemini/gemini-2.5-flash",
+    "openai": "openai/gpt-4o", "responses": "responses/gpt-5", "anthropic": "anthropic/claude-sonnet-4-5", "gemini": "gemini/gemini-2.5-flash",
     "bedrock": "bedrock/amazon.nova-pro-v1:0", "cohere": "cohere/command-a",
 }  # fmt: skip
 CALLS = (("call_a", "weather", {"city": "Bonn"}), ("call_b", "weather", {"city": "Köln"}))
@@ -137,6 +138,30 @@ async def test_who_does_not_ask_for_one_call_gets_them_all(house: House, dialect
         )
         assert [one.id for one in found.choices[0].message.tool_calls or []] == ["call_a", "call_b"]
         assert found.usage and found.usage.prompt_tokens == PROMPT
+
+
+# ---------------------------------------------------------------- where to stop
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_of_the_responses_api_ends_at_a_stop_sequence(house: House, stream: bool) -> None:
+    """smolagents and ReAct agents send one to every model whose name they do not know."""
+    house.answers("responses", Said(("Thought: look\nObser", "vation: it ", "rains"), thought="hm", signature="s"))
+    turns: Any = [{"role": "user", "content": "Bonn?"}]
+    asked: dict[str, Any] = {"model": MODELS["responses"], "messages": turns, "stop": ["\nObservation:", "Calling tools:"]}
+    if stream:
+        async with house.gpt.chat.completions.stream(**asked, stream_options={"include_usage": True}) as events:
+            found: Any = await events.get_final_completion()
+    else:
+        found = await house.gpt.chat.completions.create(**asked)
+    (choice,) = found.choices
+    assert (choice.message.content, choice.finish_reason) == ("Thought: look", "stop")
+    assert found.usage.completion_tokens == COMPLETION and "stop" not in house.upstream.seen[-1].body
+    message: dict[str, Any] = {"model": MODELS["responses"], "max_tokens": 99, "messages": turns, "stop_sequences": asked["stop"]}
+    if stream:
+        async with house.claude.messages.stream(**message) as told:
+            read: Any = await told.get_final_message()
+    else:
+        read = await house.claude.messages.create(**message)
+    assert (read.content[-1].text, read.stop_reason, read.stop_sequence) == ("Thought: look", "stop_sequence", "\nObservation:")
 
 
 # ---------------------------------------------------------------- a conversation that is too long

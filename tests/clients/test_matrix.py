@@ -52,7 +52,6 @@ CASES = {
 }
 LACKS = {
     ("cohere", "filtered"): "has no word for it",
-    ("responses", "a stop sequence"): "neither takes nor tells them",
 }
 """What cannot be had, and why."""
 SIGN = {"anthropic", "bedrock", "gemini", "responses"}

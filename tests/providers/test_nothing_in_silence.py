@@ -47,7 +47,7 @@ NATIVE: dict[str, tuple[Codec, str]] = {
     "gemini": (GeminiProvider(api_key="k").build("p", ""), "gemini-2.5-flash"),
     "responses": (OpenAIProvider(api_key="k", api="responses").build("p", ""), "gpt-5.1"),
 }
-KEPT_HERE = {(one, "parallel_tool_calls") for one in ("bedrock", "cohere", "gemini")}
+KEPT_HERE = {(one, "parallel_tool_calls") for one in ("bedrock", "cohere", "gemini")} | {("responses", "stop")}
 """Promises that the gateway keeps itself: the provider is told nothing (tests/clients/test_framework_requests.py)."""
 COMPATIBLE = [name for name in vendors() if profile_of(name) is not None]
 
