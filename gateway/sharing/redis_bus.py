@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +29,7 @@ _AGAIN_S = 0.25
 _MENTION_S = 0.1
 _MOST_MENTIONED = 10_000
 _BEAT_S = 1.0
-_DEAF_S = 3.0
+_DEAF_BEATS = 3
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -60,6 +59,8 @@ class RedisBus:
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[list[Any], asyncio.Event]] = {}
         self._mentioned: list[tuple[str, tuple[Any, ...]]] = []
+        self._beats = 0
+        """How many Redis has taken."""
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -122,10 +123,13 @@ class RedisBus:
             self.tell("mentions", [[topic, *values] for topic, values in said])
 
     async def _beat(self) -> None:
-        """A beat that does not come back means that the connection is dead, whatever the kernel thinks."""
+        """A beat that Redis has taken and that does not come back means that the connection is dead, whatever the
+        kernel thinks."""
         while not self._closed:
             await asyncio.sleep(_BEAT_S)
-            self.tell("beat")
+            with contextlib.suppress(Away):
+                await self._link.ask("PUBLISH", self._all, self._sealed("tell", 0, "beat", []))
+                self._beats += 1
 
     # ------------------------------------------------------------------ hearing
     async def _listen(self, listening: asyncio.Event) -> None:
@@ -142,16 +146,14 @@ class RedisBus:
     async def _follow(self, channel: Any) -> None:
         """Until the connection fails or falls silent. Raises what the link may fail with.
 
-        Silence is what was listened to: a process that stood still finds afterwards what was said meanwhile.
+        Silence is told by beats and not by the clock: a process that stands still, or gets its turn rarely, neither
+        sends them nor hears them, and whoever is asked while it connects again does not ask it.
         """
-        silent = 0.0
-        while silent < _DEAF_S:
-            began = time.monotonic()
+        heard = self._beats
+        while self._beats - heard < _DEAF_BEATS:
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=_BEAT_S)
-            if message is None:
-                silent += min(_BEAT_S, time.monotonic() - began)
-            else:
-                silent = 0.0
+            if message is not None:
+                heard = self._beats
                 self._take(message["data"])
 
     def _say_hello(self) -> None:
