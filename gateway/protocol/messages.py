@@ -194,15 +194,16 @@ def _search(own: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any], at: int) -> dict[str, Any]:
+    """One that is deferred is offered at once: a search for it saves tokens, and not every model makes one."""
     if tool.get("type") not in (None, "custom"):
         raise unsupported(
             f"tools.{at}.type",
             f"tools.{at}: tools of the type '{str(tool['type'])[:60]}' are not supported by this gateway.",
         )
     function = {"name": text_in(tool, "name", f"tools.{at}"), "parameters": tool.get("input_schema") or {}}
-    if tool.get("allowed_callers") not in (None, ["direct"]) or tool.get("defer_loading"):
-        name = "defer_loading" if tool.get("defer_loading") else "allowed_callers"
-        raise unsupported(f"tools.{at}.{name}", f"tools.{at}: '{name}' needs tools that run at Anthropic.")
+    if tool.get("allowed_callers") not in (None, ["direct"]):
+        param = f"tools.{at}.allowed_callers"
+        raise unsupported(param, f"tools.{at}: 'allowed_callers' needs tools that run at Anthropic.")
     for name in ("description", "strict", "input_examples", "eager_input_streaming"):
         if tool.get(name) is not None:
             function[name] = tool[name]

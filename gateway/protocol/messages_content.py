@@ -15,7 +15,7 @@ _FIELDS = {
     "text": {"text", "citations"}, "image": {"source"}, "document": {"source", "title", "context", "citations"},
     "search_result": {"source", "title", "content", "citations"}, "thinking": {"thinking", "signature"},
     "redacted_thinking": {"data"}, "tool_use": {"id", "name", "input", "caller"},
-    "tool_result": {"tool_use_id", "content", "is_error"},
+    "tool_result": {"tool_use_id", "content", "is_error"}, "tool_reference": {"tool_name"},
 }  # fmt: skip
 _DIRECT = {"type": "direct"}
 
@@ -147,6 +147,9 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
     kind, source = _looked_at(block, where), block.get("source")
     if kind == "text":
         return {"type": "text", "text": text_in(block, "text", where)} | cached(block)
+    if kind == "tool_reference":  # a client's own search found it, and offers it beside
+        found = f"The tool '{text_in(block, 'tool_name', where)}' is available now."
+        return {"type": "text", "text": found} | cached(block)
     if kind == "image" and isinstance(source, dict):
         if source.get("type") == "url":
             image = {"url": text_in(source, "url", f"{where}.source")}

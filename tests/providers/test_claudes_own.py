@@ -87,7 +87,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "code_execution_20260120", "tool_id": "x"}}]}]},
         "messages.0.content.0.caller"),
     "callers": ({"tools": [{"name": "f", "input_schema": {}, "allowed_callers": ["code_execution_20260120"]}]}, "tools.0.allowed_callers"),
-    "deferred": ({"tools": [{"name": "f", "input_schema": {}, "defer_loading": True}]}, "tools.0.defer_loading"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ fit, threads that its toolkit would like; and the list of models that Anthropic'
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import anthropic
@@ -180,6 +181,23 @@ async def test_tools_that_claude_has_learnt_reach_it_as_they_are(
     await claude.messages.create(messages=turns, **asked)
     said = upstream.seen[-1].body["messages"]
     assert said[1]["content"][0]["input"] == {"command": "ls"} and said[2]["content"][0]["tool_use_id"] == "toolu_1"
+
+
+@pytest.mark.parametrize("model", ["coder", "claude/claude-opus-4-8", "gemini/gemini-2.5-flash"])
+async def test_tools_that_its_own_search_found_are_offered(
+    claude: anthropic.AsyncAnthropic, upstream: Provider, model: str
+) -> None:
+    """With ``ENABLE_TOOL_SEARCH``: the search is a tool of its own, and names what it found."""
+    used: Any = {"type": "tool_use", "id": "toolu_1", "name": "ToolSearch", "input": {"query": "weather"}}
+    found: Any = [{"type": "tool_reference", "tool_name": "mcp__weather__forecast"}]
+    turns: Any = [
+        {"role": "user", "content": "weather?"}, {"role": "assistant", "content": [used]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": found}]},
+    ]  # fmt: skip
+    tools: Any = [{**PLAIN, "name": "ToolSearch"}, {**PLAIN, "name": "mcp__weather__forecast", "defer_loading": True}]
+    body = json.dumps(await sent(claude, upstream, model, messages=turns, tools=tools))
+    assert "The tool 'mcp__weather__forecast' is available now." in body
+    assert body.count('"name": "mcp__weather__forecast"') == 1 and "defer_loading" not in body
 
 
 async def test_others_have_not_learnt_them(claude: anthropic.AsyncAnthropic, upstream: Provider) -> None:
