@@ -28,7 +28,7 @@ from gateway.stages.guarding.inband import answered, wanted_of
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.parts import COMPLETE, Channel, is_json, map_delta
 from gateway.stages.guarding.prose import masked_prose
-from gateway.stages.guarding.request import Guards, closed, guards_for
+from gateway.stages.guarding.request import FailClosed, Guards, guards_for
 from gateway.stages.guarding.stream import GuardedStream
 from gateway.stages.guarding.texts import said_by, said_in, with_whole_thoughts
 from gateway.texts import json_places
@@ -56,7 +56,7 @@ class Guard:
 
     async def _guarded(self, exchange: Exchange, inner: Handler) -> Answer:
         judges = self._judges
-        with closed(exchange, "input"):
+        with FailClosed(exchange, "input"):
             guards = guards_for(exchange)
             await check_request(exchange, guards, judges, self._documents)
         answer = await inner(exchange)
@@ -67,7 +67,7 @@ class Guard:
             if not exchange.placeholders and not any(guard.reach for guard in guards.values()):
                 return stream  # nobody else looks at it, and nothing has to be put back
             return GuardedStream(stream, exchange, guards, content_is_json=in_json)
-        with closed(exchange, "output"):
+        with FailClosed(exchange, "output"):
             return await check_answer(exchange, guards, answer, judges, content_is_json=in_json)
 
 

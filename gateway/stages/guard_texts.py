@@ -20,7 +20,7 @@ from gateway.protocol.answer import Chunk
 from gateway.stages.guarding.answers import judge_said
 from gateway.stages.guarding.odd import judge_labels
 from gateway.stages.guarding.prose import masked_prose
-from gateway.stages.guarding.request import Guards, closed, guards_for
+from gateway.stages.guarding.request import FailClosed, Guards, guards_for
 from gateway.stages.guarding.sessions.session import SessionGuard, TwoWay
 from gateway.stages.guarding.texts import Said
 from gateway.texts.json_places import is_json
@@ -51,7 +51,7 @@ class GuardTexts:
             return await inner(exchange)
         if exchange.endpoint == "realtime":
             return await self._in_session(exchange, inner)
-        with closed(exchange, "input"):
+        with FailClosed(exchange, "input"):
             guards = guards_for(exchange)
             await guard_texts(exchange, guards, self._judges)
         answer = await inner(exchange)
@@ -63,7 +63,7 @@ class GuardTexts:
 
     async def _in_session(self, exchange: Exchange, inner: Handler) -> Answer:
         """A session is opened first: what is said in it is judged event by event."""
-        with closed(exchange, "input"):
+        with FailClosed(exchange, "input"):
             guards = guards_for(exchange)
         session = await inner(exchange)
         if guards:
@@ -96,7 +96,7 @@ class JudgedPass:
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         pieces = [piece.raw async for piece in self._inner if isinstance(piece, Piece)]
-        with closed(self._exchange, "output"):
+        with FailClosed(self._exchange, "output"):
             judged = await self._judged(b"".join(pieces))
         yield Piece(own={}, raw=judged)
 

@@ -31,7 +31,7 @@ from gateway.stages.guarding.parts import (
     place_of,
 )
 from gateway.stages.guarding.queued import QueuedStream
-from gateway.stages.guarding.request import Guards, closed
+from gateway.stages.guarding.request import FailClosed, Guards
 from gateway.stages.guarding.texts import Said, names_in
 from gateway.texts.json_places import ends_inside
 from gateway.texts.masking import Masker
@@ -83,7 +83,7 @@ class AskedStream(QueuedStream):
         self._held: list[Chunk] = []
 
     async def _take(self, chunk: Chunk | None) -> None:
-        with closed(self._exchange, "output"):
+        with FailClosed(self._exchange, "output"):
             await self._hold(chunk)
 
     async def _hold(self, chunk: Chunk | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from types import TracebackType
 
 from gateway.context import Exchange, Finding
 from gateway.errors import BadRequest, GatewayError, Unavailable
@@ -221,12 +221,19 @@ def broke(exchange: Exchange, place: Place, problem: Exception) -> Unavailable:
     return guard_failed(problem)
 
 
-@contextmanager
-def closed(exchange: Exchange, place: Place) -> Iterator[None]:
-    """What goes wrong inside and is no refusal of ours stops the call."""
-    try:
-        yield
-    except GatewayError:
-        raise
-    except Exception as problem:
-        raise broke(exchange, place, problem) from problem
+class FailClosed:
+    """A context: what goes wrong inside and is no refusal of ours stops the call. Each piece of a stream has one."""
+
+    __slots__ = ("_exchange", "_place")
+
+    def __init__(self, exchange: Exchange, place: Place) -> None:
+        self._exchange, self._place = exchange, place
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(problem, Exception) and not isinstance(problem, GatewayError):
+            raise broke(self._exchange, self._place, problem) from problem

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+from msgspec.json import encode
+
 from gateway.context import Chunk, ChunkStream, Exchange
 from gateway.guardrails.verdict import BLOCK, Verdict, changed
-from gateway.protocol.answer import Pattern, arrived_of
+from gateway.protocol.answer import Pattern, arrived_of, plain_chunk
 from gateway.protocol.assemble import REASONING, chunk_text
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.stages.guarding import positions
@@ -28,7 +30,7 @@ from gateway.stages.guarding.parts import (
     place_of,
 )
 from gateway.stages.guarding.queued import QueuedStream
-from gateway.stages.guarding.request import Guards, blocked, closed, judged, note
+from gateway.stages.guarding.request import FailClosed, Guards, blocked, judged, note
 from gateway.stages.guarding.texts import names_in
 from gateway.texts.escapes import has_escapes
 from gateway.texts.masking import Masker
@@ -71,7 +73,7 @@ class GuardedStream(QueuedStream):
 
     async def _take(self, chunk: Chunk | None) -> None:
         together = [chunk, *self._arrived()] if chunk is not None else []
-        with closed(self._exchange, "output"):
+        with FailClosed(self._exchange, "output"):
             if together:
                 self._feed_all(together)
             else:
@@ -85,6 +87,9 @@ class GuardedStream(QueuedStream):
 
     def _feed_all(self, chunks: list[Chunk]) -> None:
         """Chunks that add to one text and arrived together are judged together."""
+        if len(chunks) == 1:
+            self._feed(chunks[0])
+            return
         for plain, alike in groupby(chunks, key=lambda chunk: chunk.pattern):
             found = list(alike)
             if plain is None or len(found) == 1:
@@ -98,14 +103,15 @@ class GuardedStream(QueuedStream):
         if self._guards:
             self._judge(_CONTENT, text, final=False)
         if self._exchange.placeholders or self._changing:  # then the texts may not stay where they were cut
-            part = {**pattern.data["choices"][0], "delta": {"content": text}}
-            run = [Chunk({**pattern.data, "choices": [part]}, text)]
+            run = [plain_chunk(pattern, text, (encode(text),))]
         self._held += run
         if not self._waiting:
             self._release()
 
     def _feed(self, chunk: Chunk) -> None:
-        if self._guards:
+        if self._guards and chunk.pattern is not None:
+            self._judge(_CONTENT, chunk.text, final=False)
+        elif self._guards:
             self._judge_chunk(chunk)
         self._held.append(chunk)
         if not self._waiting:
@@ -131,7 +137,7 @@ class GuardedStream(QueuedStream):
                 return text
 
             map_delta(at, part["delta"], judge)
-            if chunk.pattern is None and has_more(part["delta"]):
+            if has_more(part["delta"]):
                 self._judge_complete(at, part["delta"])
             if final:
                 for channel in [one for one in self._waiting if one[0] == at]:
@@ -183,6 +189,8 @@ class GuardedStream(QueuedStream):
     def _unmasked(self, chunk: Chunk) -> Chunk:
         if not self._exchange.placeholders and not self._changing:
             return chunk
+        if chunk.pattern is not None:
+            return self._unmasked_plain(chunk, chunk.pattern)
         choices: list[Any] = list(chunk.data.get("choices") or [])
         for position, part in enumerate(choices):
             if isinstance(part, dict) and isinstance(part.get("delta"), dict):
@@ -200,6 +208,12 @@ class GuardedStream(QueuedStream):
                     choices[position]["logprobs"] = None  # they spell the text that is held back or changed
         data = {**chunk.data, "choices": choices}
         return Chunk(data, chunk_text(data), chunk.finish_reason, chunk.usage)
+
+    def _unmasked_plain(self, chunk: Chunk, pattern: Pattern) -> Chunk:
+        """Most chunks do nothing but add to the content."""
+        self._said.setdefault(0, []).append(chunk.text)
+        text = self._unmask(_CONTENT, chunk.text)
+        return chunk if text == chunk.text else plain_chunk(pattern, text, (encode(text),))
 
     def _placed(self, choice: int, came: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
         """The delta with citations that point to the same words as before, in all of the text that came by now."""

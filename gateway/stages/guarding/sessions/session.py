@@ -21,7 +21,7 @@ from gateway.protocol.realtime import (
     error_event,
     own_request,
 )
-from gateway.stages.guarding.request import Guards, closed
+from gateway.stages.guarding.request import FailClosed, Guards
 from gateway.stages.guarding.sessions import sound
 from gateway.stages.guarding.sessions.hearing import Event, Hearing, Known
 from gateway.stages.guarding.sessions.provider_events import (
@@ -82,7 +82,7 @@ class SessionGuard:
         event: Event = {}
         try:
             event = decode_object(_text(message))
-            with closed(self._exchange, "input"):
+            with FailClosed(self._exchange, "input"):
                 return Onward(up=await self._allowed(event))
         except GatewayError as error:
             note_detail(error, self._exchange.request_id)
@@ -111,7 +111,7 @@ class SessionGuard:
             return Onward(down=[error_event(_unreadable())])
         key: Key = ()
         try:
-            with closed(self._exchange, "output"):
+            with FailClosed(self._exchange, "output"):
                 if answers_own(event) or self._speaking.hides(event):
                     return Onward()
                 if self._is_blocked(event):
@@ -151,7 +151,7 @@ class SessionGuard:
             self._open(key, hearing)
         leaves = await hearing.push(event, last=last)
         if kind_of(event) == TRANSCRIBED and isinstance(spoken, str):
-            with closed(self._exchange, "input"):
+            with FailClosed(self._exchange, "input"):
                 await self._speaking.spoken(spoken)
         if last:
             self._items.pop(key[0], None)
