@@ -173,3 +173,29 @@ async def test_what_cannot_be_searched_says_which_and_why(client: openai.AsyncOp
         upstream.script = [answers(CALL, SAID)]
         await foreign.responses.create(model=MODEL, input="x", tools=[{**TOOL, "vector_store_ids": [store]}])
     assert len(upstream.seen) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("where", ["results", "queries", "text"])
+async def test_what_is_found_there_is_judged_before_its_client_has_it(
+    tmp_path: Path, upstream: Provider, stream: bool, where: str
+) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    guards = "guardrails: {{words: {{type: blocklist, phrases: [project falcon], directions: [output]}}}}\n"
+    (folder / "gateway.yaml").write_text((POLICIES + guards).format(url=upstream.url, key=KEY, foreign=FOREIGN))
+    found = {**FOUND, "text": "It is project falcon."} if where == "results" else FOUND
+    asked = {"queries": ["project falcon"]} if where == "queries" else {}
+    said = spoken("It is project falcon.") if where == "text" else SAID
+    upstream.behave = answers({**CALL, **asked, "results": [found]}, said)
+    ask: Any = {"model": MODEL, "input": "Refunds?", "tools": [TOOL], "include": ["file_search_call.results"]}
+    heard: list[str] = []
+    async with gateway(tmp_path, folder) as made, client_of(made) as client:
+        try:
+            if not stream:
+                heard.append(str(await client.responses.create(**ask)))
+            else:
+                heard.extend([str(event) async for event in await client.responses.create(stream=True, **ask)])
+        except openai.APIError as refused:  # or, once something has left, the stream's last event
+            heard.append(str(refused))
+    assert "falcon" not in "".join(heard) and "blocked by the guardrail 'words'" in heard[-1]
