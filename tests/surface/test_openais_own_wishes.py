@@ -101,7 +101,7 @@ async def test_code_and_pictures_are_made_at_openai(
     assert upstream.seen[1].body["tool_choice"] == {"type": "code_interpreter"}
     for model in ("chat/gpt-4o", "xai/grok-4.7", "claude/claude-sonnet-4-5"):
         for tool in (CODE, DRAW):
-            with pytest.raises(openai.BadRequestError, match="runs at OpenAI alone"):
+            with pytest.raises(openai.BadRequestError, match="is OpenAI's alone"):
                 await client.responses.create(model=model, input="x", tools=[tool])
 
 
