@@ -13,7 +13,8 @@ from gateway.resilience.breakers import Breakers
 from gateway.resilience.gate import providers_failing
 from gateway.retrieval.documents import missing
 from gateway.runtime import asks_for
-from gateway.stages.dispatch import classed, fallback_rules, final, varied
+from gateway.stages.dispatch import classed, fallback_rules, final
+from gateway.stages.parameters import parameters_for
 from gateway.stages.several import bodies
 from gateway.stages.structure import Structure
 from gateway.upstreams.asking import spoken_to
@@ -52,7 +53,7 @@ def _refusal(exchange: Exchange, rung: Rung, structure: Structure) -> AttemptFai
     alone = asks_for(runtime, candidate, exchange.request.n) > 1
     said = bodies(exchange.body, 1)[0] if alone else exchange.body
     try:
-        body = structure.body(exchange, rung, varied(exchange, candidate, said))
+        body = structure.body(exchange, rung, parameters_for(exchange, candidate, said))
         body = spoken_to(runtime, candidate, body, exchange.has_custom_tools)
         runtime.codecs[candidate.provider].encode(body, candidate.model, stream=exchange.request.streamed)
     except DocumentRefused as problem:

@@ -120,11 +120,22 @@ def _facts(config: Config, candidate: Candidate, ref: CandidateRef) -> Facts:
     return Facts(
         context_window=model.context_window,
         max_output=model.max_output,
+        cuts_output=cuts_output(config, candidate),
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         region=ref.region or model.region,
         quality=ref.quality if ref.quality is not None else model.quality,
         off=SWITCHED_OFF if off else "",
     )
+
+
+def most_output(config: Config, candidate: Candidate) -> int | None:
+    """The most tokens that a candidate writes; None: nobody says."""
+    return model_of(config.models, candidate.provider, _profile(config, candidate), candidate.model).max_output
+
+
+def cuts_output(config: Config, candidate: Candidate) -> bool:
+    """Whether a request for more tokens than that is brought into the candidate's range."""
+    return bool(getattr(config.providers.get(candidate.provider), "drop_params", False))
 
 
 def _price(config: Config, candidate: Candidate) -> Price | None:

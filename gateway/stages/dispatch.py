@@ -18,7 +18,7 @@ from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
 from gateway.runtime import asks_for
 from gateway.stages import several
-from gateway.stages.assign import LIMITS
+from gateway.stages.parameters import parameters_for
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
 from gateway.stages.tries import Together, Tries
@@ -34,7 +34,7 @@ from optimizer.routing.attempts import (
     GiveUp,
     NextCandidate,
 )
-from optimizer.routing.plan import Candidate, Rung
+from optimizer.routing.plan import Rung
 
 __all__ = ["Dispatch", "ask_student"]
 
@@ -263,7 +263,7 @@ class Dispatch:
         self, exchange: Exchange, rung: Rung, said: Mapping[str, Any], *, spill: bool, whole: bool
     ) -> WholeAnswer | UpstreamStream:
         """One attempt, with its note on the exchange and its mark on the breaker."""
-        body = self._structure.body(exchange, rung, varied(exchange, rung.candidate, said))
+        body = self._structure.body(exchange, rung, parameters_for(exchange, rung.candidate, said))
         began = time.monotonic()
         try:
             passage = await self._gate.enter(
@@ -305,17 +305,6 @@ class Dispatch:
             )
 
         return self._thoughts.ask(exchange, rung, body, send)
-
-
-def varied(exchange: Exchange, candidate: Candidate, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body with the parameters of a variant; what the client said itself stays."""
-    if not candidate.variant or exchange.task is None:
-        return body
-    wanted = exchange.runtime.parameters.get((exchange.task.name, candidate), {})
-    said = {name for name, value in body.items() if value is not None} - exchange.filled
-    if said & LIMITS:
-        said |= LIMITS
-    return {**body, **{name: value for name, value in wanted.items() if name not in said}}
 
 
 def _remaining(exchange: Exchange) -> float:

@@ -23,6 +23,7 @@ class Facts(Struct, frozen=True):
 
     ``cost_usd`` is the estimate for this very call. Latencies are milliseconds over ``samples`` recent calls of
     the call's own kind: to the first byte when it streams, to the end otherwise. ``off``: why nobody may ask it.
+    ``cuts_output``: who asks it for more tokens than ``max_output`` is given so many.
     """
 
     context_window: int | None = None
@@ -35,6 +36,7 @@ class Facts(Struct, frozen=True):
     p95_ms: float | None = None
     samples: int = 0
     off: str = ""
+    cuts_output: bool = False
 
 
 NOTHING_KNOWN = Facts()
@@ -103,12 +105,14 @@ def _unfit(facts: Facts, rules: Constraints, needs: Needs) -> tuple[Kind, str] |
     """What the request asks for and the candidate does not have. Unknown abilities are not held against it,
     unless the policy itself requires them."""
     if rules.fit:
-        window = facts.context_window
-        if window is not None and needs.input_tokens + needs.output_tokens > window:
-            asked = f"about {needs.input_tokens:,} tokens of input and {needs.output_tokens:,} of output"
+        window, most, written = facts.context_window, facts.max_output, needs.output_tokens
+        if most is not None and facts.cuts_output:
+            written = min(written, most)
+        if window is not None and needs.input_tokens + written > window:
+            asked = f"about {needs.input_tokens:,} tokens of input and {written:,} of output"
             return "request", f"context window: {asked} do not fit {window:,}"
-        if facts.max_output is not None and needs.output_tokens > facts.max_output:
-            return "request", f"output: {needs.output_tokens:,} tokens are more than its {facts.max_output:,}"
+        if most is not None and written > most:
+            return "request", f"output: {written:,} tokens are more than its {most:,}"
         if facts.capabilities is not None:
             lacking = [one for one in needs.capabilities if one not in facts.capabilities]
             if lacking:

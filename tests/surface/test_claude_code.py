@@ -22,11 +22,18 @@ providers:
   native: {{type: openai, api: responses, base_url: "{url}", api_key: sk-upstream-secret}}
   claude: {{type: anthropic, base_url: "{url}", api_key: sk-upstream-secret}}
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-upstream-secret}}
+  cutting: {{type: openai, base_url: "{url}", api_key: sk-upstream-secret, drop_params: true}}
+models: {{cutting: {{short: {{max_output: 9000, context_window: 20000}}}}, first: {{short: {{max_output: 9000}}}}}}
+policies:
+  - name: fits
+    constraints: {{fit: true}}
+    candidates: [{{provider: first, model: short}}, {{provider: cutting, model: short}}]
 keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 retries: {{attempts: 1, base_s: 0.01, cap_s: 0.05}}
 tasks:
   - {{name: coder, candidates: [{{provider: first, model: m}}]}}
+  - {{name: brief, policy: fits}}
 """)
 USER = '{"device_id":"' + "c3" * 32 + '","account_uuid":"","session_id":"363b4a65-9b70-49e3-afa3-dace21f4934a"}'
 DIGEST = hashlib.sha256(USER.encode()).hexdigest()
@@ -207,3 +214,12 @@ async def test_others_have_not_learnt_them(claude: anthropic.AsyncAnthropic, ups
                 model=model, max_tokens=99, messages=[{"role": "user", "content": "list"}], tools=[BASH]
             )
     assert not upstream.seen
+
+
+@pytest.mark.parametrize(("model", "asked"), [("cutting/short", 9000), ("brief", 9000), ("first/short", 16000)])
+async def test_a_generous_limit_is_cut_where_the_policy_lets_it(
+    claude: anthropic.AsyncAnthropic, upstream: Provider, model: str, asked: int
+) -> None:
+    for limit in (ASKED["max_tokens"], 100):
+        body = await sent(claude, upstream, model, max_tokens=limit)
+        assert body["model"] == "short" and min(limit, asked) in (body.get("max_completion_tokens"), body.get("max_tokens"))
