@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gateway.providers.translate_request import Reader
@@ -28,3 +29,11 @@ def as_openai(vectors: list[Any], texts: list[Any], tokens: int, model: str) -> 
         raise ValueError("an answer without a vector for each text")
     items = [{"object": "embedding", "index": at, "embedding": one} for at, one in enumerate(vectors)]
     return {"object": "list", "model": model, "data": items, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+def of_length_one(vector: Any) -> list[float]:
+    """Google shortens a vector by cutting it; OpenAI's always have the length 1. Raises ValueError."""
+    try:
+        length = math.sqrt(math.fsum(one * one for one in vector))
+    except (TypeError, OverflowError):
+        raise ValueError("an embedding with something else than numbers") from None
+    return [one / length for one in vector] if length > 0 else list(vector)

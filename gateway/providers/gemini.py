@@ -21,8 +21,12 @@ from gateway.protocol.lists import dicts
 from gateway.providers.capabilities import Ability, abilities, most_choices
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, UpstreamRequest
 from gateway.providers.credentials import ApiKeys
+from gateway.providers.embedded_texts import portions
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
+from gateway.providers.gemini_embeddings import MOST_TEXTS
+from gateway.providers.gemini_embeddings import answer_of as embeddings_of
+from gateway.providers.gemini_embeddings import request_body as embedding_body
 from gateway.providers.gemini_request import request_body
 from gateway.providers.gemini_sources import search_blocks, searched, url_citations
 from gateway.providers.translate_answer import Writer, choice, count, tool_call, whole
@@ -69,7 +73,7 @@ class GeminiCodec:
         self._ability = abilities("gemini", settings.models)
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        reader = Reader(self._name, body, drop=self._settings.drop_params)
+        reader = self._reader(body)
         path = reader.model_in_path(model)
         base = self._base.removesuffix("models/") if path.startswith("tunedModels/") else self._base
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
@@ -102,6 +106,20 @@ class GeminiCodec:
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> GeminiStream:
         return GeminiStream(self._name, asked)
+
+    def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+        return portions(self._reader(body), MOST_TEXTS)
+
+    def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
+        path = self._reader(body).model_in_path(model)
+        wire = embedding_body(body, path)
+        return UpstreamRequest(f"{self._base}{path}:batchEmbedContents", self._headers, _encode(wire))
+
+    def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        return embeddings_of(data, body, model)
+
+    def _reader(self, body: Mapping[str, Any]) -> Reader:
+        return Reader(self._name, body, drop=self._settings.drop_params)
 
     def most_choices(self) -> int:
         return most_choices("gemini")

@@ -126,9 +126,6 @@ class VertexGemini(GeminiCodec):
     def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
         return answer_of(data, body, model)
 
-    def _reader(self, body: Mapping[str, Any]) -> Reader:
-        return Reader(self._name, body, drop=self._settings.drop_params)
-
 
 class VertexClaude(AnthropicCodec):
     """Claude as at home, but for the address, which names the model, and the version, which the body does."""

@@ -5,12 +5,11 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embed
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
-from gateway.providers.embedded_texts import OPENAIS, as_openai
+from gateway.providers.embedded_texts import OPENAIS, as_openai, of_length_one
 from gateway.providers.translate_answer import count
 
 _MOST_TEXTS = 250
@@ -40,15 +39,6 @@ def answer_of(data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> d
     found = [one["embeddings"] for one in dicts(data.get("predictions")) if isinstance(one.get("embeddings"), dict)]
     vectors = [one.get("values") for one in found]
     if body.get("dimensions") is not None:
-        vectors = [_of_length_one(one) for one in vectors]
+        vectors = [of_length_one(one) for one in vectors]
     told = [one["statistics"] for one in found if isinstance(one.get("statistics"), dict)]
     return as_openai(vectors, body["input"], sum(count(one.get("token_count")) for one in told), model)
-
-
-def _of_length_one(vector: Any) -> list[float]:
-    """Google shortens a vector by cutting it; OpenAI's always have the length 1. Raises ValueError."""
-    try:
-        length = math.sqrt(math.fsum(one * one for one in vector))
-    except (TypeError, OverflowError):
-        raise ValueError("an embedding with something else than numbers") from None
-    return [one / length for one in vector] if length > 0 else list(vector)
