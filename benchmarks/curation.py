@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def filled(home: Path, count: int, seed: int) -> None:
     """Migrates a home's database and inserts the calls."""
     subprocess.run([sys.executable, "-m", "gateway.cli", "migrate", "--home", str(home)], check=True)
     (file,) = home.glob("*.db")
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         marks = ",".join("?" * len(_COLUMNS))
         statement = f"INSERT INTO captures ({','.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608 - our own names
         database.executemany(statement, (row(call) for call in calls(count, seed)))

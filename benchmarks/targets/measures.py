@@ -8,6 +8,7 @@ import re
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 from benchmarks.scripted import COMPLETION, Line, sse
@@ -198,7 +199,7 @@ async def kills(count: int = 20) -> Figures:
         until, stored = time.monotonic() + 60, list[str]()
         while time.monotonic() < until and not heard <= set(stored):
             await asyncio.sleep(0.5)
-            with sqlite3.connect(f"file:{made.folder}/home/understudy.db?mode=ro", uri=True) as found:
+            with closing(sqlite3.connect(f"file:{made.folder}/home/understudy.db?mode=ro", uri=True)) as found:
                 stored = [row[0] for row in found.execute("SELECT id FROM calls")]
         return {
             "kills": count, "heard": len(heard), "lost": len(heard - set(stored)),

@@ -19,6 +19,9 @@ from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.lists import dicts
 from gateway.providers.aws import Credentials, signed_headers
 from gateway.providers.bedrock_answer import Said, complaint, met, reason, tier_of, usage_of
+from gateway.providers.bedrock_embeddings import answer_of as embeddings_of
+from gateway.providers.bedrock_embeddings import maker_of, most_texts
+from gateway.providers.bedrock_embeddings import request_body as embedding_body
 from gateway.providers.bedrock_request import request_body
 from gateway.providers.bedrock_stream import BedrockStream
 from gateway.providers.capabilities import Ability, abilities, most_choices
@@ -31,6 +34,7 @@ from gateway.providers.codec import (
     UpstreamRequest,
 )
 from gateway.providers.credentials import ApiKeys
+from gateway.providers.embedded_texts import portions
 from gateway.providers.failures import lenient, nonsense, object_in, refusal, text_field
 from gateway.providers.translate_answer import choice, whole
 from gateway.providers.translate_request import Reader
@@ -76,12 +80,30 @@ class BedrockCodec:
         self._others = abilities("bedrock", settings.models)
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
+        reader = self._reader(body, model)
+        wire = request_body(reader, self._ability_of(model), model)
+        return self._signed(wire, model, "converse-stream" if stream else "converse")
+
+    def portions(self, body: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+        reader = self._reader(body, model)
+        return portions(reader, most_texts(maker_of(reader, model)))
+
+    def embedding(self, body: Mapping[str, Any], model: str) -> UpstreamRequest:
+        maker = maker_of(self._reader(body, model), model)
+        return self._signed(embedding_body(body, maker), model, "invoke")
+
+    def embedded(self, data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        return embeddings_of(data, body, model, maker_of(self._reader(body, model), model))
+
+    def _reader(self, body: Mapping[str, Any], model: str) -> Reader:
+        """Raises AttemptFailed for what is no model."""
         reader = Reader(self._name, body, drop=self._settings.drop_params)
         if not _MODEL.match(model) or ".." in model:
             raise reader.refused("model", f"'{model[:80]}' is not a model's id.", code="model_not_found")
-        raw = _encode(request_body(reader, self._ability_of(model), model))
-        verb = "converse-stream" if stream else "converse"
-        place = f"/model/{quote(model, safe=':')}/{verb}"
+        return reader
+
+    def _signed(self, wire: dict[str, Any], model: str, verb: str) -> UpstreamRequest:
+        raw, place = _encode(wire), f"/model/{quote(model, safe=':')}/{verb}"
         headers = {"content-type": "application/json", **self._settings.headers}
         if self._settings.api_key:
             headers["authorization"] = f"Bearer {self._settings.api_key}"

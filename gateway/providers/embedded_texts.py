@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.providers.translate_request import Reader
 
-_MOST_ASKS = 128
+_MOST_ASKS, _BYTES_A_TOKEN = 128, 4
 OPENAIS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
 """What a client of OpenAI's may say; anything else is meant for the provider."""
 
@@ -37,3 +37,8 @@ def of_length_one(vector: Any) -> list[float]:
     except (TypeError, OverflowError):
         raise ValueError("an embedding with something else than numbers") from None
     return [one / length for one in vector] if length > 0 else list(vector)
+
+
+def estimated(texts: list[str]) -> int:
+    """Tokens, where nobody tells them: nothing would cost nothing."""
+    return sum(max(1, len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN) for text in texts)

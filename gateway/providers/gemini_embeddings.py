@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
-from gateway.providers.embedded_texts import OPENAIS, as_openai, of_length_one
+from gateway.providers.embedded_texts import OPENAIS, as_openai, estimated, of_length_one
 from gateway.providers.translate_answer import count
 
 MOST_TEXTS = 100
 _OF_A_TEXT = {"taskType": "taskType", "task_type": "taskType", "title": "title"}
 """What Gemini says of each text; a client's ``extra_body``."""
-_BYTES_A_TOKEN = 4
 
 
 def request_body(body: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -37,8 +36,4 @@ def answer_of(data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> d
         vectors = [of_length_one(one) for one in vectors]
     usage = data.get("usageMetadata")
     told = count(usage.get("promptTokenCount")) if isinstance(usage, dict) else 0
-    return as_openai(vectors, body["input"], told or sum(map(_estimate, body["input"])), model)
-
-
-def _estimate(text: str) -> int:
-    return max(1, len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN)
+    return as_openai(vectors, body["input"], told or estimated(body["input"]), model)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -130,7 +131,7 @@ class House:
 
     def stored(self) -> tuple[list[str], int]:
         """The ids of the ledger's lines, and the number of calls in the roll-up beside it."""
-        with sqlite3.connect(f"file:{self.home / 'understudy.db'}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{self.home / 'understudy.db'}?mode=ro", uri=True)) as database:
             ids = [row[0] for row in database.execute("select id from calls")]
             (rolled,) = database.execute("select sum(calls) from ledger_buckets").fetchone()
         return ids, rolled

@@ -316,6 +316,10 @@ def _certificate(folder: Path, kind: str) -> tuple[Path, Path]:
             .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(host)]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(  # Python 3.13 and later take no certificate without
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
             .sign(signer, hashes.SHA256())
         )
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -53,7 +54,7 @@ def store(writer: SqlWriter, *ids: str) -> None:
 
 
 def ids_in(path: Path) -> set[str]:
-    with sqlite3.connect(path) as found:
+    with closing(sqlite3.connect(path)) as found, found:
         return {row[0] for row in found.execute("SELECT id FROM calls")}
 
 

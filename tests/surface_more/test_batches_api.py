@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ async def test_an_expired_batch_says_so_on_every_line(tmp_path: Path, upstream: 
         batch = await start(client, [line(str(at)) for at in range(3)])
         while not upstream.seen:
             await asyncio.sleep(0.02)
-    with sqlite3.connect(made.home.database) as database:  # a day later
+    with closing(sqlite3.connect(made.home.database)) as database, database:  # a day later
         database.execute("update batches set expires_at = ?", (time.time() - 1,))
     async with served(tmp_path, upstream) as made, client_of(made) as client:
         found = await ended(client, batch.id)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ async def test_a_killed_worker_loses_nothing_that_was_answered_and_comes_back(
         await asyncio.gather(*working)
         assert set(statuses) == {200}
         assert await asyncio.to_thread(house.stop) == [0, 0]
-    with sqlite3.connect(f"file:{house.home.database}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{house.home.database}?mode=ro", uri=True)) as database:
         ids = [row[0] for row in database.execute("select id from calls")]
     assert len(ids) == len(set(ids)) and receipts <= set(ids), (
         f"{len(receipts - set(ids))} answered calls are lost"
