@@ -317,8 +317,16 @@ def _certificate(folder: Path, kind: str) -> tuple[Path, Path]:
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(host)]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(  # Python 3.13 and later take no certificate without
+            .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
+            .add_extension(  # Python 3.13 and later take no certificate without these
+                x509.KeyUsage(
+                    digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
+                    key_encipherment=False, data_encipherment=False, key_agreement=False,
+                    encipher_only=False, decipher_only=False,
+                ),
+                critical=True,
             )
             .sign(signer, hashes.SHA256())
         )
