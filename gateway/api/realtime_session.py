@@ -42,7 +42,7 @@ class Session:
         """The MCP servers that the client may have its provider call."""
         self._tell: Callable[[bool], None] | None = None
         self.lease: Lease | None = None
-        self.reason, self._left = "", False
+        self.reason, self._left, self._closing = "", False, False
         self.ended: errors.GatewayError | None = None
         """Why we ended it, if we did."""
         self.used = asyncio.Event()
@@ -133,12 +133,18 @@ class Session:
         await self.aclose()
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """``code`` and ``reason`` are told to the provider where the session was still open."""
+        """``code`` and ``reason`` are told to the provider where the session was still open. Closing wakes whoever
+        reads, who closes too: what was said first is what is told."""
         self._left = True
         self._over(ok=True)
-        if not self.upstream.closed:
+        if self._closing or self.upstream.closed:
+            return
+        self._closing = True
+        try:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self.upstream.close(code=code, message=_short(reason)), 1.0)
+        finally:
+            self._closing = False
 
 
 def _short(reason: str) -> bytes:
