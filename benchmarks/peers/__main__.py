@@ -2,8 +2,7 @@
 per second, time to the first token, CPU per call and event, and memory, with one core for the gateway and the other for
 the load and the upstream. Then what a call costs with 10,000 keys and 1,000 tasks instead of ten of each, what an event
 costs in a stream that is translated or guarded, and in one whose events come one by one, and how long the gateway takes
-to start. Each bar is printed with
-whether it was reached.
+to start. Each bar is printed with whether it was reached.
 
     python -m benchmarks.peers [--litellm PATH] [--portkey PATH] [--tensorzero PATH] [--seconds 5] [--json FILE]
 

@@ -37,8 +37,8 @@ _log = logging.getLogger("understudy.ingress")
 encode = msgspec.json.encode
 _STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _BIG_BODY = 256 * 1024
-_NONE: Mapping[str, str] = {}
 """Bodies from this size on are decoded in a thread, so that they hold up nobody else."""
+_NONE: Mapping[str, str] = {}
 
 
 class Rendering:

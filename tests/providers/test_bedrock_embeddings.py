@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
-from scripted import Line, Provider, provider
+from gateway_server import Gateway, served_over
+from scripted import Line, Provider
 
 TITAN, COHERE = "amazon.titan-embed-text-v2:0", "us.cohere.embed-v4:0"
 
@@ -27,34 +25,21 @@ async def embed(line: Line) -> None:
     await line.answer(body={"id": "e", "texts": body["texts"], "embeddings": found})
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        made.behave = embed
-        yield made
+@pytest.fixture(autouse=True)
+def embedding(upstream: Provider) -> None:
+    upstream.behave = embed
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    price = '{input: 0.02, output: 0.0, as_of: "2026-11-30", source: "invented for this test"}'
-    (folder / "gateway.yaml").write_text(f"""
+served = served_over("""
 providers:
-  aws: {{type: bedrock, base_url: "{upstream.url}", access_key_id: AKIDEXAMPLE, secret_access_key: a-secret}}
+  aws: {{type: bedrock, base_url: "{url}", access_key_id: AKIDEXAMPLE, secret_access_key: a-secret}}
 surface: {{embeddings: aws}}
-prices: {{aws: {{"{TITAN}": {price}}}}}
-keys: [{{name: tests, key: {KEY}, project: default}}]
+prices:
+  aws:
+    "amazon.titan-embed-text-v2:0": {{input: 0.02, output: 0.0, as_of: "2026-11-30", source: "invented for this test"}}
+keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 """)
-    async with gateway(tmp_path, folder) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
-        yield made
 
 
 async def test_titan_takes_one_text_and_is_asked_side_by_side(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from gateway_server import KEY, Gateway, gateway
-from scripted import Line, Provider, provider
+from gateway_server import KEY, Gateway, served_over
+from scripted import Line, Provider
 
 FAILS = "unembeddable"
 TELLS = "tells"
@@ -27,31 +25,17 @@ async def embed(line: Line) -> None:
     await line.answer(200, {"embeddings": [{"values": [float(len(text)), 3.0]} for text in texts], **told})
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[Provider]:
-    async with provider() as made:
-        made.behave = embed
-        yield made
+@pytest.fixture(autouse=True)
+def embedding(upstream: Provider) -> None:
+    upstream.behave = embed
 
 
-@pytest.fixture
-async def served(tmp_path: Path, upstream: Provider) -> AsyncIterator[Gateway]:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    (folder / "gateway.yaml").write_text(f"""
-providers: {{gemini: {{type: gemini, base_url: "{upstream.url}", api_key: g-key}}}}
+served = served_over("""
+providers: {{gemini: {{type: gemini, base_url: "{url}", api_key: g-key}}}}
 surface: {{embeddings: gemini}}
-keys: [{{name: tests, key: {KEY}, project: default}}]
+keys: [{{name: tests, key: {key}, project: default}}]
 timeouts: {{connect: 30, first_byte: 30, chunk_gap: 30, total: 60}}
 """)
-    async with gateway(tmp_path, folder) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as made:
-        yield made
 
 
 async def test_gemini_embeds_for_openais_clients(

@@ -89,4 +89,3 @@ def _use(runtime: Runtime, candidate: Candidate) -> str:
     if settings is None or isinstance(settings, ClassifierProvider):
         return "chat"
     return listed_uses(settings.profile).get(candidate.model, "")
-
