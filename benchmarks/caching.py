@@ -8,8 +8,9 @@ latency counts from when it was *due*, so that a gateway that falls behind canno
 The gateway has one core to itself, the client and the ingester share the other. ``lateness`` is how long after its due
 time a request was written by the client, ``gateway`` the latency without what of it was the client's own: a request
 that was due while a connection was free and that the client wrote later counts from when it was written, one that had
-to wait for a connection counts the wait. ``--flood`` asks so many different prompts of a gateway whose cache may take
-16 MiB, and tells its memory before, midway and after.
+to wait for a connection counts the wait. ``machine`` is the same load on a server that says the same bytes to every
+request, in the gateway's place: what the two cores let through of their own accord. ``--flood`` asks so many different
+prompts of a gateway whose cache may take 16 MiB, and tells its memory before, midway and after.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.overhead import BODY, KEY, policies, ready
 from benchmarks.peers.load import used
-from benchmarks.peers.ways import Way, canned, ourselves
+from benchmarks.peers.ways import CPU, Way, canned, ourselves
 from benchmarks.ports import free_ports
 
 _CACHE_BYTES = 16 * 1024 * 1024
@@ -147,6 +148,18 @@ def hits(port: int, way: Way, options: argparse.Namespace) -> Figures:
     )  # fmt: skip
 
 
+def control(options: argparse.Namespace) -> Figures:
+    """The same load on a server that does nothing but answer."""
+    port = free_ports(1)
+    with canned(port, cpu=CPU):
+        asyncio.run(ready(f"http://127.0.0.1:{port}/"))
+        pace = Pace(port, [payload(f"Question {number}?") for number in range(options.prompts)], options.connections)
+        pace.run(options.rate, _WARM_S)
+        pace.run(options.rate, options.seconds)
+        pace.close()
+    return Figures(**_percentiles("gateway", pace.gateways), **_percentiles("lateness", pace.lateness))
+
+
 def flood(port: int, way: Way, count: int, connections: int) -> Figures:
     """Memory while ``count`` different prompts arrive, each a miss."""
     found = Figures()
@@ -199,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = machine.turn_ns()
     with gateway("{enabled: true}") as (port, way):
         told["hits"] = hits(port, way, options)
+    told["machine"] = control(options)
     if options.flood:
         with gateway(f"{{enabled: true, max_bytes: {_CACHE_BYTES}}}") as (port, way):
             told["flood"] = flood(port, way, options.flood, options.connections)

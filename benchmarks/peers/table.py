@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import machine
 from benchmarks.overhead import EVENTS
+from benchmarks.peers.ways import ACROSS, DIRECT
 
 CONNECTIONS = (1, 16, 64, 256)
 STREAMS = "streams"
@@ -98,7 +99,7 @@ def _streams(table: dict[str, Any]) -> None:
 
 def _ratios(table: dict[str, Any]) -> None:
     for name in table:
-        if name not in ("understudy", "direct"):
+        if name not in ("understudy", DIRECT, ACROSS):
             ratios = ", ".join(f"{ratio:.2f} at {kind}" for kind, ratio in _ratio(table, name))
             print(f"understudy / {name}: {ratios}")
 
@@ -124,7 +125,7 @@ def bars(result: dict[str, Any]) -> list[Bar]:
     def added(kind: str, figure: str) -> float | None:
         if "understudy" not in table:
             return None
-        ours, direct = (table[way][kind][figure] for way in ("understudy", "direct"))
+        ours, direct = (table[way][kind][figure] for way in ("understudy", DIRECT))
         return float(ours - direct)
 
     ours = table.get("understudy", {})

@@ -21,6 +21,9 @@ CHAT = "/v1/chat/completions"
 CPU, LOAD_CPU = 0, 1
 _LATER = ["nice", "-n", "10"]
 """As `understudy up` starts the ingester."""
+DIRECT, ACROSS = "direct", "direct across"
+"""The upstream on the core of the load, where it stands behind every gateway; and on the gateways' core, where a call
+has to wake another core and be woken by it, as any call to a gateway or a provider has."""
 _AUTH = {"authorization": f"Bearer {KEY}"}
 
 # TensorZero's wheel has no program of its own: its gateway runs inside the interpreter that starts it.
@@ -54,9 +57,9 @@ class Installed(NamedTuple):
 
 
 @contextmanager
-def canned(port: int, gap: float = 0.0) -> Iterator[None]:
+def canned(port: int, gap: float = 0.0, cpu: int = LOAD_CPU) -> Iterator[None]:
     """``gap``: seconds between two events of a stream; 0: all of them at once."""
-    with child([sys.executable, "-m", "benchmarks.overhead", "--canned", str(port), "--gap", str(gap)], LOAD_CPU):
+    with child([sys.executable, "-m", "benchmarks.overhead", "--canned", str(port), "--gap", str(gap)], cpu):
         yield
 
 
@@ -82,8 +85,10 @@ def ways(folder: Path, installed: Installed, gap: float = 0.0) -> Iterator[list[
     policies(folder / "policies", base + 1, upstream)
     with ExitStack() as stack:
         stack.enter_context(canned(upstream, gap))
+        stack.enter_context(canned(base + 5, gap, CPU))
         found = [
-            Way("direct", f"http://127.0.0.1:{upstream}{CHAT}", _AUTH, None),
+            Way(DIRECT, f"http://127.0.0.1:{upstream}{CHAT}", _AUTH, None),
+            Way(ACROSS, f"http://127.0.0.1:{base + 5}{CHAT}", _AUTH, None),
             stack.enter_context(ourselves(folder, base + 1)),
         ]
         if (proxy := stack.enter_context(nginx(base + 2, upstream))) is not None:
