@@ -59,9 +59,15 @@ def profile_at(base: str) -> Profile:
     return known.wire if known is not None else Profile(base)
 
 
+def _anyones(model: str) -> bool:
+    """A deployment's name need not be its model's: where one that seems to think was not told the stop sequences, its
+    answer is cut, and cutting changes nothing where it was."""
+    return True
+
+
 class AzureCodec(OpenAICodec):
     def __init__(self, name: str, base: str, headers: dict[str, str], version: str) -> None:
-        super().__init__(name, f"{base}/v1/chat/completions", headers, profile_at(base))
+        super().__init__(name, f"{base}/v1/chat/completions", headers, profile_at(base), cuts=_anyones)
         self._base, self._version = base, version
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:

@@ -3,15 +3,19 @@ written all the same, and is in the usage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk
+from gateway.protocol.lists import dicts
+from gateway.providers.codec import AttemptFailed, StreamDecoder
 from gateway.providers.translate_answer import Writer
 from gateway.providers.translate_request import stops_of
 
 _FILTERED = "content_filter"
+_WORDS = frozenset({"content", "role", "refusal"})
+"""What stands in a delta beside or before words: nothing that comes after those that are held back."""
 
 
 def kept_here(asked: Mapping[str, Any]) -> list[str]:
@@ -67,7 +71,9 @@ def cut_choice(made: dict[str, Any], stops: Sequence[str]) -> dict[str, Any]:
     text = cut.feed(message["content"] or "")
     if cut.met is None:
         return made
-    message = {**message, "content": text, "annotations": cut.within(message["annotations"])}
+    message = {**message, "content": text}
+    if message.get("annotations"):
+        message["annotations"] = cut.within(message["annotations"])
     for behind in ("tool_calls", "images"):
         message.pop(behind, None)
     if server_blocks.NAME in message:
@@ -105,6 +111,59 @@ class CuttingWriter(Writer):
     def _rest(self, index: int) -> list[Chunk]:
         held = self._cut.flush()
         return super().delta({"content": held}, index) if held else []
+
+
+class CutStream:
+    """Chunks of another decoder up to a stop sequence, choice by choice."""
+
+    def __init__(self, inner: StreamDecoder, stops: Sequence[str], cuts: Callable[[str], bool]) -> None:
+        """``cuts``: whether answers of a model, by the name that they tell, have to be cut."""
+        self._inner, self._stops, self._cuts = inner, stops, cuts
+        self._choices: dict[Any, Cut] = {}
+
+    @property
+    def done(self) -> bool:
+        return self._inner.done
+
+    @property
+    def problem(self) -> AttemptFailed | None:
+        return self._inner.problem
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        return [told for chunk in self._inner.feed(data) if (told := self._cut(chunk)) is not None]
+
+    def finish(self) -> list[Chunk]:
+        return [told for chunk in self._inner.finish() if (told := self._cut(chunk)) is not None]
+
+    def _cut(self, chunk: Chunk) -> Chunk | None:
+        """What is told of a chunk; None for nothing."""
+        data = chunk.data
+        if not self._cuts(str(data.get("model") or "")):
+            return chunk
+        before = dicts(data.get("choices"))
+        choices = [told for one in before if (told := self._choice(one)) is not None]
+        if before and not choices and chunk.usage is None:
+            return None
+        first = next((one for one in choices if not one.get("index")), {})
+        text = (first.get("delta") or {}).get("content") or ""
+        return Chunk({**data, "choices": choices}, text, first.get("finish_reason"), chunk.usage)
+
+    def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
+        cut = self._choices.setdefault(choice.get("index"), Cut(self._stops))
+        behind, reason = cut.met is not None, choice.get("finish_reason")
+        delta = choice["delta"] if isinstance(choice.get("delta"), dict) else {}
+        if behind and not reason:
+            return None
+        told = cut.feed(str(delta.get("content") or ""))
+        if reason or not _WORDS.issuperset(delta):
+            told += cut.flush()
+        delta = {} if behind else {**delta, **({"content": told} if told or "content" in delta else {})}
+        if cut.met is not None:
+            delta.pop("tool_calls", None)
+            if reason and reason != _FILTERED:
+                return {**choice, "delta": delta, "finish_reason": "stop", "stop_reason": cut.met}
+        held_all = not told and not reason and delta.keys() == {"content"} and choice["delta"]["content"]
+        return None if held_all else {**choice, "delta": delta}
 
 
 def _end(annotation: dict[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,8 +13,10 @@ from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.hints import ANTHROPIC, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
+from gateway.providers.cut_at_stops import CutStream, cut_choice, kept_here
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
 from gateway.providers.limit_headers import PASSED
+from gateway.providers.openai_models import fit_chat, thinks
 from gateway.providers.plain_chunks import PlainChunks
 from gateway.providers.steps import Steps
 from gateway.providers.translate_request import Reader
@@ -42,12 +44,13 @@ class OpenAICodec:
         drop: bool = False,
         without_files: frozenset[str] = frozenset(),
         thoughtless: frozenset[str] = frozenset(),
+        cuts: Callable[[str], bool] | None = None,
     ) -> None:
         """``without_files``: the models that take none, whatever the profile says; ``thoughtless``: those that do not
-        think."""
+        think; ``cuts``: at OpenAI, whether an answer is cut at stop sequences here, by the model that it names."""
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
-        self._thoughtless = thoughtless
+        self._thoughtless, self._cuts = thoughtless, cuts
         self._fit = Fitting(name, profile, drop=drop, without_files=without_files)
 
     @property
@@ -59,6 +62,8 @@ class OpenAICodec:
         wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model
         self._fit(wire)
+        if self._cuts is not None and thinks(model):
+            fit_chat(Reader(self._name, body, drop=self._fit.drop), wire, model)
         if ANTHROPIC in body:
             reader = Reader(self._name, body, drop=self._fit.drop)
             reader.cites_nothing()
@@ -89,6 +94,9 @@ class OpenAICodec:
                 raise self._inside(data)
             raise self._nonsense("an answer without choices")
         mend(data, "message")
+        if self._cuts is not None and asked.get("stop") and self._cuts(str(data.get("model") or "")):
+            stops = kept_here(asked)
+            choices = data["choices"] = [_cut_whole(one, stops) for one in choices] if stops else choices
         Called(asked).mend(data, "message")
         if self._profile.sources:
             Sources().whole(data)
@@ -119,7 +127,11 @@ class OpenAICodec:
         return problem
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> StreamDecoder:
-        return OpenAIStream(self, self._profile, asked)
+        decoder = OpenAIStream(self, self._profile, asked)
+        if self._cuts is None or not asked.get("stop"):
+            return decoder
+        stops = kept_here(asked)
+        return CutStream(decoder, stops, self._cuts) if stops else decoder
 
     def enforces(self, model: str) -> Enforcement:
         profile = self._profile
@@ -216,6 +228,14 @@ class OpenAIStream(Steps):
             finish = first.get("finish_reason")
             self._finished = self._finished or bool(finish)
         return Chunk(data, text, finish, self._codec.usage_of(data))
+
+
+def _cut_whole(made: Any, stops: Sequence[str]) -> Any:
+    """A choice up to a stop sequence; what is no choice stays."""
+    message = made.get("message") if isinstance(made, dict) else None
+    if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+        return made
+    return cut_choice({"finish_reason": None, **made}, stops)
 
 
 def _complaint(data: Any, status: int) -> Complaint:

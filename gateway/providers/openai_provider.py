@@ -13,6 +13,7 @@ from gateway.protocol.hints import AT_OPENAI, AT_XAI
 from gateway.providers.capabilities import without
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai_models import thinks
 from gateway.providers.responses import ResponsesCodec
 from gateway.providers.vendors import TRANSPARENT, profile_of
 
@@ -55,14 +56,16 @@ class OpenAIProvider(Struct, frozen=True, tag="openai", tag_field="type", forbid
         base_url = (self.base_url or profile.base_url).rstrip("/")
         url = f"{base_url}/chat/completions"
         thoughtless = frozenset[str]() if self.own_server else without(self.profile, "reasoning")
+        cuts = thinks if self.profile == "openai" and not self.own_server else None
         if self.api == "chat":
             lacking = frozenset[str]() if self.own_server else without(self.profile, "files")
             return OpenAICodec(
-                name, url, headers, profile, drop=self.drop_params, without_files=lacking, thoughtless=thoughtless
-            )
+                name, url, headers, profile, drop=self.drop_params, without_files=lacking, thoughtless=thoughtless,
+                cuts=cuts,
+            )  # fmt: skip
         here = _AT_HOME.get(self.profile, "")
         return ResponsesCodec(
-            name, url, headers, profile, drop=self.drop_params, here=here, thoughtless=thoughtless
+            name, url, headers, profile, drop=self.drop_params, here=here, thoughtless=thoughtless, cuts=cuts
         )
 
     @property

@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from gateway.providers.cut_at_stops import CuttingWriter, cut_choice, kept_here
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
 from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai_models import fit_drawing, thinks
 from gateway.providers.responses_request import SIGNED, request_body
 from gateway.providers.translate_answer import Writer, choice, count, tool_call, url_citation, whole
 from gateway.providers.translate_request import Reader
@@ -47,9 +48,10 @@ class ResponsesCodec(OpenAICodec):
     def __init__(
         self, name: str, url: str, headers: dict[str, str], profile: Profile, *, drop: bool = False,
         here: str = AT_OPENAI, thoughtless: frozenset[str] = frozenset(),
+        cuts: Callable[[str], bool] | None = None,
     ) -> None:  # fmt: skip
         """``here``: whose own tools run here; "" for a vendor that has none."""
-        super().__init__(name, url, headers, profile, drop=drop, thoughtless=thoughtless)
+        super().__init__(name, url, headers, profile, drop=drop, thoughtless=thoughtless, cuts=cuts)
         self._here = here
         if here == AT_XAI:
             self.seal = XAI
@@ -70,6 +72,8 @@ class ResponsesCodec(OpenAICodec):
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         reader = Reader(self._name, body, drop=self._fit.drop)
         wire = request_body(reader, model, self._here, self.seal)
+        if self._cuts is not None and thinks(model):
+            fit_drawing(reader, wire, model)
         if model in self._thoughtless and reader.only_wishes_thought():
             wire.pop("reasoning", None)
         if stream:
