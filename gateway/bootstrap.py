@@ -282,7 +282,9 @@ def _routes(
             live, admin_digest=parts.admin_digest, static=static,
             secure_cookies=parts.config.server.behind_tls, bus=shared.bus, second_factor=parts.second_factor,
             more=[
-                *explain_routes(live, parts.observations, parts.rng, parts.gate.breakers), costs, incidents,
+                *explain_routes(
+                    live, parts.observations, parts.rng, parts.gate.breakers, parts.meter.stage.foreseen
+                ), costs, incidents,
                 *cache_routes(parts.semantic, parts.cache.exact, live, shared.bus),
                 discovered_route(parts.home), *erasure_routes(data.writer, live, forgetting),
                 import_route(parts.home, live, data.writer), *run_routes(data.writer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import sys
@@ -14,11 +15,15 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, read_policies, say
+from gateway.config import Config
 from gateway.errors import GatewayError
+from gateway.metering.spending import LedgerSpending
 from gateway.protocol.body import decode_object
 from gateway.routing.explain import CandidateShown, Explanation, explain
 from gateway.routing.observations import Observations
 from gateway.runtime import build_runtime
+from gateway.stages.limit import Limit
+from gateway.storage.counting.counters import Ledger, MemoryCounters, nothing_spent
 from gateway.storage.home import Home
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.values import Snapshot
@@ -32,17 +37,7 @@ def explain_request(options: Namespace) -> int:
     if loaded is None:
         return 1
     try:
-        body = decode_object(_read(options.body))
-        found = explain(
-            build_runtime(loaded.config, _snapshot()),
-            Observations(),
-            body,
-            key=options.key,
-            project=options.project,
-            headers=_headers(options.header),
-            now=time.time(),
-            rng=random.Random(),  # noqa: S311 - one draw of a plan, guards nothing
-        )
+        found = asyncio.run(_explained(options, loaded.config, decode_object(_read(options.body))))
     except OSError as error:
         return fail(f"{options.body} cannot be read: {error.strerror}.")
     except ValueError as error:
@@ -70,15 +65,31 @@ def _headers(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _snapshot() -> Snapshot:
-    """Keys and students of this installation; none while it has no database."""
+async def _explained(options: Namespace, config: Config, body: dict[str, Any]) -> Explanation:
+    """With the keys, students and spending of this installation; none while it has no database."""
+    reader = None
     with contextlib.suppress(SQLAlchemyError, OSError):
         reader = open_reader(Home.from_env())
-        try:
-            return reader.snapshot()
-        finally:
+    try:
+        snapshot = _NOBODY
+        ledger: Ledger = nothing_spent
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            if reader is not None:
+                snapshot, ledger = reader.snapshot(), LedgerSpending(reader)
+        return await explain(
+            build_runtime(config, snapshot),
+            Observations(),
+            body,
+            key=options.key,
+            project=options.project,
+            headers=_headers(options.header),
+            now=time.time(),
+            rng=random.Random(),  # noqa: S311 - one draw of a plan, guards nothing
+            refused=Limit(MemoryCounters(time.monotonic, ledger)).foreseen,
+        )
+    finally:
+        if reader is not None:
             reader.close()
-    return _NOBODY
 
 
 def _tell(found: Explanation) -> None:

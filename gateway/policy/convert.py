@@ -16,6 +16,7 @@ from msgspec import Struct, inspect
 
 from gateway.config import Config, Model, Policy, Price, Task, YamlKey
 from gateway.guardrails import GuardrailSettings
+from gateway.policy.forms import form_missed
 from gateway.policy.reading import Path, Source, dotted
 from gateway.protocol.expected import IN_YAML, in_words
 from gateway.providers import ProviderSettings
@@ -25,7 +26,6 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 _MAX_MISTAKES = 200
-_NAME_HINT = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64 characters."
 _LISTS: dict[str, type] = {"tasks": Task, "policies": Policy, "keys": YamlKey}
 _MAPS: dict[str, Any] = {"providers": ProviderSettings, "guardrails": GuardrailSettings}
 _TABLES: dict[str, type] = {"prices": Price, "models": Model}
@@ -176,8 +176,8 @@ class _Reader:
             hint = did_you_mean(given, _tags(union))
             self._add((*path, *steps[:-1]), f"there is no {_noun((*path, *steps))} '{given}'.", hint)
             return ()
-        if "matching regex" in reason:
-            self._add((*path, *steps), "this is not a name.", _NAME_HINT)
+        if form := form_missed(reason):
+            self._add((*path, *steps), *form)
             return steps
         missing = _MISSING_FIELD.search(reason)
         if missing:
@@ -185,7 +185,10 @@ class _Reader:
             self._add((*path, *steps), f"the required field '{name}' is missing.", field=name)
             return ()
         known_values = [str(one) for one in inside.values] if isinstance(inside, inspect.LiteralType) else []
-        hint = did_you_mean(_value_at(value, steps), known_values) if known_values else ""
+        given = _value_at(value, steps)
+        hint = did_you_mean(given, known_values) if known_values else ""
+        if reason.startswith("Expected `str") and isinstance(given, int | float):
+            hint = "Write it in quotes."
         self._add((*path, *steps), in_words(reason, IN_YAML).rstrip(".") + ".", hint)
         return steps
 

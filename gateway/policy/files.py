@@ -110,7 +110,9 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
     converted = convert(source)
     disabled = tuple(sorted({*disabled, *_keyless(source, converted.sections.get("providers", {}))}))
     config = Config(**converted.sections, disabled_providers=disabled, digest=_digest(contents))
-    problems = [*source.problems, *check(config, source, converted, env)]
+    problems = list(source.problems)
+    if not source.unread:  # else whatever stands there would be missed everywhere
+        problems += check(config, source, converted, env)
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
     more = (_idle_lessons, _open_to_all, unread_documents, unserved_models)

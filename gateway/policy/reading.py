@@ -61,7 +61,7 @@ class Source:
 
     ``unset`` lists the variables that were not in the environment, by the path of the value that names them;
     such a value reads as "". ``named`` are all variables, by the same paths. ``left_out`` are entries that are passed
-    over.
+    over. ``unread``: a whole file could not be read, so nobody knows what is missing.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +70,7 @@ class Source:
     named: dict[Path, set[str]] = field(default_factory=dict)
     left_out: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+    unread: bool = False
 
     def problem(self, path: Path, message: str, hint: str = "") -> Problem:
         """A problem at ``path``, or at the nearest written value around it."""
@@ -83,12 +84,22 @@ class Source:
         return self.places.get((), ("policies", 0))
 
 
+_YAML_WORDS = {
+    "'<scalar>'": "a value", "'<stream end>'": "the end of the file",
+    "'<block mapping start>'": "a line that is indented otherwise",
+    "'<block end>'": "a line that is indented otherwise", "<block end>": "the next entry",
+}  # fmt: skip
+
+
 def read_file(source: Source, file: str, content: bytes, env: Mapping[str, str]) -> None:
     """Adds one file's top-level sections to ``source``; what is wrong goes to ``source.problems``."""
+    before = len(source.problems)
     node, loader = _compose(source, file, content)
     if node is None:
+        source.unread |= len(source.problems) > before
         return
     if not isinstance(node, yaml.MappingNode):
+        source.unread = True
         source.problems.append(
             Problem(
                 file, node.start_mark.line + 1, "", "a policy file is a map of sections, such as 'tasks:'."
@@ -116,6 +127,10 @@ def _compose(source: Source, file: str, content: bytes) -> tuple[yaml.Node | Non
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         text = error.problem or error.context or "the YAML cannot be read"
+        for theirs, ours in _YAML_WORDS.items():
+            text = text.replace(theirs, ours)
+        if error.context_mark is not None and mark is not None and error.context_mark.line < mark.line:
+            text += f", in what begins on line {error.context_mark.line + 1}"
         hint = 'Inside { } and [ ], write variables in quotes: "${NAME}".' if b"${" in content else ""
         source.problems.append(
             Problem(file, (mark.line if mark else 0) + 1, "", f"not valid YAML: {text}.", hint)

@@ -120,6 +120,9 @@ def alerts(view: View) -> Iterator[Problem]:
     if ("limits",) in view.unclean or view.unset(path):
         return
     settings = view.config.limits.alerts
+    if settings.webhook and not settings.webhook.startswith(("https://", "http://")):
+        hint = "Write a whole address such as https://hooks.example.com/budget."
+        yield view.problem((*path, "webhook"), "this is not an http(s) address.", hint)
     if settings.webhook and not settings.secret.strip():
         hint = "Add 'secret: \"${ALERT_SECRET}\"', a long random text that the receiver knows too."
         message = "a webhook needs a secret, or its receiver could not tell these alerts from anybody else's."

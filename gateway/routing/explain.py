@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from gateway.access.keys import principal_of_yaml_key
+from gateway.access.keys import principal_of_key, principal_of_yaml_key
 from gateway.api.checking import check
 from gateway.context import Exchange, Principal
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, GatewayError
 from gateway.money.accounting import price_for
 from gateway.money.pricing import cost
 from gateway.protocol.body import typed
@@ -24,8 +24,11 @@ from gateway.runtime import Runtime, asks_for
 from gateway.stages.assign import assign
 from gateway.stages.authenticate import model_not_found
 from gateway.stages.route import Routed, nobody, routed
+from gateway.storage.values import Key
 from optimizer.routing.facts import Considered
 from optimizer.routing.plan import Rung
+
+Refused = Callable[[Exchange], Awaitable[GatewayError | None]]
 
 
 class RuleShown(Struct, frozen=True):
@@ -84,7 +87,7 @@ class Explanation(Struct, frozen=True):
     error: str
 
 
-def explain(
+async def explain(
     runtime: Runtime,
     observations: Observations,
     body: dict[str, Any],
@@ -95,23 +98,26 @@ def explain(
     now: float,
     rng: random.Random,
     breakers: Breakers | None = None,
+    refused: Refused | None = None,
 ) -> Explanation:
     """How ``body`` (a chat completion request) would be routed at ``now``, unix seconds, for the key named ``key``
-    or, without one, for anybody in ``project``. ``breakers``: those of a running gateway.
-    Raises the GatewayError that the client would get before routing."""
-    exchange = _exchange(runtime, body, principal_of(runtime, key, project), headers or {}, now)
+    or, without one, for anybody in ``project``. ``breakers``: those of a running gateway; ``refused``: what limits and
+    budgets say of a call. Raises the GatewayError that the client would get before routing."""
+    exchange = _exchange(runtime, body, principal_of(runtime, key, project, now), headers or {}, now)
     allowed = exchange.principal.models if exchange.principal else ()
     if allowed and exchange.request.model not in allowed:
         raise model_not_found(exchange.request.model)
+    limited = await refused(exchange) if refused is not None else None
     assign(exchange)
     found = routed(exchange, rng, observations)
     rungs = found.decision.plan.rungs
     passed, error = foreseen(exchange, rungs, breakers) if rungs else ({}, nobody(found.decision.considered))
+    error = limited or error  # limits are asked before anything is chosen
     return _shown(exchange, body, found, observations, passed, error.message if error is not None else "")
 
 
-def principal_of(runtime: Runtime, key: str, project: str) -> Principal:
-    """Who asks. ``key`` is a name or an id. Raises BadRequest when there is no such key."""
+def principal_of(runtime: Runtime, key: str, project: str, now: float) -> Principal:
+    """Who asks. ``key`` is a name or an id. Raises BadRequest when there is no such key, or none that opens."""
     if not key:
         return Principal(key_id="", project=project)
     for yaml_key in runtime.config.keys:
@@ -119,8 +125,15 @@ def principal_of(runtime: Runtime, key: str, project: str) -> Principal:
             return principal_of_yaml_key(yaml_key)
     for stored in runtime.snapshot.keys:
         if key in (stored.id, stored.name):
-            return Principal(stored.id, stored.project, stored.scopes, stored.models)
+            return _holder(stored, now)
     raise BadRequest(f"There is no key '{key[:64]}'. `understudy keys list` shows them.", param="key")
+
+
+def _holder(key: Key, now: float) -> Principal:
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+        how = "was revoked" if key.revoked_at is not None else "has expired"
+        raise BadRequest(f"The key '{key.name[:64]}' {how}: its calls are answered with a 401.", param="key")
+    return principal_of_key(key)
 
 
 def _exchange(
@@ -159,7 +172,11 @@ def _shown(
             RuleShown(rule.policy, not reason, reason)
             for rule, reason in zip(rules, found.rules, strict=False)
         ],
-        defaults={name: value for name, value in exchange.body.items() if body.get(name) is None and value},
+        defaults={
+            name: value
+            for name, value in exchange.body.items()
+            if body.get(name) is None and (value or value == 0)
+        },
         candidates=[_candidate(exchange, one, tokens, observations) for one in found.decision.considered],
         plan=[RungShown(rung.candidate.name, rung.role, rung.threshold, passed.get(rung, "")) for rung in plan.rungs],
         arm=plan.arm,

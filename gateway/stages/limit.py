@@ -12,22 +12,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct, structs
 
-from gateway.config import Config, Price, Task
+from gateway.config import Config, Task
 from gateway.context import Answer, Chunk, ChunkStream, Exchange, Principal, Used, WholeAnswer
-from gateway.errors import BadRequest, Unavailable
+from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.metering import limits
 from gateway.metering.estimate import Estimator
 from gateway.metering.limits import rate_headers, wire_duration
 from gateway.metering.searches import searches_of
 from gateway.money.accounting import price_for
-from gateway.money.pricing import cost, rates
+from gateway.money.pricing import cost
 from gateway.pipeline import Handler
 from gateway.protocol.answer import arrived_of
 from gateway.protocol.chat import PRICED_TIERS
-from gateway.providers import ClassifierProvider
-from gateway.routing.needs import needs_of
-from gateway.runtime import Runtime, asks_for, candidates_of
-from gateway.stages.assign import named, task_of
+from gateway.runtime import Runtime, asks_for
+from gateway.stages.assign import task_of
+from gateway.stages.dearest import LONG, Dearest, answering, dearest
 from gateway.storage.counting.counters import (
     MONEY,
     WINDOWED,
@@ -39,7 +38,6 @@ from gateway.storage.counting.counters import (
     Who,
 )
 from gateway.storage.records import CallRecord
-from optimizer.routing.plan import Candidate
 
 __all__ = ["Limit", "rate_headers", "wire_duration"]
 
@@ -49,33 +47,9 @@ _SLACK_S = 60.0
 _PER_MILLION, _PER_THOUSAND = 1_000_000, 1_000
 
 
-class _Dearest(Struct, frozen=True):
-    """US dollars for a million tokens of input and of output, for a thousand searches of the web and of files, and for
-    a million tokens of sound, which count where a request may have any: the rest is the same for every request."""
-
-    input: float = 0.0
-    output: float = 0.0
-    search: float = 0.0
-    file_search: float = 0.0
-    heard: float = 0.0
-    spoken: float = 0.0
-
-    def or_dearer(self, other: _Dearest) -> _Dearest:
-        return _Dearest(
-            max(self.input, other.input), max(self.output, other.output),
-            max(self.search, other.search), max(self.file_search, other.file_search),
-            max(self.heard, other.heard), max(self.spoken, other.spoken),
-        )  # fmt: skip
-
-    def tokens(self, exchange: Exchange) -> tuple[float, float]:
-        """What a million tokens of input and of output may cost a request. It is asked for sound only where sound has a
-        price."""
-        sounds = (self.heard or self.spoken) and "audio" in needs_of(exchange.request, exchange.body, 0).capabilities
-        return (max(self.input, self.heard), max(self.output, self.spoken)) if sounds else (self.input, self.output)
-
-
-_LONG = 100_000
-"""Tokens of a prompt from which the price of long ones is reserved: those begin higher, and estimates err."""
+_NEVER = Rule("key", "", "concurrency", 0, 1)
+"""No call fits under it. All rules are looked at and the first that does not fit is told, so with this one as the
+last they are only looked at."""
 
 
 class _Charged(Struct, frozen=True):
@@ -110,7 +84,7 @@ class Limit:
         self._charged: dict[str, _Charged] = {}
         self._config: Config | None = None
         self._idle = True
-        self._dearest: dict[tuple[str, str, bool], _Dearest | str] = {}
+        self._dearest: dict[tuple[str, str, bool], Dearest | str] = {}
         self.in_flight = 0
 
     async def __call__(self, exchange: Exchange, inner: Handler) -> Answer:
@@ -146,6 +120,13 @@ class Limit:
         return principal is not None and not (self._idle and not limits.limited(principal))
 
     async def _reserve(self, exchange: Exchange) -> None:
+        rules, name = self._rules(exchange)
+        if rules:
+            await self._hold(exchange, rules, name)
+
+    def _rules(self, exchange: Exchange) -> tuple[tuple[Rule, ...], str]:
+        """What bounds a call, and the name that its tokens are counted under. Raises BadRequest for an unknown price
+        where money is counted."""
         principal = exchange.principal
         assert principal is not None
         task, name, scopes = _scopes(exchange, principal, exchange.runtime)
@@ -162,8 +143,20 @@ class Limit:
         )
         if exchange.later_turn:  # its request was counted with the first
             rules = tuple(rule for rule in rules if rule.kind != "requests")
-        if rules:
-            await self._hold(exchange, rules, name)
+        return rules, name
+
+    async def foreseen(self, exchange: Exchange) -> GatewayError | None:
+        """What the client would be told now instead of being let through; None when it would be. Nothing is taken."""
+        if not self._concerns(exchange):
+            return None
+        try:
+            rules, _ = self._rules(exchange)
+            decision = await self._counters.reserve(exchange.call_id, (*rules, _NEVER), ttl=_SLACK_S)
+        except SpendingUnknown as problem:
+            return _untold(problem)
+        except BadRequest as problem:
+            return problem
+        return limits.refusal(decision, self._clock()) if decision.refused < len(rules) else None
 
     @staticmethod
     def _most_asks(exchange: Exchange, task: Task | None) -> int:
@@ -171,7 +164,7 @@ class Limit:
         n, runtime = exchange.request.n, exchange.runtime
         if n is None or n < 2:
             return 1
-        return max((asks_for(runtime, one, n) for one in _candidates(exchange, task)), default=1)
+        return max((asks_for(runtime, one, n) for one in answering(exchange, task)), default=1)
 
     async def _hold(self, exchange: Exchange, rules: tuple[Rule, ...], name: str) -> None:
         ttl = max(exchange.lasts_s, exchange.deadline - exchange.started) + _SLACK_S
@@ -190,7 +183,7 @@ class Limit:
         price: a budget that cannot count a call must not pay for it."""
         tier = exchange.request.service_tier
         name = task.name if task is not None else f"/{exchange.request.model}"
-        key = (name, tier if tier in PRICED_TIERS else "", given > _LONG)
+        key = (name, tier if tier in PRICED_TIERS else "", given > LONG)
         found = self._dearest.get(key)
         if found is None:
             if len(self._dearest) > 10_000:
@@ -337,29 +330,6 @@ def _used(rule: Rule, record: CallRecord, answered: bool, tokens: int, charged: 
         return 0
     paid = limits.nano(record.cost_usd) if record.cost_usd is not None else rule.amount
     return max(0, paid - charged)
-
-
-def dearest(exchange: Exchange, task: Task | None, given: int) -> _Dearest | str:
-    """The highest prices of all candidates for a prompt of about ``given`` tokens; a name whose price is unknown.
-    Searches without a known price count 0: most candidates make none.
-
-    Raises what ``assign`` would for a model that nobody serves.
-    """
-    runtime, most = exchange.runtime, _Dearest()
-    for candidate in _candidates(exchange, task):
-        if isinstance(runtime.config.providers.get(candidate.provider), ClassifierProvider):
-            continue  # a student costs CPU time, a millionth of what its teacher does
-        price: Price | None = price_for(runtime.config, candidate)
-        if price is None:
-            return candidate.name
-        read, written = rates(price, exchange.request.service_tier or "", long=given > _LONG)
-        beside = price.search or 0.0, price.file_search or 0.0, price.audio_input or 0.0, price.audio_output or 0.0
-        most = most.or_dearer(_Dearest(read, written, *beside))
-    return most
-
-
-def _candidates(exchange: Exchange, task: Task | None) -> Sequence[Candidate]:
-    return candidates_of(task, exchange.runtime.policies) if task is not None else (named(exchange),)
 
 
 class _Counted:

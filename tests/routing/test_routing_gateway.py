@@ -188,15 +188,15 @@ async def test_the_command_says_the_same(
     body = {"model": "fast", "messages": [{"role": "user", "content": "hello"}]}
     (tmp_path / "body.json").write_text(json.dumps(body))
     command = ["explain", "--policies", str(house.served.policies), "--body", str(tmp_path / "body.json")]
-    assert main(command) == 0
+    assert await asyncio.to_thread(main, command) == 0
     told = capsys.readouterr().out
     assert "task triage, policy usual; strategy ordered, max_quality" in told
     assert "plan       a/m (plain) -> b/m (plain)" in told
-    assert main([*command, "--header", "x-tier=eu", "--json"]) == 0
+    assert await asyncio.to_thread(main, [*command, "--header", "x-tier=eu", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["policy"] == "eu"
-    assert main([*command, "--header", "nonsense"]) == 1
-    assert main([*command, "--key", "nobody"]) == 1
-    assert main([*command[:-1], str(tmp_path / "absent.json")]) == 1
+    assert await asyncio.to_thread(main, [*command, "--header", "nonsense"]) == 1
+    assert await asyncio.to_thread(main, [*command, "--key", "nobody"]) == 1
+    assert await asyncio.to_thread(main, [*command[:-1], str(tmp_path / "absent.json")]) == 1
     assert "absent.json cannot be read" in capsys.readouterr().err
 
 

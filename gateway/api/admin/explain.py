@@ -17,7 +17,7 @@ from gateway.control import Control
 from gateway.errors import BadRequest
 from gateway.protocol.body import decode_object, typed
 from gateway.resilience.breakers import Breakers
-from gateway.routing.explain import Explanation, explain
+from gateway.routing.explain import Explanation, Refused, explain
 from gateway.routing.observations import Observations
 
 _MAX_BODY = 4 * 1024 * 1024
@@ -30,7 +30,9 @@ class ExplainBody(Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
 
 
-def explain_routes(control: Control, observations: Observations, rng: random.Random, breakers: Breakers) -> list[Any]:
+def explain_routes(
+    control: Control, observations: Observations, rng: random.Random, breakers: Breakers, refused: Refused
+) -> list[Any]:
     """For ``admin_routes(more=...)``, which holds the door."""
 
     @post("/explain", status_code=200, include_in_schema=False, request_max_body_size=_MAX_BODY)
@@ -38,7 +40,7 @@ def explain_routes(control: Control, observations: Observations, rng: random.Ran
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise BadRequest("Send the body as JSON with content-type: application/json.", status=415)
         asked = typed(decode_object(await request.body()), ExplainBody)
-        return explain(
+        return await explain(
             control.runtime(),
             observations,
             asked.body,
@@ -48,6 +50,7 @@ def explain_routes(control: Control, observations: Observations, rng: random.Ran
             now=time.time(),
             rng=rng,
             breakers=breakers,
+            refused=refused,
         )
 
     return [explain_request]
