@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -41,9 +42,13 @@ class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
     def _found(self, text: str, folded: str, pattern: re.Pattern[str]) -> Verdict:
         if self.action != "rewrite":
             return BLOCK if self.action == "block" else FLAG
-        if len(folded) != len(text):  # folding moved the places
-            return BLOCK
-        return Verdict("rewrite", tuple((*one.span(), self.replacement) for one in pattern.finditer(folded)))
+        spans = [one.span() for one in pattern.finditer(folded)]
+        if not text.isascii():
+            places = fold_places(text)
+            if len(places) != len(folded) + 1:  # letters were put together in a way that nobody can follow
+                return BLOCK
+            spans = [(places[start][0], places[end - 1][1]) for start, end in spans]
+        return Verdict("rewrite", tuple((*one, self.replacement) for one in spans))
 
     @property
     def scope(self) -> Scope:
@@ -59,12 +64,38 @@ class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
         return 2 * max(map(len, self.phrases), default=0) + 64
 
 
+_MARKS = str.maketrans("™℠", "  ")
+"""Marks behind a name, of which compatibility makes letters of it."""
+
+
 def fold(text: str) -> str:
     """Case, compatibility forms (NFKC) and invisible characters taken away."""
     if text.isascii():
         return text.lower()
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text.translate(_MARKS)).casefold()
     return "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
+
+
+def fold_places(text: str) -> list[tuple[int, int]]:
+    """For each character of ``fold(text)`` where in ``text`` it comes from, and one more for its end. Folding makes
+    two of a ligature, three of an ellipsis, and one of a letter and its accent. Empty when the pieces do not make up
+    the whole."""
+    places: list[tuple[int, int]] = []
+    pieces: list[str] = []
+    for start, end in _clusters(text):
+        piece = fold(text[start:end])
+        pieces.append(piece)
+        places += [(start, end)] * len(piece)
+    return [*places, (len(text), len(text))] if "".join(pieces) == fold(text) else []
+
+
+def _clusters(text: str) -> Iterator[tuple[int, int]]:
+    """Letters with the marks that stand over them."""
+    start = 0
+    for at in range(1, len(text) + 1):
+        if at == len(text) or not unicodedata.combining(text[at]):
+            yield start, at
+            start = at
 
 
 @lru_cache(maxsize=256)

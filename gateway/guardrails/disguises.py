@@ -28,12 +28,16 @@ _BLANK = re.compile(r"\s+")
 _SHOWN = re.compile(rb"<[^<>]{0,80}>")
 _NO_LETTERS = bytes(set(range(256)) - set(b"abcdefghijklmnopqrstuvwxyz"))
 _MANY = rb"(?:all|any|every|each|of|the|your|my|our|these|those|and){0,4}"
+_NOT_MINE = rb"(?:all|any|every|each|of|the|your|these|those|and){0,4}"
+"""What a customer asked or bought before is hers to take back; a model's instructions are nobody's."""
+_EARLIER = rb"(?:previous|prior|above|earlier|preceding|foregoing|former|initial|original|existing|past)(?:ly)?"
+_DROP = rb"(?:ignor(?:e|ing)|disregard|forget|overrid(?:e|ing)|bypass)"
 _ORDER = re.compile(
-    rb"(?:ignor(?:e|ing)|disregard|forget|overrid(?:e|ing)|bypass)" + _MANY
-    + rb"(?:previous|prior|above|earlier|preceding|foregoing|former|initial|original|existing|past)(?:ly)?" + _MANY
-    + rb"(?:given|system|user|safety)?(?:instruction|prompt|rules|direction|guideline|command|message|orders|context)"
+    _DROP + _MANY + _EARLIER + _MANY
+    + rb"(?:given|system|user|safety)?(?:instruction|prompt|rules|direction|guideline|command)"
+    rb"|" + _DROP + _NOT_MINE + _EARLIER + _NOT_MINE + rb"(?:given|system|user|safety)?(?:message|orders|context)"
     rb"|(?:reveal|leak|print|show|display|output|repeat|disclose)(?:me|us|to)?(?:your|the)[a-z]{0,10}systemprompt"
-    rb"|doanythingnow|developermodeenabled"
+    rb"|doanythingnow(?!about|with|regard|that)|developermodeenabled"
 )  # fmt: skip
 _NEEDED = (b"ignor", b"disregard", b"forget", b"overrid", b"bypass", b"systemprompt", b"doanything", b"developermode")
 

@@ -36,28 +36,42 @@ _KEYS = (
     r"(?:passwords?|pass ?codes?|pass ?phrases?|secret (?:key|code|phrase|word)s?|secrets?|access codes?"
     r"|api keys?|credentials|security (?:key|code)s?)\b(?! (?:polic|manager|hash|field|reset|strength))"
 )
+_NOT_MY_ORDERS = r"(?! (?:(?:all|any|both) )?(?:of )?(?:my|our) (?:\w{1,20} )?(?:orders|conversations?|input)\b)"
+"""A customer's own, which are hers to take back."""
+_NOT_PAPERS = (
+    r"(?! (?:invoice|order|e-?mail|offer|quote|version|booking|payment|deliver|ticket|request|reservation|draft|appointment"
+    r"|reminder|letter|call)s?)"
+)
+_FORGET = r"\b(?:ignor\w{0,6}|missachte|vergiss|olvida|oublie[zs]?|dimentica|esque\w{0,4})\b"
+_YOURS = (
+    r"(?:alle|deine|eure|ihre|bisherigen|vorherigen|obigen|todas|tus|sus|toutes|tes|vos|tutte|tue|vostre|todas|suas|tuas)"
+)
 RULES = (
     rule(
         "override", 1.0, "ignore ignoring disregard forget override neglect bypass dismiss",
-        r"\b(?:ignor(?:e|ing)|disregard|forget|override|neglect|bypass|dismiss)\bGAP{0,30}?"
+        r"\b(?:ignor(?:e|ing)|disregard|forget|override|neglect|bypass|dismiss)\b" + _NOT_MY_ORDERS + r"GAP{0,30}?"
         r"\b(?:all|any|every|your|these|those|previous|prior|above|earlier|preceding|past|pre|before)\b"
         r"GAP{0,40}?\b" + _LAWS
         + r"|\b(?:ignore|disregard|forget)\b (?:about )?the (?:\w{1,20} )?" + _LAWS + r" (?:above|before|earlier|(?:that )?(?:you|i|we)\b|given)",
     ),
     rule(
         "override-all", 1.0, "ignore disregard forget",
-        r"(?<!you )(?<!i )\b(?:ignore|disregard|forget)\b (?:about )?(?:(?:every ?thing|everthing|all|anything|what(?:ever)?)"
-        r" (?:\w+ )?(?:you|i|we|above|before|prior|said|was|were)\b|(?:the )?(?:above|foregoing)\b)",
+        r"(?<!you )(?<!i )\b(?:ignore|disregard|forget)\b(?! what (?:i|we) (?:just )?(?:said|wrote|asked|meant)\b) (?:about )?(?:(?:every ?thing|everthing|all|anything|what(?:ever)?)"
+        r" (?:\w+ )?(?:you|i|we|above|before|prior|said|was|were)\b" + _NOT_PAPERS + r"|(?:the )?(?:above|foregoing)\b)",
     ),
     rule(
         "override-translated", 1.0,
-        "ignora ignore ignorez ignorar ignoriere ignorieren vergiss olvida oublie oubliez dimentica esqueça esque",
-        r"\b(?:ignor\w{0,6}|vergiss|olvida|oublie[zs]?|dimentica|esque\w{0,4})\bGAP{0,40}?"
-        r"\b(?:instru[cç]\w{3,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes|regeln|reglas|règles|regole)\b",
+        "ignora ignore ignorez ignorar ignoriere ignorieren missachte vergiss olvida oublie oubliez dimentica esqueça esque",
+        _FORGET + r"GAP{0,40}?\b(?:instruc(?!tions?\b)\w{3,8}|instruç\w{3,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes)\b"
+        r"|" + _FORGET + r"GAP{0,24}?\b(?:tes|vos|ces|toutes|toutes les) (?:\w+ )?instructions\b"
+        r"|" + _FORGET + r"GAP{0,24}?\binstructions (?:précédentes|antérieures|ci-dessus|données)\b"
+        r"|" + _FORGET + r"GAP{0,24}?\b" + _YOURS + r" (?:\w+ ){0,2}(?:regeln|richtlinien|vorgaben|reglas|règles|regole|regras)\b"
+        r"|" + _FORGET + r"GAP{0,24}?\b(?:reglas|règles|regole|regras) (?:anteriores|previas|précédentes|antérieures|precedenti)\b"
+        r"|\bvergiss alles,? was (?:du|dir|ich|wir|man|vorher|bisher|zuvor)\b",
     ),
     rule(
         "mode", 0.8, "anything developer debugging debug mode jailbreak jailbroken day dan devmode",
-        r"\bdo anything now\b|\b(?:developer|debug(?:ging)?|god|dan|jailbreak|unrestricted|evil|chaos) mode\b"
+        r"\bdo anything now\b(?! (?:about|with|regarding|that)\b)|\b(?:developer|debug(?:ging)?|god|dan|jailbreak|unrestricted|evil|chaos) mode\b"
         r"|\bopposite (?:day|mode)\b|\bdan\bGAP{0,20}(?:stands for|mode|do )|\bstay a dan\b|\bas (?:a )?dan\b"
         r"|\b(?:are|r) dan\b|\b(?:you are|you're|been) jailbroken\b|\b\w{3,20} mode enabled\b",
     ),
@@ -133,11 +147,32 @@ RULES = (
         r"|\bsystem override\b|\bnew (?:instructions|programming|directives?)\b|\brules? ?= ?[{\[]|<rule>",
     ),
     rule(
-        "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt",
+        "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt developer",
         r"\b(?:reveal|show|print|repeat|output|tell|give|display|share|leak|copy|recite|summari[sz]e|what (?:is|was|are|were|did))\b"
-        r"GAP{0,40}?\b(?:system prompt|(?:initial|original|hidden|secret|system|full|exact) (?:instructions?|prompt)"
-        r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above|developer message)\b",
+        r"(?:(?!\ban? (?:\w+ )?system prompt\b)GAP){0,40}?\b(?:system prompt|(?:initial|original|hidden|secret|system|full|exact) (?:instructions?|prompt)"
+        r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above(?! (?:the|an?|each|every) (?!line|user|conversation|message))|developer message)\b"
+        r"|\b(?:translate|convert|encode|quote|include|spell|rephrase|paraphrase|rewrite|contents? of|write down|post)\b"
+        r"GAP{0,30}?\b(?:your (?:system|initial|original|hidden|secret|full|exact) (?:prompt|instructions)|the (?:hidden|secret) (?:prompt|instructions))\b",
     ),
+    rule(
+        "asks-for-beginning", 1.0, "above before preceding",
+        r"\b(?:repeat|print|output|copy|recite|echo|dump)\b (?:back )?(?:me )?(?:everything|all(?: of)?(?: the)?(?: text| words| content)?|what is written)"
+        r" (?:above|before this|preceding)\bGAP{0,40}?\b(?:start\w{0,3}|begin\w{0,4}|verbatim|word for word|exactly|code ?block|this line)\b"
+        r"|\b(?:text|words|instructions|lines|written|content|message)\bGAP{0,16}? (?:before|above|preceding) (?:my|our|the user's) (?:very )?first (?:message|prompt|question)\b",
+    ),
+    rule(
+        "void", 1.0, "void null revoked cancelled canceled suspended lifted obsolete exist apply stop obeying",
+        r"\b(?:all|any|your|these|those)(?: of)?(?: the| your)? (?:(?:previous|prior|earlier|above|preceding|other|safety) ){1,2}"
+        r"(?:instructions|rules|guidelines|directives|restrictions) (?:is|are|have been|were) (?:now |hereby |all )?(?:void|null|revoked|cancell?ed|suspended|lifted|obsolete)\b"
+        r"|\b(?:pretend|imagine|act as (?:if|though)|as if)\b(?: that)? (?:the (?:rules|instructions|guidelines|restrictions) above|(?:the (?:above|previous|prior)"
+        r"|your|these) (?:rules|instructions|guidelines|restrictions)) (?:do not|don't|did not|didn't|no longer) (?:exist|apply)\b"
+        r"|\bstop (?:following|obeying) (?:all |any )?(?:of )?(?:the |these |those )?(?:your|previous|prior|above|earlier|original|initial|system)\b"
+        r" (?:\w+ )?(?:instructions?|prompts?|rules|guidelines|directives)\b",
+    ),
+    rule("new-orders", 0.4, "instructions directives orders",
+          r"\b(?:your|here are the) new (?:instructions|directives|orders) (?:is|are)\b"),
+    rule("off", 0.4, "disabled deactivated off",
+          r"\b(?:safety|content|security) (?:filters?|protocols?|guidelines|polic\w{1,3}|measures)(?: (?:is|are|have been))?(?: now)? (?:disabled|deactivated|switched off|turned off)\b"),
     rule(
         "asks-for-secret", 1.0, "password passwords passcode passphrase secret secrets key code credentials pass keys",
         r"\b(?:tell|give|share|reveal|what(?:'s| is| was| are)?|confirm|say|spell|disclose|send|show|provide|repeat|know|recall"
@@ -167,7 +202,10 @@ RULES = (
     ),
 )  # fmt: skip
 _TELLING = frozenset[str]().union(*(rule.words for rule in RULES))
-_DUTCH_OR_POLISH = frozenset({"negeer", "vergeet", "zignoruj", "zapomnij"})
+_FOREIGN_IN_ASCII = frozenset(
+    {"negeer", "vergeet", "zignoruj", "zapomnij", "ignorera", "ignorer", "abaikan", "lupakan", "ignoruj", "unohda", "ohita",
+     "sivuuta"}
+)
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
@@ -178,6 +216,16 @@ _FOREIGN = re.compile(
     r"|\b(?:zignoruj|zapomnij)\b[^.\n]{0,30}\b(?:instrukcje|polecenia|zasady)\b"
     r"|\bönceki\b[^.\n]{0,20}talimat\w{0,6}[^.\n]{0,10}(?:yok say|unut|görmezden)"
     r"|(?:पिछले|सभी)[^।\n]{0,20}निर्देश[^।\n]{0,20}(?:अनदेखा|भूल)"
+    r"|\bignorera\b[^.\n]{0,30}\b(?:instruktioner|anvisningar|regler)\w{0,3}\b"
+    r"|\bignorer\b[^.\n]{0,30}\b(?:instruktioner|instruksjoner|instrukser|anvisninger|regler)\w{0,3}\b"
+    r"|(?:ігноруй|проігноруй|забудь)[^.\n]{0,40}(?:інструкці|вказівк|правил)"
+    r"|\b(?:bỏ qua|quên)\b[^.\n]{0,30}\b(?:hướng dẫn|chỉ dẫn|chỉ thị|quy tắc)[^.\n]{0,12}\btrước"
+    r"|\b(?:abaikan|lupakan)\b[^.\n]{0,30}\b(?:instruksi|perintah|aturan)\b[^.\n]{0,12}\b(?:sebelumnya|di atas)\b"
+    r"|\bignoruj\b[^.\n]{0,30}\b(?:předchozí|všechny)\b[^.\n]{0,20}\b(?:instrukce|pokyny|příkazy)\b"
+    r"|\b(?:unohda|ohita|sivuuta)\b[^.\n]{0,20}\b(?:aiem|edelli)\w{1,8} (?:ohjee|sään)\w{1,5}\b"
+    r"|\b(?:ignoră|uită)\b[^.\n]{0,20}\b(?:instrucțiunile|regulile)\b[^.\n]{0,12}\b(?:anterioare|precedente|de mai sus)\b"
+    r"|hagyd figyelmen kívül[^.\n]{0,20}(?:korábbi|előző)[^.\n]{0,12}(?:utasítás|szabály)"
+    r"|(?:αγνόησε|ξέχασε)[^.\n]{0,30}(?:οδηγίες|εντολές|κανόνες)"
     r"|(?:你的|您的)(?:密码|密碼|系统提示)(?:是什么|是什麼)|(?:教えて|ください)[^。\n]{0,6}パスワード|パスワード(?:を教え|は何)"
 )
 
@@ -192,7 +240,7 @@ def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, flo
     for one in more:
         if not one.words.isdisjoint(words) and one.pattern.search(folded) is not None:
             yield one.name, one.weight
-    if (not folded.isascii() or not _DUTCH_OR_POLISH.isdisjoint(words)) and _FOREIGN.search(folded) is not None:
+    if (not folded.isascii() or not _FOREIGN_IN_ASCII.isdisjoint(words)) and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
 
 

@@ -18,6 +18,7 @@ from gateway.guardrails.guardrail import Guardrail, Scene
 from gateway.guardrails.operators import Operator, hashed, starred, token
 from gateway.guardrails.recognizers import Country, Found, Recognizer, finds_of, national
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, Direction, Scope, Verdict
+from gateway.texts.alike import alike
 from gateway.texts.masking import find
 
 _TELLING = re.compile(r"[0-9@]")
@@ -92,8 +93,8 @@ class Pii(Guardrail, frozen=True, tag="pii", tag_field="type"):
         found = find(text)
         if self._plain:
             return found
-        if self.countries and _TELLING.search(text) is not None:
-            found += national(self.countries, text)
+        if self.countries and _TELLING.search(read := alike(text)) is not None:
+            found += national(self.countries, read)
         for recognizer in self.recognizers:
             found += finds_of(recognizer, text)
         return self._wanted(found)

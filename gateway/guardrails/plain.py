@@ -18,8 +18,8 @@ from gateway.guardrails.disguises import in_lines, smuggled
 
 # Letters of other scripts that look like Latin ones (from Unicode TR 39's confusables, the common ones).
 _LOOKALIKE = str.maketrans(
-    "аеорсухіјѕԁԛԝһіɡɑαοριτυνκ",
-    "aeopcyxijsdqwhigaaopituvk",
+    "аеорсухіјѕԁԛԝһіɡɑαοριτυνκεıӏոօս",
+    "aeopcyxijsdqwhigaaopituvkeilnou",
 )
 # Blanks that are no spaces to Unicode, small capitals, and the letters that flags are made of.
 _STYLED: dict[int, str] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
 from collections import Counter
@@ -19,6 +21,9 @@ _NAMED = re.compile(
     r"([A-Za-z0-9+/_.~!@#$%^&*-]{12,512}={0,2})",
     re.IGNORECASE,
 )
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:([^\s/:@]{8,128})@[\w\[]", re.IGNORECASE)
+"""As programs are told where their database is."""
+_BASIC = re.compile(r"\bbasic\s{1,4}([A-Za-z0-9+/]{12,512}={0,2})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
     r"x{4,}|\*{3,}|\.{3}|your|example|changeme|placeholder|redacted|\$\{|<", re.IGNORECASE
@@ -79,11 +84,31 @@ def secrets(text: str) -> list[Change]:
 
 
 def _named(text: str) -> Iterator[tuple[int, int]]:
-    """What follows a word for a credential and looks drawn by lot: digits among letters, high entropy."""
+    """What follows a word for a credential and looks drawn by lot: digits among letters, high entropy; passwords in
+    addresses; a name and its password as HTTP's basic authentication writes them."""
     for match in _NAMED.finditer(text):
         value = match.group(1).rstrip(".")
         if _random(value):
             yield match.start(1), match.start(1) + len(value)
+    if "://" in text:
+        yield from (one.span(1) for one in _IN_ADDRESS.finditer(text) if _mixed(one.group(1)))
+    if "asic" in text or "ASIC" in text:
+        yield from (one.span(1) for one in _BASIC.finditer(text) if _is_pair(one.group(1)))
+
+
+def _mixed(value: str) -> bool:
+    digits = any(letter.isdigit() for letter in value)
+    return digits and any(letter.isalpha() for letter in value) and _PLACEHOLDER.search(value) is None
+
+
+def _is_pair(value: str) -> bool:
+    """Whether it is base64 of a name, a colon and something."""
+    bare = value.rstrip("=")
+    try:
+        said = base64.b64decode(bare + "=" * (-len(bare) % 4)).decode()
+    except (ValueError, binascii.Error):
+        return False
+    return said.isprintable() and 0 < said.find(":") < len(said) - 1
 
 
 def _random(value: str) -> bool:
@@ -91,8 +116,7 @@ def _random(value: str) -> bool:
         return False
     if all(part.isalpha() or part.isdigit() for part in _PARTS.split(value) if part):  # order_id_2024
         return False
-    mixed = any(letter.isdigit() for letter in value) and any(letter.isalpha() for letter in value)
-    return mixed and entropy(value) >= _LEAST_ENTROPY
+    return _mixed(value) and entropy(value) >= _LEAST_ENTROPY
 
 
 def entropy(value: str) -> float:

@@ -15,11 +15,12 @@ from collections import OrderedDict
 from gateway.config.serving import VectorStores
 from gateway.retrieval.documents import document_text
 from gateway.retrieval.reading import NotRead
+from gateway.retrieval.turns import Turns
 from gateway.texts.enclosed import decoded
 from gateway.texts.media import DocumentKind, document_in
 
-_AT_ONCE = 2
-"""Documents that one worker reads at the same time."""
+_AT_ONCE = 3
+"""Documents that one worker reads at the same time, of which a project has all but one at most."""
 _MOST_BYTES = 32 * 1024 * 1024
 _SMALL = 256 * 1024
 """Characters of base64 up to which decoding holds nobody up."""
@@ -32,7 +33,7 @@ class EnclosedDocuments:
     """``most_bytes``: of texts that are remembered; what was not read lastingly is too."""
 
     def __init__(self, *, at_once: int = _AT_ONCE, most_bytes: int = _MOST_BYTES) -> None:
-        self._places, self._most = asyncio.Semaphore(at_once), most_bytes
+        self._turns, self._most = Turns(at_once, max(1, at_once - 1)), most_bytes
         self._known: OrderedDict[_Key, str | NotRead] = OrderedDict()
         self._bytes = 0
 
@@ -53,7 +54,7 @@ class EnclosedDocuments:
 
     async def _text(self, key: _Key, raw: bytes, kind: DocumentKind, bounds: VectorStores) -> str:
         if key not in self._known:
-            async with self._places:
+            async with self._turns.taken(key[0]):
                 if key not in self._known:  # who sent the same one just before may have read it by now
                     return await self._read(key, raw, kind, bounds)
         self._known.move_to_end(key)

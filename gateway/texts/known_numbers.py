@@ -108,9 +108,21 @@ def iban_valid(letters: str) -> bool:
 
 _SSN = re.compile(r"(?<![\w-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")
 
+_BARE_SSN = re.compile(r"(?<![\w-])([0-9]{3})([0-9]{2})([0-9]{4})(?![\w-])")
+_SSN_WORD = re.compile(r"\b(?:ssn|social[ -]security)\b[^0-9\n]{0,24}\Z", re.IGNORECASE)
+
 
 def ssns(text: str) -> Iterator[Span]:
+    """Nine digits in a row may be anything, but for those right behind the word."""
     for found in _SSN.finditer(text):
         area, _, group, serial = found.groups()
-        if area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000":
+        if _ssn_given_out(area, group, serial):
             yield found.span()
+    for found in _BARE_SSN.finditer(text):
+        said = _SSN_WORD.search(text[max(0, found.start() - 40) : found.start()]) is not None
+        if said and _ssn_given_out(*found.groups()):
+            yield found.span()
+
+
+def _ssn_given_out(area: str, group: str, serial: str) -> bool:
+    return area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000"

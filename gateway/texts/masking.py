@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.texts.alike import alike
 from gateway.texts.escapes import has_escapes, meanings, unescaped
 from gateway.texts.json_places import Edit, Place, is_json, places
 from gateway.texts.known_numbers import cards, ibans, ssns
@@ -198,6 +199,7 @@ def _collect(value: Any, texts: list[str]) -> None:
 def find(text: str) -> Found:
     """Where ``text`` holds what is to be masked: (start, end, kind), in order and without overlap."""
     found: list[tuple[int, int, str]] = []
+    text = alike(text)
     for kind, finder in _needed(text):
         found += [(start, end, kind) for start, end in finder(text)]
     return _without_overlap(found) if len(found) > 1 else found

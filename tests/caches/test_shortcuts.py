@@ -189,6 +189,19 @@ async def test_another_key_or_header_goes_its_own_way(tmp_path: Path) -> None:
         assert how(await one.ask()) == "hit"
 
 
+async def test_a_key_is_known_whatever_header_it_comes_in(tmp_path: Path) -> None:
+    """Clients whose keys do not come as ``authorization`` had one place for all of them: only the first was known."""
+    async with house(tmp_path) as one:
+        for header in ("x-api-key", "api-key"):
+            for key in (KEY, OTHERS["second"]):
+                body = {"model": "faq", "messages": [{"role": "user", "content": header}]}
+                asked = [
+                    await one.http.post("/v1/chat/completions", json=body, headers={header: key}) for _ in range(3)
+                ]
+                assert [how(answer) for answer in asked] == ["miss", "hit", "hit"]
+        assert await remembered(one) == 4
+
+
 async def test_a_key_that_is_taken_away_opens_nothing_any_more(tmp_path: Path) -> None:
     async with house(tmp_path) as one:
         assert [how(await one.ask(key=OTHERS["second"])) for _ in range(3)] == ["miss", "hit", "hit"]

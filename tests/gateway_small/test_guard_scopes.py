@@ -131,8 +131,23 @@ async def test_rewriting_in_both_directions() -> None:
     exchange, answer = await through(config, text="a Falcon, falcons", answer=whole("FALCON!"))
     assert exchange.body["messages"][0]["content"] == "a bird, falcons"
     assert answer.text == "bird!" and exchange.verdicts == ["words:rewrite", "words:rewrite"]
-    with pytest.raises(BadRequest):  # its places moved when it was folded
-        await through(config, text="fal\u200bcon")
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("… fal\u200bcon™ ½", "… bird™ ½"), ("weiß: ﬀ falcon ß", "weiß: ﬀ bird ß"), ("e\u0301 ﬀ… FALCON", "e\u0301 ﬀ… bird"),
+        ("STRASSE 7, straße 7 and Straße 70 falcon", "bird, bird and Straße 70 bird"),
+        ("cafe\u0301 café e\u0301t", "bird bird e\u0301t"), ("ｆａｌｃｏｎ 👩\u200d🚀 ß falcon", "bird 👩\u200d🚀 ß bird"),
+    ],
+)  # fmt: skip
+async def test_letters_that_fold_into_more_or_fewer_move_no_place(text: str, becomes: str) -> None:
+    """A text was stopped, or cut in the wrong place, where an ellipsis or a German ß stood beside the phrase."""
+    phrases = ["falcon", "Straße 7", "caf\u00e9"]
+    config = Config(guardrails={"words": Blocklist(phrases=phrases, action="rewrite", replacement="bird")})
+    exchange, answer = await through(config, text=text, answer=whole(text))
+    assert exchange.body["messages"][0]["content"] == becomes
+    assert answer.text == becomes
 
 
 @given(st.lists(st.integers(1, 40), max_size=40))

@@ -32,6 +32,14 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-
         ("my mobile is 28-64-66-98, thanks", "my mobile is [PHONE_1], thanks"),
         ("001-846-853-9089x92556 fax", "[PHONE_1] fax"),
         ("169-825-3303 fax\n916.972.1680x22008 mobile", "[PHONE_1] fax\n[PHONE_2] mobile"),
+        ("card 4111\u00a01111\u202f1111\u20091111", "card [CARD_1]"),  # as pages and word processors write
+        ("４１１１ １１１１ １１１１ １１１１", "[CARD_1]"),
+        ("jane＠example.org", "[EMAIL_1]"),
+        ("IBAN DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000", "IBAN [IBAN_1]"),
+        ("SSN 123\u201345\u20116789", "SSN [SSN_1]"),
+        ("+49\u00a0171\u00a01234567", "[PHONE_1]"),
+        ("card ٤١١١ ١١١١ ١١١١ ١١١١", "card [CARD_1]"),
+        ("ssn: 123456789 and social security number 123456780", "ssn: [SSN_1] and social security number [SSN_2]"),
         ("my card is 3598899323053410", "my card is [CARD_1]"),
         ("key sk-us-" + "a" * 49, "key [SECRET_1]"),
         ("AKIAIOSFODNN7EXAMPLE", "[SECRET_1]"),
@@ -65,6 +73,8 @@ def test_finds(text: str, masked: str) -> None:
         "order 3598899323053410",
         "phone order 12, invoice 12345678",
         "96 228011",
+        "price\u00a01\u202f234\u202f567 – 2010–2015",
+        "order 123456789, ssn unknown",
     ],
 )
 def test_leaves_alone(text: str) -> None:

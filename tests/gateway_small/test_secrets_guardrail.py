@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from gateway.guardrails.secrets import Secrets, entropy, secrets
@@ -18,6 +20,11 @@ PRIVATE = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEow8a7bQ2\n" * 200 + "-----E
         f"export API_KEY={DRAWN}",
         f"Authorization: Bearer {DRAWN}",
         f"the token is {DRAWN}.",
+        f"DATABASE_URL=postgres://shop:{DRAWN}@db.example.org:5432/shop",
+        f"redis://:{DRAWN}@[::1]:6379",
+        "Authorization: Basic " + base64.b64encode(f"jane:{DRAWN}".encode()).decode(),
+        "https://hooks.slack.com/services/T01ABCDEF/B01ABCDEF/" + DRAWN,
+        "dop_v1_" + "0a1b2c3d" * 8,
         PRIVATE,
     ],
 )
@@ -41,6 +48,9 @@ def test_credentials_are_stopped_in_both_directions(text: str, direction: str) -
         '<img src="data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4">',
         "The secret is that we met in Paris2024 by chance.",
         "max_tokens: 4096, monkey = banana",
+        "postgres://user:password@localhost/db and https://user:${PASSWORD_1}@host",
+        "see https://example.org:8080/@jane2024 and http://a.example.org/x:y1z2w3v4@b",
+        "The basic requirements2024andmore are here, basic YWJjZGVmZ2hpamtsbW5v",
         "",
     ],
 )
