@@ -11,6 +11,7 @@ import yaml
 from gateway.cli import main
 from gateway.policy.files import read
 from gateway.policy.imported.litellm import NotTheirs, from_litellm
+from optimizer.routing.attempts import FALLBACK
 
 THEIRS = """
 model_list:
@@ -71,17 +72,17 @@ def test_the_policies_are_good_and_say_the_same(tmp_path: Path, capsys: pytest.C
     policies = {policy.name: policy for policy in config.policies}
     assert set(tasks) == {"gpt-4o", "claude", "cheap-fast", "local"}
     assert [f"{one.provider}/{one.model}" for one in policies["gpt-4o"].candidates] == [
-        "azure/gpt-4o-eu", "openai/gpt-4o", "anthropic/claude-sonnet-4-5",
+        "azure/gpt-4o-eu", "openai-2/gpt-4o", "anthropic/claude-sonnet-4-5",
     ]  # fmt: skip
     weights = policies["gpt-4o"].strategy.weights  # type: ignore[union-attr]
-    assert weights == {"azure/gpt-4o-eu": 600, "openai/gpt-4o": 300, "anthropic/claude-sonnet-4-5": 0}
+    assert weights == {"azure/gpt-4o-eu": 600, "openai-2/gpt-4o": 300, "anthropic/claude-sonnet-4-5": 0}
     assert policies["gpt-4o"].candidates[0].region == "eu"
     assert "context_length" in (tasks["gpt-4o"].fallback_on or [])
     assert [one.model for one in tasks["claude"].candidates] == ["claude-sonnet-4-5", "gpt-4o-eu", "gpt-4o"]
     assert tasks["claude"].defaults is not None
     assert (tasks["claude"].defaults.temperature, tasks["claude"].defaults.stop) == (0.2, ["END"])
     assert config.aliases == {
-        "cheap/fast": "cheap-fast", "embed": "openai-2/text-embedding-3-small", "gpt-4": "gpt-4o",
+        "cheap/fast": "cheap-fast", "embed": "openai/text-embedding-3-small", "gpt-4": "gpt-4o",
     }  # fmt: skip
     assert config.prices["groq"]["llama-3.3-70b-versatile"].output == pytest.approx(0.79)
     assert config.models["groq"]["llama-3.3-70b-versatile"].context_window == 131072
@@ -96,7 +97,7 @@ def test_what_could_not_come_along_is_told_with_its_place(tmp_path: Path, capsys
     told = capsys.readouterr().out
     for line in (
         "model_list[1].litellm_params.timeout: deadlines are the gateway's",
-        "model_list[5]: no entry is needed: clients may name any model as openai-2/MODEL",
+        "model_list[5]: no entry is needed: clients may name any model as openai/MODEL",
         "model_list[6].litellm_params.model: there is no provider for 'replicate' here",
         "litellm_settings.success_callback: calls are recorded here",
         "router_settings.redis_host: set UNDERSTUDY_REDIS_URL",
@@ -110,7 +111,7 @@ def test_no_secret_is_copied_or_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     _, folder = run(tmp_path)
     shown = "".join(path.read_text() for path in folder.iterdir()) + capsys.readouterr().out
     assert not [secret for secret in SECRETS if secret in shown]
-    assert written(folder, "gateway.yaml")["providers"]["openai"]["api_key"] == "${OPENAI_API_KEY_2}", (
+    assert written(folder, "gateway.yaml")["providers"]["openai-2"]["api_key"] == "${OPENAI_API_KEY_2}", (
         "the spelled-out key must not be taken for the variable that the file names elsewhere"
     )
 
@@ -203,3 +204,83 @@ def test_vertex_comes_along_one_provider_for_each_publisher() -> None:
     assert providers["vertex-ai-2"] == claude
     assert (providers["vertex-ai-3"]["region"], providers["vertex-ai-3"]["service_account"][:2]) == ("us-central1", "${")
     assert "not-to-be-copied" not in str(carried.gateway) and not carried.left
+
+
+def deployment(name: str, info: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
+    return {"model_name": name, "litellm_params": params, "model_info": info or {}}
+
+
+def test_a_credential_is_the_one_that_a_deployment_names() -> None:
+    """Else it would go out with the vendor's usual key, which is another account's."""
+    carried = from_litellm({
+        "credential_list": [{"credential_name": "ours", "credential_values": {"api_key": "os.environ/OURS", "api_base": "https://ours.example/v1"}}],
+        "model_list": [
+            deployment("usual", model="openai/m", api_key="os.environ/OPENAI_API_KEY"),
+            deployment("named", model="openai/m", litellm_credential_name="ours"),
+            deployment("elsewhere", model="openai/m", litellm_credential_name="in the-database"),
+        ],
+    })  # fmt: skip
+    providers = carried.section("providers")
+    assert [one["api_key"] for one in providers.values()] == ["${OPENAI_API_KEY}", "${OURS}", "${IN_THE_DATABASE_API_KEY}"]
+    assert providers["openai-2"]["base_url"] == "https://ours.example/v1"
+    assert [str(one.why) for one in carried.left] == ["it is not in credential_list: set IN_THE_DATABASE_API_KEY"]
+
+
+def test_the_lowest_order_is_shared_and_the_others_are_spare() -> None:
+    carried = from_litellm({"model_list": [
+        deployment("m", model="groq/late", order=2, rpm=100),
+        deployment("m", model="openai/one", order=1, rpm=10),
+        deployment("m", model="openai/two", order=1, rpm=30),
+        deployment("m", model="mistral/never-said", weight=7),
+    ]})  # fmt: skip
+    (policy,) = carried.routing["policies"]
+    assert [one["model"] for one in policy["candidates"]] == ["one", "two", "late", "never-said"]
+    assert list(policy["strategy"]["weights"].values()) == [10, 30, 0, 0]
+    assert not carried.left
+
+
+def test_wildcards_keep_the_names_that_clients_send() -> None:
+    """And fallbacks and aliases may lead through them."""
+    carried = from_litellm({
+        "model_list": [
+            deployment("m", model="openai/m", api_key="os.environ/ANOTHER"),
+            deployment("openai/*", model="openai/*", api_key="os.environ/OPENAI_API_KEY"),
+            deployment("mine-*", model="groq/llama-*"),
+        ],
+        "litellm_settings": {"fallbacks": [{"m": ["openai/gpt-4o", "mine-3", "nobody"]}]},
+        "router_settings": {"model_group_alias": {"best": "openai/gpt-5"}},
+    })  # fmt: skip
+    assert carried.section("providers")["openai"]["api_key"] == "${OPENAI_API_KEY}"
+    candidates = carried.routing["tasks"][0]["candidates"]
+    assert [f"{one['provider']}/{one['model']}" for one in candidates] == ["openai-2/m", "openai/gpt-4o", "groq/llama-3"]
+    assert carried.routing["aliases"] == {"best": "openai/gpt-5"}
+    assert [one.why for one in carried.left if "fallbacks" in one.where] == ["there is no model group 'nobody'"]
+
+
+def test_a_fallback_of_its_own_kind_takes_none_of_the_usual_ones_away() -> None:
+    carried = from_litellm({
+        "model_list": [deployment("short", model="openai/m"), deployment("long", model="gemini/m")],
+        "litellm_settings": {"context_window_fallbacks": [{"short": ["long"]}]},
+    })  # fmt: skip
+    assert carried.routing["tasks"][0]["fallback_on"] == [*FALLBACK, "context_length"]
+
+
+def test_what_a_model_info_says_is_carried_or_told() -> None:
+    info = {"id": "1", "mode": "chat", "access_groups": ["premium"], "base_model": "azure/gpt-4o", "supports_vision": True}
+    azure = {"api_base": "https://x.example", "api_version": "os.environ/AZURE_API_VERSION"}
+    carried = from_litellm({"model_list": [
+        deployment("m", info, model="azure/ours", **azure),
+        deployment("v", model="vertex_ai/gemini-2.5-pro", vertex_credentials="/secrets/google.json"),
+    ]})  # fmt: skip
+    assert {one.where.rsplit(".", 1)[1] for one in carried.left} == {"access_groups", "base_model", "supports_vision"}
+    providers = carried.section("providers")
+    assert providers["azure"]["api_version"] == "${AZURE_API_VERSION}"
+    assert providers["vertex-ai"]["service_account"] == "/secrets/google.json", "a path is no secret"
+
+
+def test_a_cache_that_nobody_asks_for_stays_off() -> None:
+    model = deployment("m", model="openai/m")
+    for params, enabled in (({"mode": "default_off"}, None), ({"type": "redis-semantic"}, True), ({}, True)):
+        carried = from_litellm({"model_list": [model], "litellm_settings": {"cache": True, "cache_params": params}})
+        assert carried.gateway.get("cache", {}).get("enabled") is enabled
+        assert bool(carried.left) == bool(params)

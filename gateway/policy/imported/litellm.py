@@ -6,12 +6,14 @@ What has no counterpart, or another one, is named with its place in the file: no
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.policy.imported import litellm_settings as settings
 from gateway.policy.imported.carried import Carried
+from gateway.policy.imported.credentials import Credentials
 from gateway.policy.imported.vendors import Providers, variables_named, vendor_of
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -29,8 +31,13 @@ _SAID_ELSEWHERE = {
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name",
     "vertex_project", "vertex_location", "vertex_credentials", "rpm", "tpm", "weight",
     "input_cost_per_token", "output_cost_per_token", "region_name", "max_parallel_requests", "extra_headers",
-    "drop_params", *_DEFAULTS, *_CACHE_PRICES,
+    "drop_params", "order", "litellm_credential_name", *_DEFAULTS, *_CACHE_PRICES,
 }  # fmt: skip
+_INFO_READ = {
+    "id", "mode", "description", "metadata", "created_at", "updated_at", "created_by", "updated_by", "db_model",
+    "input_cost_per_token", "output_cost_per_token", "max_input_tokens", "max_output_tokens", *_CACHE_PRICES,
+}  # fmt: skip
+"""What of a ``model_info`` is carried over, or says nothing to a gateway."""
 _CHAT = {"chat", "completion", "responses", ""}
 
 
@@ -45,11 +52,12 @@ def from_litellm(data: Any) -> Carried:
     carried = Carried()
     theirs = settings.Theirs.of(data, carried)
     providers = Providers(carried, drop_params=theirs.drop_params, named_by_them=variables_named(data))
-    groups = _Groups(carried, theirs, providers)
-    for index, entry in enumerate(data["model_list"]):
-        groups.add(entry, f"model_list[{index}]")
+    groups = _Groups(carried, theirs, providers, Credentials(data))
+    entries = [(entry, f"model_list[{index}]") for index, entry in enumerate(data["model_list"])]
+    for entry, where in sorted(entries, key=lambda one: not _wild(one[0])):
+        groups.add(entry, where)  # wildcards first: clients name their vendors, so these get the vendors' names
     groups.write()
-    settings.carry(data, theirs, carried)
+    settings.carry(data, groups.candidates_of, carried)
     return carried
 
 
@@ -64,18 +72,37 @@ class _Group:
         self.mode = ""
 
     def weights(self) -> list[float]:
-        """LiteLLM shares by the first of these that any deployment has; one without it gets nothing by itself."""
+        """LiteLLM shares by the first of these that any deployment has; one without it gets nothing by itself. Only
+        the lowest ``order`` has a share, the others are asked when it fails."""
+        lowest = min(map(_order, self.measures), default=math.inf)
+        first = [_order(params) == lowest for params in self.measures]
         for name in ("weight", "rpm", "tpm"):
-            found = [one[name] if _number(one.get(name)) else 0 for one in self.measures]
+            found = [
+                one[name] if counts and _number(one.get(name)) else 0
+                for one, counts in zip(self.measures, first, strict=True)
+            ]
             if any(found):
                 return found
-        return [1] * len(self.measures)
+        return [int(counts) for counts in first]
+
+    def ordered(self) -> bool:
+        return len({_order(params) for params in self.measures}) > 1
+
+    def sort(self) -> None:
+        """Candidates of a lower ``order`` come first."""
+        at = sorted(range(len(self.measures)), key=lambda index: _order(self.measures[index]))
+        self.candidates = [self.candidates[index] for index in at]
+        self.measures = [self.measures[index] for index in at]
 
 
 class _Groups:
-    def __init__(self, carried: Carried, theirs: settings.Theirs, providers: Providers) -> None:
+    def __init__(
+        self, carried: Carried, theirs: settings.Theirs, providers: Providers, credentials: Credentials
+    ) -> None:
         self._carried, self._theirs, self._providers = carried, theirs, providers
+        self._credentials = credentials
         self._groups: dict[str, _Group] = {}
+        self._wildcards: dict[str, tuple[str, str]] = {}
 
     def add(self, entry: Any, where: str) -> None:
         params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
@@ -84,6 +111,9 @@ class _Groups:
             self._carried.leave(where, "it has no model_name or no litellm_params")
             return
         at = f"{where}.litellm_params"
+        if missing := self._credentials.missing(params):
+            self._carried.leave(f"{at}.litellm_credential_name", f"it is not in credential_list: set {missing}")
+        params = self._credentials.opened(params)
         found = vendor_of(params)
         if found is None:
             self._carried.leave(f"{at}.model", f"'{params.get('model')}' does not say whose model it is")
@@ -97,7 +127,10 @@ class _Groups:
         self._facts(provider, model, params, info, at)
         for field in sorted(set(params) - _SAID_ELSEWHERE):
             self._carried.leave(f"{at}.{field}", settings.why_not(field))
+        for field in sorted(map(str, set(info) - _INFO_READ)):
+            self._carried.leave(f"{where}.model_info.{field}", settings.why_not_known(field))
         if "*" in name:
+            self._wildcards[name] = provider, model
             self._carried.leave(where, f"no entry is needed: clients may name any model as {provider}/MODEL")
             return
         self._deployment(name, provider, model, params, info)
@@ -146,6 +179,7 @@ class _Groups:
         """Tasks for the chat groups, aliases for the others, a policy where a strategy is needed."""
         taken: set[str] = set()
         for group in self._groups.values():
+            group.sort()
             if group.mode not in _CHAT:
                 self._alias(group)
                 continue
@@ -174,6 +208,9 @@ class _Groups:
         own, everybody = group.candidates, [*group.candidates, *spare]
         task: dict[str, Any] = {"name": name}
         strategy = self._theirs.strategy
+        if group.ordered() and strategy != "weighted":
+            why = f"the order of its deployments does not count under {strategy}"
+            self._carried.leave(f"model group '{group.name}'", why)
         if len(own) > 1 and spare and strategy in ("least_latency", "least_cost"):
             self._carried.leave(
                 f"model group '{group.name}'", f"its fallbacks are ranked beside it under {strategy}"
@@ -201,15 +238,25 @@ class _Groups:
         kinds: list[str] = []
         for kind, table in self._theirs.fallbacks.items():
             for other in table.get(group.name, table.get("*", ())):
-                if other not in self._groups:
+                candidates = self.candidates_of(other)
+                if not candidates:
                     self._carried.leave(f"fallbacks of '{group.name}'", f"there is no model group '{other}'")
                     continue
-                found += [
-                    one for one in self._groups[other].candidates if one not in [*group.candidates, *found]
-                ]
+                found += [one for one in candidates if one not in [*group.candidates, *found]]
                 if kind and kind not in kinds:
                     kinds.append(kind)
         return found, [*settings.USUAL_FALLBACK, *kinds] if kinds else []
+
+    def candidates_of(self, name: str) -> list[dict[str, Any]]:
+        """Who answers to a name of theirs: a group's deployments, or who a wildcard leads to."""
+        if name in self._groups:
+            return self._groups[name].candidates
+        for pattern, (provider, model) in self._wildcards.items():
+            before, _, after = pattern.partition("*")
+            if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+                named = name[len(before) : len(name) - len(after)]
+                return [{"provider": provider, "model": model.replace("*", named)}]
+        return []
 
     def _defaults(self, group: _Group, task: dict[str, Any]) -> None:
         if any(one != group.defaults[0] for one in group.defaults):
@@ -226,6 +273,15 @@ def _called(candidate: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _order(params: Mapping[str, Any]) -> float:
+    order = params.get("order")
+    return float(order) if isinstance(order, int | float) and not isinstance(order, bool) else math.inf
+
+
+def _wild(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "*" in str(entry.get("model_name"))
 
 
 def _free(name: str, taken: set[str]) -> str:

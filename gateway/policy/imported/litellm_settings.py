@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from gateway.policy.imported.carried import Carried
+from optimizer.routing.attempts import FALLBACK
 
-USUAL_FALLBACK = ("throttled", "failed", "timeout", "credentials", "busy")
+USUAL_FALLBACK = FALLBACK
 _STRATEGIES = {
     "simple-shuffle": "weighted",
     "latency-based-routing": "least_latency",
@@ -47,6 +48,20 @@ _WHY_NOT = {
     "alerting": "limits: {alerts: {webhook: …}} tells of budgets",
     "max_budget": "budgets belong to keys, projects and tasks: limits: and `understudy keys create`",
     "budget_duration": "budgets belong to keys, projects and tasks: limits: and `understudy keys create`",
+    "allowed_fails_policy": "a breaker for each candidate is built in",
+    "retry_policy": "retries are the gateway's: retries: in gateway.yaml",
+    "model_group_retry_policy": "retries are the gateway's: retries: in gateway.yaml",
+    "provider_budget_config": "budgets belong to keys, projects and tasks: limits: and `understudy keys create`",
+    "default_team_settings": "a team is a project here: limits: {projects: …} and `understudy keys create --project`",
+    "default_internal_user_params": "keys are made by `understudy keys create`, with limits and budgets",
+    "max_parallel_requests": "calls at once: concurrency of keys, projects and tasks",
+    "global_max_parallel_requests": "calls at once: max_concurrent of upstreams:",
+    "background_health_checks": "upstreams: {NAME: {health: …}} looks at an address of a provider",
+    "health_check_interval": "upstreams: {NAME: {health: …}} looks at an address of a provider",
+    "store_model_in_db": "models are in the policies alone",
+    "turn_off_message_logging": "texts are kept of tasks with capture: alone",
+    "json_logs": "logs are JSON wherever they are no terminal's",
+    "guardrails": "guardrails are written in safety.yaml (docs/guardrails.md)",
     "set_verbose": "there is no such switch",
     "mock_response": "a simulated answer has no place in a gateway's policies",
 }
@@ -60,6 +75,17 @@ _SECTIONS = {
 def why_not(field: str) -> str:
     """Why one of their settings is not carried over."""
     return _WHY_NOT.get(field, "it has no counterpart here")
+
+
+def why_not_known(field: str) -> str:
+    """The same of what a ``model_info`` says."""
+    if field == "access_groups":
+        return "a key names its models: keys: [{models: […]}] and `understudy keys create --models`"
+    if field == "base_model":
+        return "what it costs and can do is looked up by its own name: prices: and models: in the policies"
+    if field.startswith("supports_") or field == "max_tokens":
+        return "what a model can do is in the catalog, and under models: in the policies"
+    return why_not(field)
 
 
 class Theirs(Struct, frozen=True):
@@ -76,7 +102,8 @@ class Theirs(Struct, frozen=True):
         named = str(router.get("routing_strategy") or "simple-shuffle")
         if named not in _STRATEGIES:
             carried.leave(
-                "router_settings.routing_strategy", f"there is no '{named}' here; calls are shared by weight"
+                "router_settings.routing_strategy",
+                f"there is no '{named}' here; calls are shared by weight, rpm or tpm",
             )
         tables = {
             kind: _table(library.get(name)) | _table(router.get(name)) for name, kind in _FALLBACKS.items()
@@ -91,7 +118,11 @@ class Theirs(Struct, frozen=True):
         )
 
 
-def carry(data: Mapping[str, Any], theirs: Theirs, carried: Carried) -> None:
+Answering = Callable[[str], list[dict[str, Any]]]
+"""Who answers to a name of theirs."""
+
+
+def carry(data: Mapping[str, Any], answering: Answering, carried: Carried) -> None:
     """The settings that are the whole gateway's, and a word on every one that is not carried."""
     library, router = _map(data, "litellm_settings"), _map(data, "router_settings")
     retries = router.get("num_retries", library.get("num_retries"))
@@ -101,36 +132,45 @@ def carry(data: Mapping[str, Any], theirs: Theirs, carried: Carried) -> None:
     if isinstance(total, int | float) and total > 0:
         carried.section("timeouts")["total"] = float(total)
     _cache(library, carried)
-    _aliases(router, carried)
+    _aliases(router, answering, carried)
     _master_key(_map(data, "general_settings"), carried)
     for name, known in _READ.items():
         for field in sorted(map(str, set(_map(data, name)) - known)):
             carried.leave(f"{name}.{field}", why_not(field))
-    for name in sorted(map(str, set(data) - set(_READ) - {"model_list"})):
+    for name in sorted(map(str, set(data) - set(_READ) - {"model_list", "credential_list"})):
         carried.leave(name, _SECTIONS.get(name, why_not(name)))
 
 
 def _cache(library: Mapping[str, Any], carried: Carried) -> None:
     if library.get("cache") is not True:
         return
+    if _map(library, "cache_params").get("mode") == "default_off":
+        why = "nothing is cached there unless a request asks for it; 'cache: {enabled: true}' caches all of them"
+        carried.leave("litellm_settings.cache", why)
+        return
     cache = carried.section("cache")
     cache["enabled"] = True
     params = _map(library, "cache_params")
     if isinstance(params.get("ttl"), int | float) and params["ttl"] > 0:
         cache["ttl_s"] = float(params["ttl"])
+    if "semantic" in str(params.get("type")):
+        carried.leave("litellm_settings.cache_params.type", "the exact cache is on; a semantic one is a task's own")
+        params = {name: value for name, value in params.items() if name != "type"}
     for field in sorted(map(str, set(params) - {"ttl"})):
         carried.leave(
             f"litellm_settings.cache_params.{field}", "the cache is kept here by itself (docs/caches.md)"
         )
 
 
-def _aliases(router: Mapping[str, Any], carried: Carried) -> None:
+def _aliases(router: Mapping[str, Any], answering: Answering, carried: Carried) -> None:
     written = {task["name"] for task in carried.routing.get("tasks", ())}
     aliases = carried.routing.get("aliases", {})
     for alias, target in _map(router, "model_group_alias").items():
         name = target.get("model") if isinstance(target, Mapping) else target
         if name in written or name in aliases:
             carried.routing.setdefault("aliases", {})[str(alias)] = str(name)
+        elif found := answering(str(name)):
+            carried.routing.setdefault("aliases", {})[str(alias)] = f"{found[0]['provider']}/{found[0]['model']}"
         else:
             carried.leave(f"router_settings.model_group_alias.{alias}", f"there is no model group '{name}'")
 

@@ -145,7 +145,8 @@ class Providers:
         elif known.variable:
             settings["api_key"] = self._variable(known.variable, f"the key of {vendor}")
         if params.get("api_version") and known.kind == "azure":
-            settings["api_version"] = str(params["api_version"])
+            version = str(params["api_version"])
+            settings["api_version"] = self.text(version, "AZURE_API_VERSION", f"{where}.api_version", secret=False)
         if params.get("organization") and known.kind == "openai":
             value = self.text(str(params["organization"]), "OPENAI_ORGANIZATION", where, secret=False)
             settings["headers"] = {"openai-organization": value}
@@ -184,7 +185,8 @@ class Providers:
         if account:
             name, at = "vertex_service_account", f"{where}.vertex_credentials"
             told = account if isinstance(account, str) else json.dumps(account)
-            found["service_account"] = self.text(told, name, at, secret=True)
+            spelled_out = told.lstrip().startswith("{")  # else it is the path of a file
+            found["service_account"] = self.text(told, name, at, secret=spelled_out)
         else:
             variable = "GOOGLE_APPLICATION_CREDENTIALS"
             found["service_account"] = self._variable(variable, "the path of the service account's key file")
