@@ -18,6 +18,7 @@ from litestar.utils import normalize_path
 from gateway import errors
 from gateway.access.origins import API_PATHS, Origins
 from gateway.access.refusals import TOLD, Refusals, address_of
+from gateway.api import azure
 from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
@@ -53,6 +54,9 @@ class Gateway(Litestar):
     """What else the server's protocol asks it for."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if path.startswith(azure.ROOT) and not path.startswith(azure.DEPLOYMENTS):
+            scope = azure.at_openai(scope)
         if scope["type"] == "http":
             if scope["method"] == "HEAD":  # what GET would say, without its body, which the server leaves out
                 scope = {**scope, "method": "GET"}

@@ -30,6 +30,7 @@ from gateway.api.admin.incidents import incidents
 from gateway.api.admin.routes import admin_routes
 from gateway.api.admin.savings import savings
 from gateway.api.admin.watched import watched_route
+from gateway.api.azure import azure_routes
 from gateway.api.chat import chat_lane
 from gateway.api.dialects import dialect_routes, line_endpoints
 from gateway.api.feedback import feedback_route
@@ -274,6 +275,7 @@ def _routes(
     return [
         *dialect_routes(pipeline, live, states, who, data.surface, shared.bus, data.announce),
         *data.routes,
+        *azure_routes(pipeline, live, data.surface, data.store, who),
         *stored_routes(live, parts.recent, who, shared.bus),
         feedback_route(parts.recorder, parts.recent, _authenticator(live, "data")),
         *model_routes(live, who),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 Field = tuple[bytes, bytes]
 ANY = "*"
-API_PATHS = ("/v1/", "/v1beta/")
+API_PATHS = ("/v1/", "/v1beta/", "/openai/")
 _EXPOSED = ", ".join((
     "x-request-id", "request-id", "retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms",
     "openai-version", "openai-model", "openai-organization", "openai-project", "x-ratelimit-limit-requests",

@@ -15,6 +15,7 @@ from gateway import errors
 from gateway.api.files import Told, answer, lifetime, listed, number
 from gateway.api.http import Authenticator, read_body
 from gateway.api.stored import metadata_in
+from gateway.client_data.batch_lines import under_v1
 from gateway.client_data.batches import BatchRunner
 from gateway.context import Principal
 from gateway.live import Live
@@ -46,7 +47,7 @@ class Batches:
                 code="batches_disabled",
                 headers={"x-should-retry": "false"},
             )
-        endpoint, now = data.get("endpoint"), time.time()
+        endpoint, now = under_v1(data.get("endpoint")), time.time()
         if not isinstance(endpoint, str) or endpoint not in self._endpoints:
             names = ", ".join(f"'{one}'" for one in sorted(self._endpoints))
             raise errors.BadRequest(

@@ -124,11 +124,13 @@ def _gathered(fields: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 class PassThrough:
-    """An ASGI app for one path."""
+    """An ASGI app for one path; ``model``: where the path names it, whatever the request says."""
 
-    def __init__(self, surface: Surface, live: Live, store: FileStore, who: Authenticator, path: str) -> None:
+    def __init__(
+        self, surface: Surface, live: Live, store: FileStore, who: Authenticator, path: str, model: str = ""
+    ) -> None:
         self._surface, self._live, self._store, self._path = surface, live, store, path
-        self._who = who
+        self._who, self._named = who, [("model", model)] if model else []
         self._endpoint = path.split("/")[1]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +140,7 @@ class PassThrough:
                 await self._form(door, headers)
             else:
                 _, body = await read_from(self._live, headers, partial(read_body, scope, receive))
-                await self._answer(door, headers, decode_object(body), None, [])
+                await self._answer(door, headers, {**decode_object(body), **dict(self._named)}, None, [])
 
         await Door(receive, send).through(work)
 
@@ -163,6 +165,8 @@ class PassThrough:
             parcel.close_part()
             if parcel.upload is not None:
                 await parcel.upload.flush(least=0)
+            if self._named:
+                fields = [one for one in fields if one[0] != "model"] + self._named
             await self._answer(door, headers, _gathered(fields), parcel, fields)
         finally:
             parcel.close()

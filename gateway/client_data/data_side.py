@@ -56,8 +56,8 @@ class DataSide:
     ) -> None:  # fmt: skip
         self.surface = surface
         self.writer = self._writer = open_writer(home)
-        self._store, self._uploads = FileStore(home, live.reader, self._writer), UploadStore(home)
-        live.documents = NamedFiles(self._store)
+        self.store, self._uploads = FileStore(home, live.reader, self._writer), UploadStore(home)
+        live.documents = NamedFiles(self.store)
         embeddings = JsonEndpoint(surface, live, Embeddings())
         moderations = JsonEndpoint(surface, live, Moderations())
         asked: dict[str, Once] = {
@@ -65,29 +65,29 @@ class DataSide:
             "/v1/embeddings": embeddings.once,
             "/v1/moderations": moderations.once,
         }
-        self._runner = BatchRunner(live, self._store, self._writer, asked, lambda: record.live_calls)
-        batches = Batches(live, self._store, self._writer, self._runner)
+        self._runner = BatchRunner(live, self.store, self._writer, asked, lambda: record.live_calls)
+        batches = Batches(live, self.store, self._writer, self._runner)
         self._deliveries = Deliveries(lambda: live.runtime().config.webhooks, live.reader, self._writer)
         self.announce = self._deliveries.announce
         kept, chat = EvalStore(home), lines["/v1/chat/completions"]
-        self._evals = EvalRunner(live, kept, self._store, chat, self.announce, states.opened)
+        self._evals = EvalRunner(live, kept, self.store, chat, self.announce, states.opened)
         self._vectors = VectorStores(home)
-        self._store.forget = self._vectors.forget
+        self.store.forget = self._vectors.forget
         embedding = Embedding(live, embeddings.once)
         self._searching = Searching(self._vectors, embedding)
-        self._taking_in = TakingIn(live, self._vectors, self._store, embedding)
-        stores = Stores(live, self._vectors, self._store, embedding, self._searching, self._taking_in)
+        self._taking_in = TakingIn(live, self._vectors, self.store, embedding)
+        stores = Stores(live, self._vectors, self.store, embedding, self._searching, self._taking_in)
         live.library = stores
         self.routes: list[Any] = [
             *vector_store_routes(stores, live, who("data")),
             *embedding_routes(embeddings),
             *moderation_routes(moderations),
-            *pass_through_routes(surface, live, self._store, who("inference")),
+            *pass_through_routes(surface, live, self.store, who("inference")),
             *realtime_routes(surface, upstream, live, going_on),
-            *file_routes(live, self._store, who("data")),
-            *upload_routes(live, self._store, self._uploads, who("data")),
+            *file_routes(live, self.store, who("data")),
+            *upload_routes(live, self.store, self._uploads, who("data")),
             *batch_routes(batches, who("inference")),
-            *tuning_routes(Jobs(live, self._store, self._writer, home.artifacts), who("train")),
+            *tuning_routes(Jobs(live, self.store, self._writer, home.artifacts), who("train")),
             *grader_routes(live, chat, who("train")),
             *eval_routes(Evals(live, kept, self._evals), live, who("train")),
         ]
@@ -106,7 +106,7 @@ class DataSide:
     async def _sweep(self) -> None:
         while True:
             try:
-                await self._store.sweep()
+                await self.store.sweep()
                 await asyncio.to_thread(self._uploads.sweep)
                 await asyncio.to_thread(self._vectors.sweep)
                 await self._searching.sweep()

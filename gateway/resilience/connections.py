@@ -21,7 +21,8 @@ from gateway.resilience.pressure import Pressure, large, short_of_memory
 from gateway.resilience.strict_http import StrictProtocol, raw_answer
 
 _TOO_MANY = Refused("connections")
-WEBSOCKET_PATH = b"/v1/realtime"
+WEBSOCKET_PATHS = frozenset({b"/v1/realtime", b"/openai/v1/realtime", b"/openai/realtime"})
+"""OpenAI's and Azure's."""
 _PROGRESS_BYTES = 1024
 """A client that takes less than this in ``write_idle`` seconds is not reading."""
 _TRIES = 8
@@ -211,7 +212,7 @@ class PatientProtocol(StrictProtocol):
     # ------------------------------------------------------------------ a WebSocket
     def _should_upgrade_to_ws(self) -> bool:
         """Only where one is spoken; elsewhere the offer is ignored."""
-        return self.ws_protocol_class is not None and self.url.partition(b"?")[0] == WEBSOCKET_PATH
+        return self.ws_protocol_class is not None and self.url.partition(b"?")[0] in WEBSOCKET_PATHS
 
     def handle_websocket_upgrade(self) -> None:
         """The connection goes on under another protocol, and counts until that one has lost it."""
