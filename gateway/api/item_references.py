@@ -7,6 +7,7 @@ stands in, so nothing more has to be kept for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,7 +28,9 @@ def refers(request: ResponsesRequest) -> bool:
 
 
 async def looked_up(states: ClientStates, project: str, request: ResponsesRequest) -> ResponsesRequest:
-    """The request with the items themselves. Raises BadRequest for one that is not kept here, Unavailable."""
+    """The request with the items themselves. Raises BadRequest for one that is not kept here or is named twice (else a
+    short request would become a very long one), Unavailable."""
+    _check_once(request.items)
     seen: dict[str, dict[str, dict[str, Any]]] = {}
     if request.conversation_id is not None:
         talk = await Conversations(states).one(project, request.conversation_id)
@@ -36,6 +39,18 @@ async def looked_up(states: ClientStates, project: str, request: ResponsesReques
     for at, item in enumerate(request.items):
         found.append(item if item.get("type") != KIND else await _one(states, project, item, at, seen))
     return msgspec.structs.replace(request, input=found)
+
+
+def _check_once(items: Sequence[dict[str, Any]]) -> None:
+    named = set[str]()
+    for at, item in enumerate(items):
+        id_ = item.get("id")
+        if item.get("type") != KIND or not isinstance(id_, str):
+            continue
+        if id_ in named:
+            problem = f"Duplicate item found with id '{id_[:100]}'. Remove it from the input and try again."
+            raise BadRequest(problem, param=f"input[{at}].id")
+        named.add(id_)
 
 
 async def _one(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.lists import dicts
+
 GOOGLE = "google"
 """Gemini's ``safetySettings``, ``generationConfig``, …"""
 ANTHROPIC = "anthropic"
@@ -16,6 +18,7 @@ SERVER_TOOLS = "server_tools"
 """Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
 REASONING = "reasoning"
 """Among OpenAI's: whether thoughts are summed up, and which of them are read again. Effort is everybody's."""
+_FARTHEST = 100_000
 AT_OPENAI, AT_XAI = "OpenAI", "xAI"
 """Whose tools they are that the Responses API knows beside functions."""
 X_SEARCH = "x_search"
@@ -90,17 +93,15 @@ def own(body: Mapping[str, Any], vendor: str) -> Mapping[str, Any]:
 
 
 def _placed(hints: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    found = hints.get(SERVER_TOOLS)
-    entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return [(one["at"], one["tool"]) for one in entries
-            if isinstance(one.get("tool"), dict) and isinstance(one.get("at"), int)]  # fmt: skip
+    found = ((one.get("at"), one.get("tool")) for one in dicts(hints.get(SERVER_TOOLS)))
+    return [
+        (at, tool) for at, tool in found if isinstance(at, int) and 0 <= at <= _FARTHEST and isinstance(tool, dict)
+    ]
 
 
 def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Those that run at Google, likewise."""
-    hints = body.get(GOOGLE)
-    found = hints.get("tools") if isinstance(hints, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return dicts(own(body, GOOGLE).get("tools"))
 
 
 def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -114,5 +115,4 @@ def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def wants_citations(body: Mapping[str, Any]) -> bool:
     """Whether a client of Anthropic's wants to know on which places of its documents the answer rests."""
-    hints = body.get(ANTHROPIC)
-    return isinstance(hints, dict) and bool(hints.get("citations"))
+    return bool(own(body, ANTHROPIC).get("citations"))

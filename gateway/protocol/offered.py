@@ -68,16 +68,20 @@ def offered(
     name the latest. Raises BadRequest that names the place of what is no tool, or of two that chat could not tell
     apart."""
     found = [offer for at, tool in enumerate(tools) for offer in _opened(f"tools[{at}]", tool)]
-    places = {one.tool.get("name"): at for at, one in enumerate(found) if one.tool.get("type") in _NAMED}
+    places: dict[Any, int] = {}
     for at, offer in enumerate(found):
-        if offer.renamed and places[offer.tool["name"]] != at:
-            raise _alike(offer)
+        if offer.tool.get("type") in _NAMED:
+            name = offer.tool["name"]
+            before = found[places.get(name, at)]
+            if before is not offer and (before.renamed or offer.renamed):
+                raise _alike(offer if offer.renamed else before)
+            places[name] = at
     for offer in chain(_brought(earlier, "input"), _brought(items)):
         known = places.get(offer.tool.get("name"))
         if known is None:
             places[offer.tool.get("name")] = len(found)
             found.append(offer)
-        elif (found[known].namespace, found[known].name) != (offer.namespace, offer.name):
+        elif not _same(found[known], offer):
             raise _alike(offer)
         else:
             found[known] = offer
@@ -157,6 +161,10 @@ def _named(tool: Mapping[str, Any], where: str) -> str:
         param = f"{where}.name"
         raise BadRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     return name
+
+
+def _same(one: Offer, other: Offer) -> bool:
+    return (one.namespace, one.name, one.searches) == (other.namespace, other.name, other.searches)
 
 
 def _alike(offer: Offer) -> BadRequest:

@@ -32,7 +32,7 @@ def asked_for(arguments: str) -> Any:
     """Arguments as the value that they are; what is no JSON stays text."""
     try:
         return msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return arguments
 
 

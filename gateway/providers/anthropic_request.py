@@ -84,8 +84,9 @@ def _as_written(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
     wished = hints.get("thinking")
     if isinstance(wished, dict) and _understands(ability, wished, wire):
         wire["thinking"] = wished
-    if hints.get("effort") in _BUDGETS and "effort" in wire.get("output_config", {}):
-        wire["output_config"]["effort"] = _level(hints["effort"], ability)
+    effort = hints.get("effort")
+    if isinstance(effort, str) and effort in _BUDGETS and "effort" in wire.get("output_config", {}):
+        wire["output_config"]["effort"] = _level(effort, ability)
     for name in ("cache_control", "speed", "inference_geo", CONTAINER):
         if hints.get(name):
             wire[name] = hints[name]

@@ -24,6 +24,7 @@ from gateway.protocol.hints import (
 )
 from gateway.protocol.hints import OPENAI as OWN
 from gateway.protocol.hints import own as said_to
+from gateway.protocol.lists import texts
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
@@ -67,7 +68,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     effort = body.get("reasoning_effort")
     thinking = {"effort": effort} if effort is not None else {}
     if here != AT_XAI:
-        thinking |= there.get(REASONING) or {}
+        thinking |= said_to(there, REASONING)
     if thinking:
         wire["reasoning"] = thinking
     if here == AT_OPENAI:
@@ -77,7 +78,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
     if body.get(WEB_SEARCH) is not None and here != AT_XAI:  # which tells them as they are cited
         include.append("web_search_call.action.sources")
-    include += there.get("include") or []
+    include += texts(there.get("include"))
     if include:
         wire["include"] = include
     if there.get("max_tool_calls") is not None and (here != AT_XAI or SERVER_TOOLS in there):

@@ -177,7 +177,9 @@ async def test_pages(served: Gateway) -> None:
         assert [one["displayName"] for one in first["models"]] == names[:2] and first["nextPageToken"] == "2"
         last = (await asking.get(f"/models?pageSize=2&pageToken={len(names) - 1}")).json()
         assert [one["displayName"] for one in last["models"]] == names[-1:] and "nextPageToken" not in last
-        assert (await asking.get("/models?pageToken=x")).status_code == 400
+        for junk in ("x", "9" * 5000):
+            assert (await asking.get(f"/models?pageToken={junk}")).status_code == 400
+            assert (await asking.get(f"/models?pageSize={junk}")).status_code == 400
 
 
 async def test_a_call_that_is_no_json_is_shown(http: httpx.AsyncClient, upstream: Provider) -> None:

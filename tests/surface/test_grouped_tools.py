@@ -125,6 +125,13 @@ async def test_a_client_searches_for_tools(client: openai.AsyncOpenAI, upstream:
     assert answer.output[0].type == "function_call" and answer.output[0].namespace == "mcp__weather"
 
 
+async def test_a_question_that_is_no_json_or_too_deep_stays_text(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    for question in ("{not", "[" * 20_000):
+        upstream.behave = say({"tool_calls": [call("call_1", "tool_search", question)]}, "tool_calls")
+        (item,) = (await client.responses.create(model="first/m", input="x", tools=[SEARCH])).output
+        assert item.type == "tool_search_call" and item.arguments == question
+
+
 async def test_a_search_that_openai_would_make_needs_nobody(client: openai.AsyncOpenAI, upstream: Provider) -> None:
     upstream.behave = say({"content": "hi"})
     deferred: Any = {**FORECAST, "defer_loading": True}
@@ -176,6 +183,8 @@ async def test_long_names_stay_within_what_providers_take(client: openai.AsyncOp
         ([{**WEATHER, "tools": [{"type": "web_search"}]}], [], "tools[0].tools[0].type"),
         ([{**WEATHER, "name": None}], [], "tools[0].name"),
         ([WEATHER, {**PLAIN, "name": "mcp__weather__forecast"}], [], "tools[0].tools[0].name"),
+        ([{**PLAIN, "name": "mcp__weather__forecast"}, WEATHER], [], "tools[1].tools[0].name"),
+        ([SEARCH], [{"type": "additional_tools", "tools": [{**PLAIN, "name": "tool_search"}]}], "input[1].tools[0].name"),
         ([PLAIN], [{"type": "additional_tools", "tools": [{**WEATHER, "tools": [7]}]}], "input[1].tools[0].tools[0].type"),
         ([PLAIN], [{"type": "additional_tools", "tools": [{"type": "web_search"}]}], "input[1].tools[0]"),
         ([PLAIN], [{"type": "tool_search_output", "call_id": "call_9", "tools": []}], "input"),

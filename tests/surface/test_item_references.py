@@ -68,3 +68,11 @@ async def test_what_is_not_kept_is_not_found(
     with pytest.raises(openai.BadRequestError, match="Missing required parameter"):
         await client.responses.create(model="triage", input=[reference(None)])
     assert len(upstream.seen) == asked
+
+
+async def test_an_item_is_named_once(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    upstream.behave = say({"content": "hello"})
+    made = await client.responses.create(model="triage", input="hi")
+    with pytest.raises(openai.BadRequestError, match="Duplicate item found") as caught:
+        await client.responses.create(model="triage", input=[reference(made.output[0].id)] * 2)
+    assert caught.value.param == "input[1].id" and len(upstream.seen) == 1

@@ -110,3 +110,18 @@ async def test_an_answer_in_which_nothing_ran_has_its_price(client: openai.Async
     await client.responses.create(model="openai/gpt-5", input="1+1?", tools=[CODE])
     (call,) = [one for one in served.records() if isinstance(one, CallRecord)]
     assert call.cost_usd is not None and call.cost_usd > 0
+
+
+@pytest.mark.parametrize("junk", ["high", 5, True, ["a"], {"a": 1}, [{"at": 10**30, "tool": {"type": "code_interpreter"}}]])
+async def test_junk_in_a_hint_is_nothing(client: openai.AsyncOpenAI, upstream: Provider, junk: Any) -> None:
+    """A client of chat may write to a vendor by name, and what no vendor's own API could have said is passed over."""
+    upstream.behave = answers(spoken("hi"))
+    turns: Any = [{"role": "user", "content": "x"}]
+    for name in ("reasoning", "include", "server_tools"):
+        await client.chat.completions.create(model="openai/gpt-5", messages=turns, extra_body={"openai": {name: junk}})
+        sent = upstream.seen[-1].body
+        assert all(isinstance(one, str) for one in sent["include"]) and isinstance(sent.get("reasoning", {}), dict)
+    hint = {"anthropic": {"effort": junk, "server_tools": junk}}
+    with pytest.raises(openai.APIStatusError) as answered:  # this upstream's answer is none of Claude's: it was asked
+        await client.chat.completions.create(model="claude/claude-sonnet-4-5", messages=turns, max_tokens=9, extra_body=hint)
+    assert answered.value.status_code == 502 and upstream.seen[-1].path.endswith("/messages")

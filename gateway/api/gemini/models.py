@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +21,8 @@ METHODS = (*_CHAT, *_EMBEDDING)
 _BY_USE: Mapping[str, tuple[str, ...]] = {"chat": _CHAT, "embeddings": _EMBEDDING, "": METHODS}
 """By what a model is asked for; "" where nobody knows. Pictures, transcriptions and sessions are had by other APIs."""
 _PAGE, _LARGEST_PAGE = 50, 1000
+_NUMBER = re.compile(r"[0-9]{0,10}\Z")
+"""One of thousands of digits is none that Python reads."""
 
 
 def from_google(scope: Scope) -> bool:
@@ -43,7 +46,7 @@ def query_of(scope: Scope) -> dict[str, str]:
 def page_of(runtime: Runtime, names: list[str], query: dict[str, str]) -> dict[str, Any]:
     """One page of models; a token is the place where the next one begins. Raises BadRequest."""
     size, token = query.get("pageSize", ""), query.get("pageToken", "")
-    if not all(value.isascii() and (value.isdigit() or not value) for value in (size, token)):
+    if not all(_NUMBER.match(value) for value in (size, token)):
         raise BadRequest("'pageSize' must be a number and 'pageToken' one that was given out here.")
     most, start = min(int(size or 0) or _PAGE, _LARGEST_PAGE), int(token or 0)
     page: dict[str, Any] = {"models": [_shown(runtime, name) for name in names[start : start + most]]}
