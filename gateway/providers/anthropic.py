@@ -118,7 +118,7 @@ class AnthropicCodec:
         if status == 429:
             limits, wait = limit_headers(headers, now), wait_of(headers, now)
             complaint = msgspec.structs.replace(complaint, headers=limits, retry_after=wait)
-        return refusal(self._name, status, headers, complaint, now=now)
+        return refusal(self._name, status, headers, complaint, now=now, sent=self._headers)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> AnthropicStream:
         return AnthropicStream(self._name)

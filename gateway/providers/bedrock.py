@@ -147,7 +147,8 @@ class BedrockCodec:
         data = lenient(body)
         message = text_field(data, "message") or text_field(data, "Message")
         kind = (headers.get("x-amzn-errortype") or "").partition(":")[0]
-        return refusal(self._name, status, headers, complaint(status, kind, message), now=now)
+        opened = {"authorization": self._settings.api_key}
+        return refusal(self._name, status, headers, complaint(status, kind, message), now=now, sent=opened)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> BedrockStream:
         return BedrockStream(self._name, asked)

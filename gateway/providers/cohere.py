@@ -93,7 +93,7 @@ class CohereCodec:
             complaint = Complaint(message=message, code="context_length_exceeded", param="messages")
         elif status == 404 and "model" in lower:
             complaint = Complaint(message=message, code="model_not_found", param="model")
-        return refusal(self._name, status, headers, complaint, now=now)
+        return refusal(self._name, status, headers, complaint, now=now, sent=self._headers)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> CohereStream:
         return CohereStream(self._name, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ _OURS = frozenset({401, 402, 403})
 _AGAIN = frozenset({408, 409})
 _LONGEST = 2000
 _LOOP = 508
+_OPENS = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+_SHORTEST_SECRET = 8
+NOTHING_SENT: Mapping[str, str] = {}
 _BUSY = frozenset({503, 529})
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What a provider answers with 429 although waiting does not help: our account is out of money or closed."""
@@ -57,17 +61,19 @@ class Complaint(Struct, frozen=True):
 
 
 def refusal(
-    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *, now: float
-) -> AttemptFailed:
+    provider: str, status: int, headers: Mapping[str, str], complaint: Complaint, *, now: float,
+    sent: Mapping[str, str] = NOTHING_SENT,
+) -> AttemptFailed:  # fmt: skip
     """The failure that an error answer stands for.
 
     401, 402, 403 and a spent quota are about the gateway's own account and are never told as the client's fault; 429 is
     passed on with its waiting time; 408, 409, 5xx and what is no error at all are the provider's failure (503 and 529:
     it is overloaded; 504: it was too slow);
-    any other 4xx is about the request and keeps the provider's words.
+    any other 4xx is about the request and keeps the provider's words, without what opened it in ``sent``, the headers
+    that the gateway sent: some providers repeat a request that they do not like.
     """
     complaint = understood(complaint, status)
-    message = complaint.message[:_LONGEST]
+    message = _without_keys(complaint.message, sent)[:_LONGEST]
     retry_after = complaint.retry_after
     if retry_after is None:
         retry_after = asked_wait(headers, now)
@@ -79,6 +85,14 @@ def refusal(
     if blame == "provider":
         return failed("failed", _broken(provider, status, message, retry_after), retry_after=retry_after)
     return failed("refused", _refused(provider, status, complaint, message))
+
+
+def _without_keys(message: str, sent: Mapping[str, str]) -> str:
+    for name, value in sent.items():
+        secret = value.removeprefix("Bearer ")
+        if len(secret) >= _SHORTEST_SECRET and _OPENS.search(name):
+            message = message.replace(secret, "[redacted]")
+    return message
 
 
 def _blamed(complaint: Complaint, status: int) -> Blame:

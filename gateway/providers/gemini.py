@@ -102,7 +102,7 @@ class GeminiCodec:
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         data = lenient(body)
         data = data[0] if isinstance(data, list) and data else data
-        return refusal(self._name, status, headers, _complaint(data, now), now=now)
+        return refusal(self._name, status, headers, _complaint(data, now), now=now, sent=self._headers)
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> GeminiStream:
         return GeminiStream(self._name, asked)

@@ -112,7 +112,7 @@ class OpenAICodec:
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> AttemptFailed:
         limits = {name: headers[name] for name in PASSED if name in headers} if status == 429 else {}
         complaint = msgspec.structs.replace(_complaint(lenient(body), status), headers=limits)
-        return refusal(self._name, status, headers, complaint, now=now)
+        return refusal(self._name, status, headers, complaint, now=now, sent=self._headers)
 
     def _inside(self, data: Mapping[str, Any]) -> AttemptFailed:
         """An error that came under the status 200: what it says of itself counts."""
@@ -120,7 +120,7 @@ class OpenAICodec:
         code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else _STATUS.get(str(code), 500)
         complaint = _complaint(data, status)
-        problem = refusal(self._name, status, {}, complaint, now=0.0)
+        problem = refusal(self._name, status, {}, complaint, now=0.0, sent=self._headers)
         if problem.failure.kind == "failed" and complaint.message:
             problem.error.message = complaint.message
             problem.error.code = complaint.code or "upstream_error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Callable
@@ -15,6 +16,14 @@ from rough import Start, ask
 from scripted import Line, Provider
 from stopwatch import Stopwatch
 
+from gateway.providers import (
+    AnthropicProvider,
+    AzureProvider,
+    BedrockProvider,
+    CohereProvider,
+    GeminiProvider,
+    OpenAIProvider,
+)
 from gateway.resilience.breakers import Breakers
 from optimizer.routing.attempts import FALLBACK, Failure, GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Rung
@@ -178,6 +187,28 @@ async def test_row_5_our_own_key_is_never_reported_as_the_clients(
             answer = await ask(client)
             assert answer.status_code == 502 and "sk-upstream" not in answer.text
     assert len(first.seen) == 7  # asked once each, and no breaker opened
+
+
+@pytest.mark.parametrize("code", [400, 404, 422, 429])
+async def test_row_5_a_provider_that_repeats_our_key_tells_it_nobody(start: Start, first: Provider, code: int) -> None:
+    first.behave = status(code, {"retry-after": "60"}, body={"error": {"message": "No model m for the key sk-upstream-secret."}})
+    async with start({"first": first.url}) as (_, client):
+        for stream in (False, True):
+            answer = await ask(client, stream=stream)
+            assert answer.status_code == code
+            assert answer.json()["error"]["message"] == "No model m for the key [redacted]."
+
+
+@pytest.mark.parametrize("settings", [
+    OpenAIProvider(api_key="a-key-of-ours"), AnthropicProvider(api_key="a-key-of-ours"), GeminiProvider(api_key="a-key-of-ours"),
+    CohereProvider(api_key="a-key-of-ours"), BedrockProvider(region="eu-west-1", api_key="a-key-of-ours"),
+    AzureProvider(base_url="https://x.example", api_key="a-key-of-ours"),
+], ids=lambda one: type(one).__name__)  # fmt: skip
+def test_row_5_in_every_dialect(settings: Any) -> None:
+    codec = settings.build("p", "")
+    for body in ({"error": {"message": "bad a-key-of-ours"}}, {"message": "bad a-key-of-ours"}):
+        problem = codec.refuse(400, {}, json.dumps(body).encode(), now=0.0)
+        assert "a-key-of-ours" not in problem.error.message
 
 
 async def test_row_6_all_down_is_told_at_once(start: Start, first: Provider, spare: Provider) -> None:
