@@ -16,15 +16,14 @@ from gateway.client_data.client_state import ClientStates, ResponseState
 from gateway.client_data.conversations import Conversations
 from gateway.errors import BadRequest
 from gateway.protocol.responses import ResponsesRequest
-from gateway.protocol.responses_items import with_ids
+from gateway.protocol.responses_items import ITEM_REFERENCE, with_ids
 
-KIND = "item_reference"
 _OURS = re.compile(r"[a-z]+_([0-9a-f]{32})(?:o\d{3,}|\d{4,})\Z")
 """Of a response's output, and of its own input (``with_ids``)."""
 
 
 def refers(request: ResponsesRequest) -> bool:
-    return not isinstance(request.input, str) and any(item.get("type") == KIND for item in request.input)
+    return not isinstance(request.input, str) and any(item.get("type") == ITEM_REFERENCE for item in request.input)
 
 
 async def looked_up(states: ClientStates, project: str, request: ResponsesRequest) -> ResponsesRequest:
@@ -37,7 +36,7 @@ async def looked_up(states: ClientStates, project: str, request: ResponsesReques
         seen[""] = {item["id"]: item for item in talk.items}
     found = []
     for at, item in enumerate(request.items):
-        found.append(item if item.get("type") != KIND else await _one(states, project, item, at, seen))
+        found.append(item if item.get("type") != ITEM_REFERENCE else await _one(states, project, item, at, seen))
     return msgspec.structs.replace(request, input=found)
 
 
@@ -45,7 +44,7 @@ def _check_once(items: Sequence[dict[str, Any]]) -> None:
     named = set[str]()
     for at, item in enumerate(items):
         id_ = item.get("id")
-        if item.get("type") != KIND or not isinstance(id_, str):
+        if item.get("type") != ITEM_REFERENCE or not isinstance(id_, str):
             continue
         if id_ in named:
             problem = f"Duplicate item found with id '{id_[:100]}'. Remove it from the input and try again."

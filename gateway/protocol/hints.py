@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.protocol.client_tools import COMPUTER, KINDS, known
 from gateway.protocol.lists import dicts
 
 GOOGLE = "google"
@@ -16,6 +17,9 @@ OPENAI = "openai"
 parameters that nobody else has."""
 SERVER_TOOLS = "server_tools"
 """Among either: tools that run at that vendor, as their client wrote them, and at which place (``at``) of its tools."""
+CLIENT_TOOLS, CLIENT_CALLS = "client_tools", "client_calls"
+"""Among OpenAI's: functions by their names that are tools of its own (``client_tools.py``), as their client wrote them;
+and their names by the ids of earlier calls."""
 REASONING = "reasoning"
 """Among OpenAI's: whether thoughts are summed up, and which of them are read again. Effort is everybody's."""
 _FARTHEST = 100_000
@@ -99,6 +103,18 @@ def _placed(hints: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     ]
 
 
+def clients_own(body: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(OpenAI's tools that a client runs by the names of their functions, and those names by ids of calls)."""
+    told = own(body, OPENAI)
+    tools, calls = told.get(CLIENT_TOOLS), told.get(CLIENT_CALLS)
+    written = tools.items() if isinstance(tools, dict) else ()
+    called = calls.items() if isinstance(calls, dict) else ()
+    return (
+        {name: one for name, one in written if isinstance(one, dict) and known(one) is not None},
+        {id_: name for id_, name in called if isinstance(name, str) and name in KINDS},
+    )
+
+
 def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Those that run at Google, likewise."""
     return dicts(own(body, GOOGLE).get("tools"))
@@ -110,6 +126,9 @@ def server_tools(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     for _, tool in openais_tools(body):
         kind = str(tool.get("type"))
         found.append((AT_XAI if kind == X_SEARCH else AT_OPENAI, kind))
+    tools, calls = clients_own(body)
+    if COMPUTER in tools or COMPUTER in calls.values():
+        found.append((AT_OPENAI, COMPUTER))
     return found + [("Google", name) for tool in googles_tools(body) for name in tool]
 
 

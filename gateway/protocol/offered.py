@@ -1,9 +1,10 @@
 """The tools that a request of the Responses API offers, in one flat list as chat has them. Pure.
 
 Clients group tools in namespaces, add some on the way (``additional_tools``) and let their model look for more
-(``tool_search``). Chat has functions and custom tools alone, so one in a namespace is offered as ``namespace__name``,
-and a call of it is told under both names again. A search that OpenAI would make over tools that it was told is
-needless, since they are all offered; one that the client makes is a function, and what it found is offered later on.
+(``tool_search``); some are OpenAI's own, which a client runs (``client_tools.py``). Chat has functions and custom tools
+alone, so one in a namespace is offered as ``namespace__name``, and a call of it is told under both names again. A
+search that OpenAI would make over tools that it was told is needless, since they are all offered; one that the client
+makes is a function, and what it found is offered later on.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.errors import BadRequest
+from gateway.protocol.client_tools import KINDS, ClientTool, function_of, known, runs_at_openai
 
 NAMESPACE, ADDED = "namespace", "additional_tools"
 SEARCH, SEARCH_CALL, SEARCH_OUTPUT = "tool_search", "tool_search_call", "tool_search_output"
-_GROUPING = frozenset({NAMESPACE, ADDED, SEARCH, SEARCH_OUTPUT})
+_OTHERWISE = frozenset({NAMESPACE, ADDED, SEARCH, SEARCH_OUTPUT}) | KINDS
 _NAMED = ("function", "custom")
 _LONGEST = 64
 """Characters of a function's name that every provider takes."""
@@ -35,11 +37,15 @@ class Offer(Struct, frozen=True):
     name: str = ""
     searches: bool = False
     """Whether it is the client's search for tools."""
+    own: ClientTool | None = None
+    """Which of the tools it is that OpenAI's models have learnt and its client runs."""
+    written: dict[str, Any] = {}
+    """Such a tool as its client wrote it."""
 
     @property
     def renamed(self) -> bool:
         """Whether its calls are told otherwise than chat's."""
-        return bool(self.namespace) or self.searches
+        return bool(self.namespace) or self.searches or self.own is not None
 
 
 Origins = Mapping[str, Offer]
@@ -92,13 +98,16 @@ def origins(
     tools: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
 ) -> Origins:
     """Those of what is :func:`offered` whose calls are told otherwise. Most requests have none."""
-    if not any(one.get("type") in _GROUPING for one in chain(tools, earlier, items)):
+    if not any(one.get("type") in _OTHERWISE for one in chain(tools, earlier, items)):
         return NO_ORIGINS
     return {one.tool["name"]: one for one in offered(tools, earlier, items) if one.renamed}
 
 
 def chosen(choice: Mapping[str, Any], offers: Sequence[Offer]) -> str:
     """The name in chat of the tool that a choice names: a namespace may be left out where it is clear."""
+    own = known(choice)
+    if own is not None:
+        return own.name
     name = str(choice["name"])
     if choice.get("namespace") or any(one.tool.get("name") == name for one in offers):
         return flat_call(choice, name)
@@ -137,6 +146,11 @@ def _opened(where: str, tool: Any) -> Iterator[Offer]:
         if tool.get("execution") == "client":
             fields = {name: tool[name] for name in ("description", "parameters") if tool.get(name) is not None}
             yield Offer(where, {"type": "function", "name": SEARCH, **fields}, name=SEARCH, searches=True)
+    elif (own := known(tool)) is not None:
+        if runs_at_openai(tool):
+            problem = "A shell in a container at OpenAI is not supported by this gateway. Use the type 'local'."
+            raise _refused(f"{where}.environment", problem)
+        yield Offer(where, function_of(own), name=own.name, own=own, written=tool)
     else:
         yield Offer(where, tool, name=_named(tool, where) if kind in _NAMED else "")
 
@@ -169,7 +183,8 @@ def _same(one: Offer, other: Offer) -> bool:
 
 def _alike(offer: Offer) -> BadRequest:
     name = str(offer.tool["name"])
-    problem = f"Two tools would be '{name}': those of a namespace are offered as namespace__name. Rename one."
+    how = "those of a namespace are offered as namespace__name, OpenAI's own under their type"
+    problem = f"Two tools would be '{name}': {how}. Rename one."
     return BadRequest(problem, param=f"{offer.where}.name", code="invalid_value")
 
 

@@ -11,8 +11,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
+from gateway.protocol.client_tools import calls_in, known
 from gateway.protocol.file_search import CALL, KIND, NAME, RESULTS, function_tool
-from gateway.protocol.hints import ALONE, OPENAI, REASONING, SERVER_TOOLS, X_SEARCH
+from gateway.protocol.hints import (
+    ALONE,
+    CLIENT_CALLS,
+    CLIENT_TOOLS,
+    OPENAI,
+    REASONING,
+    SERVER_TOOLS,
+    X_SEARCH,
+)
 from gateway.protocol.mcp import KIND as MCP
 from gateway.protocol.offered import Offer, chosen, offered
 from gateway.protocol.responses_items import chat_messages
@@ -130,7 +139,7 @@ def chat_body(
     own = [(at, one.tool) for at, one in enumerate(offers) if one.tool.get("type") in kinds]
     if offers:
         body.update(_tools(offers, own))
-    hints = _hints(request, own)
+    hints = _hints(request, own) | _by_the_client(offers, calls_in(request.items, earlier))
     if hints:
         body[OPENAI] = hints
     if request.tool_choice is not None and "tool_choice" not in body.get(OPENAI, {}):
@@ -206,6 +215,12 @@ def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> 
     return found
 
 
+def _by_the_client(offers: Sequence[Offer], calls: dict[str, str]) -> dict[str, Any]:
+    """Which functions OpenAI knows as tools of its own, and which calls were such: there they are told so."""
+    tools = {one.name: one.written for one in offers if one.own is not None}
+    return ({CLIENT_TOOLS: tools} if tools else {}) | ({CLIENT_CALLS: calls} if calls else {})
+
+
 def _names(choice: dict[str, Any], kinds: set[Any]) -> bool:
     """Whether a choice names a tool of these types, or allows one."""
     allowed = choice["tools"] if isinstance(choice.get("tools"), list) else []
@@ -260,6 +275,8 @@ def _tool_choice(
     if choice.get("type") == KIND and any(one.tool.get("type") == KIND for one in offers):
         return {"tool_choice": {"type": "function", "function": {"name": NAME}}}
     kind = choice.get("type")
+    if _is_own(choice, offers):
+        return {"tool_choice": {"type": "function", "function": {"name": chosen(choice, offers)}}}
     if kind in ("function", "custom") and isinstance(choice.get("name"), str):
         return {"tool_choice": {"type": kind, kind: {"name": chosen(choice, offers)}}}
     if kind == "allowed_tools" and isinstance(choice.get("tools"), list):
@@ -271,11 +288,19 @@ def _tool_choice(
     )
 
 
+def _is_own(choice: dict[str, Any], offers: Sequence[Offer]) -> bool:
+    """Whether a choice is one of OpenAI's tools that a client runs, and that is offered."""
+    own = known(choice)
+    return own is not None and any(one.own is own for one in offers)
+
+
 def _allowed(choice: Any, at: int, offers: Sequence[Offer]) -> Any:
     """One of the tools that a request allows. Raises BadRequest for what chat's list cannot name."""
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind == KIND and any(one.tool.get("type") == KIND for one in offers):
         return {"type": "function", "function": {"name": NAME}}
+    if isinstance(choice, dict) and _is_own(choice, offers):
+        return {"type": "function", "function": {"name": chosen(choice, offers)}}
     if kind not in ("function", "custom") or not isinstance(choice.get("name"), str):
         raise _unsupported(f"tool_choice.tools[{at}]", "Functions, custom tools and 'file_search' can be listed.")
     return {"type": kind, kind: {"name": chosen(choice, offers)}}

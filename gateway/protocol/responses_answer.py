@@ -12,6 +12,7 @@ import msgspec
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks, choice_at
 from gateway.protocol.chat import Usage
+from gateway.protocol.client_tools import ClientTool, call_item
 from gateway.protocol.lists import dicts
 from gateway.protocol.offered import SEARCH_CALL
 from gateway.protocol.responses_asked import Asked
@@ -314,6 +315,8 @@ class ResponseWriter:
         origin = self._origins.get(block.name)
         if origin is not None and origin.searches:
             return self._tool_search(step)
+        if origin is not None and origin.own is not None:
+            return self._by_client(step, origin.own)
         kind, field, prefix, name = _CUSTOM_CALL if block.custom else _FUNCTION_CALL
         called = {"name": origin.name, "namespace": origin.namespace} if origin is not None else {"name": block.name}
         match step:
@@ -344,6 +347,27 @@ class ResponseWriter:
                 self._items[-1]["arguments"] = asked_for(step.text)
                 cut = self._blocks.finish_reason in _REASONS
                 return self._item_done("incomplete" if cut else "completed")
+
+    def _by_client(self, step: Step, tool: ClientTool) -> list[Event]:
+        """A call of a tool that OpenAI's models have learnt: what it asks for is an object, and is told when whole."""
+        if isinstance(step, More):
+            return []
+        if isinstance(step, Open):
+            return self._close_message()
+        cut = self._blocks.finish_reason in _REASONS
+        item = call_item(tool, self._call_id(step.block), step.text, self._new_id(tool.prefix), "in_progress")
+        return [self._add(item), *self._commands(item), *self._item_done(tool.unfinished if cut else "completed")]
+
+    def _commands(self, item: dict[str, Any]) -> list[Event]:
+        """A shell's commands one by one, as OpenAI tells them; other tools have no events of their own."""
+        place = {"output_index": len(self._items) - 1}
+        return [
+            self._event(f"response.shell_call_command.{kind}", **place, command_index=at, **told)
+            for at, command in enumerate(item["action"]["commands"] if item["type"] == "shell_call" else ())
+            for kind, told in (
+                ("added", {"command": ""}), ("delta", {"delta": command}), ("done", {"command": command}),
+            )
+        ]
 
     def _call_id(self, block: Block) -> str:
         """The provider's id; one of our own where it gave none, or gave it twice."""

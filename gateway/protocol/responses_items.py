@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.client_tools import BY_CALL, BY_OUTPUT, PREFIXES, arguments_of, told_by
 from gateway.protocol.file_search import CALL, remembered, results_in
 from gateway.protocol.foreign_thoughts import GOOGLE
 from gateway.protocol.hints import CACHE_MARK
@@ -16,6 +17,8 @@ from gateway.protocol.offered import ADDED, SEARCH, SEARCH_CALL, SEARCH_OUTPUT, 
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.protocol.server_blocks import placed
 
+ITEM_REFERENCE = "item_reference"
+"""Stands for an item that is kept elsewhere; looked up before anything here reads it."""
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
 _THOUGHTS = ("thinking_blocks", "reasoning_content")
 REDACTED = "redacted:"
@@ -24,6 +27,8 @@ _DONE_THERE = frozenset({"web_search_call", "code_interpreter_call", "image_gene
 _WITHOUT_STATUS = frozenset({
     "reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", ADDED,
 })  # fmt: skip
+_CALLS = frozenset({"function_call", "custom_tool_call", *BY_CALL})
+_OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", *BY_OUTPUT})
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
 
@@ -68,19 +73,11 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
             before = turns.pop()
             turn |= {name: before[name] for name in (*_THOUGHTS, SERVER_BLOCKS) if name in before}
         turns.append(turn)
-    elif kind == "function_call":
-        call_id = _text(item, "call_id", where)
-        known.calls.add(call_id)
-        name = flat_call(item, _text(item, "name", where))
-        function = {"name": name, "arguments": _text(item, "arguments", where)}
-        _called(turns, {"id": call_id, "type": "function", "function": function})
-    elif kind == "custom_tool_call":
-        call_id = _text(item, "call_id", where)
-        known.calls.add(call_id)
-        name = flat_call(item, _text(item, "name", where))
-        custom = {"name": name, "input": _text(item, "input", where)}
-        _called(turns, {"id": call_id, "type": "custom", "custom": custom})
-    elif kind in ("function_call_output", "custom_tool_call_output"):
+    elif kind in _CALLS:
+        call = _call(item, where)
+        known.calls.add(call["id"])
+        _called(turns, call)
+    elif kind in _OUTPUTS:
         turns.extend(_output(item, where, known.calls))
     elif kind in (SEARCH_CALL, SEARCH_OUTPUT, ADDED):
         _looked_for_tools(turns, item, where, known)
@@ -90,7 +87,7 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         pass  # the provider's own tools did it; what came of it stands in the text behind it
     elif kind == CALL:
         _searched(turns, item, known)
-    elif kind == "item_reference":
+    elif kind == ITEM_REFERENCE:
         raise _unsupported(
             where, "References to items are not supported here. Send the item."
         )
@@ -98,6 +95,19 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         _remember(turns, item)
     else:
         raise _unsupported(where, f"Items of type '{str(kind)[:60]}' are not supported by this gateway.")
+
+
+def _call(item: dict[str, Any], where: str) -> dict[str, Any]:
+    """What is called, as chat has it."""
+    call_id, own = _text(item, "call_id", where), BY_CALL.get(item["type"])
+    if own is not None:
+        function = {"name": own.name, "arguments": arguments_of(item)}
+        return {"id": call_id, "type": "function", "function": function}
+    name = flat_call(item, _text(item, "name", where))
+    if item["type"] == "custom_tool_call":
+        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": _text(item, "input", where)}}
+    function = {"name": name, "arguments": _text(item, "arguments", where)}
+    return {"id": call_id, "type": "function", "function": function}
 
 
 def _called(turns: list[dict[str, Any]], call: dict[str, Any]) -> None:
@@ -207,21 +217,29 @@ def _assistant(parts: list[dict[str, Any]], where: str) -> dict[str, Any]:
 
 def _output(item: dict[str, Any], where: str, known: set[str]) -> list[dict[str, Any]]:
     """A tool's answer: its text, and what is no text in a user turn after it."""
+    if item.get("type") in BY_OUTPUT:  # a local shell's has the call's id as its own
+        named = item if item.get("call_id") is not None else {"call_id": item.get("id")}
+        return [_answer(_text(named, "call_id", where), told_by(item), known)]
     call_id, output = _text(item, "call_id", where), item.get("output")
-    if call_id not in known:
-        raise BadRequest(
-            f"No tool call found for function call output with call_id {call_id[:80]}.", param="input"
-        )
     if isinstance(output, str):
-        return [{"role": "tool", "tool_call_id": call_id, "content": output}]
+        return [_answer(call_id, output, known)]
     found = [
         _part(part, f"{where}.output[{at}]") for at, part in enumerate(_parts(output, f"{where}.output"))
     ]
     texts = [part["text"] for part in found if part["type"] == "text"]
     others = [part for part in found if part["type"] != "text"]
     content = "\n".join(texts) or ("See the next message." if others else "")
-    turns: list[dict[str, Any]] = [{"role": "tool", "tool_call_id": call_id, "content": content}]
+    turns = [_answer(call_id, content, known)]
     return turns + ([{"role": "user", "content": others}] if others else [])
+
+
+def _answer(call_id: str, content: Any, known: set[str]) -> dict[str, Any]:
+    """Raises BadRequest for an answer to a call that nobody made."""
+    if call_id not in known:
+        raise BadRequest(
+            f"No tool call found for function call output with call_id {call_id[:80]}.", param="input"
+        )
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
 def _parts(content: Any, where: str) -> list[dict[str, Any]]:
@@ -292,7 +310,7 @@ def with_ids(items: Sequence[dict[str, Any]], seed: str) -> list[dict[str, Any]]
         "web_search_call": "ws", "code_interpreter_call": "ci", "image_generation_call": "ig",
         CALL: "fs", "mcp_call": "mcp", "mcp_list_tools": "mcpl", "mcp_approval_request": "mcpr",
         "mcp_approval_response": "mcpa", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco",
-        SEARCH_CALL: "tsc", SEARCH_OUTPUT: "tso", ADDED: "at",
+        SEARCH_CALL: "tsc", SEARCH_OUTPUT: "tso", ADDED: "at", **PREFIXES,
     }  # fmt: skip
     found = []
     for at, item in enumerate(items):

@@ -26,8 +26,9 @@ from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import nonsense, object_in
 from gateway.providers.openai import OpenAICodec
 from gateway.providers.openai_models import fit_drawing, thinks
+from gateway.providers.responses_calls import CALLS, call_of, given
 from gateway.providers.responses_request import SIGNED, request_body
-from gateway.providers.translate_answer import Writer, choice, count, tool_call, url_citation, whole
+from gateway.providers.translate_answer import Writer, choice, count, url_citation, whole
 from gateway.providers.translate_request import Reader
 from gateway.providers.xai_items import mended, searched, ticks
 
@@ -35,7 +36,6 @@ _encode = msgspec.json.encode
 _CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _TEXT = "response.output_text"
 _THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
-_CALLS = ("function_call", "custom_tool_call")
 _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
 
 
@@ -154,8 +154,8 @@ class Said:
             self.begun = self.length
             for part in dicts(item.get("content")):
                 self._part(part)
-        elif kind in _CALLS:
-            self.calls.append(_call(item, str(item.get("arguments") or item.get("input") or "")))
+        elif kind in CALLS:
+            self.calls.append(call_of(item, given(item)))
         elif kind == "reasoning":
             self.thoughts.append(_thought(item))
             self.sign(item)
@@ -280,15 +280,15 @@ class ResponsesStream(EventStream):
         return self._writer.delta({"reasoning_content": text}) if text else []
 
     def _begin(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
-        if item.get("type") not in _CALLS:
+        if item.get("type") not in CALLS:
             return []
         at = self._at[index] = len(self._said.calls)
-        call = _call(item, "")
+        call = call_of(item, "")
         self._said.calls.append(call)
         return self._writer.delta({"tool_calls": [{"index": at, **call}]})
 
     def _done(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
-        if item.get("type") in _CALLS:
+        if item.get("type") in CALLS:
             return self._called(index, item)
         if item.get("type") == "reasoning" and self._said.sign(item):
             signed = self._said.signed
@@ -299,7 +299,7 @@ class ResponsesStream(EventStream):
     def _called(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
         """A call is complete: all of it, where its deltas did not come."""
         chunks = [] if index in self._at else self._begin(index, item)
-        whole = "" if index in self._told else str(item.get("arguments") or item.get("input") or "")
+        whole = "" if index in self._told else given(item)
         self._told.add(index)
         return chunks + self._piece(self._at[index], whole)
 
@@ -338,13 +338,6 @@ def usage_of(value: Any, tier: Any = None, searches: int = 0, file_searches: int
         file_searches=file_searches,
         told_usd=ticks(value),
     )
-
-
-def _call(item: Mapping[str, Any], text: str) -> dict[str, Any]:
-    id_, name = str(item.get("call_id") or item.get("id") or ""), str(item.get("name") or "")
-    if item.get("type") == "custom_tool_call":
-        return {"id": id_, "type": "custom", "custom": {"name": name, "input": text}}
-    return tool_call(id_, name, text)
 
 
 def _ran(item: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol import server_blocks
+from gateway.protocol.client_tools import sent_call, sent_output
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import (
     ALONE,
@@ -19,6 +20,7 @@ from gateway.protocol.hints import (
     ON_PARTS,
     REASONING,
     SERVER_TOOLS,
+    clients_own,
     held_image,
     openais_tools,
 )
@@ -111,7 +113,8 @@ def _tools(reader: Reader, here: str) -> dict[str, Any]:
     for old in ("functions", "function_call"):
         if reader.body.get(old):
             raise reader.refused(old, f"'{old}' is not supported here. Use 'tools' and 'tool_choice'.")
-    tools = [_tool(tool) for tool in reader.body.get("tools") or []]
+    owned = clients_own(reader.body)[0] if here == AT_OPENAI else {}
+    tools = [owned.get(_name(tool)) or _tool(tool) for tool in reader.body.get("tools") or []]
     search = asked(reader)
     if search is not None:
         tools.append(xais_tool(reader, search) if here == AT_XAI else responses_tool(reader, search))
@@ -125,8 +128,14 @@ def _tools(reader: Reader, here: str) -> dict[str, Any]:
     if search is not None and search.get("required"):
         found["tool_choice"] = {"type": "web_search"}
     elif choice is not None:
-        found["tool_choice"] = _choice(choice)
+        found["tool_choice"] = _choice(choice, owned)
     return found
+
+
+def _name(tool: Any) -> str:
+    """Of a function of chat's; "" of anything else."""
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return str(function.get("name")) if isinstance(function, dict) else ""
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,15 +152,18 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, **flat}
 
 
-def _choice(choice: Any) -> Any:
+def _choice(choice: Any, owned: Mapping[str, Mapping[str, Any]]) -> Any:
+    """``owned``: functions that are tools of OpenAI's."""
     if not isinstance(choice, dict):
         return choice
+    if _name(choice) in owned:
+        return {"type": owned[_name(choice)]["type"]}
     kind = str(choice.get("type"))
     inner = choice.get(kind)
     if not isinstance(inner, dict):
         return choice
     if kind == "allowed_tools":
-        tools = [_choice(tool) for tool in inner.get("tools") or []]
+        tools = [_choice(tool, owned) for tool in inner.get("tools") or []]
         return {"type": kind, "mode": inner.get("mode"), "tools": tools}
     return {"type": kind, "name": inner.get("name")}
 
@@ -159,18 +171,19 @@ def _choice(choice: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ items
 def _items(reader: Reader, here: str, seal: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
+    owned = clients_own(reader.body)[1] if here == AT_OPENAI else {}
     for turn in reader.turns():
         if turn.role == "tool":
-            items.append(_result(reader, turn))
+            items.append(_result(reader, turn, owned))
         elif turn.role == "assistant":
-            items += _assistant(reader, turn, here, seal)
+            items += _assistant(reader, turn, here, seal, owned)
         else:
             parts = [_part(reader, at, part) for at, part in reader.parts(turn)]
             items.append({"type": "message", "role": turn.role, "content": parts})
     return items
 
 
-def _assistant(reader: Reader, turn: Turn, here: str, seal: str) -> list[dict[str, Any]]:
+def _assistant(reader: Reader, turn: Turn, here: str, seal: str, owned: Mapping[str, str]) -> list[dict[str, Any]]:
     """What was thought, said and called, in this order."""
     items: list[dict[str, Any]] = []
     done = server_blocks.of(turn.message) if here != AT_XAI else []  # which names no such items among those it takes
@@ -199,22 +212,29 @@ def _assistant(reader: Reader, turn: Turn, here: str, seal: str) -> list[dict[st
         items.append({"type": "message", "role": "assistant", "content": parts})
     items += items_of([one["block"] for one in later])
     for index, call in enumerate(turn.message.get("tool_calls") or []):
-        items.append(_call(reader, f"{turn.at}.tool_calls[{index}]", call))
+        items.append(_call(reader, f"{turn.at}.tool_calls[{index}]", call, owned))
     return items
 
 
-def _call(reader: Reader, at: str, call: Any) -> dict[str, Any]:
+def _call(reader: Reader, at: str, call: Any, owned: Mapping[str, str]) -> dict[str, Any]:
     kind = str(call.get("type") or "function") if isinstance(call, dict) else ""
     inner = call.get(kind) if isinstance(call, dict) else None
     if kind not in ("function", "custom") or not isinstance(inner, dict):
         raise reader.refused(at, "Only calls of function and custom tools are supported here.")
+    if kind == "function" and _owner(call.get("id"), owned):
+        return sent_call(owned[call["id"]], call["id"], str(inner.get("arguments") or "{}"))
     found = {"call_id": str(call.get("id") or ""), "name": str(inner.get("name"))}
     if kind == "custom":
         return {"type": "custom_tool_call", **found, "input": str(inner.get("input") or "")}
     return {"type": "function_call", **found, "arguments": str(inner.get("arguments") or "{}")}
 
 
-def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
+def _owner(id_: Any, owned: Mapping[str, str]) -> bool:
+    """Whether a call was one of a tool of OpenAI's that the client runs."""
+    return isinstance(id_, str) and id_ in owned
+
+
+def _result(reader: Reader, turn: Turn, owned: Mapping[str, str]) -> dict[str, Any]:
     id_ = turn.message.get("tool_call_id")
     custom = any(
         call.get("id") == id_ and call.get("type") == "custom"
@@ -223,6 +243,9 @@ def _result(reader: Reader, turn: Turn) -> dict[str, Any]:
         if isinstance(call, dict)
     )
     said = [_part(reader, at, part) for at, part in reader.parts(turn)]
+    if _owner(id_, owned):
+        text = "\n".join(part["text"] for part in said if part["type"] == "input_text")
+        return sent_output(owned[str(id_)], str(id_), text, [part for part in said if part["type"] == "input_image"])
     told: str | list[dict[str, Any]] = said
     if all(part["type"] == "input_text" for part in said):
         told = "\n".join(part["text"] for part in said)
