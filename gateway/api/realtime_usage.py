@@ -36,12 +36,12 @@ def response_usage(event: dict[str, Any]) -> Usage | None:
 
 
 def is_transcribed(event: dict[str, Any]) -> bool:
-    """Whether an event says that what the user said is in words now, and what that used."""
-    return event.get("type") == TRANSCRIBED and isinstance(event.get("usage"), dict)
+    """Whether an event says that what the user said is in words now, which costs apart."""
+    return event.get("type") == TRANSCRIBED
 
 
 def transcription_usage(event: dict[str, Any]) -> Usage | None:
-    """In tokens; None for what is told in seconds."""
+    """In tokens; None for what is told in seconds, or not at all: a cost that nobody knows is not nothing."""
     return usage_from_wire(usage_of(event.get("usage")))
 
 

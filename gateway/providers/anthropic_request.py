@@ -255,7 +255,7 @@ def _turns(reader: Reader) -> dict[str, Any]:
     order, and are text alone there; neighbouring turns of one role become one, where tool results belong too."""
     system: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
-    for turn in reader.turns():
+    for turn in reader.spoken():
         if turn.role in ("system", "developer"):
             blocks = _blocks(reader, turn)
             system += [block for block in blocks if block["type"] == "text"]

@@ -185,7 +185,7 @@ def _turns(reader: Reader, model: str) -> dict[str, Any]:
     """``system`` and ``messages``; neighbouring turns of one role become one, as Converse demands."""
     system: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
-    for turn in reader.turns():
+    for turn in reader.spoken():
         if turn.role in ("system", "developer"):
             for at, part in said(reader, turn):
                 given = _pointed(part, _block(reader, at, part, model), model)

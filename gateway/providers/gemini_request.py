@@ -153,7 +153,7 @@ def _contents(reader: Reader, ability: Ability) -> list[dict[str, Any]]:
     are text alone here, so that files and images among them stand where they were given, as the user's."""
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
-    for turn in reader.turns():
+    for turn in reader.spoken():
         if turn.role == "assistant":
             role, parts = "model", _model(reader, turn, names, signed=ability.thinking == "level")
         else:

@@ -179,7 +179,8 @@ def _items(reader: Reader, here: str, seal: str) -> list[dict[str, Any]]:
             items += _assistant(reader, turn, here, seal, owned)
         else:
             parts = [_part(reader, at, part) for at, part in reader.parts(turn)]
-            items.append({"type": "message", "role": turn.role, "content": parts})
+            said = parts or [{"type": "input_text", "text": ""}]
+            items.append({"type": "message", "role": turn.role, "content": said})
     return items
 
 

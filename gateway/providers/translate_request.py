@@ -36,6 +36,8 @@ from gateway.providers.codec import AttemptFailed, DocumentRefused, failed
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
 _MODEL_IN_PATH = re.compile(r"(?:tunedModels/)?[A-Za-z0-9][A-Za-z0-9._@-]{0,199}\Z")
 
+SAID_NOTHING = "(an empty message)"
+"""What stands for the words of a user who sent none."""
 _NAMES = """
 audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages metadata
 modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key prompt_cache_options
@@ -186,6 +188,14 @@ class Reader:
             if role == "function" or message.get("function_call"):
                 raise self.refused(at, "Function messages are not supported here. Use tools instead.")
             yield Turn(at, role, message)
+
+    def spoken(self) -> Iterator[Turn]:
+        """The turns for a provider that refuses empty ones. OpenAI answers a user who said nothing: without that turn
+        at the end a provider would have nothing to answer, or would go on with what it said itself."""
+        messages = self.body.get("messages") or []
+        for turn in self.turns():
+            silent = turn.role == "user" and turn.message is messages[-1] and not any(True for _ in said(self, turn))
+            yield Turn(turn.at, turn.role, {**turn.message, "content": SAID_NOTHING}) if silent else turn
 
     def system(self) -> list[str]:
         """The texts of all system and developer turns, in order."""

@@ -70,6 +70,7 @@ async def test_without_a_response_only_the_words_are_paid(tmp_path: Path, upstre
 
 
 UNKNOWN: list[tuple[Event, Any]] = [
+    (GA, None),
     (GA, SECONDS),
     ({"audio": {"input": {"transcription": {"model": "nobody-prices-this"}}}}, TOKENS),
     ({"audio": 3}, TOKENS),
@@ -77,18 +78,13 @@ UNKNOWN: list[tuple[Event, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "usage"), UNKNOWN, ids=["seconds", "model", "nobody", "junk"])
+@pytest.mark.parametrize(("settings", "usage"), UNKNOWN, ids=["unsaid", "seconds", "model", "nobody", "junk"])
 async def test_what_has_no_known_price_leaves_the_cost_unknown(
     tmp_path: Path, upstream: Upstream, settings: Event, usage: Any
 ) -> None:
     begun = {"type": "session.updated", "event_id": "e0", "session": settings}
     call = await session(tmp_path, upstream, begun, answered(), heard(usage))
     assert call.cost_usd is None and call.status == "ok"
-
-
-async def test_a_provider_that_says_nothing_of_it_costs_nothing_more(tmp_path: Path, upstream: Upstream) -> None:
-    call = await session(tmp_path, upstream, answered(), heard(None))
-    assert call.cost_usd == pytest.approx(PRICED["first/m"])
 
 
 @pytest.mark.parametrize(("usage", "code"), [(TOKENS, "insufficient_quota"), (SECONDS, "unknown_price")])
