@@ -15,14 +15,12 @@ from gateway.providers import ClassifierProvider
 from gateway.providers.codec import Codec
 from gateway.providers.keyed import KeyedCodec, codec_of, keyed_codecs
 from gateway.routing.catalogued import catalogued
-from gateway.routing.ways import TaskWays, Way, aliases_of, listed, parameters_of, ways_of
+from gateway.routing.named import TUNED, named_models
+from gateway.routing.ways import TaskWays, Way, aliases_of, parameters_of, ways_of
 from gateway.storage.values import Key, Snapshot
 from optimizer.rollout import Student
 from optimizer.routing.choose import Decision
 from optimizer.routing.plan import Candidate
-
-TUNED = "ft:"
-"""How the names of fine-tuned models begin, here and at OpenAI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
             for name, settings in config.providers.items()
             if (keyed := keyed_codecs(name, settings))
         },
-        models=_named_models(config, policies),
+        models=named_models(config, policies),
         catalogued=catalogued(config),
         ways=ways_of(config, policies),
         aliases=aliases_of(config),
@@ -112,19 +110,6 @@ def build_runtime(config: Config, snapshot: Snapshot, engine_socket: str = "") -
     )
 
 
-def _named_models(config: Config, policies: Mapping[str, Policy]) -> dict[str, tuple[Candidate, ...]]:
-    """What tasks may ask and what has a price of the operator's."""
-    models: dict[str, set[Candidate]] = {}
-    for task in config.tasks:
-        for candidate in candidates_of(task, policies):
-            models.setdefault(candidate.model, set()).add(candidate)
-    for provider, table in config.prices.items():
-        if provider in config.providers:
-            for model in table:
-                models.setdefault(model, set()).add(Candidate(provider=provider, model=model))
-    return {model: tuple(sorted(found, key=lambda one: one.name)) for model, found in models.items()}
-
-
 def recorded_from(config: Config) -> dict[str, float]:
     """The tasks that learn from a teacher whose end is announced, and when recording begins in earnest."""
     found: dict[str, float] = {}
@@ -135,13 +120,6 @@ def recorded_from(config: Config) -> dict[str, float]:
         if at is not None:
             found[task.name] = at - task.watch.retiring_days * 86_400.0
     return found
-
-
-def candidates_of(task: Task, policies: Mapping[str, Policy]) -> tuple[Candidate, ...]:
-    """Everybody who may answer a task's calls: under its own policy first, then under those of its rules."""
-    names = (task.policy, *(rule.policy for rule in task.rules))
-    refs = [ref for name in names for ref in listed(task, policies.get(name or ""))]
-    return tuple(dict.fromkeys(Candidate(provider=ref.provider, model=ref.model) for ref in refs))
 
 
 def student_provider(runtime: Runtime) -> str:

@@ -29,7 +29,8 @@ from gateway.providers.failures import object_in
 from gateway.providers.openai import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, Lease, Opening, ProviderKeys, T
-from gateway.runtime import Runtime, candidates_of
+from gateway.routing.named import candidates_of
+from gateway.runtime import Runtime
 from gateway.stages.assign import named
 from gateway.stages.guard_texts import GuardTexts
 from gateway.storage.records import Attempt

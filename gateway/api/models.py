@@ -20,7 +20,8 @@ from gateway.api.ingress import encode
 from gateway.context import Principal
 from gateway.errors import GatewayError, note_detail
 from gateway.live import Live
-from gateway.runtime import TUNED, Runtime, candidates_of
+from gateway.routing.named import TUNED, candidates_of
+from gateway.runtime import Runtime
 from gateway.stages.assign import unknown_model
 
 Client = Request[Any, Any, Any]

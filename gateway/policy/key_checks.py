@@ -11,9 +11,8 @@ from gateway.config import Config
 from gateway.policy.convert import nearest
 from gateway.policy.reading import Problem, Source
 from gateway.routing.catalogued import catalogued
-from gateway.routing.ways import listed
+from gateway.routing.named import TUNED, named_models
 
-_TUNED = "ft:"
 Served = Mapping[str, frozenset[str]]
 """What may stand alone as a model's name, with ``provider/model`` of everybody who serves it; a task's has none."""
 
@@ -33,7 +32,7 @@ def unserved_models(config: Config, source: Source) -> Iterator[Problem]:
 def _doubt(config: Config, served: Served, name: str) -> tuple[str, str]:
     """(what is the matter with a name, what to write instead); ("", "") where it is served, or only a request tells."""
     provider, slash, model = name.partition("/")
-    if name.startswith(_TUNED) or (slash and model and provider in config.providers):
+    if name.startswith(TUNED) or (slash and model and provider in config.providers):
         return "", ""
     several = sorted(served.get(name, ()))
     if len(several) > 1 and not _surface(config):
@@ -57,19 +56,8 @@ def _surface(config: Config) -> bool:
 
 def _served(config: Config) -> Served:
     """A provider that is disabled counts: it is so for want of its key, where the list is right."""
-    found: dict[str, set[str]] = {}
-    policies = {policy.name: policy for policy in config.policies}
-    for task in config.tasks:
-        for name in (task.policy, *(rule.policy for rule in task.rules)):
-            for ref in listed(task, policies.get(name or "")):
-                found.setdefault(ref.model, set()).add(f"{ref.provider}/{ref.model}")
-    for provider, table in config.prices.items():
-        for model in table if provider in config.providers else ():
-            found.setdefault(model, set()).add(f"{provider}/{model}")
-    for model, candidates in catalogued(structs.replace(config, disabled_providers=())).items():
-        found.setdefault(model, {one.name for one in candidates})
-    for name in (*config.aliases, *(task.name for task in config.tasks)):
-        found[name] = set()
-    for match in (match for task in config.tasks for match in task.match):
-        found[match.model] = set()
-    return {name: frozenset(names) for name, names in found.items()}
+    named = named_models(config, {policy.name: policy for policy in config.policies})
+    everybody = {**catalogued(structs.replace(config, disabled_providers=())), **named}
+    found = {model: frozenset(one.name for one in candidates) for model, candidates in everybody.items()}
+    matched = (match.model for task in config.tasks for match in task.match)
+    return found | dict.fromkeys((*config.aliases, *(task.name for task in config.tasks), *matched), frozenset[str]())

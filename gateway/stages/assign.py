@@ -13,7 +13,8 @@ from gateway.pipeline import Handler
 from gateway.protocol.chat import ChatRequest, text_of
 from gateway.protocol.fingerprint import fingerprint
 from gateway.providers import ClassifierProvider
-from gateway.runtime import TUNED, Runtime, candidates_of, own_student, student_provider
+from gateway.routing.named import TUNED, candidates_of
+from gateway.runtime import Runtime, own_student, student_provider
 from optimizer.routing.eligibility import ineligible
 from optimizer.routing.plan import Candidate
 

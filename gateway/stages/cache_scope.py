@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from gateway.config import Config, Task
-from gateway.runtime import Runtime, candidates_of
+from gateway.routing.named import candidates_of
+from gateway.runtime import Runtime
 
 _ELSEWHERE = frozenset(
     {"server", "timeouts", "retries", "upstreams", "keys", "limits", "spool", "idempotency", "files", "batches",

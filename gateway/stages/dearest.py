@@ -11,8 +11,8 @@ from gateway.context import Exchange
 from gateway.money.accounting import price_for
 from gateway.money.pricing import rates
 from gateway.providers import ClassifierProvider
+from gateway.routing.named import candidates_of
 from gateway.routing.needs import needs_of
-from gateway.runtime import candidates_of
 from gateway.stages.assign import named
 from optimizer.routing.plan import Candidate
 

@@ -10,7 +10,8 @@ from gateway.catalog import vendors
 from gateway.config import Model
 from gateway.policy.files import PolicyError, load
 from gateway.routing.abilities import listed_models, model_of
-from gateway.runtime import build_runtime, candidates_of
+from gateway.routing.named import candidates_of
+from gateway.runtime import build_runtime
 from gateway.storage.values import Snapshot
 from optimizer.routing.facts import CAPABILITIES
 

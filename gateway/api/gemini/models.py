@@ -12,7 +12,8 @@ from litestar.types import Scope
 from gateway.errors import BadRequest, NotFound
 from gateway.providers import ClassifierProvider
 from gateway.routing.abilities import listed_uses
-from gateway.runtime import TUNED, Runtime, candidates_of, student_provider
+from gateway.routing.named import TUNED, candidates_of
+from gateway.runtime import Runtime, student_provider
 from optimizer.routing.plan import Candidate
 
 _CHAT = ("generateContent", "streamGenerateContent", "countTokens")

@@ -21,7 +21,7 @@ from gateway.config import Task
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.fine_tuning import KIND, Order, captured, run_id
-from gateway.runtime import TUNED
+from gateway.routing.named import TUNED
 from gateway.stages.assign import unknown_model
 from gateway.storage.commands import CancelRun, EnqueueRun, MoveStudent, PauseRun, Refused, ResumeRun
 from gateway.storage.files import FileStore
