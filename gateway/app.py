@@ -23,6 +23,7 @@ from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
 from gateway.api.messages import MessagesDialect
+from gateway.api.not_served import no_socket, not_served
 from gateway.concurrency.awake import ASLEEP, Awake
 from gateway.resilience.pressure import Pressure
 
@@ -171,7 +172,8 @@ def _framework(request: Request[Any, Any, Any], problem: HTTPException) -> Respo
         message = f"Unknown request URL: {where}. {_what_is_wrong(request.url.path)}"
         return _respond(request, errors.NotFound(message, code="unknown_url"))
     if isinstance(problem, MethodNotAllowedException):
-        return _respond(request, _other_method(request.method, where, problem))
+        refused = no_socket(request.method, request.url.path, request.headers)
+        return _respond(request, refused or _other_method(request.method, where, problem))
     if problem.status_code < 500:
         return _respond(request, errors.BadRequest(_reason(problem), status=problem.status_code))
     return _unknown(request, problem)
@@ -183,7 +185,7 @@ def _what_is_wrong(path: str) -> str:
         return "This client adds the version itself: its base_url ends before '/v1'."
     if path.startswith(_OPENAIS_RESOURCES):
         return "This client's base_url ends with '/v1'."
-    return "Check the path."
+    return not_served(path) or "Check the path."
 
 
 def _methods(problem: HTTPException) -> list[str]:
