@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -17,8 +17,7 @@ class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
 
     They match whole words ("art" is not in "chart"); any run of white space stands for a space, invisible
     characters count for nothing, and compatibility forms (full width, ligatures) are the plain character.
-    ``rewrite`` puts ``replacement`` in a phrase's place. It sees case and spacing, and stops a text in which a phrase
-    shows only once other disguises are off: what to cut out of that one nobody can tell.
+    ``rewrite`` puts ``replacement`` in a phrase's place.
     """
 
     phrases: list[str]
@@ -58,6 +57,18 @@ class Blocklist(Guardrail, frozen=True, tag="blocklist", tag_field="type"):
     def changes_answers(self) -> bool:
         return self.action == "rewrite"
 
+    def held(self, text: str) -> int:
+        """From where a phrase may have begun; one that is whole waits for what ends its last word."""
+        beginnings = phrase_beginnings(tuple(self.phrases))
+        tail = text[-self.reach :]
+        places: Sequence[int]
+        said, places = (tail.lower(), range(len(tail))) if tail.isascii() else _spelt_out(tail)
+        for found in _WORD_START.finditer(said):
+            at = found.start()
+            if said[at] in beginnings and _SPACES.sub(" ", said[at:]) in beginnings:
+                return len(tail) - places[at]
+        return 0
+
     @property
     def reach(self) -> int:
         """Characters of an answer that have to be seen together, with room for stretched spacing."""
@@ -91,11 +102,40 @@ def fold_places(text: str) -> list[tuple[int, int]]:
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
     """Letters with the marks that stand over them."""
+    if text.isascii():
+        yield from ((at, at + 1) for at in range(len(text)))
+        return
     start = 0
     for at in range(1, len(text) + 1):
         if at == len(text) or not unicodedata.combining(text[at]):
             yield start, at
             start = at
+
+
+_WORD_START, _SPACES = re.compile(r"(?<!\w)\S"), re.compile(r"\s+")
+
+
+@lru_cache(maxsize=4096)
+def _spelt(letter: str) -> str:
+    return unicodedata.normalize("NFD", fold(letter))
+
+
+def _spelt_out(text: str) -> tuple[str, list[int]]:
+    """``text`` folded, with accents beside their letters, and where each sign comes from."""
+    pieces: list[str] = []
+    places: list[int] = []
+    for start, end in _clusters(text):
+        piece = _spelt(text[start:end])
+        pieces.append(piece)
+        places += [start] * len(piece)
+    return "".join(pieces), places
+
+
+@lru_cache(maxsize=256)
+def phrase_beginnings(phrases: tuple[str, ...]) -> frozenset[str]:
+    """How a text may end that goes on to be one of the phrases, or is one."""
+    spelt = [_spelt_out(" ".join(fold(phrase).split()))[0] for phrase in phrases]
+    return frozenset(one[:end] for one in spelt for end in range(1, len(one) + 1))
 
 
 @lru_cache(maxsize=256)

@@ -140,8 +140,13 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def changes_answers(self) -> bool:
-        """Whether it may mask or rewrite in an answer. A stream then stays behind by its ``reach``."""
+        """Whether it may mask or rewrite in an answer. A stream then stays behind by what is ``held``."""
         return False
+
+    def held(self, text: str) -> int:
+        """How many characters at the end of a streamed ``text`` without escapes may still become part of what it
+        changes: those stay behind, at most ``reach`` of them."""
+        return self.reach
 
     @property
     def reads_escapes(self) -> bool:

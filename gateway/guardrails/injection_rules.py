@@ -42,7 +42,7 @@ _NOT_PAPERS = (
     r"(?! (?:invoice|order|e-?mail|offer|quote|version|booking|payment|deliver|ticket|request|reservation|draft|appointment"
     r"|reminder|letter|call)s?)"
 )
-_FORGET = r"\b(?:ignor\w{0,6}|missachte|vergiss|olvida|oublie[zs]?|dimentica|esque\w{0,4})\b"
+_FORGET = r"\b(?:ignor\w{0,6}|missachte|vergiss|vergesse|olvida|oublie[zs]?|dimentica|esque\w{0,4})\b(?! (?:nicht|pas)\b)"
 _YOURS = (
     r"(?:alle|deine|eure|ihre|bisherigen|vorherigen|obigen|todas|tus|sus|toutes|tes|vos|tutte|tue|vostre|todas|suas|tuas)"
 )
@@ -61,13 +61,28 @@ RULES = (
     ),
     rule(
         "override-translated", 1.0,
-        "ignora ignore ignorez ignorar ignoriere ignorieren missachte vergiss olvida oublie oubliez dimentica esqueça esque",
+        "ignora ignore ignorez ignorar ignoriere ignorieren missachte vergiss vergesse olvida oublie oubliez dimentica esqueça esque",
         _FORGET + r"GAP{0,40}?\b(?:instruc(?!tions?\b)\w{3,8}|instruç\w{3,8}|anweisung\w{0,4}|instruktion\w{0,4}|istruzion\w|consignes)\b"
         r"|" + _FORGET + r"GAP{0,24}?\b(?:tes|vos|ces|toutes|toutes les) (?:\w+ )?instructions\b"
         r"|" + _FORGET + r"GAP{0,24}?\binstructions (?:précédentes|antérieures|ci-dessus|données)\b"
         r"|" + _FORGET + r"GAP{0,24}?\b" + _YOURS + r" (?:\w+ ){0,2}(?:regeln|richtlinien|vorgaben|reglas|règles|regole|regras)\b"
         r"|" + _FORGET + r"GAP{0,24}?\b(?:reglas|règles|regole|regras) (?:anteriores|previas|précédentes|antérieures|precedenti)\b"
         r"|\bvergiss alles,? was (?:du|dir|ich|wir|man|vorher|bisher|zuvor)\b",
+    ),
+    rule(
+        "override-elsewhere", 1.0,
+        "negeer vergeet zignoruj zapomnij nceki ignorera ignorer qua qu abaikan lupakan ignoruj unohda ohita sivuuta ignor uit hagyd",
+        r"\b(?:negeer|vergeet)\b[^.\n]{0,30}\b(?:instructies|opdrachten|regels)\b"
+        r"|\b(?:zignoruj|zapomnij)\b[^.\n]{0,30}\b(?:instrukcje|polecenia|zasady)\b"
+        r"|\bönceki\b[^.\n]{0,20}talimat\w{0,6}[^.\n]{0,10}(?:yok say|unut|görmezden)"
+        r"|\bignorera\b[^.\n]{0,30}\b(?:instruktioner|anvisningar|regler)\w{0,3}\b"
+        r"|\bignorer\b[^.\n]{0,30}\b(?:instruktioner|instruksjoner|instrukser|anvisninger|regler)\w{0,3}\b"
+        r"|\b(?:bỏ qua|quên)\b[^.\n]{0,30}\b(?:hướng dẫn|chỉ dẫn|chỉ thị|quy tắc)[^.\n]{0,12}\btrước"
+        r"|\b(?:abaikan|lupakan)\b[^.\n]{0,30}\b(?:instruksi|perintah|aturan)\b[^.\n]{0,12}\b(?:sebelumnya|di atas)\b"
+        r"|\bignoruj\b[^.\n]{0,30}\b(?:předchozí|všechny)\b[^.\n]{0,20}\b(?:instrukce|pokyny|příkazy)\b"
+        r"|\b(?:unohda|ohita|sivuuta)\b[^.\n]{0,20}\b(?:aiem|edelli)\w{1,8} (?:ohjee|sään)\w{1,5}\b"
+        r"|\b(?:ignoră|uită)\b[^.\n]{0,20}\b(?:instrucțiunile|regulile)\b[^.\n]{0,12}\b(?:anterioare|precedente|de mai sus)\b"
+        r"|hagyd figyelmen kívül[^.\n]{0,20}(?:korábbi|előző)[^.\n]{0,12}(?:utasítás|szabály)",
     ),
     rule(
         "mode", 0.8, "anything developer debugging debug mode jailbreak jailbroken day dan devmode",
@@ -147,10 +162,10 @@ RULES = (
         r"|\bsystem override\b|\bnew (?:instructions|programming|directives?)\b|\brules? ?= ?[{\[]|<rule>",
     ),
     rule(
-        "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt developer",
+        "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt developer system hidden",
         r"\b(?:reveal|show|print|repeat|output|tell|give|display|share|leak|copy|recite|summari[sz]e|what (?:is|was|are|were|did))\b"
         r"(?:(?!\ban? (?:\w+ )?system prompt\b)GAP){0,40}?\b(?:system prompt|(?:initial|original|hidden|secret|system|full|exact) (?:instructions?|prompt)"
-        r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above(?! (?:the|an?|each|every) (?!line|user|conversation|message))|developer message)\b"
+        r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above(?! (?:the|an?|each|every) (?!line|user|conversation|message))|developer message|(?:your|the|full|whole|entire|hidden) system messages?(?! (?:of|from|that|when|for|in)\b)|conversationGAP{0,24} hidden messages)\b"
         r"|\b(?:translate|convert|encode|quote|include|spell|rephrase|paraphrase|rewrite|contents? of|write down|post)\b"
         r"GAP{0,30}?\b(?:your (?:system|initial|original|hidden|secret|full|exact) (?:prompt|instructions)|the (?:hidden|secret) (?:prompt|instructions))\b",
     ),
@@ -169,6 +184,23 @@ RULES = (
         r"|\bstop (?:following|obeying) (?:all |any )?(?:of )?(?:the |these |those )?(?:your|previous|prior|above|earlier|original|initial|system)\b"
         r" (?:\w+ )?(?:instructions?|prompts?|rules|guidelines|directives)\b",
     ),
+    rule(
+        "override-system", 1.0, "ignore disregard forget bypass override",
+        r"\b(?:ignore|disregard|forget|bypass|override)\b (?:(?:the|your|any|all|all of) ){0,2}(?:\w+ )?system (?:prompt|message|instructions)\b",
+    ),
+    rule(
+        "not-to-follow", 1.0, "follow obey",
+        r"\b(?<!i )(?<!we )(?<!they )(?:do not|don't|no longer) (?:follow|obey) (?:(?:the|any|those|these) (?:instructions|rules|guidelines|prompt) (?:above|(?:that )?you (?:got|were|have|received)|given|from (?:before|earlier))"
+        r"|your (?:\w+ )?(?:instructions|rules|guidelines|prompt)\b)",
+    ),
+    rule(
+        "told-before", 1.0, "rules instructions guidelines directives",
+        r"\bwhat (?:\w+ )?(?:rules|instructions|guidelines|directives) (?:were you|have you been|did you get|did they give you)\b",
+    ),
+    rule("switched-on", 0.4, "enable activate enter unlock",
+          r"\b(?:enable|activate|enter|unlock|switch to)\b (?:the |your )?(?:jailbreak|jailbroken|unrestricted|unfiltered|uncensored|evil|chaos|dan) mode\b"),
+    rule("suspended", 1.0, "suspended lifted disabled void off",
+          r"\byour (?:guidelines|restrictions|safety (?:filters?|guidelines|protocols?|rules|training)|filters|rules|programming|instructions) (?:are|is|have been) (?:now |hereby )?(?:suspended|lifted|disabled|void|switched off|turned off)\b"),
     rule("new-orders", 0.4, "instructions directives orders",
           r"\b(?:your|here are the) new (?:instructions|directives|orders) (?:is|are)\b"),
     rule("off", 0.4, "disabled deactivated off",
@@ -190,6 +222,27 @@ RULES = (
         r"|\bstrings\b[^\"']{0,40}\b[a-z] ?= ?[\"'][^\"']{0,200}[\"'][^\"'=]{0,20}\b[a-z] ?= ?[\"']",
     ),
     rule(
+        "asks-for-prompt-translated", 1.0,
+        "prompt systemprompt prompts anweisungen anweisung instructions instrucciones istruzioni sistema instru",
+        r"\b(?:zeig\w{0,2}|nenn\w{0,2}|gib|verrat\w{0,2}|wiederhol\w{0,2}|drucke)\bGAP{0,30}?\b(?:dein\w{0,2}|euer\w{0,2}|ihr\w{0,2}|den|das) (?:\w+ )?(?:system-?prompts?|systemanweisungen?|(?:geheimen?|ursprünglichen?|internen?) anweisungen)\b"
+        r"|\b(?:montre|affiche|révèle|donne|répète|dis)(?:z|s)?\b(?:-moi)?GAP{0,20}?\b(?:(?:ton|votre|le) prompt\b|(?:tes|vos) instructions (?:système|cachées|initiales|secrètes|d'origine))"
+        r"|\brévèle[zs]? (?:tes|vos) instructions\b"
+        r"|\b(?:muéstra\w{0,3}|muestra\w{0,3}|revela|dime|repite|imprime|escribe)\bGAP{0,20}?\b(?:(?:tu|su|el) prompt\b|(?:tus|sus) instrucciones (?:de sistema|del sistema|ocultas|iniciales|secretas)|(?:las )?instrucciones de tu sistema)"
+        r"|\b(?:mostra\w{0,2}|rivela|dimmi|ripeti|scrivi|stampa)\bGAP{0,20}?\b(?:(?:tuo|il) prompt\b|(?:tue )istruzioni (?:di sistema|nascoste|iniziali|segrete))"
+        r"|\b(?:mostre|revele|diga|repita|escreva)\bGAP{0,20}?\b(?:(?:seu|teu|o) prompt (?:de|do) sistema|(?:suas|tuas) instruções (?:de sistema|ocultas|iniciais|secretas))",
+    ),
+    rule(
+        "freed-translated", 0.6, "ohne sin sans senza sem aucune au",
+        r"\b(?:ohne (?:jede |jegliche |alle )?(?:filter|einschränkungen|zensur|regeln)|sin (?:ninguna? )?(?:restricciones|restricción|filtros?|censura|reglas)"
+        r"|sans (?:aucune? )?(?:restrictions?|filtres?|censure|règles?)|senza (?:alcuna )?(?:restrizioni|filtri|censura|regole)|sem (?:restrições|filtros|censura|regras))\b"
+        r"|\baucune (?:règle|restriction)\b|\bregeln außer kraft\b",
+    ),
+    rule(
+        "role-translated", 0.4, "bist act ahora agis fais maintenant sormais ora agisci comportati agora tue setze",
+        r"\bdu bist (?:jetzt|nun|ab jetzt)\b|\bactúa como\b|\b(?:ahora eres|eres ahora)\b|\bagis (?:comme|en tant que)\b|\bfais comme si\b|\btu es (?:maintenant|désormais)\b"
+        r"|\b(?:ora sei|sei ora|agisci come|comportati come)\b|\bvocê (?:agora é|é agora)\b|\btue so, als\b|\bsetze deine regeln\b",
+    ),
+    rule(
         "asks-for-secret-translated", 1.0, "passwort contrase password mot parola senha passe wachtwoord kennwort",
         r"\b(?:cuál es|dime|dame|sag\w?|geben|gib|nenn\w{0,2}|verrat\w{0,2}|quel est|dis-moi|donne[zs]?|qual é|diga|dimmi|"
         r"wat is|was ist|wie lautet)\bGAP{0,40}?\b(?:contraseña|passwort|kennwort|mot de passe|senha|parola|wachtwoord)\b"
@@ -202,30 +255,20 @@ RULES = (
     ),
 )  # fmt: skip
 _TELLING = frozenset[str]().union(*(rule.words for rule in RULES))
-_FOREIGN_IN_ASCII = frozenset(
-    {"negeer", "vergeet", "zignoruj", "zapomnij", "ignorera", "ignorer", "abaikan", "lupakan", "ignoruj", "unohda", "ohita",
-     "sivuuta"}
-)
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
     r"|تجاهل[^.\n]{0,20}(?:التعليمات|الأوامر)"
     r"|(?:игнорируй|забудь|проигнорируй)[^.\n]{0,40}(?:инструкци|указани|правил)"
     r"|이전[^.\n]{0,12}(?:지시|명령|지침)[^.\n]{0,10}무시"
-    r"|\b(?:negeer|vergeet)\b[^.\n]{0,30}\b(?:instructies|opdrachten|regels)\b"
-    r"|\b(?:zignoruj|zapomnij)\b[^.\n]{0,30}\b(?:instrukcje|polecenia|zasady)\b"
-    r"|\bönceki\b[^.\n]{0,20}talimat\w{0,6}[^.\n]{0,10}(?:yok say|unut|görmezden)"
     r"|(?:पिछले|सभी)[^।\n]{0,20}निर्देश[^।\n]{0,20}(?:अनदेखा|भूल)"
-    r"|\bignorera\b[^.\n]{0,30}\b(?:instruktioner|anvisningar|regler)\w{0,3}\b"
-    r"|\bignorer\b[^.\n]{0,30}\b(?:instruktioner|instruksjoner|instrukser|anvisninger|regler)\w{0,3}\b"
     r"|(?:ігноруй|проігноруй|забудь)[^.\n]{0,40}(?:інструкці|вказівк|правил)"
-    r"|\b(?:bỏ qua|quên)\b[^.\n]{0,30}\b(?:hướng dẫn|chỉ dẫn|chỉ thị|quy tắc)[^.\n]{0,12}\btrước"
-    r"|\b(?:abaikan|lupakan)\b[^.\n]{0,30}\b(?:instruksi|perintah|aturan)\b[^.\n]{0,12}\b(?:sebelumnya|di atas)\b"
-    r"|\bignoruj\b[^.\n]{0,30}\b(?:předchozí|všechny)\b[^.\n]{0,20}\b(?:instrukce|pokyny|příkazy)\b"
-    r"|\b(?:unohda|ohita|sivuuta)\b[^.\n]{0,20}\b(?:aiem|edelli)\w{1,8} (?:ohjee|sään)\w{1,5}\b"
-    r"|\b(?:ignoră|uită)\b[^.\n]{0,20}\b(?:instrucțiunile|regulile)\b[^.\n]{0,12}\b(?:anterioare|precedente|de mai sus)\b"
-    r"|hagyd figyelmen kívül[^.\n]{0,20}(?:korábbi|előző)[^.\n]{0,12}(?:utasítás|szabály)"
     r"|(?:αγνόησε|ξέχασε)[^.\n]{0,30}(?:οδηγίες|εντολές|κανόνες)"
+    r"|(?:显示|顯示|输出|輸出|打印|告诉我|告訴我|重复|重複|透露|泄露)[^。\n]{0,12}(?:系统提示|系統提示|系统指令|系統指令|初始指令|隐藏指令)"
+    r"|(?:システムプロンプト|システム指示|隠された指示)(?:の内容|の全文)?を[^。\n]{0,8}(?:出力|表示|教え|見せ|開示)"
+    r"|(?:시스템 ?프롬프트|시스템 ?지시)[^.\n]{0,10}(?:출력|보여|알려|공개)"
+    r"|(?:покажи|выведи|раскрой|напиши|повтори|назови)[^.\n]{0,20}(?:системн\w{1,4} (?:промпт|инструкци|сообщени)|свои (?:скрытые |начальные )?инструкци)"
+    r"|(?:покажи|виведи|розкрий|напиши)[^.\n]{0,20}системн\w{1,4} (?:промпт|інструкці)"
     r"|(?:你的|您的)(?:密码|密碼|系统提示)(?:是什么|是什麼)|(?:教えて|ください)[^。\n]{0,6}パスワード|パスワード(?:を教え|は何)"
 )
 
@@ -240,7 +283,7 @@ def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, flo
     for one in more:
         if not one.words.isdisjoint(words) and one.pattern.search(folded) is not None:
             yield one.name, one.weight
-    if (not folded.isascii() or not _FOREIGN_IN_ASCII.isdisjoint(words)) and _FOREIGN.search(folded) is not None:
+    if not folded.isascii() and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
 
 

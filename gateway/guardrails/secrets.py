@@ -67,6 +67,11 @@ class Secrets(Guardrail, frozen=True, tag="secrets", tag_field="type"):
     def changes_answers(self) -> bool:
         return self.action == "mask"
 
+    def held(self, text: str) -> int:
+        """What is masked has no white space in it."""
+        tail = text[-_REACH:]
+        return 0 if not tail or tail[-1].isspace() else len(tail.rsplit(None, 1)[-1])
+
     @property
     def reach(self) -> int:
         """Characters of an answer that have to be seen together: the longest value after a word, and the word."""

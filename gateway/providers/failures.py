@@ -17,6 +17,9 @@ _decode = msgspec.json.decode
 _OURS = frozenset({401, 402, 403})
 _AGAIN = frozenset({408, 409})
 _LONGEST = 2000
+_KEY = re.compile(r"(?<![A-Za-z0-9])(?:[sa]k-[A-Za-z0-9_*-]{12,512}|AIza[0-9A-Za-z_-]{30,64}|gsk_[A-Za-z0-9]{20,255})")
+_ACCOUNT = re.compile(r"\b(?:org-|proj_)[A-Za-z0-9]{16,64}\b")
+_REDACTED = "[redacted]"
 _LOOP = 508
 _OPENS = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _SHORTEST_SECRET = 8
@@ -73,7 +76,7 @@ def refusal(
     that the gateway sent: some providers repeat a request that they do not like.
     """
     complaint = understood(complaint, status)
-    message = _without_keys(complaint.message, sent)[:_LONGEST]
+    message = unkeyed(complaint.message, sent)[:_LONGEST]
     retry_after = complaint.retry_after
     if retry_after is None:
         retry_after = asked_wait(headers, now)
@@ -87,12 +90,13 @@ def refusal(
     return failed("refused", _refused(provider, status, complaint, message))
 
 
-def _without_keys(message: str, sent: Mapping[str, str]) -> str:
+def unkeyed(message: str, sent: Mapping[str, str] = NOTHING_SENT) -> str:
+    """A provider's words without keys, those that were ``sent`` among them, and without our account's name there."""
     for name, value in sent.items():
         secret = value.removeprefix("Bearer ")
         if len(secret) >= _SHORTEST_SECRET and _OPENS.search(name):
-            message = message.replace(secret, "[redacted]")
-    return message
+            message = message.replace(secret, _REDACTED)
+    return _ACCOUNT.sub(_REDACTED, _KEY.sub(_REDACTED, message))
 
 
 def _blamed(complaint: Complaint, status: int) -> Blame:

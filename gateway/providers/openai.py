@@ -14,7 +14,7 @@ from gateway.protocol.hints import ANTHROPIC, HINTS
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.cut_at_stops import CutStream, cut_choice, kept_here
-from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal
+from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, unkeyed
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.openai_models import fit_chat, thinks
 from gateway.providers.plain_chunks import PlainChunks
@@ -122,7 +122,7 @@ class OpenAICodec:
         complaint = _complaint(data, status)
         problem = refusal(self._name, status, {}, complaint, now=0.0, sent=self._headers)
         if problem.failure.kind == "failed" and complaint.message:
-            problem.error.message = complaint.message
+            problem.error.message = unkeyed(complaint.message, self._headers)
             problem.error.code = complaint.code or "upstream_error"
         return problem
 

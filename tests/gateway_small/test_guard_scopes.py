@@ -11,7 +11,7 @@ from small_fakes import ALICE, Stream, chunk, exchange_of, read, runtime_of, tex
 
 from gateway.config import CandidateRef, Config, Match, Task
 from gateway.errors import BadRequest, Unavailable
-from gateway.guardrails import Blocklist, GuardrailSettings, Pii
+from gateway.guardrails import Blocklist, GuardrailSettings, Pii, Secrets
 from gateway.protocol.assemble import assemble
 from gateway.stages.guard import Guard
 
@@ -161,6 +161,52 @@ async def test_streams_are_rewritten_however_they_are_cut(cuts: list[int]) -> No
     expected = "one ***, " + "falconer " * 12 + "*** *** " + "word " * 30 + "***"
     assert await read(stream) == expected
     assert exchange.verdicts == ["words:rewrite"]
+
+
+_PIECES = [
+    "falcon", "Falcon ", "project", " ", "\n ", "x", "straße 7", "STRASSE", " 7", "cafe", "\u0301", "é", "caf", "fal\u200b", "…", "™",
+    "ﬀ", "&", "&#102;", "%", "\\", "word ", "pro", "ject fal", "con", "password: a1B2c3D4e5F6g7H8", "sk-", "a1B2c3D4e5F6g7H8i9J0",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=24), st.lists(st.integers(1, 9), max_size=60))
+async def test_what_is_held_back_is_enough_wherever_a_stream_is_cut(said: list[str], cuts: list[int]) -> None:
+    """Letters, accents, spaces and halves of escapes that come later never let a phrase or a credential out."""
+    rules: dict[str, GuardrailSettings] = {
+        "words": Blocklist(phrases=["project falcon", "falcon x", "Straße 7", "caf\u00e9"], action="rewrite"),
+        "keys": Secrets(action="mask"),
+    }
+    text = rest = "".join(said)
+    pieces = []
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    _, stream = await through(Config(guardrails=rules), answer=texts(*pieces, rest))
+    _, answer = await through(Config(guardrails=rules), answer=whole(text))
+    assert await read(stream) == answer.text
+
+
+@pytest.mark.parametrize(
+    ("guard", "text", "most"),
+    [
+        (Blocklist(phrases=["project falcon", "nobody's business"], action="rewrite"), "we reject all of it, " * 9, 0),
+        (Blocklist(phrases=["project falcon", "für Élise"], action="rewrite"), "schön, daß es für alle reicht… " * 9, 4),
+        (Secrets(action="mask"), "a token is a word of a text like this one " * 9, 0),
+    ],
+)
+async def test_a_rewritten_stream_waits_only_for_what_may_become_a_find(
+    guard: GuardrailSettings, text: str, most: int
+) -> None:
+    """Ordinary words went out a hundred characters late, and past a mask for credentials six hundred."""
+    words = [f"{word} " for word in text.split()]
+    _, stream = await through(Config(guardrails={"it": guard}), answer=texts(*words))
+    given_out, sent, late = 0, 0, [0]
+    async for one in stream:
+        given_out += len(one.text)
+        late.append(len("".join(words[:sent])) - given_out)  # the first one says who speaks
+        sent += 1
+    assert max(late) <= most
+    assert given_out == len("".join(words))
 
 
 async def test_a_rewritten_stream_stays_behind_by_its_reach_and_no_more() -> None:

@@ -10,6 +10,7 @@ from gateway.texts.escapes import meanings
 from gateway.texts.json_places import bare_start, ends_inside
 from gateway.texts.masking import Masker
 
+_ESCAPING = "\\&%"
 _LONGEST_BARE = 256  # characters: a longer number is not waited for
 
 
@@ -17,7 +18,8 @@ class Changer:
     """One channel of an answer. ``judge(name, text, final)`` says what a guardrail says. ``in_json``: it is JSON.
 
     What a guardrail finds is no longer than its ``reach``, counted in characters that are meant: an escape is one. So
-    whatever began before the last ``reach`` of them is whole, and may go out changed. The characters before, already
+    whatever began before the last ``reach`` of them is whole, and may go out changed; where nothing is escaped, a
+    guardrail says itself how much of the end may still become a find. The characters before, already
     out, are kept for what a find leans on (word boundaries, words beside a number).
     """
 
@@ -36,7 +38,7 @@ class Changer:
         if not self._guards:
             return text
         self._held += text
-        return self._out(final=False) if len(self._held) > self._reach else ""
+        return self._out(final=False) if self._held else ""
 
     def finish(self) -> str:
         """The rest."""
@@ -45,7 +47,7 @@ class Changer:
     def _out(self, *, final: bool) -> str:
         gone = len(self._before)
         seen = self._before + self._held
-        cut = len(seen) if final else behind(seen, len(seen), self._reach)
+        cut = len(seen) if final else self._settled(seen)
         if cut <= gone:
             return ""
         verdicts = [self._judge(name, seen, final) for name in self._guards]
@@ -58,6 +60,12 @@ class Changer:
             start = gone + bare_start(seen[gone:], cut - gone, inside=self._inside)
             cut = start if cut - start <= _LONGEST_BARE else cut
         return self._changed(seen, gone, cut, found)
+
+    def _settled(self, seen: str) -> int:
+        """Where what may still become part of a find begins. An escape, or half of one, may spell any of it."""
+        if any(sign in seen for sign in _ESCAPING):
+            return behind(seen, len(seen), self._reach)
+        return len(seen) - max(min(guard.held(seen), guard.reach) for guard in self._guards.values())
 
     def _changed(self, seen: str, gone: int, cut: int, found: list[Verdict]) -> str:
         """What leaves of ``seen``, from ``gone`` to ``cut``; the rest is held."""
