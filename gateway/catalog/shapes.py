@@ -43,6 +43,7 @@ class Traits(Struct, frozen=True, forbid_unknown_fields=True):
     web_search: Literal["options", "perplexity", "openrouter"] | None = None
     custom_tools: bool | None = None
     documents: list[DocumentType] | None = None
+    files_as: Literal["", "address", "document_url", "file_url"] | None = None
 
     def said(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in structs.asdict(self).items() if value is not None)
@@ -95,6 +96,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     documents: list[DocumentType] | None = None
     """What it takes as files in chat; of others the text goes in their place. None: nobody says, and all go as they
     are."""
+    files_as: Literal["", "address", "document_url", "file_url"] = ""
+    """In whose words it takes them; "": in OpenAI's, which have no place for a file's address
+    (``providers/vendor_files.py``)."""
     as_of: str = ""
     source: str = ""
 

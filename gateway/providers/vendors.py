@@ -12,6 +12,7 @@ from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.end_users import shorten
 from gateway.providers.searching import fit
 from gateway.providers.translate_request import Reader, type_of
+from gateway.providers.vendor_files import part_as
 
 _FOREIGN = frozenset(
     {"server_blocks", "citations", "paused", "thinking_blocks", "reasoning_content", "reasoning", "reasoning_details",
@@ -109,6 +110,8 @@ class Fitting:
         content, calls = message.get("content"), message.get("tool_calls")
         if type(content) is list:
             self._no_addresses(content, documents)
+            if self._profile.files_as:
+                message = {**message, "content": (content := self._files(content))}
             if "cache_control" in self._foreign:
                 message = {**message, "content": _uncached_parts(content, self._off_parts)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
@@ -121,13 +124,18 @@ class Fitting:
             if not isinstance(part, dict) or part.get("type") in _OPENAIS:
                 continue
             reader, file = Reader(self._provider, {}, drop=self.drop), part.get("file")
-            if isinstance(file, dict) and file.get("file_url"):
+            if isinstance(file, dict) and file.get("file_url") and not self._profile.files_as:
                 raise reader.refused("file_url", "Files by address are not supported here. Send 'file_data'.")
             if documents is not None and isinstance(file, dict) and isinstance(file.get("file_data"), str):
                 self._no_foreign_type(reader, file["file_data"], documents)
             reader.not_claudes(part)
             if held_image(part):
                 raise reader.refused("file_id", "Images by their id are not supported here. Send 'image_url'.")
+
+    def _files(self, parts: list[Any]) -> list[Any]:
+        """Parts with files in the vendor's own words. Raises AttemptFailed."""
+        reader, form = Reader(self._provider, {}, drop=self.drop), self._profile.files_as
+        return [part_as(form, part, reader) if isinstance(part, dict) else part for part in parts]
 
     def _no_foreign_type(self, reader: Reader, file_data: str, documents: frozenset[str]) -> None:
         """Raises DocumentRefused for a file that the vendor, or this model, is known not to take."""
