@@ -57,8 +57,9 @@ clean: ## Remove .venv and caches; your data in .understudy stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@python=$$($(FIND_PYTHON)) && "$$python" -m venv .venv || { rm -rf .venv; \
-	echo "No virtual environment could be made (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	@python=$$($(FIND_PYTHON)) && { "$$python" -m venv .venv >/dev/null 2>&1 || \
+	{ rm -rf .venv; echo "This Python came without pip; fetching it ..."; "$$python" -m venv --without-pip .venv && $(BIN)/python deploy/pip_alone.py; }; } \
+	|| { rm -rf .venv; echo "No virtual environment could be made (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "Installing the packages into .venv (the first time takes a minute or two) ..."
