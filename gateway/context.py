@@ -204,6 +204,8 @@ class Exchange(Struct, eq=False):
     """The whole answer as it was captured, under this call's id and the client's model; b"" when it was not."""
     turns: Turns | None = None
     """Where this call is a turn of the model for a request that may take several."""
+    lost: Exception | None = None
+    """Why a later turn cannot be asked: what its model wanted to know could not be looked up."""
 
     def has_custom_tools(self) -> bool:
         """Found out when the first attempt has to know, and not again by those after it: it takes a look at every

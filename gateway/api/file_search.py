@@ -118,6 +118,7 @@ class _Turns:
     def __init__(self, made: SearchingRendering, pipeline: Handler, exchange: Exchange, who: Principal) -> None:
         self._made, self._pipeline, self._exchange, self._who = made, pipeline, exchange, who
         self._body, self._number, self._searched = exchange.body, 0, 0
+        self._lost: errors.GatewayError | None = None
         self.now, self._counted = exchange, Turns()
 
     async def begin(self) -> Answer:
@@ -128,7 +129,7 @@ class _Turns:
             mine, call_id=mine.call_id if first else LATER_TURN + new_id(), body=self._body,
             request=typed(self._body, ChatRequest), attempts=[], verdicts=[], findings=[], placeholders={},
             response_headers={}, discarded=[], thoughts=[], later_turn=not first,
-            turns=self._counted,
+            turns=self._counted, lost=self._lost,
             **({} if first else {"started": time.monotonic(), "received_at": time.time(), "principal": self._who,
                                  "usage": None, "cost_usd": None, "teacher_cost_usd": None, "upstream_seconds": 0.0,
                                  "answered_by": None, "task": None, "target": None, "cache": "", "filled": frozenset(),
@@ -200,9 +201,19 @@ class _Turns:
             yield Ended(None)
             return
         first = len(self._made.sources) + 1
-        found = await self._made.find(queries, self._who)
+        try:
+            found = await self._made.find(queries, self._who)
+        except Exception as problem:
+            await self._lose(problem)
+            raise
         results.append(result_turn(call["id"], told(found, first)))
         yield Ended(found)
+
+    async def _lose(self, problem: Exception) -> None:
+        """Has the turn recorded that cannot be asked: the ledger says why the request failed, and which turn paid.
+        Raises GatewayError."""
+        self._lost = problem if isinstance(problem, errors.GatewayError) else errors.Internal(repr(problem))
+        await self.begin()
 
     @property
     def _most(self) -> int:

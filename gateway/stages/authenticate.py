@@ -34,7 +34,7 @@ _KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
 """Azure's, Anthropic's and Google's clients do not send bearer keys."""
 _CHALLENGE = {"www-authenticate": "Bearer"}
 _NO_KEY = Refused("key_missing")
-_BEARER = "Bearer "
+_BEARER, _ELSEWHERE = "Bearer ", "\n"
 _MOST_KNOWN = 20_000
 
 
@@ -110,6 +110,8 @@ class Authenticate:
     def __call__(self, exchange: Exchange, inner: Handler) -> Awaitable[Answer]:
         if exchange.principal is None:
             exchange.principal = self.who(exchange.headers, exchange.runtime)
+        if exchange.lost is not None:
+            raise exchange.lost
         allowed = exchange.principal.models
         if allowed and exchange.request.model not in allowed:
             raise model_not_found(exchange.request.model)
@@ -120,7 +122,7 @@ class Authenticate:
 
         Who was let in is known again by the same words, until a key changes or this one ends.
         """
-        now, words = self._now(), headers.get("authorization")
+        now, words = self._now(), headers.get("authorization") or _elsewhere(headers)
         if runtime is not self._runtime:
             self._runtime, self._known = runtime, {}
         known = self._known.get(words)
@@ -128,10 +130,10 @@ class Authenticate:
             return known[0]
         yaml_keys = self._keys_of(runtime.config)
         found = authenticate(headers, runtime, yaml_keys, now, "inference", database_away=self._away())
-        if words and words.startswith(_BEARER):
+        if words and words.startswith((_BEARER, _ELSEWHERE)):
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[words] = found, _ends(words.removeprefix(_BEARER), runtime)
+            self._known[words] = found, _ends(words.removeprefix(_BEARER).removeprefix(_ELSEWHERE), runtime)
         return found
 
     def _keys_of(self, config: Config) -> dict[str, Principal]:
@@ -139,6 +141,12 @@ class Authenticate:
         if config is not self._config:
             self._config, self._yaml_keys = config, yaml_keys_of(config)
         return self._yaml_keys
+
+
+def _elsewhere(headers: Mapping[str, str]) -> str | None:
+    """The key of a client that sends no bearer key, written as no ``authorization`` can be."""
+    text = next((headers[name].strip() for name in _KEY_HEADERS if headers.get(name)), "")
+    return _ELSEWHERE + text if text else None
 
 
 def _key_in(headers: Mapping[str, str]) -> str:

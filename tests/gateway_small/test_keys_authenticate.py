@@ -126,3 +126,21 @@ def test_an_unknown_key_is_not_called_wrong_while_nobody_can_look_it_up() -> Non
     for wrong in (unknown[:-1], "anything-at-all"):  # never ours, whatever the database would say
         with pytest.raises(Unauthenticated):
             ask(wrong)
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "api-key", "x-goog-api-key"])
+def test_who_sends_no_bearer_key_is_known_again_too(header: str) -> None:
+    """A new principal for each request made caches that know requests by their bytes learn each of them anew."""
+    key, now = new_key("inference"), NOW
+    stage = Authenticate(lambda: now)
+    runtime = runtime_of(keys=[stored(key.text, expires_at=NOW + 10)])
+    first = stage.who({header: key.text}, runtime)
+    assert stage.who({header: f" {key.text} "}, runtime) is first
+    now += 11
+    with pytest.raises(Unauthenticated):
+        stage.who({header: key.text}, runtime)
+    for words in (key.text, f"\n{key.text}", "Bearer ", ""):  # no such word opens by itself what the header did
+        with pytest.raises(Unauthenticated):
+            stage.who({"authorization": words}, runtime)
+    other = runtime_of(keys=[stored(key.text, project="p2")])
+    assert stage.who({header: key.text}, other).project == "p2", "keys that were read anew"

@@ -358,6 +358,14 @@ async def test_a_search_that_fails_between_turns_counts_as_the_clients_error(
     with pytest.raises(openai.NotFoundError):
         await client.responses.create(model="triage", input="x", tools=[tool(store)])
     assert ended((await http.get(f"{served.url}/metrics")).text) == {"error": 1.0}
+    paid, failed = calls(served)  # the ledger has the turn that could not be asked, and why
+    assert (paid.status, failed.status, failed.http_status) == ("ok", "error", 404)
+    assert failed.error_code and failed.request_id == paid.request_id and failed.cost_usd in (0, None)
+    store = await filled(client)
+    upstream.script = [loses_the_store]
+    kinds = [one.type async for one in await client.responses.create(model="triage", input="x", tools=[tool(store)], stream=True)]
+    assert kinds[-1] == "response.failed"
+    assert [one.status for one in calls(served)] == ["ok", "error"] * 2
 
 
 async def test_in_the_background(client: openai.AsyncOpenAI, upstream: Provider) -> None:
