@@ -5,6 +5,7 @@ import { count, money, tick, when } from "./format.js";
 
 const HEIGHT = 230;
 const EDGE = { top: 10, right: 4, bottom: 26, left: 60 };
+const LETTER = 7.5;  // the width of one on the axis, at most
 let last = null;
 
 // Three or four round steps from 0 to at least `most`.
@@ -43,8 +44,11 @@ function axis(overview, marks, y, x, width) {
       s("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(mark), y2: y(mark) }),
       s("text", { class: "tick", x: EDGE.left - 8, y: y(mark) + 4, "text-anchor": "end" }, money(mark)),
     ]),
-    series.map((bar, index) => index % every === 0 && index < series.length - every / 3 &&
-      s("text", { class: "tick", x: x(index), y: HEIGHT - 6, "text-anchor": "start" }, tick(bar.start, bucket))),
+    series.map((bar, index) => {
+      const text = index % every === 0 ? tick(bar.start, bucket) : "";
+      return text !== "" && x(index) + text.length * LETTER <= width &&  // the last one may not find room
+        s("text", { class: "tick", x: x(index), y: HEIGHT - 6, "text-anchor": "start" }, text);
+    }),
   ];
 }
 

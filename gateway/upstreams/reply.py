@@ -97,6 +97,13 @@ def broken(name: str, problem: Exception) -> AttemptFailed:
     )
 
 
+def _distrust(problem: Exception) -> str:
+    """What is wrong with a certificate, for the log: OpenSSL's own sentence, which has nothing of the request."""
+    found = getattr(problem, "certificate_error", problem)
+    why = getattr(found, "verify_message", "")
+    return f"{type(found).__name__}: {why}" if why else type(found).__name__
+
+
 def unreachable(name: str, problem: Exception, *, untrusted: bool = False) -> AttemptFailed:
     """Why there is no connection; ``untrusted``: because of the provider's certificate."""
     cause = getattr(problem, "os_error", problem)
@@ -118,7 +125,7 @@ def unreachable(name: str, problem: Exception, *, untrusted: bool = False) -> At
                 f"The TLS certificate of the provider '{name}' cannot be trusted, so nothing was sent to it. "
                 "This is for the gateway's operator to mend.",
                 code="provider_certificate",
-                detail=type(problem).__name__,
+                detail=_distrust(problem),
             ),
         )
     return failed(

@@ -134,6 +134,23 @@ def test_a_wrong_key_says_so_and_the_right_one_shows_the_figures(browser: sync_a
         expect(page.locator("#chart-rows tr").first).to_be_visible()
 
 
+def test_no_word_of_the_chart_is_cut_at_its_edge(browser: sync_api.Browser) -> None:
+    past = """() => {
+        const edge = document.querySelector('#chart svg').getBoundingClientRect().right;
+        return [...document.querySelectorAll('#chart .tick')].map((one) => one.getBoundingClientRect().right - edge);
+    }"""
+    with visiting(browser) as visit:
+        visit.open()
+        visit.login()
+        for width in range(390, 1280, 45):
+            visit.page.set_viewport_size({"width": width, "height": 900})
+            for window in visit.page.locator("#range option").all():
+                visit.page.locator("#range").select_option(window.get_attribute("value"))
+                expect(visit.page.locator("#chart .tick").first).to_be_visible()
+                found = visit.page.evaluate(past)
+                assert len(found) > 3 and max(found) <= 0.5, (width, found)
+
+
 def test_a_second_factor_asks_for_its_code(browser: sync_api.Browser) -> None:
     secret = b"12345678901234567890"
     with visiting(browser, secret=secret) as visit:
