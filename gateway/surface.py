@@ -22,7 +22,7 @@ from gateway.errors import GatewayError
 from gateway.judges import Judges
 from gateway.pipeline import Handler, Stage, fold
 from gateway.protocol.answer import WholeAnswer
-from gateway.protocol.chat import usage_from_wire
+from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import AttemptFailed, Codec, Embedder, failed
 from gateway.providers.failures import object_in
@@ -37,6 +37,9 @@ from gateway.storage.records import Attempt
 from gateway.upstreams.reply import Reply
 from optimizer.routing.attempts import GiveUp, NextCandidate, Retry, after_failure
 from optimizer.routing.plan import Candidate, Plan, Rung
+
+_LONGEST_S = 10_000_000
+"""Seconds of sound beyond which nobody means what they say."""
 
 Ask = Callable[[Exchange, Rung], Awaitable[Answer]]
 """One attempt at one candidate. Raises AttemptFailed."""
@@ -166,7 +169,7 @@ class Surface:
             data = object_in(rung.candidate.provider, await reply.read())
         finally:
             reply.release()
-        used = usage_from_wire(usage_of(data.get("usage")))
+        used = used_in(data.get("usage"))
         if reply.lease is not None and used is not None:
             reply.lease.used(used.total)
         return data
@@ -244,6 +247,14 @@ def _told(last: AttemptFailed) -> GatewayError:
     if last.failure.kind != "refused":
         last.error.headers.setdefault("x-should-retry", "false")
     return last.error
+
+
+def used_in(value: Any) -> Usage | None:
+    """What an answer's ``usage`` says; a transcription's may be in seconds. None where it says nothing."""
+    seconds = value.get("seconds") if isinstance(value, dict) and value.get("type") == "duration" else None
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < _LONGEST_S:
+        return Usage(seconds=float(seconds))
+    return usage_from_wire(usage_of(value))
 
 
 def usage_of(value: Any) -> dict[str, Any] | None:

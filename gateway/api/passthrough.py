@@ -31,13 +31,12 @@ from gateway.context import Exchange
 from gateway.live import Live
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.body import decode_object
-from gateway.protocol.chat import usage_from_wire
 from gateway.protocol.sse import frame
 from gateway.providers.codec import Codec, UpstreamRequest
 from gateway.resilience.provider_keys import Encode
 from gateway.stages.guard_texts import PROSE
 from gateway.storage.files import FileStore, Upload
-from gateway.surface import Surface, address, usage_of
+from gateway.surface import Surface, address, used_in
 from gateway.texts.masking import texts_of
 from gateway.upstreams.passing import PassedStream, Piece
 from gateway.upstreams.reply import StreamedRequest
@@ -239,7 +238,7 @@ class PassThrough:
             raise
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             data = msgspec.json.decode(body)
-            exchange.usage = usage_from_wire(usage_of(data.get("usage"))) if isinstance(data, dict) else None
+            exchange.usage = used_in(data.get("usage")) if isinstance(data, dict) else None
         return PassedStream(reply, body)
 
 

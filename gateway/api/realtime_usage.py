@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.chat import Usage, usage_from_wire
+from gateway.protocol.chat import Usage
 from gateway.protocol.realtime import DONE, TRANSCRIBED
-from gateway.surface import usage_of
+from gateway.surface import used_in
 
 _SETTINGS = ("session.created", "session.updated", "transcription_session.created", "transcription_session.updated")
 _LARGEST = 4 * 1024 * 1024
@@ -32,7 +32,7 @@ def response_usage(event: dict[str, Any]) -> Usage | None:
     response = event.get("response")
     if event.get("type") != DONE or not isinstance(response, dict):
         return None
-    return usage_from_wire(usage_of(response.get("usage")))
+    return used_in(response.get("usage"))
 
 
 def is_transcribed(event: dict[str, Any]) -> bool:
@@ -41,8 +41,8 @@ def is_transcribed(event: dict[str, Any]) -> bool:
 
 
 def transcription_usage(event: dict[str, Any]) -> Usage | None:
-    """In tokens; None for what is told in seconds, or not at all: a cost that nobody knows is not nothing."""
-    return usage_from_wire(usage_of(event.get("usage")))
+    """In tokens or seconds; None for what is not told: a cost that nobody knows is not nothing."""
+    return used_in(event.get("usage"))
 
 
 def transcriber(event: dict[str, Any]) -> str | None:

@@ -23,11 +23,11 @@ from gateway.context import Exchange, Principal
 from gateway.live import Live
 from gateway.protocol.answer import WholeAnswer
 from gateway.protocol.body import decode_object
-from gateway.protocol.chat import ChatRequest, Message, usage_from_wire
+from gateway.protocol.chat import ChatRequest, Message
 from gateway.providers.codec import AttemptFailed, Codec, Embedder, UpstreamRequest
 from gateway.providers.failures import nonsense
 from gateway.stages.assign import check_force
-from gateway.surface import Here, Surface, address, usage_of
+from gateway.surface import Here, Surface, address, used_in
 from gateway.upstreams import hops
 from optimizer.routing.plan import Rung
 
@@ -227,7 +227,7 @@ class JsonEndpoint:
                 data = await embedded(self._surface, exchange, rung, codec, body)
             else:
                 data = await self._data(exchange, rung, encode({**body, "model": model}))
-            exchange.usage = usage_from_wire(usage_of(data.get("usage")))
+            exchange.usage = used_in(data.get("usage"))
             wanted.tell(data)
         except ValueError as problem:
             raise nonsense(name, str(problem)) from None

@@ -178,7 +178,8 @@ Gives = Literal["chat", "embeddings", "images", "transcriptions", "sessions"]
 
 
 class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars per million tokens, without discounts, and for a thousand searches (``search``); ``tiers``: how many
+    """US dollars per million tokens, without discounts, for a thousand searches (``search``) and for a minute
+    of sound that is told in seconds (``minute``); ``tiers``: how many
     times as much a service tier costs.
     ``gives``: what a model is asked for (``sessions``: realtime's). ``also``: dated names that cost the same; nothing
     else is guessed."""
@@ -196,6 +197,7 @@ class ListedPrice(Struct, frozen=True, forbid_unknown_fields=True):
     cache_write_1h: Usd | None = None
     long_context: ListedLong | None = None
     tiers: dict[str, Annotated[float, Meta(gt=0, le=100)]] = {}
+    minute: Usd | None = None
     gives: Gives = "chat"
     also: list[str] = []
 

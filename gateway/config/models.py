@@ -53,6 +53,8 @@ class Price(Node, frozen=True):
     """A thousand searches of the web that the provider makes; None: a call with one has no known cost."""
     file_search: Annotated[float, Meta(ge=0)] | None = None
     """A thousand searches of vector stores that lie at the provider; None as before."""
+    minute: Annotated[float, Meta(ge=0)] | None = None
+    """A minute of sound, of models that count it in seconds; None: a call that is told so has no known cost."""
     batch: Share | None = None
     """What share of the price a line of a batch costs; None: all of it."""
     as_of: str = ""

@@ -43,6 +43,7 @@ def _table(vendor: Prices) -> dict[str, Price]:
             cache_write_1h=one.cache_write_1h,
             long_context=LongContext(**structs.asdict(one.long_context)) if one.long_context is not None else None,
             tiers=one.tiers,
+            minute=one.minute,
             as_of=vendor.as_of,
             source=vendor.source,
         )
@@ -71,14 +72,15 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     tokens are inside ``usage.completion`` and cost what output costs. Tokens of sound and pictures are inside either
     and have prices of their own: without one the cost is unknown (pictures that go in cost what text does), and so
     it is when some input was cached and some was sound or pictures and nobody says how much of one was the other. A
-    long prompt has prices of its own, a service tier its factor. Searches cost apart. What else ran at the provider
-    makes the cost unknown.
+    long prompt has prices of its own, a service tier its factor. Searches cost apart, and so does sound that is told in
+    seconds. What else ran at the provider makes the cost unknown.
     """
     if usage is None or price is None:
         return None
-    if _fresh_text(usage) and (price.long_context is None or usage.prompt <= price.long_context.above):
+    usual = price.long_context is None or usage.prompt <= price.long_context.above
+    if usual and price.minute is None and _fresh_text(usage):
         return (usage.prompt * price.input + usage.completion * price.output) / PER_MILLION  # most calls
-    if usage.unpriced:
+    if usage.unpriced or (usage.seconds and price.minute is None) or _in_tokens_alone(usage, price):
         return None
     times = _times(usage.tier, price)
     sound, pictures, searches = _sound(usage, price), _pictures(usage, price), _searches(usage, price)
@@ -97,13 +99,19 @@ def cost(usage: Usage | None, price: Price | None) -> float | None:
     hour_rate = price.cache_write_1h if price.cache_write_1h is not None else write_rate
     fresh = (prompt - cached - written) * price.input + (written - hour) * write_rate + hour * hour_rate
     tokens = sound + pictures + fresh + cached * cached_rate + completion * price.output
-    return times * tokens / PER_MILLION + searches
+    return times * (tokens / PER_MILLION + usage.seconds / 60 * (price.minute or 0.0)) + searches
+
+
+def _in_tokens_alone(usage: Usage, price: Price) -> bool:
+    """Whether tokens are told of a model that is paid by the minute."""
+    return price.minute is not None and not price.input and not usage.seconds
 
 
 def _fresh_text(usage: Usage) -> bool:
     """Whether nothing of a call has a price of its own."""
     return not (
         usage.tier or usage.cached or usage.written or usage.searches or usage.file_searches or usage.unpriced
+        or usage.seconds
         or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output
     )  # fmt: skip
 

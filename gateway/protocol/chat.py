@@ -82,6 +82,7 @@ class Usage(Struct, frozen=True):
     hour) is inside ``written``. ``image_input`` and ``image_output`` are inside as sound is; ``searches`` of the web
     cost apart, and so do ``file_searches`` of vector stores that lie at the provider.
     ``tier`` is the service tier that answered, where it has a price of its own; several are joined by "+".
+    ``seconds`` of sound are told by models that do not count it in tokens.
     ``told_usd``: what the provider itself says the call costs; ``unpriced``: something ran there that costs apart, and
     nobody says how much."""
 
@@ -102,6 +103,7 @@ class Usage(Struct, frozen=True):
     told_usd: float | None = None
     file_searches: int = 0
     unpriced: bool = False
+    seconds: float = 0.0
 
     @property
     def total(self) -> int:
@@ -127,7 +129,7 @@ class Usage(Struct, frozen=True):
             image_input=self.image_input + more.image_input, image_output=self.image_output + more.image_output,
             searches=self.searches + more.searches, file_searches=self.file_searches + more.file_searches,
             told_usd=None if self.told_usd is None or more.told_usd is None else self.told_usd + more.told_usd,
-            unpriced=self.unpriced or more.unpriced,
+            unpriced=self.unpriced or more.unpriced, seconds=self.seconds + more.seconds,
         )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def test_a_server_that_nothing_is_known_of_is_not_believed_to_keep_to_schemas(ur
 
 NO_CHAT = {
     "openai": {"gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-1.5-2025-12-16", "gpt-realtime-2.1-mini",
-               "gpt-4o-transcribe", "gpt-4o-mini-realtime-preview", "gpt-4o-mini-realtime-preview-2024-12-17"},
+               "gpt-4o-transcribe", "whisper-1", "gpt-4o-mini-realtime-preview", "gpt-4o-mini-realtime-preview-2024-12-17"},
 }  # fmt: skip
 
 

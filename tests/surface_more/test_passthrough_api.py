@@ -52,6 +52,13 @@ async def test_a_form_goes_on_as_it_is(client: openai.AsyncOpenAI, served: Gatew
     assert list(served.home.files.iterdir()) == []
 
 
+async def test_sound_in_seconds_costs_what_a_minute_does(client: openai.AsyncOpenAI, served: Gateway, upstream: Provider) -> None:
+    upstream.behave = lambda line: line.answer(body={"text": "heard", "usage": {"type": "duration", "seconds": 90}})
+    await client.audio.transcriptions.create(model="first/whisper-1", file=("say.wav", SOUND, "audio/wav"))
+    (call,) = calls(served)
+    assert call.cost_usd == pytest.approx(0.009)
+
+
 async def test_images_stream(client: openai.AsyncOpenAI, served: Gateway, upstream: Provider) -> None:
     events = b"".join(
         b'event: image_generation.%s\ndata: {"type": "image_generation.%s", "b64_json": "eA=="}\n\n' % (name, name)

@@ -69,16 +69,34 @@ async def test_without_a_response_only_the_words_are_paid(tmp_path: Path, upstre
     assert call.cost_usd == pytest.approx(2 * HEARD)
 
 
+WHISPER = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+JUNK: list[Any] = [-1, 0, True, "4", None, 1e9]
+
+
+async def test_seconds_of_sound_cost_what_a_minute_does(tmp_path: Path, upstream: Upstream) -> None:
+    begun = {"type": "session.updated", "event_id": "e0", "session": WHISPER}
+    call = await session(tmp_path, upstream, begun, answered(), heard(SECONDS), heard(SECONDS))
+    assert call.cost_usd == pytest.approx(PRICED["first/m"] + 2 * 4.2 / 60 * 0.006)
+
+
+@pytest.mark.parametrize("seconds", JUNK)
+async def test_seconds_that_are_none_are_no_known_cost(tmp_path: Path, upstream: Upstream, seconds: Any) -> None:
+    begun = {"type": "session.updated", "event_id": "e0", "session": WHISPER}
+    call = await session(tmp_path, upstream, begun, heard({"type": "duration", "seconds": seconds}))
+    assert call.cost_usd is None
+
+
 UNKNOWN: list[tuple[Event, Any]] = [
-    (GA, None),
+    (WHISPER, TOKENS),
     (GA, SECONDS),
+    (GA, None),
     ({"audio": {"input": {"transcription": {"model": "nobody-prices-this"}}}}, TOKENS),
     ({"audio": 3}, TOKENS),
     ({"audio": {"input": None}, "input_audio_transcription": {"model": 3}}, {"type": "tokens"}),
 ]
 
 
-@pytest.mark.parametrize(("settings", "usage"), UNKNOWN, ids=["unsaid", "seconds", "model", "nobody", "junk"])
+@pytest.mark.parametrize(("settings", "usage"), UNKNOWN, ids=["tokens of who is paid by the minute", "seconds", "unsaid", "model", "nobody", "junk"])
 async def test_what_has_no_known_price_leaves_the_cost_unknown(
     tmp_path: Path, upstream: Upstream, settings: Event, usage: Any
 ) -> None:
@@ -87,7 +105,7 @@ async def test_what_has_no_known_price_leaves_the_cost_unknown(
     assert call.cost_usd is None and call.status == "ok"
 
 
-@pytest.mark.parametrize(("usage", "code"), [(TOKENS, "insufficient_quota"), (SECONDS, "unknown_price")])
+@pytest.mark.parametrize(("usage", "code"), [(TOKENS, "insufficient_quota"), (None, "unknown_price")])
 async def test_a_budget_pays_for_words_while_the_session_lasts(
     tmp_path: Path, upstream: Upstream, usage: Any, code: str
 ) -> None:
