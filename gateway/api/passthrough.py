@@ -46,7 +46,6 @@ PATHS = (
     "/images/generations", "/images/edits", "/images/variations",
     "/audio/speech", "/audio/transcriptions", "/audio/translations",
 )  # fmt: skip
-_LARGEST_JSON = 32 * 1024 * 1024
 _HELD_S = 0.02
 """So long a piece waits for the one after it: the last leaves when its call is recorded, and one that is not the
 last is not held up until the provider says more."""

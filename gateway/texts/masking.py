@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ from gateway.texts.known_numbers import cards, ibans, ssns
 from gateway.texts.known_secrets import may_hold, secrets
 from gateway.texts.media import is_bytes, is_media
 from gateway.texts.phones import phones
-from gateway.texts.unmasking import PLACEHOLDER, Bare, unmask
+from gateway.texts.unmasking import PLACEHOLDER, Bare
 
 Span = tuple[int, int]
 Found = list[tuple[int, int, str]]
@@ -146,11 +146,6 @@ def mask_value(value: Any, masker: Masker) -> Any:
     for text in texts:
         masker.reserve(text)
     return map_texts(value, masker.mask) if any(map(masker.found_in, texts)) else value
-
-
-def unmask_value(value: Any, values: Mapping[str, str]) -> Any:
-    """The inverse of :func:`mask_value`."""
-    return map_texts(value, lambda text: unmask(text, values))
 
 
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import pi
 from typing import Literal
 
@@ -76,14 +75,6 @@ def e_lond(alpha: float, round: int, earlier_promotions: int) -> float:
     if not 0 <= earlier_promotions < round:
         raise ValueError(f"{earlier_promotions} promotions cannot precede round {round}")
     return alpha * share_of_round(round) * (earlier_promotions + 1)
-
-
-def e_lond_rejections(e_values: Iterable[float], alpha: float) -> list[bool]:
-    """Which of a sequence of rounds e-LOND would promote."""
-    promoted: list[bool] = []
-    for round, e_value in enumerate(e_values, start=1):
-        promoted.append(e_value >= 1 / e_lond(alpha, round, sum(promoted)))
-    return promoted
 
 
 def divide(

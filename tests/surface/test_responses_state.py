@@ -186,8 +186,9 @@ async def test_a_deletion_that_overtakes_its_document_wins(tmp_path: Path) -> No
 
 
 async def test_memory_is_bounded(served: Gateway) -> None:
+    from memory_recorder import MemoryRecorder
+
     from gateway.client_data.client_state import ClientStates, ResponseState
-    from gateway.storage.memory import MemoryRecorder
 
     class Away:
         recorder = MemoryRecorder()

@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from litestar import Request, Response, get, post
@@ -48,7 +48,6 @@ from gateway.storage.away import database_errors
 from gateway.storage.values import JournalEntry
 
 T = TypeVar("T")
-Action = Literal["promote", "pause", "resume", "rollback", "retrain"]
 MAX_BODY = 16 * 1024
 _VERIFY_EVERY_S = 10.0
 _SEALS_EVERY_S, _SEALS = 60.0, 50

@@ -1,4 +1,4 @@
-"""A recorder that keeps its records in a list: for tests and for trying stages on their own."""
+"""A recorder that keeps its records in a list."""
 
 from __future__ import annotations
 
