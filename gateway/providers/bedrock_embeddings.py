@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.providers import cohere_embeddings
-from gateway.providers.embedded_texts import OPENAIS, as_openai, estimated
+from gateway.providers.embedded_texts import OPENAIS, as_openai
 from gateway.providers.translate_answer import count
 from gateway.providers.translate_request import Reader
 
@@ -44,10 +44,10 @@ def request_body(body: Mapping[str, Any], maker: Maker) -> dict[str, Any]:
 
 
 def answer_of(data: Mapping[str, Any], body: Mapping[str, Any], model: str, maker: Maker) -> dict[str, Any]:
-    """Raises ValueError for what is no answer to ``body``. Cohere's models tell no tokens here: they are estimated."""
+    """Raises ValueError for what is no answer to ``body``. Cohere's models tell no tokens here."""
     texts: list[str] = body["input"]
     if maker == "titan":
         return as_openai([data.get("embedding")], texts, count(data.get("inputTextTokenCount")), model)
     found = data.get("embeddings")
     vectors = found.get("float") if isinstance(found, dict) else found
-    return as_openai(vectors if isinstance(vectors, list) else [], texts, estimated(texts), model)
+    return as_openai(vectors if isinstance(vectors, list) else [], texts, 0, model)

@@ -24,11 +24,14 @@ def portions(reader: Reader, most: int) -> list[dict[str, Any]]:
 
 
 def as_openai(vectors: list[Any], texts: list[Any], tokens: int, model: str) -> dict[str, Any]:
-    """Raises ValueError unless there is a vector for each text."""
+    """``tokens``: 0 where nobody tells them; they are estimated then, because nothing would be free. Raises ValueError
+    unless there is a vector for each text."""
     if len(vectors) != len(texts) or not all(isinstance(one, list) for one in vectors):
         raise ValueError("an answer without a vector for each text")
     items = [{"object": "embedding", "index": at, "embedding": one} for at, one in enumerate(vectors)]
-    return {"object": "list", "model": model, "data": items, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    used = tokens or _estimated(texts)
+    return {"object": "list", "model": model, "data": items, "usage": {"prompt_tokens": used, "total_tokens": used}}
+
 
 def of_length_one(vector: Any) -> list[float]:
     """Google shortens a vector by cutting it; OpenAI's always have the length 1. Raises ValueError."""
@@ -39,6 +42,5 @@ def of_length_one(vector: Any) -> list[float]:
     return [one / length for one in vector] if length > 0 else list(vector)
 
 
-def estimated(texts: list[str]) -> int:
-    """Tokens, where nobody tells them: nothing would cost nothing."""
+def _estimated(texts: list[str]) -> int:
     return sum(max(1, len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN) for text in texts)

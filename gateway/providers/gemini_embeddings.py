@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.lists import dicts
-from gateway.providers.embedded_texts import OPENAIS, as_openai, estimated, of_length_one
+from gateway.providers.embedded_texts import OPENAIS, as_openai, of_length_one
 from gateway.providers.translate_answer import count
 
 MOST_TEXTS = 100
@@ -29,11 +29,10 @@ def request_body(body: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def answer_of(data: Mapping[str, Any], body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Raises ValueError for what is no answer to ``body``. Not every model tells its tokens: they are estimated then,
-    because nothing would be free otherwise."""
+    """Raises ValueError for what is no answer to ``body``. Not every model tells its tokens."""
     vectors = [one.get("values") for one in dicts(data.get("embeddings"))]
     if body.get("dimensions") is not None:
         vectors = [of_length_one(one) for one in vectors]
     usage = data.get("usageMetadata")
     told = count(usage.get("promptTokenCount")) if isinstance(usage, dict) else 0
-    return as_openai(vectors, body["input"], told or estimated(body["input"]), model)
+    return as_openai(vectors, body["input"], told, model)

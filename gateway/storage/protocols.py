@@ -1,8 +1,8 @@
 """The narrow seams of storage. Backends live beside this file; callers know only these protocols.
 
-* :class:`Recorder` — the gateway appends finished calls (``spool.py``; a memory one ships for tests).
+* :class:`Recorder` — the gateway appends finished calls (``spooling/``).
 * :class:`Writer` — commands that need an answer (keys, runs, students, promotions). On SQLite one process (the
-  ingester) executes them and others reach it over a local socket (``writer_socket.py``); on PostgreSQL each
+  ingester) executes them and others reach it over a local socket (``writing/socket_server.py``); on PostgreSQL each
   process executes its own.
 * :class:`Reader` — everything that is read, always read-only. Blocking: the gateway calls it in a thread.
 """

@@ -56,6 +56,15 @@ async def test_titan_takes_one_text_and_is_asked_side_by_side(
     assert served.records()[0].cost_usd == pytest.approx(4 * 0.02 / 1e6)
 
 
+async def test_titan_that_tells_no_tokens_is_not_free(client: openai.AsyncOpenAI, served: Gateway, upstream: Provider) -> None:
+    async def silent(line: Line) -> None:
+        await line.answer(body={"embedding": [1.0]})
+
+    upstream.behave = silent
+    found = await client.embeddings.create(model=TITAN, input="abcdefgh")
+    assert found.usage.total_tokens == 2 and served.records()[0].cost_usd == pytest.approx(2 * 0.02 / 1e6)
+
+
 @pytest.mark.parametrize("texts", [["abcd", "abcdefgh"], ["abcd"]])
 async def test_cohere_at_bedrock(client: openai.AsyncOpenAI, upstream: Provider, texts: list[str]) -> None:
     found = await client.embeddings.create(model=f"aws/{COHERE}", input=texts, extra_body={"input_type": "search_query"})
