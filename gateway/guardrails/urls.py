@@ -16,7 +16,9 @@ from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Scop
 _LONGEST = 512  # characters of an authority: a host has 253 at most (RFC 1035)
 # As browsers read them (WHATWG URL): a backslash is a slash, and after http: no slash is needed.
 _START = re.compile(
-    r"(?<![a-z0-9+.-])(?:(?P<web>https?|ftp|wss?):[/\\]*|(?P<other>[a-z][a-z0-9+.-]{1,20}):[/\\]{2,}"
+    r"(?<![a-z0-9+.-])(?:(?P<web>https?|ftp|wss?):(?:[\t\r\n]*[/\\])*"
+    r"|(?P<code>(?:javascript|vbscript):(?=\S)|data:(?=text/|application/|image/svg))"
+    r"|(?P<other>[a-z][a-z0-9+.-]{1,20}):[/\\]{2,}"
     r"|(?<=[(\"'=<])[/\\]{2}(?=\w)|(?=www\.))",
     re.IGNORECASE,
 )
@@ -46,10 +48,18 @@ class Urls(Guardrail, frozen=True, tag="urls", tag_field="type"):
             end = authority.end() if authority is not None else found.end()
             if not final and not text[end:].strip("\t\r\n") and len(text) - found.end() < _LONGEST:
                 return WAIT
+            if found["code"] is not None:
+                if self._runs(found["code"].rstrip(":").lower(), direction):
+                    return BLOCK if self.action == "block" else FLAG
+                continue
             scheme = (found["web"] or found["other"] or "https").lower()
             if self._refuses(scheme, text[found.end() : end], hosts) or _BROKEN.match(text, end) is not None:
                 return BLOCK if self.action == "block" else FLAG
         return ALLOW
+
+    def _runs(self, scheme: str, direction: Direction) -> bool:
+        """Whether it is a link that runs. What a client encloses begins with ``data:``, too."""
+        return scheme not in self.schemes and (scheme != "data" or direction == "out")
 
     def _refuses(self, scheme: str, authority: str, hosts: frozenset[str]) -> bool:
         if not authority:

@@ -17,7 +17,8 @@ GUARD = Urls(allow=["example.org", "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher
         "https://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.de and https://xn--bcher-kva.de",
         "[docs](https://example.org./a) and www.example.org",
         "Write either / or: it is 3//4, C:\\temp, 12:30 and a ratio of 1:2.",
-        "Links begin with https:// as a rule.",
+        "Links begin with https:// as a rule, and http:\nis older.",
+        "JavaScript: the good parts. The data: text, numbers. ![dot](data:image/png;base64,iVBORw0KGgo=)",
         "",
     ],
 )
@@ -48,6 +49,9 @@ def test_allowed_hosts_and_prose_pass(text: str) -> None:
         "![x](//evil.com/p.png)",
         "www.evil.com",
         "ftp://example.org/",
+        "https:\n//evil.com/",
+        "[x](javascript:fetch(1))",
+        "<a href='JavaScript:alert(1)'>",
         "file:///etc/passwd",
         "https://" + "a" * 600 + ".com",
     ],
@@ -55,6 +59,15 @@ def test_allowed_hosts_and_prose_pass(text: str) -> None:
 def test_other_hosts_and_tricks_are_stopped(text: str) -> None:
     assert GUARD.check(text, "out").action == "block"
     assert GUARD.check(f"Look: {text} now", "in").action == "block"
+
+
+@pytest.mark.parametrize("link", ["data:text/html;base64,PHNjcmlwdD4=", "Data:image/svg+xml,%3Csvg%3E"])
+def test_data_that_runs_is_stopped_in_answers_and_is_how_clients_enclose_files(link: str) -> None:
+    text = f"[x]({link})"
+    assert GUARD.check(text, "out").action == "block"
+    assert GUARD.check(text, "in").action == "allow"
+    assert Urls(allow=[], schemes=["data"]).check(text, "out").action == "allow"
+    assert GUARD.check(f"{text} https://evil.com", "in").action == "block"
 
 
 def test_a_stream_waits_while_an_address_grows() -> None:
