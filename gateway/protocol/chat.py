@@ -154,11 +154,13 @@ class _Details(Struct, frozen=True):
     image_tokens: int | None = 0
 
 
-_Tokens = Annotated[int, Meta(ge=0)]
+MOST_TOKENS = 10**12
+_Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 
 
 class _WireUsage(Struct, frozen=True):
-    """A count below nothing is no count: it would be paid out."""
+    """A count below nothing is no count: it would be paid out. Nor is one that no call can have used: no budget would
+    ever be free of it, and no database takes it."""
 
     prompt_tokens: _Tokens = 0
     completion_tokens: _Tokens = 0
@@ -200,7 +202,7 @@ def usage_from_wire(value: Any, tier: Any = None) -> Usage | None:
 
 
 def _told(count: int | None) -> int:
-    return count if count is not None and count > 0 else 0
+    return count if count is not None and 0 < count <= MOST_TOKENS else 0
 
 
 def usage_to_wire(usage: Usage) -> dict[str, Any]:

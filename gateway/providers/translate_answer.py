@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.answer import Chunk, Pattern, WholeAnswer, plain_chunk
-from gateway.protocol.chat import Usage, usage_to_wire
+from gateway.protocol.chat import MOST_TOKENS, Usage, usage_to_wire
 from gateway.providers.codec import NOTHING
 
 
 def count(value: Any) -> int:
     """A token count; anything that is none counts as 0."""
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0
 
 
 def tool_call(id_: str, name: str, arguments: str, **more: Any) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def test_a_service_tier_costs_its_share_and_one_without_a_word_has_no_known_cost
 
 def test_a_count_below_nothing_pays_nobody() -> None:
     assert usage_from_wire({"prompt_tokens": -5, "completion_tokens": 5}) is None
+    assert usage_from_wire({"prompt_tokens": 10**30, "completion_tokens": 5}) is None
     assert usage_from_wire({"prompt_tokens": 5, "completion_tokens": -5}) is None
     details = {"cached_tokens": -3, "audio_tokens": -1, "image_tokens": -2, "cache_write_tokens": -9}
     told = {"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": details, "completion_tokens_details": {"audio_tokens": -4}}

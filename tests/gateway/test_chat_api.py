@@ -59,6 +59,20 @@ async def test_a_whole_answer_with_its_price(
     assert call.text is not None and json.loads(call.text.answer)["id"] == answer.id
 
 
+@pytest.mark.parametrize("told", [2**63, 10**30, -(10**30)])
+async def test_a_count_that_no_call_can_have_used_is_unknown(
+    client: openai.AsyncOpenAI, served: Gateway, upstream: Provider, told: int
+) -> None:
+    async def boasting(line: Line) -> None:
+        await line.answer(body={**COMPLETION, "usage": {"prompt_tokens": told, "completion_tokens": 1, "total_tokens": told}})
+
+    upstream.behave = boasting
+    answer = await client.chat.completions.create(model="triage", messages=MESSAGES)
+    assert answer.choices[0].message.content
+    (call,) = calls(served)
+    assert call.status == "ok" and (call.cost_usd is None or call.cost_usd < 1)
+
+
 @pytest.mark.parametrize("usage", [True, False])
 async def test_a_stream(client: openai.AsyncOpenAI, served: Gateway, usage: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if usage else {}
