@@ -149,6 +149,11 @@ class Blocks:
             steps.extend(self._close())
         return steps
 
+    @property
+    def begun(self) -> tuple[Kind | None, str]:
+        """The kind of the block that is open, and its text by now."""
+        return (self._open.block.kind, "".join(self._open.texts)) if self._open is not None else (None, "")
+
     # ------------------------------------------------------------------ order
     def _take(self, piece: _Piece) -> list[Step]:
         current = self._open

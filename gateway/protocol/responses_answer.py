@@ -17,7 +17,7 @@ from gateway.protocol.lists import dicts
 from gateway.protocol.offered import SEARCH_CALL
 from gateway.protocol.responses_asked import Asked
 from gateway.protocol.responses_items import REDACTED
-from gateway.protocol.responses_parts import asked_for, likely, note_of, one_result, part_of
+from gateway.protocol.responses_parts import asked_for, broken_off, likely, note_of, one_result, part_of
 from gateway.protocol.responses_tools import Doing, beginning, begun, ended, picture
 
 _encode = msgspec.json.encode
@@ -97,6 +97,8 @@ class ResponseWriter:
         return [*events, self._lifecycle("response.failed")]
 
     def _break_off(self, status: str) -> None:
+        if self._items:
+            self._items[-1] = broken_off(self._items[-1], *self._blocks.begun)
         for item in self._items:
             if item.get("status") == "in_progress":
                 item["status"] = "incomplete"

@@ -46,3 +46,17 @@ def likely(logprobs: list[Any]) -> list[Any]:
 
 def _unbytes(one: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in one.items() if name != "bytes"}
+
+
+def broken_off(item: dict[str, Any], kind: str | None, text: str) -> dict[str, Any]:
+    """The last item of an answer that broke off, with what had been said of the block that was open (its ``kind``)."""
+    if kind == "reasoning" and item["type"] == kind:
+        return {**item, "summary": [{"type": "summary_text", "text": text}]}
+    if item.get("status") != "in_progress":
+        return item  # the block has no item yet
+    if kind in ("text", "refusal") and item["type"] == "message":
+        *before, part = item["content"]
+        return {**item, "content": [*before, {**part, kind: text}]}
+    if kind == "call" and item["type"] == "function_call":
+        return {**item, "arguments": text}
+    return {**item, "input": text} if kind == "call" and item["type"] == "custom_tool_call" else item

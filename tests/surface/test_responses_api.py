@@ -158,10 +158,35 @@ async def test_a_cut_stream_fails_and_is_not_kept(
     assert kinds(events)[-1] == "failed"
     failed = events[-1]["response"]
     assert (failed["status"], failed["error"]["code"]) == ("failed", "upstream_error")
+    (message,) = failed["output"]
+    assert (message["status"], message["content"][0]["text"]) == ("incomplete", "hel")
     with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve(failed["id"])
     (record,) = [one for one in served.records() if isinstance(one, CallRecord)]
     assert record.status == "upstream_cut"
+
+
+@pytest.mark.parametrize(
+    ("delta", "shown"),
+    [
+        ({"refusal": "I can"}, {"type": "message", "content": [{"type": "refusal", "refusal": "I can"}]}),
+        ({"reasoning_content": "so far"}, {"type": "reasoning", "summary": [{"type": "summary_text", "text": "so far"}]}),
+        ({"tool_calls": [{"index": 0, **call("c", "weather", '{"ci')}]}, {"type": "function_call", "arguments": '{"ci'}),
+        ({"tool_calls": [{"index": 0, **call("c", "apply_patch", '{"ty')}]}, {"type": "message", "status": "completed"}),
+    ],
+)
+async def test_what_was_said_before_a_cut_stands_in_the_output(
+    http: httpx.AsyncClient, upstream: Provider, delta: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    upstream.behave = stream({"content": "I look."}, delta, cut=True)
+    failed = (await events_of(http, tools=[*TOOLS, {"type": "apply_patch"}]))[-1]["response"]
+    first, last = failed["output"][0], failed["output"][-1]
+    assert failed["status"] == "failed" and first["content"][0]["text"] == "I look."
+    status = {} if shown["type"] == "reasoning" else {"status": "incomplete"}
+    expected = {**status, **shown}
+    if "refusal" in delta:
+        expected["content"] = [first["content"][0], *shown["content"]]
+    assert {name: last[name] for name in expected} == expected
 
 
 async def test_logprobs_and_citations(http: httpx.AsyncClient, upstream: Provider) -> None:
