@@ -6,20 +6,19 @@ has no deployment has OpenAI's own path behind another root; the API's version i
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from litestar import Request, post
 from litestar.params import FromPath
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from gateway import errors
 from gateway.api.chat import ChatDialect
 from gateway.api.completions import CompletionsDialect
 from gateway.api.embeddings import Embeddings
-from gateway.api.http import Authenticator, send_error
+from gateway.api.http import Authenticator, headers_of
 from gateway.api.ingress import Dialect, Ingress, Rendering
 from gateway.api.passthrough import PATHS as PASSED_ON
 from gateway.api.passthrough import PassThrough
@@ -86,14 +85,11 @@ def azure_routes(pipeline: Handler, live: Live, surface: Surface, store: FileSto
     async def ask_deployment(request: Request[Any, Any, Any], path: FromPath[str]) -> ASGIApp:
         asked = next((one for one in _ASKED if path.endswith(one)), "")
         model = path.removesuffix(asked).removeprefix("/")
-        return endpoint(model, asked) if asked and model else cast(ASGIApp, _unknown)
+        if not asked or not model:
+            who(headers_of(request.scope))  # what is served here is told to those who may ask
+            served = ", ".join(one.removeprefix("/") for one in _ASKED)
+            message = f"Unknown request URL. {DEPLOYMENTS}<deployment>/ is followed by one of: {served}."
+            raise errors.NotFound(message, code="unknown_url")
+        return endpoint(model, asked)
 
     return [ask_deployment]
-
-
-async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    served = ", ".join(one.removeprefix("/") for one in _ASKED)
-    error = errors.NotFound(
-        f"Unknown request URL. {DEPLOYMENTS}<deployment>/ is followed by one of: {served}.", code="unknown_url"
-    )
-    await send_error(send, error, "req_" + secrets.token_hex(16), {})

@@ -31,7 +31,7 @@ OPEN = {
 SCOPES = (
     ("DELETE /v1/models", "train"), ("/v1/files", "data"), ("/v1/feedback", "data"), ("/v1/fine_tuning", "train"),
     ("/v1/evals", "train"),
-    ("/v1/uploads", "data"), ("/v1/vector_stores", "data"), ("/v1", "inference"),
+    ("/v1/uploads", "data"), ("/v1/vector_stores", "data"), ("/v1", "inference"), ("/openai", "inference"),
 )  # fmt: skip
 """What a path, or one method of it, needs; the first that fits counts."""
 
@@ -138,7 +138,7 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
         if (method, path) in OPEN:
             continue
         code = (await knock(client, method, path, {"authorization": f"Bearer {text}"})).status_code
-        if path.startswith("/v1"):
+        if path.startswith(("/v1", "/openai")):
             good = code not in (401, 403) if needed(method, path) in scopes else code == 403
         else:
             good = path == "/metrics" or code in (401, 403)  # the metrics: see the next test

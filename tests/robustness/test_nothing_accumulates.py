@@ -22,7 +22,7 @@ from scripted import Line, provider, usual
 from gateway.client_data.client_state import ClientStates
 from gateway.storage.recent import RecentCalls
 
-FEW, WARM, ROUNDS, KINDS = 20, 60, 40, 10
+FEW, WARM, ROUNDS, KINDS = 20, 60, 200, 10
 """Calls and documents kept; rounds of requests, each of which has one of every kind."""
 STRANGERS, LRU = 250, 130
 """Requests of each kind that is refused; libraries remember the last 128 addresses, whatever comes."""
@@ -95,7 +95,8 @@ async def at_rest(client: httpx.AsyncClient) -> tuple[int, dict[str, float]]:
 
 
 async def test_as_many_calls_again_leave_no_more_behind(served: Gateway) -> None:
-    """Less than a block for each request: whatever is kept of one is several."""
+    """Less than a block for each request: whatever is kept of one is several. There are so many that the pools which are
+    filled now and then (random bytes, windows of latencies) count for little."""
     bearer = {"authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=served.url, headers=bearer, timeout=30) as client:
         for number in range(LRU):
