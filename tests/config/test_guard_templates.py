@@ -33,7 +33,7 @@ def test_what_is_written_in_the_policies_goes_before_a_template(tmp_path: Path) 
     assert found["attacks"] == Injection(threshold=2.0, shadow=True)
     assert isinstance(found["personal-data"], Pii) and isinstance(found["promises"], Blocklist)
     assert load(safety(tmp_path, "templates: [strict]\nguardrails:\n"), ENV).guardrails.keys() == {
-        "personal-data", "attacks", "prompt-leak",
+        "personal-data", "credentials", "attacks", "prompt-leak",
     }  # fmt: skip
 
 
