@@ -206,6 +206,8 @@ class Exchange(Struct, eq=False):
     """Where this call is a turn of the model for a request that may take several."""
     lost: Exception | None = None
     """Why a later turn cannot be asked: what its model wanted to know could not be looked up."""
+    begun: Usage | None = None
+    """What the provider had counted when it began to stream, where it tells; ``usage`` is known at the end."""
 
     def has_custom_tools(self) -> bool:
         """Found out when the first attempt has to know, and not again by those after it: it takes a look at every

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Request, post
 from litestar.types import ASGIApp
+from msgspec import structs
 
 from gateway import errors
 from gateway.api.checking import refuse_steering
@@ -51,8 +52,9 @@ class MessagesRendering(Rendering):
         if self._writer is None:
             stops = self._asked.stop_sequences or []
             self._writer = MessageWriter(
-                exchange.call_id, exchange.request.model, thinks=self._asked.thinks, stops=stops
-            )
+                exchange.call_id, exchange.request.model, thinks=self._asked.thinks, stops=stops,
+                begun=lambda: _begun(exchange),
+            )  # fmt: skip
         return self._writer
 
     async def whole(self, exchange: Exchange, data: dict[str, Any]) -> bytes:
@@ -66,6 +68,16 @@ class MessagesRendering(Rendering):
 
     def failed(self, exchange: Exchange, error: errors.GatewayError) -> bytes:
         return error_frame(error, exchange.request_id)
+
+
+def _begun(exchange: Exchange) -> Usage:
+    """What a stream used when it begins: what the provider told then, else an estimate of the input, for the clients
+    that look for it nowhere else."""
+    if exchange.begun is not None:
+        return exchange.begun
+    if exchange.usage is not None:
+        return structs.replace(exchange.usage, completion=0)
+    return Usage(prompt=estimated_tokens(exchange.body["messages"], exchange.body.get("tools")))
 
 
 def count_tokens(data: dict[str, Any]) -> dict[str, Any]:

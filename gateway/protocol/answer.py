@@ -24,7 +24,8 @@ class Chunk(Struct, frozen=True, gc=False):
     ``pattern`` is there when the chunk does nothing but add ``text``, in the way of its fellows; ``literals`` are the
     pieces of that text as the provider wrote them, JSON strings in their quotes. There are several where chunks that
     are alike arrived together: ``data`` adds the text of all of them at once. Such a chunk need have no JSON of its
-    ``own``: most of them pass without anybody asking for it.
+    ``own``: most of them pass without anybody asking for it. ``begun``, of the first one: what the provider has counted
+    before it answers, where it tells.
     """
 
     own: dict[str, Any] | None
@@ -33,6 +34,7 @@ class Chunk(Struct, frozen=True, gc=False):
     usage: Usage | None = None
     pattern: Pattern | None = None
     literals: tuple[bytes, ...] = ()
+    begun: Usage | None = None
 
     @property
     def data(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -38,8 +39,12 @@ _KINDS = {
 class MessageWriter:
     """One answer. ``thinks``: the client asked for thinking, so reasoning is shown."""
 
-    def __init__(self, message_id: str, model: str, *, thinks: bool, stops: list[str]) -> None:
+    def __init__(
+        self, message_id: str, model: str, *, thinks: bool, stops: list[str], begun: Callable[[], Usage] = Usage
+    ) -> None:
+        """``begun``: what a stream says was used when it begins."""
         self._id, self._model, self._thinks, self._stops = message_id, model, thinks, stops
+        self._before = begun
         self._blocks = Blocks(cited=True)
         self._numbers: dict[int, int] = {}
         self._refused = False
@@ -57,11 +62,12 @@ class MessageWriter:
 
     # ------------------------------------------------------------------ streamed
     def _begin(self) -> bytes:
-        """Input tokens are 0 here and told with the last event: chat upstreams count them at the end."""
+        """Claude Code and others read the input tokens here alone. Most upstreams count them at the end, and the last
+        event tells them again."""
         if self._begun:
             return b""
         self._begun = True
-        return _event("message_start", message=self._message([], Usage())) + _event("ping")
+        return _event("message_start", message=self._message([], self._before())) + _event("ping")
 
     def chunk(self, data: dict[str, Any]) -> bytes:
         return self._begin() + b"".join(self._frames(step) for step in self._blocks.feed(data))

@@ -201,7 +201,8 @@ class AnthropicStream(EventStream):
         self._writer.id, self._writer.model = str(message.get("id") or ""), str(message.get("model") or "")
         self._count(message)
         self._writer.tier = _TIERS.get(str(self._usage.get("service_tier")))
-        return self._writer.open()
+        begun = usage_of(self._usage)
+        return [msgspec.structs.replace(chunk, begun=begun) for chunk in self._writer.open()]
 
     def _begin(self, index: Any, block: dict[str, Any]) -> list[Chunk]:
         self._open[index] = block

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from gateway.protocol.lists import dicts
 from gateway.providers.translate_answer import count, url_citation
 from gateway.providers.xai_items import ticks
@@ -70,11 +72,21 @@ def _spoken(told: dict[str, Any]) -> None:
 
 
 def _identified(message: dict[str, Any]) -> None:
-    """A call without an id could not be answered."""
+    """A call without an id could not be answered, and one whose arguments are no JSON text could not be read."""
+    message.setdefault("content", None)
     for call in dicts(message.get("tool_calls")):
         if not call.get("id"):
             call["id"] = new_call_id()
         call.setdefault("type", "function")
+        if isinstance(function := call.get("function"), dict):
+            function["arguments"] = _written(function.get("arguments")) or "{}"
+
+
+def _written(arguments: Any) -> str:
+    """Arguments as the text that OpenAI's clients expect: some servers send the object itself, some null or nothing."""
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else msgspec.json.encode(arguments).decode()
 
 
 def _counted(usage: dict[str, Any]) -> None:
@@ -110,11 +122,15 @@ def new_call_id() -> str:
 
 class CallIndexes:
     """Which call a streamed delta belongs to, for one stream. OpenAI counts calls from 0; some vendors count all of
-    them as 0 and tell them apart by id, leave the index out, or give no id."""
+    them as 0 and tell them apart by id, leave the index out, or give no id. Every delta of a function has a text of
+    arguments, which clients put together as they come, and together they are JSON: of a call without arguments some
+    vendors send none."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[int, str]] = {}
         self._next: dict[int, int] = {}
+        self._silent: dict[int, list[int]] = {}
+        """By choice, the functions whose arguments are still empty."""
 
     def mend(self, data: dict[str, Any]) -> None:
         for choice in dicts(data.get("choices")):
@@ -123,6 +139,15 @@ class CallIndexes:
                 place = count(choice.get("index"))
                 for at, call in enumerate(dicts(calls)):
                     self._one(place, at, call)
+            if self._silent and choice.get("finish_reason") in ("tool_calls", "stop"):
+                self._end(choice)
+
+    def _end(self, choice: dict[str, Any]) -> None:
+        silent = self._silent.pop(count(choice.get("index")), [])
+        empty = [{"index": index, "function": {"arguments": "{}"}} for index in silent]
+        if empty:
+            delta = _map(choice.get("delta"))
+            choice["delta"] = {**delta, "tool_calls": [*dicts(delta.get("tool_calls")), *empty]}
 
     def _one(self, place: int, at: int, call: dict[str, Any]) -> None:
         told = call.get("index")
@@ -137,7 +162,17 @@ class CallIndexes:
                 given = call["id"] = new_call_id()
             call.setdefault("type", "function")
             known = self._known[key] = (index, given)
+            if "function" in call:
+                self._silent.setdefault(place, []).append(index)
         call["index"] = known[0]
+        if isinstance(function := call.get("function"), dict):
+            self._said(place, known[0], function)
+
+    def _said(self, place: int, index: int, function: dict[str, Any]) -> None:
+        text = function["arguments"] = _written(function.get("arguments"))
+        silent = self._silent.get(place)
+        if silent and index in silent and text.strip():
+            silent.remove(index)
 
 
 class Called:

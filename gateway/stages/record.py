@@ -258,7 +258,7 @@ class RecordedStream:
             await self._end("error", 200, error.code or "")
             raise
         if exchange.first_byte_at is None:
-            exchange.first_byte_at = time.monotonic()
+            exchange.first_byte_at, exchange.begun = time.monotonic(), chunk.begun
         self._note(chunk)
         return chunk
 
