@@ -23,6 +23,7 @@ from gateway.config import Config
 from gateway.policy import files as policy_files
 from gateway.policy.withheld import stood_in
 from gateway.processes.memory_share import SHORT, memory_share
+from gateway.protocol.counted import counted
 from gateway.protocol.fine_tuning import KIND
 from gateway.storage.commands import ClaimRun, FinishRun, Refused, ReportRun, WriterAway
 from gateway.storage.home import Home
@@ -189,7 +190,7 @@ class Worker:
         for run, reported in list(self._parked.values()):
             if self._now() - reported < HEARTBEAT_S:
                 continue
-            step = f"waiting for {waiting_for(run, versions)} more calls"
+            step = f"waiting for {counted(waiting_for(run, versions), 'more call')}"
             beat = ReportRun(run.id, self._name, at=self._now(), progress=0.0, step=step)
             try:
                 seen: Run = self._writer.execute(beat)

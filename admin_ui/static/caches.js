@@ -3,7 +3,7 @@
 import { send } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, render } from "./dom.js";
-import { count, money, number, percent } from "./format.js";
+import { count, money, number, percent, several } from "./format.js";
 
 let changed = () => {};
 
@@ -23,8 +23,8 @@ function forget(label, what, body) {
 
 function standing(one) {
   if (!one) return "";
-  const proof = `${count(one.seen)} compared, ${count(one.proposals)} proposals in round ${count(one.round)}, evidence ${number(one.e_value)}`;
-  const alarms = one.alarms ? `, closed by ${count(one.alarms)} alarm${one.alarms > 1 ? "s" : ""}` : "";
+  const proof = `${count(one.seen)} compared, ${several(one.proposals, "proposal")} in round ${count(one.round)}, evidence ${number(one.e_value)}`;
+  const alarms = one.alarms ? `, closed by ${several(one.alarms, "alarm")}` : "";
   return h("span", {}, h("strong", {}, one.open ? "serves" : "closed"), ` at ${percent(one.delta)} wrong at most`,
     h("br", {}), h("span", { class: "soft" }, proof + alarms));
 }
@@ -54,14 +54,14 @@ function promptRow(one) {
       h("span", { class: "soft" }, `${one.provider}/${one.model}`)),
     h("td", { "data-label": "Calls, last hour", class: "n" }, count(one.calls)),
     h("td", { "data-label": "Cached input", class: "n" },
-      `${count(one.cached_tokens)} of ${count(one.prompt_tokens)} tokens (${percent(one.cached_tokens / one.prompt_tokens)})`),
+      `${count(one.cached_tokens)} of ${several(one.prompt_tokens, "token")} (${percent(one.cached_tokens / one.prompt_tokens)})`),
     h("td", { "data-label": "Saved", class: "n" }, one.saved_usd === null ? "price unknown" : money(one.saved_usd)));
 }
 
 export function showCaches({ exact, semantic, tasks: standings, prompts = [] }, { tasks }) {
   const kept = exact.entries === undefined ? "Answers are kept in Redis."
-    : `${count(exact.entries)} answers kept here, ${count(exact.bytes / 1024)} KiB`;
-  const likened = semantic.entries ? `; ${count(semantic.entries)} questions to be likened, ${count(semantic.bytes / 1024)} KiB.` : ".";
+    : `${several(exact.entries, "answer")} kept here, ${count(exact.bytes / 1024)} KiB`;
+  const likened = semantic.entries ? `; ${several(semantic.entries, "question")} to be likened, ${count(semantic.bytes / 1024)} KiB.` : ".";
   const used = tasks.filter((task) => task.cache?.hits || standings.some((one) => one.task === task.name));
   const shown = used.map((task) => [task.name, task.cache]);
   render(byId("caches-list"), [kept, likened, shown, standings, prompts], () => [

@@ -1,7 +1,7 @@
 // Spent and saved as stacked bars, drawn by hand at the size of its box, with a table that says the same.
 
 import { byId, h, render, s } from "./dom.js";
-import { count, money, tick, when } from "./format.js";
+import { count, money, several, tick, when } from "./format.js";
 
 const HEIGHT = 230;
 const EDGE = { top: 10, right: 4, bottom: 26, left: 60 };
@@ -29,7 +29,7 @@ function bars(overview, x, y, wide) {
     const top = y(spentOf(bar) + savedOf(bar));
     return s("g", { class: "bar" },
       s("title", {}, `${when(bar.start)}: spent ${money(spentOf(bar))}, saved ${money(bar.saved_usd)}, ` +
-        `${count(bar.calls)} calls, ${count(bar.student_calls)} by students`),
+        `${several(bar.calls, "call")}, ${count(bar.student_calls)} by students`),
       s("rect", { class: "hit", x: left, y: EDGE.top, width: wide, height: base - EDGE.top }),
       s("rect", { class: "saved", x: left, y: top, width: wide, height: Math.max(0, spent - top) }),
       s("rect", { class: "spent", x: left, y: spent, width: wide, height: Math.max(0, base - spent) }));

@@ -3,17 +3,17 @@
 import { read, send } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, render } from "./dom.js";
-import { count, isoTime, when } from "./format.js";
+import { count, isoTime, several, when } from "./format.js";
 
 const importing = byId("import");
 const erasing = byId("erase");
 const text = (form, name) => form.elements[name].value.trim();
 
 function reportView(found) {
-  const verb = found.dry_run ? "would be new" : "are new";
+  const verb = found.dry_run ? "would be new" : found.new === 1 ? "is new" : "are new";
   return [
-    h("p", {}, h("strong", {}, `${count(found.new)} of ${count(found.read)} rows ${verb}.`),
-      ` ${count(found.known)} are here already, ${count(found.repeated)} repeat another row, ${count(found.bad)} cannot be used.`),
+    h("p", {}, h("strong", {}, `${count(found.new)} of ${several(found.read, "row")} ${verb}.`),
+      ` ${count(found.known)} here already, ${count(found.repeated)} repeating another row, ${count(found.bad)} unusable.`),
     found.columns && h("p", { class: "soft" }, `Input: ${found.columns.input}; answer: ${found.columns.answer}.`),
     found.preview.length > 0 && h("ul", {}, found.preview.map((one) => h("li", {}, `${one.input} → ${one.answer}`))),
     found.problems.length > 0 && h("ul", {}, found.problems.map((one) => h("li", {}, `Line ${one.line}: ${one.message}`))),
@@ -70,7 +70,7 @@ erasing.addEventListener("submit", (event) => {
       const done = await send("/admin/api/erasures", { project, end_user: person, reason });
       erasing.reset();
       await showErasures();
-      return { message: `Erased: ${count(done.calls)} calls, ${count(done.texts)} texts. Files and datasets follow within seconds.` };
+      return { message: `Erased: ${several(done.calls, "call")}, ${several(done.texts, "text")}. Files and datasets follow within seconds.` };
     } });
 });
 

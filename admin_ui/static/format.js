@@ -9,6 +9,7 @@ const one = sized({ minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const three = sized({ maximumSignificantDigits: 3 });
 
 export const count = (value) => whole.format(value);
+export const several = (value, noun, nouns = `${noun}s`) => `${count(value)} ${value === 1 ? noun : nouns}`;
 export const number = (value) => three.format(value);
 
 export function money(value) {

@@ -1,7 +1,7 @@
 // Notices and headline figures.
 
 import { byId, h, render, setText } from "./dom.js";
-import { bounds, count, money, percent } from "./format.js";
+import { bounds, count, money, percent, several } from "./format.js";
 
 const figure = (name, value, note, kind) =>
   h("div", { class: `figure ${kind ?? ""}` }, h("dt", {}, name), h("dd", { class: "value" }, value), h("dd", { class: "note" }, note));
@@ -10,12 +10,12 @@ export function showHeadline(overview) {
   const { totals, agreement } = overview;
   render(byId("figures"), { totals, agreement }, () => [
     figure("Spent", money(totals.cost_usd + totals.extra_cost_usd), totals.extra_cost_usd > 0
-      ? `${money(totals.extra_cost_usd)} of it for learning and re-asks` : `for ${count(totals.calls)} calls`),
+      ? `${money(totals.extra_cost_usd)} of it for learning and re-asks` : `for ${several(totals.calls, "call")}`),
     figure("Saved", money(totals.saved_usd), `the teacher alone: ${money(totals.teacher_cost_usd)}`,
       totals.saved_usd > 0 ? "good" : ""),
     figure("Saved share", percent(totals.saved_share), "of what the teacher alone would have cost",
       totals.saved_usd > 0 ? "good" : ""),
-    figure("Answered by students", percent(totals.student_share), `${count(totals.student_calls)} of ${count(totals.calls)} calls`),
+    figure("Answered by students", percent(totals.student_share), `${count(totals.student_calls)} of ${several(totals.calls, "call")}`),
     figure("Agreement", percent(agreement?.agreement), agreement
       ? `${bounds(agreement)} (95\u00a0% interval), students that serve` : "no student serves now, or nothing was compared yet"),
   ]);
@@ -33,7 +33,7 @@ export function showBanners(overview) {
       `The last good ones stay until this is mended: ${config.problem}`),
     degraded && banner("bad", "Recording is degraded.",
       "The disk is full or failing: calls are answered, but their texts are not captured."),
-    totals.unpriced > 0 && banner("warn", `Prices unknown for ${count(totals.unpriced)} calls.`,
+    totals.unpriced > 0 && banner("warn", `Prices unknown for ${several(totals.unpriced, "call")}.`,
       "They are missing from the sums. Add the model to the price table."),
   ].filter(Boolean));
 }

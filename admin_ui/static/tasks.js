@@ -3,7 +3,7 @@
 import { send } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, render, s } from "./dom.js";
-import { count, interval, money, number, percent, short } from "./format.js";
+import { count, interval, money, number, percent, several, short } from "./format.js";
 import { isOpen, runView } from "./runs.js";
 import { driftLine, drifted, levelLine, paybackLine } from "./worth.js";
 
@@ -98,7 +98,7 @@ function watchText(watch) {
 function roundText(candidates) {
   if (!candidates || candidates.length === 0) return null;
   return candidates.map((one) => `${one.name}${one.picked ? " (picked)" : ""}: ` + (one.answered
-    ? `would answer ${percent(one.answered / one.n)} of ${count(one.n)} calibration calls${one.certified ? "" : ", not certified"}`
+    ? `would answer ${percent(one.answered / one.n)} of ${several(one.n, "calibration call")}${one.certified ? "" : ", not certified"}`
     : "no threshold")).join(" · ");
 }
 
@@ -116,7 +116,7 @@ function studentView(task, student, worth) {
       student.wish && h("span", { class: "badge info" }, `asked to ${student.wish}`),
       student.erased_rows > 0 && h("span", { class: "badge warn",
         title: "Rows of its dataset that were erased since because somebody asked for it" },
-        `trained on erased data (${count(student.erased_rows)} rows)`)),
+        `trained on erased data (${several(student.erased_rows, "row")})`)),
     track(student),
     h("div", { class: "proof" }, evidenceBar(evidence, task),
       h("p", {}, h("strong", {}, interval(evidence)), evidence.n > 0 && " agreement on the calls it answers",
@@ -140,12 +140,12 @@ function costLine(cost) {
   if (cost.per_call_usd === null) return cost.calls ? "price unknown" : "no calls in the last hour";
   const now = `${money(cost.per_call_usd)} per call now`;
   if (!cost.teacher_per_call_usd) return now;
-  return `${now}, teacher alone ${money(cost.teacher_per_call_usd)} (last ${count(cost.calls)} calls)`;
+  return `${now}, teacher alone ${money(cost.teacher_per_call_usd)} (last ${several(cost.calls, "call")})`;
 }
 
 function cacheLine(cache) {
   if (!cache || !cache.hits) return null;
-  const share = `${count(cache.hits)} of ${count(cache.calls)} calls`;
+  const share = `${count(cache.hits)} of ${several(cache.calls, "call")}`;
   return cache.saved_usd === null ? `${share}, price unknown` : `${share}, ${money(cache.saved_usd)} saved at the teacher's price`;
 }
 
@@ -164,7 +164,7 @@ function taskView(task, worth) {
       fact("Payback, 30 days", paybackLine(worth.savings, task)),
       fact("Typical call", levelLine(worth.watched, task)),
       fact("Cache, last hour", cacheLine(task.cache)),
-      fact("Captured", `${count(task.captured_calls)} calls` + (needed && !task.students.length ? `, training starts at ${count(needed)}` : "")),
+      fact("Captured", several(task.captured_calls, "call") + (needed && !task.students.length ? `, training starts at ${count(needed)}` : "")),
       task.ceiling && fact("Teacher agrees with itself", interval(task.ceiling)),
       task.target !== null && fact("Target", `${percent(task.target)}, ${task.approval} approval`),
       task.versions.length > 1 && fact("Shapes seen", `${count(task.versions.length)}; a student answers only the one it was certified on`)),

@@ -1,6 +1,6 @@
 // Whether a task's students pay, and what the watch sees beside agreement.
 
-import { count, money, number, percent } from "./format.js";
+import { count, money, number, percent, several } from "./format.js";
 
 const between = (one, text) => `${text(one.value)} (${text(one.low)} to ${text(one.high)})`;
 const calls = (value) => (value === null ? "never" : count(Math.ceil(value)));
@@ -11,7 +11,7 @@ export function paybackLine(savings, task) {
   if (found.net === null) return "price unknown";
   const parts = [`invested ${money(found.invested)}, brought ${money(found.brought)}`];
   if (found.net >= 0) parts.push("paid off");
-  else if (found.calls_left) parts.push(`paid off in ${between(found.calls_left, calls)} more calls`);
+  else if (found.calls_left) parts.push(`paid off in ${between(found.calls_left, calls)} more ${Math.ceil(found.calls_left.value) === 1 ? "call" : "calls"}`);
   if (found.per_call) parts.push(`saves ${between(found.per_call, money)} a call`);
   if (found.forecast) parts.push(`expected ${money(found.forecast.value)}`);
   return parts.join(" · ");
@@ -20,7 +20,7 @@ export function paybackLine(savings, task) {
 export function driftLine(watched, student) {
   const games = watched.games.filter((one) => one.student === student.id && one.rounds);
   if (!games.length) return null;
-  return games.map((one) => `${one.measure} told apart in ${percent(one.told)} of ${count(one.rounds)} rounds` +
+  return games.map((one) => `${one.measure} told apart in ${percent(one.told)} of ${several(one.rounds, "round")}` +
     (one.alarmed_at === null ? "" : " (changed)")).join(" · ");
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.commands.admin_line import with_admin
 from gateway.commands.common import fail, say
+from gateway.protocol.counted import counted
 
 
 def show(options: Namespace) -> int:
@@ -28,10 +29,10 @@ def purge(options: Namespace) -> int:
 def _show(told: dict[str, Any]) -> None:
     for name in ("exact", "semantic"):
         kept = told[name]
-        say(f"{name:9} {kept['entries']:,} answers, {kept['bytes']:,} bytes" if kept else f"{name:9} in Redis")
+        say(f"{name:9} {counted(kept['entries'], 'answer')}, {kept['bytes']:,} bytes" if kept else f"{name:9} in Redis")
     for one in told["tasks"]:
         state = "serves" if one["open"] else "closed, still proving"
         say(
-            f"{one['project']}/{one['task']}  {state}  delta {one['delta']:g}  {one['seen']:,} comparisons, "
-            f"{one['proposals']:,} proposals in round {one['round']}, {one['alarms']} alarms"
+            f"{one['project']}/{one['task']}  {state}  delta {one['delta']:g}  {counted(one['seen'], 'comparison')}, "
+            f"{counted(one['proposals'], 'proposal')} in round {one['round']}, {counted(one['alarms'], 'alarm')}"
         )

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say
+from gateway.commands.made_keys import strangers
 from gateway.config import Config
+from gateway.protocol.counted import counted
 
 
 def check(options: Namespace) -> int:
@@ -17,19 +19,17 @@ def check(options: Namespace) -> int:
         return 1
     for warning in loaded.warnings:
         say(f"warning: {warning}")
+    for warning in strangers(loaded):
+        say(f"warning: {warning}")
     config = loaded.config
     counts = ", ".join((
-        _counted(len(config.providers), "provider", "providers"), _counted(len(config.tasks), "task", "tasks"),
-        _counted(len(config.policies), "policy", "policies"),
+        counted(len(config.providers), "provider"), counted(len(config.tasks), "task"),
+        counted(len(config.policies), "policy", "policies"),
     ))  # fmt: skip
     for line in _guardrails(config):
         say(line)
     say(f"The policies are good: {counts}. Digest {config.digest}.")
     return 0
-
-
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
 
 
 def _guardrails(config: Config) -> Iterator[str]:

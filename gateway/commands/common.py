@@ -10,6 +10,7 @@ from typing import Any
 
 import gateway
 from gateway.policy.files import Loaded, PolicyError, read
+from gateway.protocol.counted import counted
 from gateway.protocol.visible import visible
 from gateway.storage.away import database_errors
 from gateway.storage.commands import Command
@@ -48,10 +49,9 @@ def read_policies(folder: Path) -> Loaded | None:
     try:
         return read(folder, os.environ)
     except PolicyError as error:
-        count = len(error.problems)
         for problem in error.problems:
             print(visible(str(problem)), file=sys.stderr)
-        fail(f"{count} problem{'s' if count > 1 else ''} in the policies.")
+        fail(f"{counted(len(error.problems), 'problem')} in the policies.")
         return None
 
 

@@ -19,6 +19,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.metering.spending import LedgerSpending
 from gateway.protocol.body import decode_object
+from gateway.protocol.counted import counted
 from gateway.routing.explain import CandidateShown, Explanation, explain
 from gateway.routing.observations import Observations
 from gateway.runtime import build_runtime
@@ -98,7 +99,7 @@ def _tell(found: Explanation) -> None:
         f"{found.model}: {where}; strategy {found.strategy}"
         + (f", {found.objective}" * bool(found.objective))
     )
-    say(f"  estimated  {found.input_tokens:,} tokens of input, {found.output_tokens:,} of output")
+    say(f"  estimated  {counted(found.input_tokens, 'token')} of input, {found.output_tokens:,} of output")
     for rule in found.rules:
         say(f"  rule       {rule.policy}: {'fits' if rule.fits else rule.reason}")
     for name, value in found.defaults.items():
@@ -122,7 +123,7 @@ def _facts(one: CandidateShown) -> str:
     price = one.estimated_cost_usd
     parts.append("price unknown" if price is None else f"about ${price:.6f}")
     if one.p50_ms is not None and one.p95_ms is not None:
-        parts.append(f"p50 {one.p50_ms:.0f} ms, p95 {one.p95_ms:.0f} ms of {one.samples} calls")
+        parts.append(f"p50 {one.p50_ms:.0f} ms, p95 {one.p95_ms:.0f} ms of {counted(one.samples, 'call')}")
     if one.quality is not None:
         parts.append(f"quality {one.quality:g}")
     if one.region:

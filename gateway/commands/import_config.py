@@ -14,6 +14,7 @@ from gateway.commands.common import fail, say
 from gateway.policy.files import PolicyError, read
 from gateway.policy.imported.carried import Carried, rendered
 from gateway.policy.imported.litellm import NotTheirs, from_litellm
+from gateway.protocol.counted import counted
 
 _LARGEST = 4 * 1024 * 1024
 
@@ -58,7 +59,7 @@ def _parsed(source: Path) -> Any:
 
 def _tell(carried: Carried, folder: Path) -> None:
     tasks, providers = len(carried.routing.get("tasks", ())), len(carried.gateway.get("providers", ()))
-    say(f"{folder}: {providers} providers and {tasks} tasks are written.")
+    say(f"{folder}: {counted(providers, 'provider')} and {counted(tasks, 'task')} written.")
     if carried.variables:
         say("\nSet in the environment:")
         for name, stands_for in carried.variables.items():

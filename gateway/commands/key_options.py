@@ -34,8 +34,9 @@ def key_commands(commands: Commands) -> None:
     )
     _limit_options(create)
     listing = add(
-        actions, "list", "show the keys without their texts", ("keys", "list_keys"), "understudy keys list"
-    )
+        actions, "list", "show the keys without their texts, those in the policies too", ("keys", "list_keys"),
+        "understudy keys list",
+    )  # fmt: skip
     listing.add_argument("--all", action="store_true", help="revoked and expired ones too")
     rotate = add(
         actions, "rotate", "give a key a new text and show it once; id, limits and budgets stay",

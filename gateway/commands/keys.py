@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -11,11 +12,15 @@ from typing import get_args
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.access.keys import new_key
-from gateway.commands.common import execute, fail, prepared_home, say, told, warn
+from gateway.commands.common import execute, fail, policies_of, say, told, warn
 from gateway.commands.key_models import doubts
+from gateway.commands.made_keys import made_keys, state_of
 from gateway.config import Name
+from gateway.config.limits import YamlKey
+from gateway.policy.files import PolicyError, read
+from gateway.protocol.counted import counted
 from gateway.storage.commands import CreateKey, Refused, RevokeKey, RotateKey, WriterAway
-from gateway.storage.reading.reader import open_reader
+from gateway.storage.home import Home
 from gateway.storage.values import Key
 
 SCOPES = ("inference", "data", "train")
@@ -76,23 +81,38 @@ def make_key(options: Namespace, now: float) -> tuple[Key, str]:
 
 def list_keys(options: Namespace) -> int:
     now = time.time()
-    reader = open_reader(prepared_home())
     try:
-        keys = reader.keys()
+        keys = made_keys(Home.from_env())
     except SQLAlchemyError as error:
         return fail(told(error))
-    finally:
-        reader.close()
-    shown = [key for key in keys if getattr(options, "all", False) or _state(key, now) == "valid"]
-    if not shown:
+    written = _written(options)
+    shown = [key for key in keys if getattr(options, "all", False) or state_of(key, now) == "valid"]
+    if not shown and not written:
         say("There are no keys. Make one with: understudy keys create --name app")
-    for key in sorted(shown, key=lambda one: (one.project, one.name)):
-        models = ",".join(key.models) or "all models"
-        say(
-            f"{key.id}  {key.project}/{key.name}  {key.hint}  {','.join(key.scopes)}  {models}  "
-            f"{_limits(key)}  {_state(key, now)} {_validity(key)}"
-        )
+    both: list[Key | YamlKey] = [*shown, *written]
+    for key in sorted(both, key=lambda one: (one.project, one.name)):
+        say(_line(key, now))
     return 0
+
+
+def _written(options: Namespace) -> list[YamlKey]:
+    """The keys of the policies; of policies that cannot be read it is said that theirs are missing here."""
+    folder = policies_of(options)
+    try:
+        return read(folder, os.environ).config.keys
+    except PolicyError:
+        warn("the policies cannot be read, so the keys in them are not listed. Run: understudy check")
+        return []
+
+
+def _line(key: Key | YamlKey, now: float) -> str:
+    """A key without its text."""
+    scopes: tuple[str, ...] = SCOPES
+    hint, state = "in the policies", "valid without end"
+    if isinstance(key, Key):
+        hint, scopes, state = key.hint, key.scopes, f"{state_of(key, now)} {_validity(key)}"
+    models = ",".join(key.models) or "all models"
+    return f"{key.id}  {key.project}/{key.name}  {hint}  {','.join(scopes)}  {models}  {_limits(key)}  {state}"
 
 
 def revoke(options: Namespace) -> int:
@@ -118,7 +138,7 @@ def rotate(options: Namespace) -> int:
     say()
     say(f"This is the new text of the key '{key.name}' of project '{key.project}'. It is shown this once.")
     say(
-        f"The old one is accepted for {grace:g} more hours."
+        f"The old one is accepted for {counted(grace, 'more hour')}."
         if grace
         else "The old one is refused from now on."
     )
@@ -164,18 +184,15 @@ def _expiry(text: str, now: float) -> float | None:
     return None if days is None else now + days * DAY_S
 
 
-def _limits(key: Key) -> str:
+def _limits(key: Key | YamlKey) -> str:
     shown = [
-        f"{value:,} {unit}"
-        for value, unit in (
-            (key.requests_per_minute, "requests a minute"),
-            (key.tokens_per_minute, "tokens a minute"),
-            (key.concurrency, "at once"),
-        )
+        f"{counted(value, noun)} a minute"
+        for value, noun in ((key.requests_per_minute, "request"), (key.tokens_per_minute, "token"))
         if value is not None
     ]
+    shown += [f"{key.concurrency:,} at once"] if key.concurrency is not None else []
     shown += [
-        f"{value:g} US dollars a {period}"
+        f"{counted(value, 'US dollar')} a {period}"
         for value, period in ((key.budget_usd_day, "day"), (key.budget_usd_month, "month"))
         if value is not None
     ]
@@ -186,9 +203,3 @@ def _validity(key: Key) -> str:
     if key.expires_at is None:
         return "without end"
     return f"until {time.strftime('%Y-%m-%d', time.gmtime(key.expires_at))}"
-
-
-def _state(key: Key, now: float) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= now else "valid"

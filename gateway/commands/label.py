@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, prepared_home, say, told
+from gateway.protocol.counted import counted
 from gateway.storage import labels
 from gateway.storage.protocols import Reader
 from gateway.storage.reading.reader import open_reader
@@ -49,7 +50,8 @@ def _draw(reader: Reader, student: Student, pairs: list[Pair], folder: Path, cou
     ]
     file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in sheets))
     say(
-        f"{len(sheets)} pairs are in {file}, drawn at random. Set 'better' to 1, 2 or 0 (neither) in each line, then:"
+        f"{counted(len(sheets), 'pair is', 'pairs are')} in {file}, drawn at random. "
+        "Set 'better' to 1, 2 or 0 (neither) in each line, then:"
     )
     say(f"  understudy label {student.id} {file}")
     return 0
@@ -72,7 +74,7 @@ def _take(student: Student, pairs: list[Pair], folder: Path, file: Path) -> int:
             return fail(f"{file}:{number}: {problem}. Nothing was taken in.")
     labels.add(folder, student.id, found)
     known = labels.read(folder, student.id)
-    say(f"{len(found)} labels were taken in; there are {len(known)}.")
+    say(f"{counted(len(found), 'label was', 'labels were')} taken in; there are {len(known)}.")
     _report(judged, known)
     return 0
 

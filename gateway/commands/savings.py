@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say, told
 from gateway.money.paybacks import TaskPayback, paybacks
+from gateway.protocol.counted import counted
 from gateway.storage.reading.reader import open_reader
 from optimizer.payback import Estimate
 
@@ -32,7 +33,7 @@ def savings(options: Namespace) -> int:
     if options.json:
         say(msgspec.json.format(msgspec.json.encode(found)).decode())
     elif not found:
-        say(f"No task that learns by these policies was called in the last {options.days:g} days.")
+        say(f"No task that learns by these policies was called in the last {counted(options.days, 'day')}.")
     for one in found if not options.json else ():
         _tell(one)
     return 0
@@ -40,7 +41,7 @@ def savings(options: Namespace) -> int:
 
 def _tell(one: TaskPayback) -> None:
     balance = one.payback
-    say(f"{one.project}/{one.task}: {balance.student_calls} of {balance.calls} calls answered by students")
+    say(f"{one.project}/{one.task}: {balance.student_calls:,} of {counted(balance.calls, 'call')} answered by students")
     parts = f"training {_usd(balance.training)}, learning {_usd(balance.learning)}"
     say(f"  invested    {_usd(balance.invested)} ({parts})")
     say(f"  brought     {_usd(balance.brought)}, net {_usd(balance.net)}")
@@ -51,7 +52,8 @@ def _tell(one: TaskPayback) -> None:
         say(f"  paid off    since {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(balance.paid_at))}")
     elif balance.calls_left is not None:
         left = balance.calls_left
-        say(f"  paid off    in {_calls(left.value)} more calls ({_calls(left.low)} to {_calls(left.high)})")
+        noun = "call" if _calls(left.value) == "1" else "calls"
+        say(f"  paid off    in {_calls(left.value)} more {noun} ({_calls(left.low)} to {_calls(left.high)})")
     else:
         say("  paid off    not yet; there is too little to say when")
 

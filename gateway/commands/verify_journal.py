@@ -7,6 +7,7 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, prepared_home, say, told
+from gateway.protocol.counted import counted
 from gateway.storage.reading.reader import open_reader
 from gateway.storage.seals import KIND
 
@@ -22,7 +23,8 @@ def verify_journal() -> int:
         return fail(told(error))
     finally:
         reader.close()
-    say(f"Journal of {newest[0].epoch if newest else 0:,} lines, {len(seals):,} of which seal verdicts of guardrails")
+    lines = counted(newest[0].epoch if newest else 0, "line")
+    say(f"Journal of {lines}; {len(seals):,} of them for the verdicts of guardrails")
     if broken is not None:
         say(f"  PROBLEM  the chain of hashes breaks at line {broken}: that line or one before it was changed")
     if unsealed is not None:

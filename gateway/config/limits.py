@@ -22,7 +22,8 @@ class Limits(Node, frozen=True):
     budget_usd_month: Dollars | None = None
 
 
-_YAML = "yaml:"
+YAML = "yaml:"
+"""What the ids of keys that stand in the policies begin with."""
 
 
 class YamlKey(Limits, frozen=True, kw_only=True):
@@ -36,12 +37,12 @@ class YamlKey(Limits, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """What the records call it."""
-        return f"{_YAML}{self.name}"
+        return f"{YAML}{self.name}"
 
 
 def yaml_name(key_id: str) -> str:
     """The name of a key of the policies by what the records call it, also when it is no longer there; "" for others."""
-    return key_id.removeprefix(_YAML) if key_id.startswith(_YAML) else ""
+    return key_id.removeprefix(YAML) if key_id.startswith(YAML) else ""
 
 
 class Alerts(Node, frozen=True):

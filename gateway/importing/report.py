@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.importing.shapes import Columns
 from gateway.importing.tables import Layout
+from gateway.protocol.counted import counted
 
 _TOLD, _SHOWN, _WIDTH = 50, 3, 70
 
@@ -63,10 +64,10 @@ class Report:
         """The report for a terminal."""
         told = [f"{self.source}: {self._how()}"]
         told += [f"  {text}  →  {answer}" for text, answer in self.preview]
-        verb = "would be new" if self.dry else "are new"
+        verb = "would be new" if self.dry else "new"
         told.append(
-            f"  {self.read:,} rows: {self.new:,} {verb}, {self.known:,} are here already, {self.repeated:,} repeat "
-            f"another row, {self.weightless:,} have no weight, {self.bad:,} cannot be used"
+            f"  {counted(self.read, 'row')}: {self.new:,} {verb}, {self.known:,} here already, "
+            f"{self.repeated:,} repeating another row, {self.weightless:,} without weight, {self.bad:,} unusable"
         )
         told += [f"  line {number}: {why}" for number, why in self.problems]
         if self.bad > len(self.problems):

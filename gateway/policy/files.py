@@ -19,9 +19,10 @@ from gateway.config import Config
 from gateway.policy.checks import check
 from gateway.policy.convert import convert
 from gateway.policy.guard_checks import unread_documents
-from gateway.policy.key_checks import unserved_models
+from gateway.policy.key_checks import Named, named_callers, unserved_models
 from gateway.policy.reading import MAX_FILE_BYTES, Problem, Source, read_file
 from gateway.policy.templates import expand
+from gateway.policy.timing_checks import vain_times
 from gateway.providers.credentials import keys_of
 
 _log = logging.getLogger("understudy.policies")
@@ -44,6 +45,8 @@ class Loaded:
 
     config: Config
     warnings: tuple[Problem, ...]
+    callers: tuple[Named, ...] = ()
+    """Whom the policies name and have no key of."""
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Config:
@@ -115,8 +118,9 @@ def _parse(folder: Path, contents: Mapping[str, bytes], env: Mapping[str, str]) 
         problems += check(config, source, converted, env)
     if problems:
         raise PolicyError(tuple(sorted(dict.fromkeys(problems))))
-    more = (_idle_lessons, _open_to_all, unread_documents, unserved_models)
-    return Loaded(config=config, warnings=(*warnings, *(told for warn in more for told in warn(config, source))))
+    more = (_idle_lessons, _open_to_all, unread_documents, unserved_models, vain_times)
+    told = (*warnings, *(one for warn in more for one in warn(config, source)))
+    return Loaded(config=config, warnings=told, callers=named_callers(config, source))
 
 
 def _keyless(source: Source, providers: Mapping[str, Any]) -> Iterator[str]:

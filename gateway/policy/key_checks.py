@@ -1,20 +1,65 @@
-"""Whether somebody serves the models that the policies' keys are for: a key for a misspelt name opens nothing, and says
-so only when it is used."""
+"""Whether somebody serves the models that the policies' keys are for, and has the keys and projects that rules and
+guardrails are about: a misspelt name opens nothing, fits nobody, and says so only when it is used, or never."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gateway.config import Config
+from gateway.config.limits import YAML
 from gateway.policy.convert import nearest
-from gateway.policy.reading import Problem, Source
+from gateway.policy.reading import Path, Problem, Source
 from gateway.routing.catalogued import catalogued
 from gateway.routing.named import TUNED, named_models
 
 Served = Mapping[str, frozenset[str]]
 """What may stand alone as a model's name, with ``provider/model`` of everybody who serves it; a task's has none."""
+
+
+class Named(Struct, frozen=True):
+    """A key or a project that the policies are about and have no key of: those made by command may have one.
+    ``problem`` is the warning if they have not."""
+
+    noun: str
+    name: str
+    problem: Problem
+
+
+def named_callers(config: Config, source: Source) -> tuple[Named, ...]:
+    """Whom rules and guardrails name beside those who have a key in the policies."""
+    written = source.data.get("keys")
+    keys = [one for one in written if isinstance(one, dict)] if isinstance(written, list) else []
+    names = {str(one.get("name")) for one in keys}
+    known = {
+        "key": names | {f"{YAML}{name}" for name in names},
+        "project": {"default", *(str(one.get("project")) for one in keys)},
+    }
+    return tuple(
+        Named(noun, name, source.problem(path, *_stranger(noun, name, known[noun])))
+        for noun, path, listed in _callers(config)
+        for at, name in enumerate(listed)
+        if name not in known[noun]
+        for path in [(*path, at)]
+    )
+
+
+def _callers(config: Config) -> Iterator[tuple[str, Path, list[str]]]:
+    for index, task in enumerate(config.tasks):
+        for place, rule in enumerate(task.rules):
+            here: Path = ("tasks", index, "rules", place, "when")
+            yield "key", (*here, "key"), rule.when.key
+            yield "project", (*here, "project"), rule.when.project
+    for name, guard in config.guardrails.items():
+        yield "key", ("guardrails", name, "keys"), guard.keys
+        yield "project", ("guardrails", name, "projects"), guard.projects
+
+
+def _stranger(noun: str, name: str, known: Collection[str]) -> tuple[str, str]:
+    message = f"nobody has a key of the project '{name}'." if noun == "project" else f"nobody has a key '{name}'."
+    near = nearest(name, sorted(known))
+    return message, f"Did you mean '{near}'?" if near else "`understudy keys list` shows them."
 
 
 def unserved_models(config: Config, source: Source) -> Iterator[Problem]:

@@ -13,11 +13,12 @@ from gateway.config import Hedge
 from gateway.context import Exchange
 from gateway.protocol.answer import Answer, WholeAnswer
 from gateway.protocol.mcp import opened
-from gateway.providers.codec import AttemptFailed, failed
+from gateway.providers.codec import AttemptFailed
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.hedging import Hedging, race
 from gateway.runtime import asks_for
 from gateway.stages import several
+from gateway.stages.filtered import unfiltered
 from gateway.stages.parameters import parameters_for
 from gateway.stages.structure import Structure
 from gateway.stages.thoughts import Thoughts, hushed
@@ -197,11 +198,9 @@ class Dispatch:
         if asks_for_form(exchange.body):
             again = partial(self._again, exchange, rung)
             answer = await self._structure.settled(exchange, rung, answer, again)
+        if more and "content_filter" in chosen:
+            answer = await unfiltered(exchange, rung.candidate, answer)
         if isinstance(answer, WholeAnswer):
-            if more and answer.finish_reason == "content_filter" and "content_filter" in chosen:
-                raise failed(
-                    "content_filter", errors.UpstreamFailed("The provider's content filter stopped it.")
-                )
             exchange.usage = answer.usage
         exchange.answered_by = rung
         return answer

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from msgspec import structs
-
 from gateway import errors
 from gateway.config import Structured
 from gateway.context import Exchange
@@ -21,6 +19,7 @@ from gateway.protocol.called import reads_calls
 from gateway.protocol.chat import Usage, total_of, usage_to_wire
 from gateway.providers.codec import AttemptFailed, Enforcement, failed
 from gateway.schemas.cache import Schemas
+from gateway.stages.tries import spoiled
 from gateway.structured.calling import calls_allowed, words_allowed
 from gateway.structured.demand import Demand, asks_for_form, demand_of, enforcement
 from gateway.structured.judge import Judgement, judged, size_of, text_fits
@@ -168,12 +167,7 @@ class _Check:
 
     def spoiled(self) -> None:
         """The attempt that brought the answer was no good after all."""
-        attempts, candidate = self._exchange.attempts, self._rung.candidate
-        for at in reversed(range(len(attempts))):
-            one = attempts[at]
-            if (one.provider, one.model, one.outcome) == (candidate.provider, candidate.model, "ok"):
-                attempts[at] = structs.replace(one, outcome="invalid")
-                return
+        spoiled(self._exchange, self._rung.candidate, "invalid")
 
     def _discard(self, usage: Usage | None) -> None:
         if usage is not None:

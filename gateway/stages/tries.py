@@ -8,10 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+from msgspec import structs
+
 from gateway.context import Exchange
 from gateway.providers.codec import AttemptFailed
 from gateway.resilience.gate import Gate
 from optimizer.routing.attempts import Failure, Next, Retry, after_failure
+from optimizer.routing.plan import Candidate
 
 T = TypeVar("T")
 
@@ -37,6 +40,16 @@ class Tries:
     async def rest(self, step: Retry) -> None:
         self._gate.retried()
         await asyncio.sleep(step.delay)
+
+
+def spoiled(exchange: Exchange, candidate: Candidate, outcome: str) -> None:
+    """The last attempt at ``candidate`` that seemed to be good was not, as only its answer told."""
+    attempts = exchange.attempts
+    for at in reversed(range(len(attempts))):
+        one = attempts[at]
+        if (one.provider, one.model, one.outcome) == (candidate.provider, candidate.model, "ok"):
+            attempts[at] = structs.replace(one, outcome=outcome)
+            return
 
 
 class Together:

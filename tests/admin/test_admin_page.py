@@ -397,8 +397,8 @@ def test_the_caches_show_what_they_saved_and_forget_with_a_reason(browser: sync_
         row.get_by_role("button", name="Forget the kept answers of plain-chat").click()
         page.get_by_label("Reason, for the journal").fill("prices changed")
         page.locator("#ask-go").click()
-        expect(page.locator("#toasts")).to_contain_text("Forgotten: 1 answers")
-        expect(listed).to_contain_text("1 answers kept here")
+        expect(page.locator("#toasts")).to_contain_text("Forgotten: 1 answer")
+        expect(listed).to_contain_text("1 answer kept here")
         assert visit.control.state.audits[-1][1:] == ("cache purge", "task=plain-chat", "prices changed")
 
 

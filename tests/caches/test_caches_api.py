@@ -204,7 +204,7 @@ async def test_an_admin_forgets_by_task_key_entry_and_age(house: House) -> None:
     await house.chat("where are you?")
     assert (await purge(older_than_s=3600)).json()["exact"] == 0
     assert (await purge(entry=kept)).json() == {
-        "exact": 1, "semantic": 1, "message": "Forgotten: 1 answers, 1 of the semantic cache.",
+        "exact": 1, "semantic": 1, "message": "Forgotten: 1 answer, 1 of the semantic cache.",
     }  # fmt: skip
     assert (await house.chat("when do you open?")).headers["x-understudy-cache"] == "miss"
     assert (await house.chat("where are you?")).headers["x-understudy-cache"] == "hit"
@@ -235,9 +235,9 @@ async def test_the_command_line_forgets_and_shows(
         told = capsys.readouterr()
         return status, told.out + told.err
 
-    assert "exact     1 answers" in (await run("show"))[1]
+    assert "exact     1 answer," in (await run("show"))[1]
     assert await run("purge", "--task", "faq", "--reason", "x") == (
-        0, "Forgotten: 1 answers, 1 of the semantic cache.\n",
+        0, "Forgotten: 1 answer, 1 of the semantic cache.\n",
     )  # fmt: skip
     status, told = await run("purge", "--task", "gone", "--reason", "x")
     assert status == 1 and "no task 'gone'" in told

@@ -127,7 +127,7 @@ def test_the_command_says_whether_the_record_holds(home: Home, capsys: pytest.Ca
         room.add(call("c1", verdicts=["words:block"]), said("c1", at=4e9))
         room.ingester.seal()
         assert main(command) == 0
-        assert "1 lines, 1 of which seal verdicts" in capsys.readouterr().out
+        assert "Journal of 1 line; 1 of them for the verdicts of guardrails" in capsys.readouterr().out
         change(room, sa.update(INCIDENTS).values(guardrail="others"))
         assert main(command) == 1
         assert "the verdicts that line 1 seals" in capsys.readouterr().out

@@ -32,6 +32,7 @@ from gateway.caching.semantic import Semantic
 from gateway.config import Name
 from gateway.control import Control
 from gateway.errors import BadRequest
+from gateway.protocol.counted import counted
 from gateway.runtime import Runtime
 from gateway.sharing.bus import ALONE, Bus
 from gateway.storage.values import PromptTokens
@@ -91,7 +92,7 @@ def cache_routes(
         kept = await exact.purge(which)
         likened = gone + elsewhere if common is None else max(common, gone)
         likened += await semantic.purge_searched(which)
-        return Purged(kept, likened, f"Forgotten: {kept:,} answers, {likened:,} of the semantic cache.")
+        return Purged(kept, likened, f"Forgotten: {counted(kept, 'answer')}, {likened:,} of the semantic cache.")
 
     return [caches, purge]
 
