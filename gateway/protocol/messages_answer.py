@@ -12,6 +12,7 @@ from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_c
 from gateway.protocol.chat import Usage
 from gateway.protocol.hints import CONTAINER
 from gateway.protocol.messages import NO_THREADS
+from gateway.protocol.phases import phase_of
 from gateway.protocol.server_blocks import is_use
 
 _encode = msgspec.json.encode
@@ -112,6 +113,8 @@ class MessageWriter:
     def _shown(self, block: Block) -> bool:
         self._refused = self._refused or block.kind == "refusal"
         self._called = self._called or block.kind == "call"
+        if block.kind == "server":
+            return not phase_of(block.done)
         return block.kind not in ("reasoning", "redacted") or self._thinks
 
     def _message(self, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gateway.protocol.chat import Usage
 from gateway.protocol.client_tools import ClientTool, call_item
 from gateway.protocol.lists import dicts
 from gateway.protocol.offered import SEARCH_CALL
+from gateway.protocol.phases import phase_of
 from gateway.protocol.responses_asked import Asked
 from gateway.protocol.responses_items import REDACTED
 from gateway.protocol.responses_parts import asked_for, broken_off, likely, note_of, one_result, part_of
@@ -39,8 +40,8 @@ class ResponseWriter:
         self._items: list[dict[str, Any]] = []
         self._notes: dict[int, int] = {}
         self._call_ids: set[str] = set()
-        self._message_open = False
-        self._begun = False
+        self._message_open = self._begun = False
+        self._phase: dict[str, Any] = {}
         self._doing: dict[str, Doing] = {}
         self._images: list[dict[str, Any]] = []
         self._origins = asked.origins
@@ -171,8 +172,9 @@ class ResponseWriter:
             self._message_open, self._base = True, self._length
             item = {
                 "id": self._new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant",
-                "content": [],
+                "content": [], **self._phase,
             }  # fmt: skip
+            self._phase = {}
             events.append(self._add(item))
         content = self._items[-1]["content"]
         part = part_of(kind, "")
@@ -267,6 +269,9 @@ class ResponseWriter:
 
     def _server(self, block: dict[str, Any]) -> list[Event]:
         """What the provider's own tools did: an item begins with its use and ends with what came of it."""
+        if phase := phase_of(block):
+            self._phase = phase
+            return self._close_message()
         doing = self._doing.pop(str(block.get("tool_use_id")), None)
         if doing is not None:
             last = ended(doing, block, self._include)

@@ -14,6 +14,7 @@ from gateway.protocol.foreign_thoughts import GOOGLE
 from gateway.protocol.hints import CACHE_MARK
 from gateway.protocol.mcp import ITEMS, blocks_of
 from gateway.protocol.offered import ADDED, SEARCH, SEARCH_CALL, SEARCH_OUTPUT, flat_call, told_found
+from gateway.protocol.phases import block_of
 from gateway.protocol.server_blocks import NAME as SERVER_BLOCKS
 from gateway.protocol.server_blocks import placed
 
@@ -73,6 +74,9 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
             before = turns.pop()
             turn |= {name: before[name] for name in (*_THOUGHTS, SERVER_BLOCKS) if name in before}
         turns.append(turn)
+        if turn["role"] == "assistant" and (phase := block_of(item)):
+            place = placed(phase[0], 0, len(turn.get("thinking_blocks") or ()))
+            turn[SERVER_BLOCKS] = [*turn.get(SERVER_BLOCKS, ()), place]
     elif kind in _CALLS:
         call = _call(item, where)
         known.calls.add(call["id"])

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog import Profile
-from gateway.protocol import server_blocks
+from gateway.protocol import phases, server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
 from gateway.protocol.file_search import CALL as FILE_SEARCH
@@ -152,6 +152,7 @@ class Said:
         kind = item.get("type")
         if kind == "message":
             self.begun = self.length
+            self.note(phases.block_of(item))
             for part in dicts(item.get("content")):
                 self._part(part)
         elif kind in CALLS:
@@ -175,8 +176,12 @@ class Said:
             kind = str(item.get("output_format") or "png")
             url = f"data:image/{kind};base64,{item['result']}"
             self.images.append({"type": "image_url", "image_url": {"url": url}})
+        return self.note(_ran(item))
+
+    def note(self, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Keeps blocks that chat has no place for where they stand. → them as a delta has them."""
         known = len(self.done)
-        self.done += [server_blocks.placed(one, self.length, len(self.signed)) for one in _ran(item)]
+        self.done += [server_blocks.placed(one, self.length, len(self.signed)) for one in blocks]
         return [{"index": at, **self.done[at]} for at in range(known, len(self.done))]
 
     def sign(self, item: dict[str, Any]) -> bool:
@@ -281,7 +286,8 @@ class ResponsesStream(EventStream):
 
     def _begin(self, index: Any, item: dict[str, Any]) -> list[Chunk]:
         if item.get("type") not in CALLS:
-            return []
+            noted = self._said.note(phases.block_of(item)) if item.get("type") == "message" else []
+            return self._writer.delta({server_blocks.NAME: noted}) if noted else []
         at = self._at[index] = len(self._said.calls)
         call = call_of(item, "")
         self._said.calls.append(call)

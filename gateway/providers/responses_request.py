@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.protocol import server_blocks
+from gateway.protocol import phases, server_blocks
 from gateway.protocol.client_tools import sent_call, sent_output
 from gateway.protocol.foreign_thoughts import OPENAI
 from gateway.protocol.hints import (
@@ -209,8 +209,7 @@ def _assistant(reader: Reader, turn: Turn, here: str, seal: str, owned: Mapping[
             parts.append({"type": "output_text", "text": str(part.get("text") or "")})
     if turn.message.get("refusal"):
         parts.append({"type": "refusal", "refusal": str(turn.message["refusal"])})
-    if parts:
-        items.append({"type": "message", "role": "assistant", "content": parts})
+    items += phases.messages(parts, done if here == AT_OPENAI else [])
     items += items_of([one["block"] for one in later])
     for index, call in enumerate(turn.message.get("tool_calls") or []):
         items.append(_call(reader, f"{turn.at}.tool_calls[{index}]", call, owned))
