@@ -16,7 +16,7 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _TURNED = re.compile("\u202e([^\u202c\n]{4,2000})")
 _BACKWARDS = ("snoitcurtsni", "suoiverp", "tpmorp metsys", "drowssap", "erongi", "dragersid")
 _CODES = re.compile(r"(?:(?:0x|u\+00|=)?[0-9a-f]{2}[ ,;:]{0,2}){8,}", re.IGNORECASE)
-_PAIR, _FEW = re.compile(r"[0-9][0-9a-fA-F][ ,;:=]"), 4
+_PAIR, FEW_CODES = re.compile(r"[0-9][0-9a-fA-F][ ,;:=]"), 4
 """The codes of ASCII letters begin with digits, and there are many of them: a look for both is cheap."""
 _MARK = re.compile(r"0x|u\+00|[=,;: ]", re.IGNORECASE)
 _DECIMAL = re.compile(r"(?:1?[0-9]{2}[ ,;]{1,2}){7,}1?[0-9]{2}")
@@ -26,6 +26,7 @@ _LINES = re.compile(r"(?:[A-Za-z0-9+/]{16,76}\r?\n[ \t]*)+[A-Za-z0-9+/]{2,76}={0
 _BLANK = re.compile(r"\s+")
 
 _SHOWN = re.compile(rb"<[^<>]{0,80}>")
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _NO_LETTERS = bytes(set(range(256)) - set(b"abcdefghijklmnopqrstuvwxyz"))
 _MANY = rb"(?:all|any|every|each|of|the|your|my|our|these|those|and){0,4}"
 _NOT_MINE = rb"(?:all|any|every|each|of|the|your|these|those|and){0,4}"
@@ -40,6 +41,10 @@ _ORDER = re.compile(
     rb"|doanythingnow(?!about|with|regard|that)|developermodeenabled"
 )  # fmt: skip
 _NEEDED = (b"ignor", b"disregard", b"forget", b"overrid", b"bypass", b"systemprompt", b"doanything", b"developermode")
+
+
+def digits_in(text: str) -> int:
+    return len(text.encode("ascii", "ignore").translate(None, _NO_DIGITS))
 
 
 def run_together(folded: str) -> bool:
@@ -79,7 +84,7 @@ def _byte_of(selector: str) -> int:
 
 
 def _listed(text: str) -> Iterator[str]:
-    if len(_PAIR.findall(text)) >= _FEW:
+    if digits_in(text) >= FEW_CODES and len(_PAIR.findall(text)) >= FEW_CODES:
         yield from _numbered(text)
     for found in _BASE32.finditer(text):
         bare = found.group().rstrip("=")

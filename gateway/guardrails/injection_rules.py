@@ -1,7 +1,7 @@
 """What injections and jailbreaks look like, as weighted rules. One reads a text as an attack from a sum of 1.
 
-Each rule names words of which one must stand in the text before its pattern is tried, so that clean text costs
-one pass. Patterns have bounded gaps and no nested repetition.
+Each rule names words of which one must stand in the text before its pattern is tried, and where those are common
+also what else must, so that clean text costs one pass. Patterns have bounded gaps and no nested repetition.
 """
 
 # ruff: noqa: E501 (a pattern is read best in one piece)
@@ -12,20 +12,29 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-_WORD = re.compile(r"[a-z]+")
+_APART = bytes(one if 97 <= one <= 122 else 32 for one in range(256))
 _GAP = r"[^.!?\n]"
 
 
 class Rule(Struct, frozen=True):
     name: str
     weight: float
-    words: frozenset[str]
+    words: frozenset[bytes]
     pattern: re.Pattern[str]
+    also: tuple[str, ...] = ()
+
+    def fits(self, folded: str) -> bool:
+        """Whether its pattern stands in a text that has one of its words."""
+        if self.also and not any(one in folded for one in self.also):
+            return False
+        return self.pattern.search(folded) is not None
 
 
-def rule(name: str, weight: float, words: str, pattern: str) -> Rule:
-    """``words``: one of them has to stand in a text; ``GAP``: any character within a sentence."""
-    return Rule(name, weight, frozenset(words.split()), re.compile(pattern.replace("GAP", _GAP)))
+def rule(name: str, weight: float, words: str, pattern: str, also: str = "") -> Rule:
+    """``words``: one of them has to stand in a text; ``also``: parts of words, one of which no text lacks that the
+    pattern fits (apart by ``|``); ``GAP``: any character within a sentence."""
+    needed = tuple(also.split("|")) if also else ()
+    return Rule(name, weight, frozenset(words.encode().split()), re.compile(pattern.replace("GAP", _GAP)), needed)
 
 
 _LAWS = (
@@ -89,6 +98,7 @@ RULES = (
         r"\bdo anything now\b(?! (?:about|with|regarding|that)\b)|\b(?:developer|debug(?:ging)?|god|dan|jailbreak|unrestricted|evil|chaos) mode\b"
         r"|\bopposite (?:day|mode)\b|\bdan\bGAP{0,20}(?:stands for|mode|do )|\bstay a dan\b|\bas (?:a )?dan\b"
         r"|\b(?:are|r) dan\b|\b(?:you are|you're|been) jailbroken\b|\b\w{3,20} mode enabled\b",
+        also="do anything now| mode|opposite day|dan|jailbroken",
     ),
     rule(
         "freed", 0.6,
@@ -97,6 +107,7 @@ RULES = (
         r"|beyond|regardless|does ?n[o']t (?:care|have)|do not have|never cares|outside)\bGAP{0,48}?"
         r"\b(?:restrictions?|filters?|limit(?:s|ation)s?|limitations?|moral\w{0,6}|ethic\w{0,6}|censor\w{0,4}"
         r"|prohibitions|confines|boundaries|openai|(?:safety )?guidelines?|rules or|legality|content polic\w{1,3}|laws)\b",
+        also="restrict|filter|limit|moral|ethic|censor|prohibition|confine|boundar|openai|guideline|rules or|legality|content polic|law",
     ),
     rule("unfiltered", 0.4, "unfiltered unfiltred uncensored unrestricted unhinged unlimited nsfw",
           r"\bun(?:filtere?d|filtred|censored|restricted|hinged)\b|\bnsfw\b"),
@@ -124,6 +135,7 @@ RULES = (
         r"\b(?:from|as of|starting) (?:now|this moment)\b|\byou(?: are|'re) (?:now|about to)\b"
         r"|\bfor the (?:rest|remainder) of (?:this|the|our)\b|\bhenceforth\b|\b(?:all|every) subsequent\b"
         r"|\bnow (?:on|take)\b|\bmy next instruction\b",
+        also="from now|of now|ing now|this moment|you are|you're|for the re|henceforth|subsequent|now on|now take|my next instruction",
     ),
     rule("in-character", 0.5, "character char persona",
           r"\b(?:stay|staying|remain|keep|break|breaking|out of|fall out of|be)(?: \w+)? (?:in |of )?(?:char(?:acter)?|persona)\b"),
@@ -132,6 +144,7 @@ RULES = (
         r"\b(?:answers?|respond\w{0,2}|repl(?:y|ies)|fulfil\w{0,3}|generates?|says?|returns?|produces?|creation of|capable of|do|create)"
         r" (?:to |of |literally |and \w+ )?(?:any|every|all|anything|everything|whatever)\b"
         r"|\balways (?:answers?|respon[ds]{1,2}|compl(?:y|ies)|obeys?|fulfil\w{0,3}|sends?)\b",
+        also="answer|respon|repl|fulfil|generat|say|return|produc|creat|capable|do |compl|obey|send",
     ),
     rule("addresses-model", 0.35, "chatgpt openai gpt clyde ai chatbot bard llm dan",
           r"\b(?:chat ?gpt|\w{0,12}gpt|openai|clyde|open ai|large language model|ai language model|language model|my ai|chatbot|ai model|ai bot|an? ai)\b"),
@@ -139,6 +152,7 @@ RULES = (
         "placeholder", 0.4, "insert enter prompt question query here targetlanguage",
         r"[\[{<(](?:insert|enter|your|paste|user)?[ _]?(?:your|my|the)?[ _]?(?:\w+[ _])?(?:prompt|question|query|request|command)"
         r"(?:[ _.…]{0,4}(?:here)?[ .…]{0,4})[\]}>)]|\bfirst (?:prompt|question|query|request|command)\b(?: is|:|-| -)",
+        also="[|{|<|(|first ",
     ),
     rule(
         "dictates-answer", 0.45, "start begin starting beginning preface say saying respond reply format prefix structure",
@@ -146,6 +160,7 @@ RULES = (
         r"GAP{0,24}\b(?:with|using|by|following)\b|\b(?:only|always) (?:respond|reply|answer|say)\b"
         r"|\b(?:respond|reply|answer|output)s?\bGAP{0,8}\bonly (?:as|with|like)\b|\bsaying:? \"|\bexact structure\b"
         r"|\bmust (?:respond|answer|reply)\b|\bin (?:two|2) (?:ways|different)\b|\b(?:two|2) (?:ways|different (?:ways|personalities|responses))\b",
+        also="respon|answer|repl|output|sentence|message|only |always |saying|exact structure|two |2 ",
     ),
     rule("affirms", 0.5, "sure", r"\bsure,? (?:here (?:is|are)|here's|sure)\b|\| ?sure\b"),
     rule("questionable", 0.5, "questionable disregard hypothetical hypothetically fictional purely theoretical",
@@ -153,13 +168,15 @@ RULES = (
           r"|\bwithin this (?:fictional|hypothetical)|\bhypothetical(?:ly)? (?:story|scenario|and purely|world)\b"),
     rule("not-in-reality", 0.5, "practice life manner purposes reference implementing malicious",
           r"\b(?:never|not) (?:be |to be )?(?:put|used|applied|implement\w{0,3}|intended)\bGAP{0,24}\b(?:practice|real life|malicious|reality)\b"
-          r"|\bnot (?:\w+ )?(?:interest|intent)\w{0,4} in implementing\b"),
+          r"|\bnot (?:\w+ )?(?:interest|intent)\w{0,4} in implementing\b",
+         also="practice|real life|malicious|reality|implementing"),
     rule(
         "fake-system", 0.7, "system instruction instructions inst im user assistant admin message override endoftext",
-        r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?(?:inst|sys|system)\]|<</?sys>>"
-        r"|(?:^|\n|\*|\[|<|#)\s?(?:end of |begin )?(?:system|admin|developer) (?:instructions?|message|prompt|override|note|alert|update)\b"
-        r"|\bend of system\b|\bsystem instructions? begins?\b|\buser (?:left|has left) the chat\b|\buser message terminat"
-        r"|\bsystem override\b|\bnew (?:instructions|programming|directives?)\b|\brules? ?= ?[{\[]|<rule>",
+        r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?(?:inst|sys|system)\]|<</?sys>>|<rule>"
+        r"|(?:^|[\n*\[<#])\s?(?:end of |begin )?(?:system|admin|developer) (?:instructions?|message|prompt|override|note|alert|update)\b"
+        r"|\b(?:end of system\b|system instructions? begins?\b|user (?:left|has left) the chat\b|user message terminat"
+        r"|system override\b|new (?:instructions|programming|directives?)\b|rules? ?= ?[{\[])",
+        also="<|[|system|admin|developer|user left|user has left|user message terminat|new instructions|new programming|new directive|rule",
     ),
     rule(
         "asks-for-prompt", 1.0, "prompt instructions instruction guidelines above preprompt developer system hidden",
@@ -168,12 +185,14 @@ RULES = (
         r"|your (?:system |initial |original )?(?:instructions|prompt|guidelines)|(?:prompt|instructions|words|text) above(?! (?:the|an?|each|every) (?!line|user|conversation|message))|developer message|(?:your|the|full|whole|entire|hidden) system messages?(?! (?:of|from|that|when|for|in)\b)|conversationGAP{0,24} hidden messages)\b"
         r"|\b(?:translate|convert|encode|quote|include|spell|rephrase|paraphrase|rewrite|contents? of|write down|post)\b"
         r"GAP{0,30}?\b(?:your (?:system|initial|original|hidden|secret|full|exact) (?:prompt|instructions)|the (?:hidden|secret) (?:prompt|instructions))\b",
+        also="reveal|show|print|repeat|output|tell|give|display|share|leak|copy|recite|summari|what |translate|convert|encode|quote|include|spell|phrase|rewrite|content|write down|post",
     ),
     rule(
         "asks-for-beginning", 1.0, "above before preceding",
         r"\b(?:repeat|print|output|copy|recite|echo|dump)\b (?:back )?(?:me )?(?:everything|all(?: of)?(?: the)?(?: text| words| content)?|what is written)"
         r" (?:above|before this|preceding)\bGAP{0,40}?\b(?:start\w{0,3}|begin\w{0,4}|verbatim|word for word|exactly|code ?block|this line)\b"
         r"|\b(?:text|words|instructions|lines|written|content|message)\bGAP{0,16}? (?:before|above|preceding) (?:my|our|the user's) (?:very )?first (?:message|prompt|question)\b",
+        also="repeat|print|output|copy|recite|echo|dump|first message|first prompt|first question",
     ),
     rule(
         "void", 1.0, "void null revoked cancelled canceled suspended lifted obsolete exist apply stop obeying",
@@ -183,6 +202,7 @@ RULES = (
         r"|your|these) (?:rules|instructions|guidelines|restrictions)) (?:do not|don't|did not|didn't|no longer) (?:exist|apply)\b"
         r"|\bstop (?:following|obeying) (?:all |any )?(?:of )?(?:the |these |those )?(?:your|previous|prior|above|earlier|original|initial|system)\b"
         r" (?:\w+ )?(?:instructions?|prompts?|rules|guidelines|directives)\b",
+        also="instruction|rule|guideline|directive|restriction|prompt",
     ),
     rule(
         "override-system", 1.0, "ignore disregard forget bypass override",
@@ -192,34 +212,42 @@ RULES = (
         "not-to-follow", 1.0, "follow obey",
         r"\b(?<!i )(?<!we )(?<!they )(?:do not|don't|no longer) (?:follow|obey) (?:(?:the|any|those|these) (?:instructions|rules|guidelines|prompt) (?:above|(?:that )?you (?:got|were|have|received)|given|from (?:before|earlier))"
         r"|your (?:\w+ )?(?:instructions|rules|guidelines|prompt)\b)",
+        also="not follow|n't follow|longer follow|not obey|n't obey|longer obey",
     ),
     rule(
         "told-before", 1.0, "rules instructions guidelines directives",
         r"\bwhat (?:\w+ )?(?:rules|instructions|guidelines|directives) (?:were you|have you been|did you get|did they give you)\b",
+        also="were you|have you been|did you get|did they give",
     ),
     rule("switched-on", 0.4, "enable activate enter unlock",
           r"\b(?:enable|activate|enter|unlock|switch to)\b (?:the |your )?(?:jailbreak|jailbroken|unrestricted|unfiltered|uncensored|evil|chaos|dan) mode\b"),
     rule("suspended", 1.0, "suspended lifted disabled void off",
-          r"\byour (?:guidelines|restrictions|safety (?:filters?|guidelines|protocols?|rules|training)|filters|rules|programming|instructions) (?:are|is|have been) (?:now |hereby )?(?:suspended|lifted|disabled|void|switched off|turned off)\b"),
+          r"\byour (?:guidelines|restrictions|safety (?:filters?|guidelines|protocols?|rules|training)|filters|rules|programming|instructions) (?:are|is|have been) (?:now |hereby )?(?:suspended|lifted|disabled|void|switched off|turned off)\b",
+         also="your guideline|your restriction|your safety|your filter|your rules|your programming|your instructions"),
     rule("new-orders", 0.4, "instructions directives orders",
-          r"\b(?:your|here are the) new (?:instructions|directives|orders) (?:is|are)\b"),
+          r"\b(?:your|here are the) new (?:instructions|directives|orders) (?:is|are)\b",
+         also="new instructions|new directives|new orders"),
     rule("off", 0.4, "disabled deactivated off",
-          r"\b(?:safety|content|security) (?:filters?|protocols?|guidelines|polic\w{1,3}|measures)(?: (?:is|are|have been))?(?: now)? (?:disabled|deactivated|switched off|turned off)\b"),
+          r"\b(?:safety|content|security) (?:filters?|protocols?|guidelines|polic\w{1,3}|measures)(?: (?:is|are|have been))?(?: now)? (?:disabled|deactivated|switched off|turned off)\b",
+         also="safety|content|security"),
     rule(
         "asks-for-secret", 1.0, "password passwords passcode passphrase secret secrets key code credentials pass keys",
         r"\b(?:tell|give|share|reveal|what(?:'s| is| was| are)?|confirm|say|spell|disclose|send|show|provide|repeat|know|recall"
         r"|remind|need|write|print|have|get)\bGAP{0,40}?\b(?:your|our|the (?:system|admin|secret|root|user)(?:'s)?|user's|my own)"
         r" (?:\w+ )?" + _KEYS + r"|\bwhat(?:'s| is) the " + _KEYS
         + r"|\b(?:write|print|spell|say|tell me|give me|reveal|encode) the password\b|\bask\w{0,3} (?:you )?for your " + _KEYS,
+        also="your|our |the system|the admin|the secret|the root|the user|user's|my own|what's the|what is the|the password",
     ),
     rule(
         "asks-for-data", 1.0, "database databases records memory logs",
         r"\b(?:print|dump|leak|output|send me)\bGAP{0,16}\byour (?:\w+ )?(?:database|records|memory|logs)\b",
+        also="your ",
     ),
     rule(
         "split-payload", 1.0, "part parts strings string combine concatenate concatenation",
         r"\bparts?\b[^\"']{0,60}\bpart (?:1|one|a) (?:is|=|:) ?[\"'][^\"']{0,200}[\"'][^\"']{0,20}\bpart (?:2|two|b) (?:is|=|:) ?[\"']"
         r"|\bstrings\b[^\"']{0,40}\b[a-z] ?= ?[\"'][^\"']{0,200}[\"'][^\"'=]{0,20}\b[a-z] ?= ?[\"']",
+        also="part 1|part one|part a|strings",
     ),
     rule(
         "asks-for-prompt-translated", 1.0,
@@ -252,9 +280,10 @@ RULES = (
         "asks-for-person", 1.0, "user users user's",
         r"\b(?:tell|give|share|reveal|what|where|confirm|disclose)\bGAP{0,40}?\bthe user(?:'s|s)? "
         r"(?:\w+ )?(?:lives?|birth\w{0,4}|address|phone|home|city|location|age|salary|name)\b",
+        also="the user",
     ),
 )  # fmt: skip
-_TELLING = frozenset[str]().union(*(rule.words for rule in RULES))
+_TELLING = frozenset[bytes]().union(*(rule.words for rule in RULES))
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
@@ -275,13 +304,13 @@ _FOREIGN = re.compile(
 
 def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, float]]:
     """Names and weights of the rules that fit a text, each once. ``folded``: see ``plain``; ``more``: further rules."""
-    words = _WORD.findall(folded)
+    words = folded.encode("ascii", "replace").translate(_APART).split()
     told = _TELLING.intersection(words)
     for one in RULES if told else ():
-        if not told.isdisjoint(one.words) and one.pattern.search(folded) is not None:
+        if not told.isdisjoint(one.words) and one.fits(folded):
             yield one.name, one.weight
     for one in more:
-        if not one.words.isdisjoint(words) and one.pattern.search(folded) is not None:
+        if not one.words.isdisjoint(words) and one.fits(folded):
             yield one.name, one.weight
     if not folded.isascii() and _FOREIGN.search(folded) is not None:
         yield "override-translated", 1.0
@@ -289,7 +318,7 @@ def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, flo
 
 _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _BRACKET = re.compile(r"[()\[\]{}]")
-_BANGS = re.compile(r"(?:! ){8}")
+_BANGS = "! " * 8
 _NO_PROSE = re.compile(r"[^\w ,']|[\d_]")
 _CALL = re.compile(r"(?<=\w)\([\w ,]*\)")
 """f(n) and print(x, y) are how people write, and close."""
@@ -304,7 +333,7 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 def structure(text: str) -> Iterator[tuple[str, float]]:
     """Machine-made suffixes: brackets that open and never close after prose, mixed alphabets, rows of marks."""
     tail = text[-_TAIL:]
-    if _BANGS.search(tail) is not None:
+    if _BANGS in tail:
         yield "row-of-marks", 0.6
     # A suffix is one line; code is not.
     if "\n" not in tail and _BRACKET.search(tail) is not None and _starts_as_prose(text):

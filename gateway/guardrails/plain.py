@@ -11,16 +11,17 @@ import binascii
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
 from string import ascii_lowercase
 
-from gateway.guardrails.disguises import in_lines, smuggled
+from gateway.guardrails.disguises import FEW_CODES, digits_in, in_lines, smuggled
 
 # Letters of other scripts that look like Latin ones (from Unicode TR 39's confusables, the common ones).
 _LOOKALIKE = str.maketrans(
     "аеорсухіјѕԁԛԝһіɡɑαοριτυνκεıӏոօս",
     "aeopcyxijsdqwhigaaopituvkeilnou",
 )
+_LOOKALIKES = frozenset(map(chr, _LOOKALIKE))
+_UNSEEN = frozenset({"Cf", "Mn"})
 # Blanks that are no spaces to Unicode, small capitals, and the letters that flags are made of.
 _STYLED: dict[int, str] = {
     **dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800), " "),
@@ -33,8 +34,10 @@ _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ .*_-]){4,60}[^\W\d_](?![^\W_])")
 _LEET_WORD = re.compile(r"(?<![^\W_])(?=[a-z@$]{0,20}[0-9@$])[a-z0-9@$]{4,24}(?![^\W_])")
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 # What a reading cannot do without: a look for it is many times cheaper than the reading, and clean text has none.
-_DIGIT = re.compile(r"[0-9]")
+_ODD_BLANK = re.compile("[\t\r\v\f\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+_SINGLES = re.compile(r"[ .*_-][^\W\d_][ .*_-][^\W\d_][ .*_-]")
 _LEET_SIGN = re.compile(r"[0-9@$]")
+_LONG_WORD, _BINARY_DIGITS, _MORSE_GAPS = 16, 32, 7
 
 # Greedy and without an end to look for: once long enough they cannot fail, so they stay linear.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -56,19 +59,21 @@ def plain(text: str) -> str:
     """Lower case, one kind of each letter, no invisible characters, single spaces, words in one piece."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        text = "".join(_seen(text.translate(_STYLED)))
+        text = _seen(text.translate(_STYLED))
     text = text.lower().replace("’", "'")
-    if not text.isascii():
+    if not text.isascii() and not _LOOKALIKES.isdisjoint(text):
         text = " ".join(_one_script(word) for word in text.split(" "))
-    text = _SPACES.sub(" ", text)
-    return _SPACED.sub(_joined, text)
+    if "  " in text or _ODD_BLANK.search(text) is not None:
+        text = _SPACES.sub(" ", text)
+    return text if _SINGLES.search(text) is None else _SPACED.sub(_joined, text)
 
 
 def variants(folded: str) -> list[str]:
-    """Other readings of a :func:`plain` text: digits for letters, and words broken by hyphens. May be empty."""
+    """Other readings of a :func:`plain` text: digits for letters (not in numbers, which have none), and words broken
+    by hyphens. May be empty."""
     found = []
     if _LEET_SIGN.search(folded) is not None:
-        leet = _LEET_WORD.sub(lambda word: word.group().translate(_LEET), folded)
+        leet = _LEET_WORD.sub(_without_digits, folded)
         if leet != folded:
             found.append(leet)
     if "-" in folded or "_" in folded:
@@ -81,16 +86,17 @@ def variants(folded: str) -> list[str]:
 def hidden(text: str) -> list[str]:
     """What ``text`` says in an encoding, already :func:`plain`; bytes that are no text are left out."""
     found: list[str] = []
-    runs = _BASE64.findall(text)
-    for run in [*runs, *in_lines(text)] if len(runs) > 1 and "\n" in text else runs:
-        found += _base64(run)
-    if _DIGIT.search(text) is not None:  # the codes of ASCII letters begin with one
-        for match in _HEX.finditer(text):
-            found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
-    for match in _BINARY.finditer(text) if "0" in text or "1" in text else ():
+    if max(map(len, text.split()), default=0) >= _LONG_WORD:
+        runs = _BASE64.findall(text)
+        for run in [*runs, *in_lines(text)] if len(runs) > 1 and "\n" in text else runs:
+            found += _base64(run)
+    digits = digits_in(text)
+    for match in _HEX.finditer(text) if digits >= FEW_CODES else ():
+        found += _readable(bytes.fromhex(re.sub(r"[ :]", "", match.group())))
+    for match in _BINARY.finditer(text) if digits >= _BINARY_DIGITS else ():
         bits = match.group().replace(" ", "")
         found += _readable(bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)))
-    for match in _MORSE.finditer(text) if " ." in text or " -" in text else ():
+    for match in _MORSE.finditer(text) if text.count(" .") + text.count(" -") >= _MORSE_GAPS else ():
         letters = [_MORSE_CODE.get(sign, " ") for sign in match.group().split(" ")]
         found.append("".join(letters))
     folded = text.lower()
@@ -120,14 +126,17 @@ def _readable(data: bytes) -> list[str]:
     return [text] if len(text) >= 8 and letters >= 0.8 * len(text) else []
 
 
-def _seen(text: str) -> Iterator[str]:
+def _seen(text: str) -> str:
     """Letters and marks that are seen. A mark over a letter beyond Latin, Greek and Cyrillic is part of its writing."""
-    before = ""
+    if _UNSEEN.isdisjoint(map(unicodedata.category, set(text))):
+        return text
+    kept, before = [], ""
     for letter in text:
         kind = unicodedata.category(letter)
         if kind != "Cf" and (kind != "Mn" or before >= "\u0530"):
-            yield letter
+            kept.append(letter)
         before = before if kind == "Mn" else letter
+    return "".join(kept)
 
 
 def _one_script(word: str) -> str:
@@ -135,6 +144,11 @@ def _one_script(word: str) -> str:
     if word.isascii() or not any("a" <= letter <= "z" for letter in word):
         return word
     return word.translate(_LOOKALIKE)
+
+
+def _without_digits(word: re.Match[str]) -> str:
+    said = word.group()
+    return said.translate(_LEET) if said.islower() else said
 
 
 def _joined(spaced: re.Match[str]) -> str:
