@@ -53,7 +53,7 @@ def run_together(folded: str) -> bool:
     if b"<" in raw:
         raw = _SHOWN.sub(b"", raw)
     letters = raw.translate(None, _NO_LETTERS)
-    return any(one in letters for one in _NEEDED) and _ORDER.search(letters) is not None
+    return any(map(letters.__contains__, _NEEDED)) and _ORDER.search(letters) is not None
 
 
 def smuggled(text: str) -> Iterator[str]:
@@ -61,7 +61,7 @@ def smuggled(text: str) -> Iterator[str]:
     if not text.isascii():
         yield from _unseen(text)
     folded = text.lower()
-    if any(one in folded for one in _BACKWARDS):
+    if any(map(folded.__contains__, _BACKWARDS)):
         yield text[::-1]
         yield " ".join(word[::-1] for word in text.split())
     yield from _listed(text)

@@ -25,7 +25,7 @@ class Rule(Struct, frozen=True):
 
     def fits(self, folded: str) -> bool:
         """Whether its pattern stands in a text that has one of its words."""
-        if self.also and not any(one in folded for one in self.also):
+        if self.also and not any(map(folded.__contains__, self.also)):
             return False
         return self.pattern.search(folded) is not None
 
@@ -341,7 +341,7 @@ def structure(text: str) -> Iterator[tuple[str, float]]:
         unclosed = _unclosed(clean, cut=len(text) > _TAIL)
         if unclosed >= 2 or (unclosed >= 1 and len(_GLUED.findall(_CALL.sub("", clean))) >= 3):
             yield "adversarial-suffix", 1.0
-    if not text.isascii() and sum(map(_mixed, _LETTERS.findall(tail))) >= 2:
+    if not tail.isascii() and any(map(_is_beyond_latin, set(tail))) and sum(map(_mixed, _LETTERS.findall(tail))) >= 2:
         yield "mixed-alphabets", 0.7
 
 
@@ -366,4 +366,8 @@ def _unclosed(text: str, *, cut: bool) -> int:
 
 def _mixed(word: str) -> bool:
     """Latin letters and letters beyond Latin in one word. Accented letters are Latin too."""
-    return any(letter < "\u0250" for letter in word) and any("\u0370" <= letter < "\ufe00" for letter in word)
+    return any(letter < "\u0250" for letter in word) and any(map(_is_beyond_latin, word))
+
+
+def _is_beyond_latin(sign: str) -> bool:
+    return "\u0370" <= sign < "\ufe00" and sign.isalpha()

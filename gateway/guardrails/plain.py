@@ -73,7 +73,7 @@ def variants(folded: str) -> list[str]:
     by hyphens. May be empty."""
     found = []
     if _LEET_SIGN.search(folded) is not None:
-        leet = _LEET_WORD.sub(_without_digits, folded)
+        leet = " ".join(map(_without_signs, folded.split(" ")))
         if leet != folded:
             found.append(leet)
     if "-" in folded or "_" in folded:
@@ -100,7 +100,7 @@ def hidden(text: str) -> list[str]:
         letters = [_MORSE_CODE.get(sign, " ") for sign in match.group().split(" ")]
         found.append("".join(letters))
     folded = text.lower()
-    if any(word in folded for word in _ROTATED_WORDS) and _ROTATED.search(text) is not None:
+    if any(map(folded.__contains__, _ROTATED_WORDS)) and _ROTATED.search(text) is not None:
         found.append(codecs.decode(text, "rot13"))
     found += [reading for reading in smuggled(text) if reading]
     for reading in found[:_MOST]:
@@ -146,7 +146,11 @@ def _one_script(word: str) -> str:
     return word.translate(_LOOKALIKE)
 
 
-def _without_digits(word: re.Match[str]) -> str:
+def _without_signs(words: str) -> str:
+    return words if _LEET_SIGN.search(words) is None else _LEET_WORD.sub(_as_letters, words)
+
+
+def _as_letters(word: re.Match[str]) -> str:
     said = word.group()
     return said.translate(_LEET) if said.islower() else said
 

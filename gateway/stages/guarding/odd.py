@@ -39,7 +39,7 @@ def _odd(name: str, value: Any) -> Iterator[str]:
         for item in value:
             if isinstance(item, dict | list):
                 yield from _odd(name, item)
-    elif is_word_field(name) and len(value.split(None, 1)) > 1 and not is_media(value):
+    elif isinstance(value, str) and is_word_field(name) and len(value.split(None, 1)) > 1 and not is_media(value):
         yield value
 
 

@@ -19,7 +19,14 @@ from gateway.stages.guarding.asking import Asking
 from gateway.stages.guarding.beside import watch, watching
 from gateway.stages.guarding.odd import odd_in
 from gateway.stages.guarding.request import Fixed, Guards, judged, project_of, settle
-from gateway.stages.guarding.texts import Said, fixed_names, joined_turns, operators_texts, said_in
+from gateway.stages.guarding.texts import (
+    Said,
+    fixed_names,
+    joined_turns,
+    operators_texts,
+    plainly_said,
+    said_in,
+)
 from gateway.texts.masking import Masker, map_texts
 
 Changes = dict[str, list[Verdict]]
@@ -46,7 +53,8 @@ async def masked_prose(
     """Judges every text of ``prose`` (a request, or what of it is prose), notes what was found, and returns it
     masked and rewritten: None when it may go as it is. ``before``: what came earlier in a session. Raises BadRequest
     for what is blocked, Unavailable when a guardrail failed."""
-    said = _said(exchange, prose)
+    plain = plainly_said(prose)
+    said = _said(exchange, prose, plain)
     asking = {name: guard for name, guard in guards.items() if guard.asks and not guard.shadow}
     shadows = watching(guards)
     if asking or shadows or any(guard.needs_scene for guard in guards.values()):
@@ -54,7 +62,7 @@ async def masked_prose(
     earlier = before.turns if before is not None else ()
     joined = joined_turns(prose, earlier) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
 
-    odd = odd_in(prose)
+    odd = odd_in(prose) if plain is None else []
 
     def fixed() -> Collection[Said]:
         kept = before.fixed if before is not None else ()
@@ -159,9 +167,10 @@ def _scene(exchange: Exchange, prose: Mapping[str, Any], said: list[Said], befor
     return Scene({**earlier.body, **prose, "messages": messages}, (*earlier.said, *said), earlier.project)
 
 
-def _said(exchange: Exchange, prose: Mapping[str, Any]) -> list[Said]:
-    """Every text of a request, and what its caller put into the operator's: whoever does not read those reads it."""
-    return [*said_in(prose), *(("input", text) for text in exchange.foreign)]
+def _said(exchange: Exchange, prose: Mapping[str, Any], plain: list[Said] | None = None) -> list[Said]:
+    """Every text of a request, and what its caller put into the operator's: whoever does not read those reads it.
+    ``plain``: the first, where they are known."""
+    return [*(said_in(prose) if plain is None else plain), *(("input", text) for text in exchange.foreign)]
 
 
 def _rewritten(

@@ -9,12 +9,14 @@ from gateway.guardrails import Place
 from gateway.guardrails.guardrail import is_document
 from gateway.protocol.hints import RETRIEVED
 from gateway.protocol.lists import dicts
-from gateway.texts.masking import texts_of
+from gateway.texts.masking import is_word_field, texts_of
 
 Said = tuple[Place, str]
 
 _OPERATORS = frozenset({"system", "developer"})
 _TOOLS = frozenset({"tool", "function"})
+_WORDLESS = frozenset({int, float, bool, type(None)})
+_SPEAKERS: dict[str, Place] = {"user": "input", "assistant": "input", "system": "system", "developer": "system"}
 # What else in a body is written by whoever built the application, and says nothing of who talks to it.
 _DEFINITIONS = frozenset({"tools", "functions", "response_format", "tool_choice", "stop", "text"})
 _DOCUMENTS = frozenset({"documents", "context"})
@@ -31,6 +33,28 @@ def said_in(prose: Mapping[str, Any]) -> list[Said]:
         else:
             found += [(place_in(name), text) for text in texts_of({name: value})]
     return found
+
+
+def plainly_said(prose: Mapping[str, Any]) -> list[Said] | None:
+    """:func:`said_in` of a request whose messages are a role and a text each and whose other fields hold no text, as
+    most are: nothing else needs a look there. None for every other request."""
+    for name, value in prose.items():
+        if name != "messages" and not (name.isidentifier() and (type(value) in _WORDLESS or _is_one_word(name, value))):
+            return None
+    found: list[Said] = []
+    for message in prose.get("messages") or ():
+        if not isinstance(message, dict) or len(message) != 2:
+            return None
+        role, content = message.get("role"), message.get("content")
+        place = _SPEAKERS.get(role) if isinstance(role, str) else None
+        if place is None or not isinstance(content, str) or content.startswith("data:"):
+            return None
+        found.append((place, content))
+    return found
+
+
+def _is_one_word(name: str, value: Any) -> bool:
+    return isinstance(value, str) and is_word_field(name) and len(value.split(None, 1)) < 2
 
 
 def operators_texts(prose: Mapping[str, Any]) -> Iterator[str]:
