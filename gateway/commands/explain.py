@@ -18,6 +18,7 @@ from gateway.commands.common import fail, policies_of, read_policies, say
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.metering.spending import LedgerSpending
+from gateway.money.shown import shown
 from gateway.protocol.body import decode_object
 from gateway.protocol.counted import counted
 from gateway.routing.explain import CandidateShown, Explanation, explain
@@ -46,7 +47,7 @@ def explain_request(options: Namespace) -> int:
     except GatewayError as error:
         return fail(f"{error.message} (HTTP {error.status})")
     if options.json:
-        say(msgspec.json.format(msgspec.json.encode(found)).decode())
+        say(msgspec.json.format(msgspec.json.encode(shown(found))).decode())
     else:
         _tell(found)
     return 1 if found.error else 0

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.commands.common import fail, policies_of, prepared_home, read_policies, say, told
 from gateway.money.paybacks import TaskPayback, paybacks
+from gateway.money.shown import shown
 from gateway.protocol.counted import counted
 from gateway.storage.reading.reader import open_reader
 from optimizer.payback import Estimate
@@ -31,7 +32,7 @@ def savings(options: Namespace) -> int:
     finally:
         reader.close()
     if options.json:
-        say(msgspec.json.format(msgspec.json.encode(found)).decode())
+        say(msgspec.json.format(msgspec.json.encode(shown(found))).decode())
     elif not found:
         say(f"No task that learns by these policies was called in the last {counted(options.days, 'day')}.")
     for one in found if not options.json else ():

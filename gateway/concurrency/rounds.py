@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 Place = TypeVar("Place", bound=Hashable)
@@ -36,6 +36,7 @@ async def rounds(
 class Crew(Generic[Place]):
     """Takes what waits, in its order, and works on at most ``most`` places at a time.
 
+    ``in_turn`` says what is taken next of those that wait, beside what is at work by then; without it their order does.
     ``waiting`` and ``take`` block, and may raise OSError; ``take`` returns what gives a place back, None when somebody
     else has it. A place whose ``work`` raises is taken up again after a while.
     """
@@ -43,7 +44,9 @@ class Crew(Generic[Place]):
     def __init__(
         self, waiting: Callable[[], Iterable[Place]], take: Callable[[Place], GiveBack | None],
         work: Callable[[Place], Awaitable[None]], *, most: int, every_s: float, log: logging.Logger,
+        in_turn: Callable[[Iterable[Place], Collection[Place]], Iterable[Place]] | None = None,
     ) -> None:  # fmt: skip
+        self._in_turn = in_turn
         self._waiting, self._take, self._work = waiting, take, work
         self._most, self._every_s, self._log = most, every_s, log
         self._active: dict[Place, asyncio.Task[None]] = {}
@@ -59,7 +62,8 @@ class Crew(Generic[Place]):
 
     async def _look(self) -> None:
         with contextlib.suppress(OSError):
-            for place in await asyncio.to_thread(self._waiting):
+            places = await asyncio.to_thread(self._waiting)
+            for place in places if self._in_turn is None else self._in_turn(places, self._active.keys()):
                 if len(self._active) >= self._most:
                     return
                 give_back = None if place in self._active else await asyncio.to_thread(self._take, place)

@@ -8,6 +8,7 @@ hold for the caller, and the ``x-understudy-*`` headers that steer the gateway.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -27,6 +28,10 @@ _IRRELEVANT = frozenset(
      "prompt_cache_retention", "prompt_cache_options"}
 )  # fmt: skip
 _STEERS = "x-understudy-"
+_WHOLE = re.compile(rb"\.0[,\]}]")
+"""Where JSON may have a float without a fraction; most requests have none, and are not looked through."""
+_EXACT = 2**53
+"""Below it every float without a fraction is one whole number."""
 
 
 def cacheable(exchange: Exchange) -> bool:
@@ -71,7 +76,21 @@ def key_of(exchange: Exchange, body: dict[str, Any], task: Task | None, *more: A
     model = runtime.aliases.get(exchange.request.model, exchange.request.model)
     rules = _rules(exchange, task) if task is not None and task.rules else ()
     material = [project, asked, scope_of(runtime, project, task, model), steering, rules, *more]
-    return hashlib.sha256(_encode(material)).hexdigest()
+    written = _encode(material)
+    if _WHOLE.search(written):
+        material[1] = _same(asked)
+        written = _encode(material)
+    return hashlib.sha256(written).hexdigest()
+
+
+def _same(value: Any) -> Any:
+    """``value`` with equal numbers in one writing: 0.0, -0.0 and 0 are the same temperature. Whole numbers keep all
+    their digits; true is none."""
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if type(value) is dict:
+        return {name: _same(one) for name, one in value.items()}
+    return [_same(one) for one in value] if type(value) is list else value
 
 
 def _rules(exchange: Exchange, task: Task) -> list[bool]:

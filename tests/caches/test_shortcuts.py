@@ -269,3 +269,12 @@ async def test_who_is_stopped_after_its_answer_says_nothing_more(tmp_path: Path,
         await asyncio.wait_for(held.wait(), 60)
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_other_bytes_with_equal_numbers_are_a_hit_and_known_by_themselves(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        answers = [await one.ask("hi", temperature=number) for number in (0, 0.0, 0, 0.0, 0.0)]
+        assert [how(answer) for answer in answers] == ["miss", "hit", "hit", "hit", "hit"]
+        assert len(one.upstream.seen) == 1 and await remembered(one) == 2
+        other = await one.ask("hi", temperature=0.5)
+        assert how(other) == "miss"

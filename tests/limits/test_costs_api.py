@@ -174,3 +174,24 @@ def test_no_cell_is_a_formula(name: str) -> None:
     header, row = csv.reader(io.StringIO(table([line]), newline=""))
     assert header == list(CostLine.__struct_fields__)
     assert row == [f"'{name}", f"'{name}", "1", "0", "2", "0", "3", "0.5", "0.5", "0", "0.0", ""]
+
+
+async def test_money_leaves_without_the_noise_of_binary_sums(desk: Desk) -> None:
+    """0.1 + 0.2 is told as 0.3: in a table, in JSON, on the page's figures."""
+    from sqlalchemy import update
+
+    from gateway.storage.tables import CALLS
+
+    assert (await desk.http.post("/admin/login", json={"key": ADMIN})).status_code == 200
+    await desk.ask()
+    await desk.ask()
+    desk.ingest()
+    engine = write_engine(desk.served.home.database_url)
+    with engine.begin() as connection:
+        ids = [row.id for row in connection.execute(CALLS.select())]
+        for call_id, price in zip(ids, (0.1, 0.2), strict=True):
+            connection.execute(update(CALLS).where(CALLS.c.id == call_id).values(cost_usd=price, teacher_cost_usd=price))
+    engine.dispose()
+    assert b'"cost_usd":0.3,"teacher_cost_usd":0.3,' in (await desk.costs()).content
+    table = list(csv.DictReader(io.StringIO((await desk.costs(format="csv")).text)))
+    assert (table[0]["cost_usd"], table[0]["teacher_cost_usd"]) == ("0.3", "0.3")

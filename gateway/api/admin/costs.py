@@ -22,6 +22,7 @@ from msgspec.structs import asdict, replace
 from gateway.api.admin.desk import DeskHere, Plain
 from gateway.config.limits import yaml_name
 from gateway.errors import BadRequest
+from gateway.money.shown import shown
 from gateway.storage.protocols import Reader
 from gateway.storage.values import CostLine
 
@@ -125,7 +126,7 @@ def table(lines: Sequence[CostLine]) -> str:
     writer = csv.writer(out)
     writer.writerow(CostLine.__struct_fields__)
     for line in lines:
-        writer.writerow([_cell(value) for value in asdict(line).values()])
+        writer.writerow([_cell(value) for value in asdict(shown(line)).values()])
     return out.getvalue()
 
 

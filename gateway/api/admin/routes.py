@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from litestar import Router
+from litestar import Response, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
@@ -19,7 +19,15 @@ from gateway.api.admin.doors import AdminHeaders, door
 from gateway.api.admin.entry import end_sessions, login, logout, session, sessions
 from gateway.api.admin.sessions import LoginBrake, Sessions
 from gateway.control import Control
+from gateway.money.shown import shown
 from gateway.sharing.bus import ALONE, Bus
+
+
+def _told(response: Response[Any]) -> Response[Any]:
+    """What stands in JSON is rounded where it is money; a page, a file or a table has been written already."""
+    if not isinstance(response.content, str | bytes):
+        response.content = shown(response.content)
+    return response
 
 
 def admin_routes(
@@ -64,6 +72,7 @@ def admin_routes(
             route_handlers=[desks.index, desks.asset, login, out, inside],
             dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
             middleware=[AdminHeaders(control)],
+            after_request=_told,
             request_max_body_size=desks.MAX_BODY,
         )
     ]
