@@ -208,6 +208,8 @@ class Exchange(Struct, eq=False):
     """Why a later turn cannot be asked: what its model wanted to know could not be looked up."""
     begun: Usage | None = None
     """What the provider had counted when it began to stream, where it tells; ``usage`` is known at the end."""
+    sound_s: float = 0.0
+    """How many seconds the sound of an upload may last, at most."""
 
     def has_custom_tools(self) -> bool:
         """Found out when the first attempt has to know, and not again by those after it: it takes a look at every

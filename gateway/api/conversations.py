@@ -53,7 +53,7 @@ def conversation_routes(live: Live, conversations: Conversations, who: Authentic
     @post("/v1/conversations", status_code=200)
     async def create_conversation(request: Client) -> Response[bytes]:
         project, _ = asked(request)
-        data = await json_body(request, live)
+        data = await json_body(request, live, optional=True)
         metadata = metadata_in(encode({"metadata": data.get("metadata")}))
         return _json(shown(conversations.create(project, typed(data, _Create).items or [], metadata)))
 

@@ -15,7 +15,7 @@ from gateway import errors
 from gateway.access.refusals import TOLD
 from gateway.context import Principal
 from gateway.live import Live
-from gateway.protocol.body import check_encoding, decode_object
+from gateway.protocol.body import check_encoding, decode_object, decode_optional
 
 _LINGER_S = 3.0
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -87,10 +87,11 @@ async def body_pieces(receive: Receive, idle: float) -> AsyncIterator[bytes]:
             yield part
 
 
-async def json_body(request: Request[Any, Any, Any], live: Live) -> dict[str, Any]:
-    """A small endpoint's body as a map. Raises what ``read_body`` does, and BadRequest."""
-    server = live.runtime().config.server
-    return decode_object(
+async def json_body(request: Request[Any, Any, Any], live: Live, *, optional: bool = False) -> dict[str, Any]:
+    """A small endpoint's body as a map, ``optional`` where it may say nothing. Raises what ``read_body`` does, and
+    BadRequest."""
+    server, decode = live.runtime().config.server, decode_optional if optional else decode_object
+    return decode(
         await read_body(
             request.scope, request.receive, limit=server.max_body_bytes, idle=server.body_timeout_s
         )

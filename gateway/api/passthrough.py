@@ -29,6 +29,7 @@ from gateway.api.multipart import read_form
 from gateway.api.surface import Door, new_exchange
 from gateway.context import Exchange
 from gateway.live import Live
+from gateway.metering import sounds
 from gateway.protocol.answer import Chunk, ChunkStream
 from gateway.protocol.body import decode_object
 from gateway.protocol.sse import frame
@@ -59,6 +60,10 @@ class Parcel:
     boundary: str = field(default_factory=lambda: "understudy-" + secrets.token_hex(16))
     upload: Upload | None = None
     store: FileStore | None = None
+    head: bytes = b""
+    """The first bytes of the first file."""
+    size: int = 0
+    """Bytes of all files."""
     _open: bool = False
 
     def begin(self, part: multipart.MultipartSegment) -> None:
@@ -73,6 +78,8 @@ class Parcel:
     def write(self, piece: bytes) -> None:
         assert self.upload is not None
         self.upload.write(piece)
+        self.head += piece[: sounds.HEAD - len(self.head)]
+        self.size += len(piece)
 
     def close_part(self) -> None:
         if self._open and self.upload is not None:
@@ -183,6 +190,8 @@ class PassThrough:
             self._live, headers, endpoint=self._endpoint, model=model_in(data), text=text, body=data,
             request_id=door.request_id, started=door.started,
         )  # fmt: skip
+        if parcel is not None and self._endpoint == "audio":
+            exchange.sound_s = sounds.seconds_at_most(parcel.head, parcel.size)
         door.watch()
 
         async def ask(exchange: Exchange, rung: Rung) -> PassedStream:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 _decode, _encode = msgspec.json.decode, msgspec.json.encode
 _DEEPEST = 100
 """Levels of lists and objects in one body."""
+_NOTHING = re.compile(rb"\s*\[\s*\]\s*")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
@@ -43,6 +44,12 @@ def decode_object(body: bytes) -> dict[str, Any]:
     if _lost_keys(body, value):
         _refuse_duplicates(body)
     return value
+
+
+def decode_optional(body: bytes) -> dict[str, Any]:
+    """``body`` as a map, of which nothing is required: PHP, whose empty list and empty map are the same, writes ``[]``.
+    Raises BadRequest."""
+    return {} if _NOTHING.fullmatch(body) else decode_object(body)
 
 
 def check_encoding(named: str) -> None:

@@ -18,8 +18,9 @@ from optimizer.routing.plan import Candidate
 
 
 class Dearest(Struct, frozen=True):
-    """US dollars for a million tokens of input and of output, for a thousand searches of the web and of files, and for
-    a million tokens of sound, which count where a request may have any: the rest is the same for every request."""
+    """US dollars for a million tokens of input and of output, for a thousand searches of the web and of files, for a
+    million tokens of sound, which count where a request may have any, and for a minute of an uploaded sound: the rest
+    is the same for every request."""
 
     input: float = 0.0
     output: float = 0.0
@@ -27,12 +28,13 @@ class Dearest(Struct, frozen=True):
     file_search: float = 0.0
     heard: float = 0.0
     spoken: float = 0.0
+    minute: float = 0.0
 
     def or_dearer(self, other: Dearest) -> Dearest:
         return Dearest(
             max(self.input, other.input), max(self.output, other.output),
             max(self.search, other.search), max(self.file_search, other.file_search),
-            max(self.heard, other.heard), max(self.spoken, other.spoken),
+            max(self.heard, other.heard), max(self.spoken, other.spoken), max(self.minute, other.minute),
         )  # fmt: skip
 
     def tokens(self, exchange: Exchange) -> tuple[float, float]:
@@ -60,8 +62,8 @@ def dearest(exchange: Exchange, task: Task | None, given: int) -> Dearest | str:
         if price is None:
             return candidate.name
         read, written = rates(price, exchange.request.service_tier or "", long=given > LONG)
-        beside = price.search or 0.0, price.file_search or 0.0, price.audio_input or 0.0, price.audio_output or 0.0
-        most = most.or_dearer(Dearest(read, written, *beside))
+        beside = (price.search, price.file_search, price.audio_input, price.audio_output, price.minute)
+        most = most.or_dearer(Dearest(read, written, *(one or 0.0 for one in beside)))
     return most
 
 

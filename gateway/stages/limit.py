@@ -194,7 +194,9 @@ class Limit:
         read, written = found.tokens(exchange)
         tokens = (given * read + made * written) / _PER_MILLION
         searches = searches_of(exchange.body)
-        return limits.nano(tokens + (searches.web * found.search + searches.files * found.file_search) / _PER_THOUSAND)
+        sound = exchange.sound_s / 60 * found.minute
+        looked_up = (searches.web * found.search + searches.files * found.file_search) / _PER_THOUSAND
+        return limits.nano(tokens + sound + looked_up)
 
     # ------------------------------------------------------------------ while it lasts
     async def going_on(self, exchange: Exchange, principal: Principal, runtime: Runtime) -> None:

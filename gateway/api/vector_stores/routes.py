@@ -21,21 +21,22 @@ Done = Callable[..., Awaitable[Response[bytes]]]
 
 def vector_store_routes(stores: Stores, live: Live, who: Authenticator) -> list[Any]:
     async def done(
-        request: Client, work: Callable[..., Awaitable[Any]], *, body: bool = False, query: bool = False
-    ) -> Response[bytes]:
+        request: Client, work: Callable[..., Awaitable[Any]], *,
+        body: bool = False, query: bool = False, optional: bool = False,
+    ) -> Response[bytes]:  # fmt: skip
         principal = who({name.lower(): value for name, value in request.headers.items()})
         names = [str(request.path_params[name]) for name in ("store_id", "file_id", "batch_id")
                  if name in request.path_params]  # fmt: skip
         extra: list[Any] = []
         if body:
-            extra = [await json_body(request, live)]
+            extra = [await json_body(request, live, optional=optional)]
         elif query:
             extra = [dict(request.query_params.items())]
         return answer(await work(principal, *names, *extra))
 
     @post(_ALL, status_code=200)
     async def create_vector_store(request: Client) -> Response[bytes]:
-        return await done(request, stores.create, body=True)
+        return await done(request, stores.create, body=True, optional=True)
 
     @get(_ALL)
     async def list_vector_stores(request: Client) -> Response[bytes]:
@@ -47,7 +48,7 @@ def vector_store_routes(stores: Stores, live: Live, who: Authenticator) -> list[
 
     @post(_ONE, status_code=200)
     async def update_vector_store(request: Client) -> Response[bytes]:
-        return await done(request, stores.update, body=True)
+        return await done(request, stores.update, body=True, optional=True)
 
     @delete(_ONE, status_code=200)
     async def delete_vector_store(request: Client) -> Response[bytes]:
