@@ -123,7 +123,7 @@ def request_body(reader: Reader, model: str) -> dict[str, Any]:
     body = reader.body
     found: dict[str, Any] = {
         "model": model,
-        "messages": [_message(reader, turn) for turn in reader.spoken()],
+        "messages": [one for turn in reader.spoken() if (one := _message(reader, turn)).keys() != {"role"}],
         "max_tokens": reader.token_limit(),
         "temperature": reader.number("temperature", 0, 1),
         "p": reader.number("top_p", 0.01, 0.99) if body.get("top_p") != 1 else None,

@@ -58,6 +58,11 @@ class OpenAICodec:
         """Whether custom tools need no translation (``free_text.py``)."""
         return self._profile.custom_tools
 
+    @property
+    def takes_functions(self) -> bool:
+        """Whether functions need not be told as tools (``old_functions.py``): who knows the one knows the other."""
+        return self._profile.custom_tools
+
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model

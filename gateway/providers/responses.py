@@ -69,6 +69,10 @@ class ResponsesCodec(OpenAICodec):
     def takes_custom(self) -> bool:
         return True
 
+    @property
+    def takes_functions(self) -> bool:
+        return False
+
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
         reader = Reader(self._name, body, drop=self._fit.drop)
         wire = request_body(reader, model, self._here, self.seal)

@@ -207,8 +207,6 @@ def _assistant(reader: Reader, turn: Turn, here: str, seal: str, owned: Mapping[
             parts.append({"type": "refusal", "refusal": str(part.get("refusal"))})
         else:
             parts.append({"type": "output_text", "text": str(part.get("text") or "")})
-    if turn.message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": str(turn.message["refusal"])})
     items += phases.messages(parts, done if here == AT_OPENAI else [])
     items += items_of([one["block"] for one in later])
     for index, call in enumerate(turn.message.get("tool_calls") or []):

@@ -36,6 +36,9 @@ from gateway.providers.codec import AttemptFailed, DocumentRefused, failed
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*?;base64,", re.ASCII)
 _MODEL_IN_PATH = re.compile(r"(?:tunedModels/)?[A-Za-z0-9][A-Za-z0-9._@-]{0,199}\Z")
 
+INVALID = "_invalid_json"
+"""Holds what a model wrote as arguments where it is no JSON object; answers to Anthropic's and Google's clients too."""
+
 SAID_NOTHING = "(an empty message)"
 """What stands for the words of a user who sent none."""
 _NAMES = """
@@ -208,15 +211,17 @@ class Reader:
         ]
 
     def parts(self, turn: Turn) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """(parameter name, part) of a turn's content; plain text becomes one part."""
-        content = turn.message.get("content")
+        """(parameter name, part) of a turn's content; plain text becomes one part, and so does what was refused."""
+        content, refused = turn.message.get("content"), turn.message.get("refusal")
         if isinstance(content, str):
             if content:
                 yield f"{turn.at}.content", {"type": "text", "text": content}
-            return
-        for index, part in enumerate(content or []):
-            if isinstance(part, dict):
-                yield f"{turn.at}.content[{index}]", part
+        else:
+            for index, part in enumerate(content or []):
+                if isinstance(part, dict):
+                    yield f"{turn.at}.content[{index}]", part
+        if refused and isinstance(refused, str) and turn.role == "assistant":
+            yield f"{turn.at}.refusal", {"type": "refusal", "refusal": refused}
 
     def calls(self, turn: Turn) -> Iterator[tuple[Mapping[str, Any], str, str, dict[str, Any]]]:
         """(call, id, name, arguments) of an assistant turn's tool calls."""
@@ -225,18 +230,7 @@ class Reader:
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 raise self.refused(at, "Only calls of function tools are supported here.")
-            yield call, str(call.get("id") or ""), function["name"], self._arguments(at, function)
-
-    def _arguments(self, at: str, function: Mapping[str, Any]) -> dict[str, Any]:
-        text = function.get("arguments") or "{}"
-        try:
-            value = json.loads(text) if isinstance(text, str) else text
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            param = f"{at}.function.arguments"
-            raise self.refused(param, f"'{param}' must be the text of a JSON object.", code="invalid_value")
-        return value
+            yield call, str(call.get("id") or ""), function["name"], _arguments(function)
 
     def functions(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(parameter name, definition) of each function tool. Raises AttemptFailed for the old ``functions``."""
@@ -293,6 +287,17 @@ class Reader:
         if not _MODEL_IN_PATH.match(name):
             raise self.refused("model", f"'{model[:80]}' is not a model's name.", code="model_not_found")
         return name
+
+
+def _arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call of an earlier turn asked. A model may have written what is no JSON object, or was cut off: OpenAI
+    takes it back, and an agent that was refused for it could never go on."""
+    text = function.get("arguments") or "{}"
+    try:
+        value = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {INVALID: text}
 
 
 def stops_of(body: Mapping[str, Any]) -> list[str]:

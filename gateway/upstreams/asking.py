@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway import errors
 from gateway.protocol.answer import Chunk, WholeAnswer, parted
-from gateway.providers import free_text
+from gateway.providers import free_text, old_functions
 from gateway.providers.codec import AttemptFailed, Codec, DocumentRefused, StreamDecoder, failed
 from gateway.resilience.provider_keys import ProviderKeys
 from gateway.retrieval.enclosed_documents import EnclosedDocuments
@@ -173,6 +173,7 @@ class Asker:
         answer = codec.decode(reply.status, reply.headers, data, now=time.time(), asked=said)
         if said is not body:
             answer = free_text.heard(answer, body)
+            answer = old_functions.heard(answer) if _as_tools(body, said) else answer
         if reply.lease is not None and answer.usage is not None:
             reply.lease.used(answer.usage.total)
         if heard is not None:
@@ -206,7 +207,10 @@ class Asker:
             if agreed is not None:
                 agreed()
             decoder = codec.stream(said)
-            stream = UpstreamStream(reply, decoder if said is body else free_text.CustomCalls(decoder, body))
+            if said is not body:
+                decoder = free_text.CustomCalls(decoder, body)
+                decoder = old_functions.FunctionCalls(decoder) if _as_tools(body, said) else decoder
+            stream = UpstreamStream(reply, decoder)
             await stream.prime()
         except BaseException:
             reply.release()
@@ -241,12 +245,19 @@ def spoken_to(
     """``body`` in words that the candidate's dialect has; without ``custom`` it is looked through for custom tools.
     Raises AttemptFailed."""
     codec = runtime.codecs.get(candidate.provider)
+    if codec is not None and old_functions.needs_tools(codec, body):
+        body = old_functions.as_tools(body)
     if codec is None or free_text.takes_custom(codec):
         return body
     if not (free_text.has_custom(body) if custom is None else custom()):
         return body
     drop = bool(getattr(runtime.config.providers.get(candidate.provider), "drop_params", False))
     return free_text.spoken_to(candidate.provider, body, drop=drop)
+
+
+def _as_tools(body: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether the client's functions were told as tools."""
+    return "functions" in body and "functions" not in said
 
 
 __all__ = ["Asker", "AttemptFailed", "UpstreamStream"]

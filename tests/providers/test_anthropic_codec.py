@@ -238,10 +238,6 @@ NEVER: dict[str, tuple[dict[str, Any], str]] = {
     "an uploaded file": (
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "messages[0].content[0].file",
     ),
-    "broken arguments": (
-        {"messages": [{**CALLED, "tool_calls": [{"id": "a", "type": "function", "function": {"name": "x", "arguments": "{"}}]}]},
-        "messages[0].tool_calls[0].function.arguments",
-    ),
     "functions": ({"functions": [{"name": "x"}]}, "functions"),
     "no call named": ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
 }  # fmt: skip
