@@ -49,7 +49,8 @@ def _turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             function = {key: value for key, value in called.items() if key != _OWN}
             call = {"id": id_, "type": "function", "function": function}
             call |= {_OWN: called[_OWN]} if called.get(_OWN) else {}
-            turns.append({key: value for key, value in message.items() if key != "function_call"} | {"tool_calls": [call]})
+            rest = {key: value for key, value in message.items() if key != "function_call"}
+            turns.append({**rest, "tool_calls": [call]})
         elif message.get("role") == "function" and name in ids:
             turns.append({"role": "tool", "tool_call_id": ids[name], "content": message.get("content")})
         else:

@@ -51,7 +51,8 @@ class OpenAICodec:
         self._name, self._url, self._headers = name, url, headers
         self._profile, self._socket = profile, socket
         self._thoughtless, self._cuts = thoughtless, cuts
-        self._fit = Fitting(name, profile, drop=drop, without_files=without_files)
+        at_openai = cuts is not None
+        self._fit = Fitting(name, profile, drop=drop, without_files=without_files, any_arguments=at_openai)
 
     @property
     def takes_custom(self) -> bool:

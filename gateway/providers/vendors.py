@@ -6,12 +6,14 @@ import hashlib
 import re
 from typing import Any
 
+import msgspec
+
 from gateway.catalog import Profile, vendor
 from gateway.protocol.hints import CACHE_MARK, CONTAINER, ON_PARTS, held_image
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.end_users import shorten
 from gateway.providers.searching import fit
-from gateway.providers.translate_request import Reader, type_of
+from gateway.providers.translate_request import INVALID, Reader, type_of
 from gateway.providers.vendor_files import part_as
 
 _FOREIGN = frozenset(
@@ -61,8 +63,11 @@ class Fitting:
     """Brings requests into one vendor's form. Made once per provider."""
 
     def __init__(
-        self, provider: str, profile: Profile, *, drop: bool, without_files: frozenset[str] = frozenset()
-    ) -> None:
+        self, provider: str, profile: Profile, *, drop: bool, without_files: frozenset[str] = frozenset(),
+        any_arguments: bool = True,
+    ) -> None:  # fmt: skip
+        """``any_arguments``: calls of earlier turns may have arguments that are no JSON, as at OpenAI."""
+        self._any_arguments = any_arguments
         self._provider, self._profile, self.drop = provider, profile, drop
         lacks = [*profile.lacks, *(["n"] if profile.most_choices == 1 else [])]
         self._lacks = {name: _IDLE.get(name, ()) for name in lacks}
@@ -115,7 +120,9 @@ class Fitting:
             if "cache_control" in self._foreign:
                 message = {**message, "content": _uncached_parts(content, self._off_parts)}
         if calls and type(calls) is list and "extra_content" in self._foreign:
-            message = {**message, "tool_calls": [_unsigned(call) for call in calls]}
+            message = {**message, "tool_calls": (calls := [_unsigned(call) for call in calls])}
+        if calls and type(calls) is list and not self._any_arguments:
+            message = {**message, "tool_calls": [_readable(call) for call in calls]}
         return self._fitted(message) if self._picky else message
 
     def _no_addresses(self, parts: list[Any], documents: Documents) -> None:
@@ -210,6 +217,26 @@ def _unsigned(call: Any) -> Any:
     if isinstance(call, dict) and not _ON_CALLS.isdisjoint(call):
         return {name: value for name, value in call.items() if name not in _ON_CALLS}
     return call
+
+
+def _readable(call: Any) -> Any:
+    """Servers that write a conversation by a template read arguments as JSON, and refuse it for good when a model once
+    wrote what is none."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return call
+    text = function.get("arguments")
+    if not text or not isinstance(text, str) or _is_object(text):
+        return call
+    return {**call, "function": {**function, "arguments": msgspec.json.encode({INVALID: text}).decode()}}
+
+
+def _is_object(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return text.lstrip().startswith("{")
 
 
 def _plain_tool(tool: Any) -> Any:

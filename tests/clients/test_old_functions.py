@@ -19,7 +19,8 @@ providers:
   gemini: {{type: gemini, base_url: "{url}", api_key: sk-up}}
   bedrock: {{type: bedrock, base_url: "{url}", access_key_id: AKID, secret_access_key: sk-up}}
   cohere: {{type: cohere, base_url: "{url}", api_key: sk-up}}
-  home: {{type: openai, base_url: "{url}", api_key: sk-up}}
+  own: {{type: openai, base_url: "{url}"}}
+  home: {{type: azure, base_url: "{url}", api_key: sk-up}}
 keys: [{{name: tests, key: {key}, project: default}}]
 """)
 MODELS = {
@@ -128,3 +129,25 @@ async def test_what_was_refused_and_what_was_no_json_goes_back(
     assert found.choices[0].message.content == "ok"
     sent = json.dumps(upstream.seen[-1].body)
     assert sent.count("I would rather not.") == 1 and sent.count('Bo') == 4 + 1 and '{"role": "assistant"}' not in sent
+
+
+@pytest.mark.parametrize(("model", "mended"), [("openai/m", True), ("own/m", True), ("home/gpt-4o", False)])
+async def test_servers_that_read_arguments_as_json_are_sent_json(
+    client: openai.AsyncOpenAI, upstream: Provider, model: str, mended: bool
+) -> None:
+    """vLLM and llama.cpp refuse the conversation for good; OpenAI takes what was written."""
+    says(upstream, "openai", Said(("ok",)))
+    written = ['{"city": "Bo', "[1]", '{"city": "Ulm"}', ""]
+    calls = [
+        {"id": f"c{at}", "type": "function", "function": {"name": "weather", "arguments": one}}
+        for at, one in enumerate(written)
+    ]
+    results = [{"role": "tool", "tool_call_id": f"c{at}", "content": "?"} for at in range(len(written))]
+    turns: Any = [QUESTION, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    await client.chat.completions.create(model=model, messages=turns)
+    sent = [one["function"]["arguments"] for one in upstream.seen[-1].body["messages"][1]["tool_calls"]]
+    assert sent[2:] == written[2:]
+    if mended:
+        assert [json.loads(one) for one in sent[:2]] == [{"_invalid_json": one} for one in written[:2]]
+    else:
+        assert sent == written
