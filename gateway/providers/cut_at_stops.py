@@ -3,13 +3,14 @@ written all the same, and is in the usage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk
 from gateway.protocol.lists import dicts
-from gateway.providers.codec import AttemptFailed, StreamDecoder
+from gateway.providers.codec import StreamDecoder
+from gateway.providers.steps import Around
 from gateway.providers.translate_answer import Writer
 from gateway.providers.translate_request import stops_of
 
@@ -113,40 +114,26 @@ class CuttingWriter(Writer):
         return super().delta({"content": held}, index) if held else []
 
 
-class CutStream:
+class CutStream(Around):
     """Chunks of another decoder up to a stop sequence, choice by choice."""
 
     def __init__(self, inner: StreamDecoder, stops: Sequence[str], cuts: Callable[[str], bool]) -> None:
         """``cuts``: whether answers of a model, by the name that they tell, have to be cut."""
-        self._inner, self._stops, self._cuts = inner, stops, cuts
+        super().__init__(inner)
+        self._stops, self._cuts = stops, cuts
         self._choices: dict[Any, Cut] = {}
 
-    @property
-    def done(self) -> bool:
-        return self._inner.done
-
-    @property
-    def problem(self) -> AttemptFailed | None:
-        return self._inner.problem
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        return [told for chunk in self._inner.feed(data) if (told := self._cut(chunk)) is not None]
-
-    def finish(self) -> list[Chunk]:
-        return [told for chunk in self._inner.finish() if (told := self._cut(chunk)) is not None]
-
-    def _cut(self, chunk: Chunk) -> Chunk | None:
-        """What is told of a chunk; None for nothing."""
+    def told(self, chunk: Chunk) -> Iterable[Chunk]:
         data = chunk.data
         if not self._cuts(str(data.get("model") or "")):
-            return chunk
+            return (chunk,)
         before = dicts(data.get("choices"))
         choices = [told for one in before if (told := self._choice(one)) is not None]
         if before and not choices and chunk.usage is None:
-            return None
+            return ()
         first = next((one for one in choices if not one.get("index")), {})
         text = (first.get("delta") or {}).get("content") or ""
-        return Chunk({**data, "choices": choices}, text, first.get("finish_reason"), chunk.usage)
+        return (Chunk({**data, "choices": choices}, text, first.get("finish_reason"), chunk.usage),)
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
         cut = self._choices.setdefault(choice.get("index"), Cut(self._stops))

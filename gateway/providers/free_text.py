@@ -14,7 +14,8 @@ from msgspec import structs
 
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.lists import dicts
-from gateway.providers.codec import AttemptFailed, Codec, StreamDecoder
+from gateway.providers.codec import Codec, StreamDecoder
+from gateway.providers.steps import Around
 from gateway.providers.translate_request import Reader
 
 _FIELD = "input"
@@ -142,31 +143,21 @@ def _text(arguments: str) -> str:
     return value if isinstance(value, str) else arguments
 
 
-class CustomCalls:
+class CustomCalls(Around):
     """A stream's decoder whose calls of custom tools come whole: only then is their JSON a text."""
 
     def __init__(self, inner: StreamDecoder, asked: Mapping[str, Any]) -> None:
-        self._inner, self._names = inner, custom_names(asked)
+        super().__init__(inner)
+        self._names = custom_names(asked)
         self._held: dict[tuple[int, int], dict[str, Any]] = {}
-
-    @property
-    def done(self) -> bool:
-        return self._inner.done
-
-    @property
-    def problem(self) -> AttemptFailed | None:
-        return self._inner.problem
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        return [new for chunk in self._inner.feed(data) for new in self._heard(chunk)]
 
     def finish(self) -> list[Chunk]:
         """A call whose end no finish reason told is complete with the stream."""
-        chunks = [new for chunk in self._inner.finish() for new in self._heard(chunk)]
+        chunks = super().finish()
         left = [{"index": at, "delta": self._whole(at)} for at in sorted({choice for choice, _ in self._held})]
         return [*chunks, *([Chunk({"choices": left})] if left else [])]
 
-    def _heard(self, chunk: Chunk) -> Iterator[Chunk]:
+    def told(self, chunk: Chunk) -> Iterator[Chunk]:
         choices, before = list[Any](), list[dict[str, Any]]()
         for choice in dicts(chunk.data.get("choices")):
             at = choice.get("index") or 0

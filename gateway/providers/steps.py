@@ -1,12 +1,13 @@
-"""From events to chunks, one by one."""
+"""From events to chunks, one by one, and from one decoder's chunks to another's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from gateway.protocol.answer import Chunk
-from gateway.providers.codec import AttemptFailed
+from gateway.providers.codec import AttemptFailed, StreamDecoder
 from gateway.providers.failures import nonsense
 
 T = TypeVar("T")
@@ -39,3 +40,28 @@ class Steps:
             raise self.problem
         if not self.done:
             raise nonsense(provider, "a stream that was cut before its end")
+
+
+class Around(ABC):
+    """A decoder around another: it tells what it makes of that one's chunks, and ends when that one does."""
+
+    def __init__(self, inner: StreamDecoder) -> None:
+        self._inner = inner
+
+    @abstractmethod
+    def told(self, chunk: Chunk) -> Iterable[Chunk]:
+        """What a chunk becomes: nothing, while it is held back."""
+
+    @property
+    def done(self) -> bool:
+        return self._inner.done
+
+    @property
+    def problem(self) -> AttemptFailed | None:
+        return self._inner.problem
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        return [new for chunk in self._inner.feed(data) for new in self.told(chunk)]
+
+    def finish(self) -> list[Chunk]:
+        return [new for chunk in self._inner.finish() for new in self.told(chunk)]
