@@ -118,7 +118,9 @@ def _line(key: Key | YamlKey, now: float) -> str:
 def revoke(options: Namespace) -> int:
     try:
         key = execute(RevokeKey(ref=options.ref, actor=_ACTOR, at=time.time()))
-    except (Refused, WriterAway, SQLAlchemyError) as error:
+    except Refused as error:
+        return fail(_elsewhere(options) or told(error))
+    except (WriterAway, SQLAlchemyError) as error:
         return fail(told(error))
     say(f"Revoked: {key.project}/{key.name} ({key.hint}). Running gateways refuse it within seconds.")
     return 0
@@ -132,7 +134,9 @@ def rotate(options: Namespace) -> int:
         key = execute(RotateKey(
             ref=options.ref, digest=fresh.digest, hint=fresh.hint, actor=_ACTOR, at=time.time(), grace_s=grace * HOUR_S
         ))  # fmt: skip
-    except (Wrong, Refused, WriterAway, SQLAlchemyError) as error:
+    except Refused as error:
+        return fail(_elsewhere(options) or told(error))
+    except (Wrong, WriterAway, SQLAlchemyError) as error:
         return fail(told(error))
     say(fresh.text)
     say()
@@ -143,6 +147,13 @@ def rotate(options: Namespace) -> int:
         else "The old one is refused from now on."
     )
     return 0
+
+
+def _elsewhere(options: Namespace) -> str:
+    """Where a key is changed that the policies have and no command knows; "" for every other name."""
+    if not any(options.ref in (key.id, key.name) for key in _written(options)):
+        return ""
+    return f"the key '{options.ref}' stands in the policies: change it or take it out there, and running gateways know."
 
 
 def _words(text: str) -> tuple[str, ...]:

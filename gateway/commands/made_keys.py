@@ -16,13 +16,13 @@ from gateway.storage.values import Key
 
 
 def strangers(loaded: Loaded) -> Iterator[Problem]:
-    """A warning for each key and project that rules and guardrails name and nobody has."""
+    """A warning for each key and project that rules, guardrails, webhooks and limits name and nobody has."""
     if not loaded.callers:
         return
     try:
         keys = [key for key in made_keys(Home.from_env()) if state_of(key, time.time()) == "valid"]
     except SQLAlchemyError:
-        warn("the database cannot be read, so nobody looked whether rules and guardrails name keys that were made.")
+        warn("the database cannot be read, so nobody looked whether the policies name keys that were made.")
         return
     known = {
         "key": {name for key in keys for name in (key.id, key.name)},

@@ -1,5 +1,6 @@
-"""Whether somebody serves the models that the policies' keys are for, and has the keys and projects that rules and
-guardrails are about: a misspelt name opens nothing, fits nobody, and says so only when it is used, or never."""
+"""Whether somebody serves the models that the policies' keys are for, and has the keys and projects that rules,
+guardrails, webhooks and limits are about: a misspelt name opens nothing and fits nobody, and says so only when it is
+used, or never."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class Named(Struct, frozen=True):
 
 
 def named_callers(config: Config, source: Source) -> tuple[Named, ...]:
-    """Whom rules and guardrails name beside those who have a key in the policies."""
+    """Whom rules, guardrails, webhooks and limits name beside those who have a key in the policies."""
     written = source.data.get("keys")
     keys = [one for one in written if isinstance(one, dict)] if isinstance(written, list) else []
     names = {str(one.get("name")) for one in keys}
@@ -54,6 +55,10 @@ def _callers(config: Config) -> Iterator[tuple[str, Path, list[str]]]:
     for name, guard in config.guardrails.items():
         yield "key", ("guardrails", name, "keys"), guard.keys
         yield "project", ("guardrails", name, "projects"), guard.projects
+    for index, hook in enumerate(config.webhooks):
+        yield "project", ("webhooks", index, "project"), [hook.project] if hook.project is not None else []
+    for project in config.limits.projects:
+        yield "project", ("limits", "projects", project), [project]
 
 
 def _stranger(noun: str, name: str, known: Collection[str]) -> tuple[str, str]:

@@ -121,7 +121,7 @@ def principal_of(runtime: Runtime, key: str, project: str, now: float) -> Princi
     if not key:
         return Principal(key_id="", project=project)
     for yaml_key in runtime.config.keys:
-        if yaml_key.name == key:
+        if key in (yaml_key.id, yaml_key.name):
             return principal_of_yaml_key(yaml_key)
     for stored in runtime.snapshot.keys:
         if key in (stored.id, stored.name):

@@ -102,3 +102,33 @@ def test_an_hour_is_one(capsys: pytest.CaptureFixture[str], grace: str, told: st
     assert "1 request a minute" in capsys.readouterr().out
     assert main(["keys", "rotate", "app", "--grace", grace]) == 0
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["revoke", "rotate"])
+@pytest.mark.parametrize("ref", ["app", "yaml:app"])
+def test_a_key_of_the_policies_is_changed_there(
+    capsys: pytest.CaptureFixture[str], command: str, ref: str
+) -> None:
+    assert main(["keys", command, ref]) == 1
+    assert f"the key '{ref}' stands in the policies" in capsys.readouterr().err
+    assert main(["keys", command, "nobody"]) == 1
+    assert "No key has the id, name or hint 'nobody'" in capsys.readouterr().err
+
+
+def test_explain_knows_it_by_both_its_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "request.json").write_text('{"model": "quick", "messages": [{"role": "user", "content": "hi"}]}')
+    for ref in ("app", "yaml:app"):
+        assert main(["explain", "--body", "request.json", "--key", ref]) == 0, capsys.readouterr()
+
+
+def test_webhooks_and_limits_of_a_project_that_nobody_is_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (
+        "webhooks: [{url: 'https://hooks.example.com/x', secret: 0123456789abcdef, project: shpo}]\n"
+        "limits: {projects: {shop: {concurrency: 1}, shpp: {concurrency: 1}, default: {concurrency: 9}}}\n"
+    )
+    (tmp_path / "policies" / "gateway.yaml").write_text(POLICIES + more)
+    found = [line for line in warnings(capsys) if "tasks[0]" not in line and "guardrails" not in line]
+    assert len(found) == 2 and all(line.endswith("Did you mean 'shop'?") for line in found)
+    assert "webhooks[0].project" in found[0] and "limits.projects.shpp" in found[1]
