@@ -22,11 +22,10 @@ from gateway.errors import GatewayError, note_detail
 from gateway.live import Live
 from gateway.routing.named import TUNED, candidates_of
 from gateway.runtime import Runtime
-from gateway.stages.assign import unknown_model
+from gateway.stages.assign import resolve, unknown_model
 
 Client = Request[Any, Any, Any]
-Entries = dict[str, dict[str, Any]]
-Find = Callable[[Runtime, Entries], dict[str, Any]]
+Find = Callable[[Runtime, Principal], dict[str, Any]]
 ToldError = Callable[[GatewayError, str], tuple[int, bytes]]
 _SINCE = 1_735_689_600  # a fixed date: models have no birthday here, and clients only sort by it
 
@@ -55,6 +54,16 @@ class Listing:
         if not principal.models:
             return found
         return {name: entry for name, entry in found.items() if name in principal.models}
+
+    def one(self, runtime: Runtime, principal: Principal, wanted: str) -> dict[str, Any]:
+        """A model that is listed, or that this key may call all the same (``provider/model``): clients ask for it by
+        its name before they call it. Raises NotFound."""
+        listed = self.of(runtime, principal)
+        if wanted in listed:
+            return listed[wanted]
+        if "/" not in wanted or (principal.models and wanted not in principal.models):
+            raise unknown_model(wanted)
+        return _entries({wanted: resolve(runtime, wanted, principal.project).provider})[wanted]
 
 
 def _entries(owners: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -94,7 +103,7 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
         try:
             principal = authenticate(headers_of(keyed(request.scope)))
             runtime = live.runtime()
-            body = encode(find(runtime, listing.of(runtime, principal)))
+            body = encode(find(runtime, principal))
         except GatewayError as error:
             note_detail(error, request_id)
             if error.refused is not None:
@@ -107,9 +116,11 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     async def list_models(request: Client) -> Any:
         query = query_of(request.scope)
         if from_google(request.scope):
-            return foreign(request, lambda runtime, found: page_of(runtime, list(found), query), gemini_error)
+            return foreign(request, lambda at, who: page_of(at, list(listing.of(at, who)), query), gemini_error)
         if from_anthropic(request.scope):
-            return foreign(request, lambda _, found: anthropic_models.page_of([*found.values()], query), claude_error)
+            return foreign(
+                request, lambda at, who: anthropic_models.page_of([*listing.of(at, who).values()], query), claude_error
+            )
         principal = authenticate(request.headers)
         return {"object": "list", "data": list(listing.of(live.runtime(), principal).values())}
 
@@ -117,16 +128,12 @@ def model_routes(live: Live, authenticate: Authenticator) -> list[Any]:
     async def get_model(request: Client, model: FromPath[str]) -> Any:
         wanted = model.removeprefix("/")
         if from_google(request.scope):
-            return foreign(request, lambda runtime, found: model_of(runtime, list(found), wanted), gemini_error)
+            return foreign(request, lambda at, who: model_of(at, list(listing.of(at, who)), wanted), gemini_error)
         if from_anthropic(request.scope):
-            return foreign(request, lambda _, found: anthropic_models.shown_as(_named(found, wanted)), claude_error)
+            return foreign(
+                request, lambda at, who: anthropic_models.shown_as(listing.one(at, who, wanted)), claude_error
+            )
         principal = authenticate(request.headers)
-        return _named(listing.of(live.runtime(), principal), wanted)
+        return listing.one(live.runtime(), principal, wanted)
 
     return [list_models, get_model]
-
-
-def _named(found: Entries, wanted: str) -> dict[str, Any]:
-    if wanted not in found:
-        raise unknown_model(wanted)
-    return found[wanted]

@@ -61,6 +61,16 @@ async def test_the_official_client_sees_the_catalogs_names_after_the_policies(cl
         await client.models.retrieve("gpt-of-nobody")
 
 
+async def test_what_may_be_called_is_there_though_it_is_not_listed(client: openai.AsyncOpenAI, served: Gateway) -> None:
+    one = await client.models.retrieve("claude/claude-of-tomorrow")
+    assert (one.id, one.owned_by) == ("claude/claude-of-tomorrow", "claude")
+    for name in ("nobody/claude-of-tomorrow", "claude/"):
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve(name)
+    with pytest.raises(openai.NotFoundError):
+        await client.with_options(api_key=NARROW).models.retrieve("claude/claude-of-tomorrow")
+
+
 async def test_a_key_sees_what_it_may_call(served: Gateway) -> None:
     async with httpx.AsyncClient(base_url=served.url, timeout=60) as http:
         listed = await http.get("/v1/models", headers={"authorization": f"Bearer {NARROW}"})
