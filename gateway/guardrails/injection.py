@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gateway.guardrails.asking import Helpers
+from gateway.guardrails.compiled import compiled
 from gateway.guardrails.disguises import run_together
 from gateway.guardrails.guardrail import Guardrail, Scene
-from gateway.guardrails.injection_rules import matches, structure
+from gateway.guardrails.injection_rules import RULES, matches, structure
 from gateway.guardrails.model_folder import check_label, sorter_spec
 from gateway.guardrails.order_rules import ORDERS, is_data
 from gateway.guardrails.plain import hidden, plain, variants
@@ -53,6 +54,8 @@ class Injection(Guardrail, frozen=True, tag="injection", tag_field="type"):
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 10:
             raise ValueError("'threshold' must be more than 0 and at most 10.")
+        for one in (*RULES, *ORDERS):
+            compiled(one.source)  # no request waits for it
         if self.model is not None:
             try:
                 _fitted(self.model)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from gateway.guardrails.compiled import compiled
+
 _APART = bytes(one if 97 <= one <= 122 else 32 for one in range(256))
 _GAP = r"[^.!?\n]"
 
@@ -20,8 +22,12 @@ class Rule(Struct, frozen=True):
     name: str
     weight: float
     words: frozenset[bytes]
-    pattern: re.Pattern[str]
+    source: str
     also: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return compiled(self.source)
 
     def fits(self, folded: str) -> bool:
         """Whether its pattern stands in a text that has one of its words."""
@@ -34,7 +40,7 @@ def rule(name: str, weight: float, words: str, pattern: str, also: str = "") -> 
     """``words``: one of them has to stand in a text; ``also``: parts of words, one of which no text lacks that the
     pattern fits (apart by ``|``); ``GAP``: any character within a sentence."""
     needed = tuple(also.split("|")) if also else ()
-    return Rule(name, weight, frozenset(words.encode().split()), re.compile(pattern.replace("GAP", _GAP)), needed)
+    return Rule(name, weight, frozenset(words.encode().split()), pattern.replace("GAP", _GAP), needed)
 
 
 _LAWS = (

@@ -33,7 +33,9 @@ class Toxicity(Guardrail, frozen=True, tag="toxicity", tag_field="type"):
     action: Literal["block", "flag"] = "flag"
 
     def __post_init__(self) -> None:
-        if self.model != BUILTIN:
+        if self.model == BUILTIN:
+            listed("")  # compiles its patterns: no request waits for them
+        else:
             try:
                 _fitted(self.model)
             except ValueError as problem:

@@ -6,8 +6,9 @@ Contains offensive words: it has to know them.
 # ruff: noqa: E501 (a list is read best in one piece)
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+
+from gateway.guardrails.compiled import compiled
 
 _SLURS = (
     r"n[i1]gg(?:er|a|uh|az|as|ers)s?|f[a@]gg?(?:ot|ots|s|y)?|k[i1]kes?|sp[i1]cs?|ch[i1]nks?|gooks?|wetbacks?|rag ?heads?|towel ?heads?"
@@ -29,25 +30,21 @@ _HARM = r"kill(?:ed)?|murder(?:ed)?|shoot|shot|die|dead|burn(?:ed)?|rape[ds]?|ha
 _GAP = r"[^.!?\n]{0,48}?"
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
-RULES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
-    ("slur", 1.0, _pattern(rf"\b(?:{_SLURS})\b")),
-    ("curse", 0.6, _pattern(rf"\b(?:{_CURSES})\b")),
-    ("curse-at-somebody", 0.5, _pattern(rf"\b(?:you|your|ur|u|these|those|them|him|her|this|he|she|they)\b[^.!?\n]{{0,20}}\b(?:{_CURSES}|{_INSULTS})\b|\b(?:{_CURSES})\b[^.!?\n]{{0,12}}\b(?:you|them|off|him|her|u)\b")),
-    ("insult", 0.35, _pattern(rf"\b(?:{_INSULTS})\b")),
-    ("insult-at-somebody", 0.5, _pattern(rf"\b(?:you|you're|your|ur|he|she|they|he's|she's|they're)(?: are| r| is)?(?: (?:all|just|such|so|an?|the|really|fucking|damn|real|nothing but|\w+)){{0,3}} (?:{_INSULTS})\b")),
-    ("group-below", 1.0, _pattern(rf"\b(?:{_GROUPS})\b{_GAP}\b(?:are|is|were|deserve|should|must|need to|ought to|will never|don't|do not|can't|cannot|have no|belong)\b{_GAP}\b(?:{_INSULTS}|{_HARM}|hate[ds]?|gross|repulsive|sickening|dangerous|terrorists?|lazy|dirty|stink|weak|less than|rights?|belong|sin|unnatural|wrong|immoral|property|kitchen|violent|rapists?|thie(?:f|ves)|worse|ruin\w{0,3}|steal\w{0,3}|go back|stay out|leave)\b")),
-    ("hates-group", 1.1, _pattern(rf"\b(?:hate|hates|despise|loathe|detest|can't stand|cannot stand|sick of|fed up with|disgusted by|fuck|death to|kill all|gas the|burn all|d3ath to|down with|get rid of|no place for|ban all)\b{_GAP}\b(?:{_GROUPS})\b")),
-    ("group-cursed", 0.6, _pattern(rf"\b(?:{_GROUPS})\b{_GAP}\b(?:{_CURSES})\b|\b(?:{_CURSES})\b{_GAP}\b(?:{_GROUPS})\b")),
-    ("group-scorned", 1.0, _pattern(rf"\b(?:not worthy|unworthy|lesser beings?|no (?:compassion|respect|sympathy)|rather have cancer|repugnant|filthy|vile|dirt|makes? me (?:sick|puke)|not apply|second[- ]class|not (?:human|people|real)|no better than)\b{_GAP}\b(?:{_GROUPS}|(?:gay|trans|disabled|black) person|woman|man|muslim|immigrant|jew)\b|\b(?:{_GROUPS})\b{_GAP}\b(?:not worthy|unworthy|lesser beings?|repugnant|vile|makes? me (?:sick|puke)|second[- ]class|not (?:human|people|real)|no better than)\b")),
-    ("threat", 1.0, _pattern(rf"\b(?:i|we|i'll|we'll|i'm|somebody|someone)\b[^.!?\n]{{0,24}}\b(?:will|going to|gonna|should|would|wanna|want to|ought to|'ll|need to|'d)\b{_GAP}\b(?:{_HARM})\b|\b(?:should|ought to|deserves?(?: to)?|must|need to|hope (?:you|they|he|she)) (?:\w+ ){{0,2}}(?:{_HARM})\b|\bkill (?:your|him|her|them)sel(?:f|ves)\b|\bkys\b")),
-    ("sexual", 0.45, _pattern(r"\b(?:porn\w{0,6}|blow ?jobs?|penis|vagina|cum|orgasm|masturbat\w{1,4}|nude|naked|boobs|tits|anal|horny|rape[ds]?|sex(?:ual|y)?|erect\w{0,4}|suck my|puppies')\b")),
-    ("self-harm", 0.5, _pattern(r"\b(?:suicid\w{1,4}|self[- ]harm|cut(?:ting)? myself|kill(?:ing)? myself|end (?:my|it) (?:life|all)|want to die)\b")),
+RULES: tuple[tuple[str, float, str], ...] = (
+    ("slur", 1.0, rf"\b(?:{_SLURS})\b"),
+    ("curse", 0.6, rf"\b(?:{_CURSES})\b"),
+    ("curse-at-somebody", 0.5, rf"\b(?:you|your|ur|u|these|those|them|him|her|this|he|she|they)\b[^.!?\n]{{0,20}}\b(?:{_CURSES}|{_INSULTS})\b|\b(?:{_CURSES})\b[^.!?\n]{{0,12}}\b(?:you|them|off|him|her|u)\b"),
+    ("insult", 0.35, rf"\b(?:{_INSULTS})\b"),
+    ("insult-at-somebody", 0.5, rf"\b(?:you|you're|your|ur|he|she|they|he's|she's|they're)(?: are| r| is)?(?: (?:all|just|such|so|an?|the|really|fucking|damn|real|nothing but|\w+)){{0,3}} (?:{_INSULTS})\b"),
+    ("group-below", 1.0, rf"\b(?:{_GROUPS})\b{_GAP}\b(?:are|is|were|deserve|should|must|need to|ought to|will never|don't|do not|can't|cannot|have no|belong)\b{_GAP}\b(?:{_INSULTS}|{_HARM}|hate[ds]?|gross|repulsive|sickening|dangerous|terrorists?|lazy|dirty|stink|weak|less than|rights?|belong|sin|unnatural|wrong|immoral|property|kitchen|violent|rapists?|thie(?:f|ves)|worse|ruin\w{0,3}|steal\w{0,3}|go back|stay out|leave)\b"),
+    ("hates-group", 1.1, rf"\b(?:hate|hates|despise|loathe|detest|can't stand|cannot stand|sick of|fed up with|disgusted by|fuck|death to|kill all|gas the|burn all|d3ath to|down with|get rid of|no place for|ban all)\b{_GAP}\b(?:{_GROUPS})\b"),
+    ("group-cursed", 0.6, rf"\b(?:{_GROUPS})\b{_GAP}\b(?:{_CURSES})\b|\b(?:{_CURSES})\b{_GAP}\b(?:{_GROUPS})\b"),
+    ("group-scorned", 1.0, rf"\b(?:not worthy|unworthy|lesser beings?|no (?:compassion|respect|sympathy)|rather have cancer|repugnant|filthy|vile|dirt|makes? me (?:sick|puke)|not apply|second[- ]class|not (?:human|people|real)|no better than)\b{_GAP}\b(?:{_GROUPS}|(?:gay|trans|disabled|black) person|woman|man|muslim|immigrant|jew)\b|\b(?:{_GROUPS})\b{_GAP}\b(?:not worthy|unworthy|lesser beings?|repugnant|vile|makes? me (?:sick|puke)|second[- ]class|not (?:human|people|real)|no better than)\b"),
+    ("threat", 1.0, rf"\b(?:i|we|i'll|we'll|i'm|somebody|someone)\b[^.!?\n]{{0,24}}\b(?:will|going to|gonna|should|would|wanna|want to|ought to|'ll|need to|'d)\b{_GAP}\b(?:{_HARM})\b|\b(?:should|ought to|deserves?(?: to)?|must|need to|hope (?:you|they|he|she)) (?:\w+ ){{0,2}}(?:{_HARM})\b|\bkill (?:your|him|her|them)sel(?:f|ves)\b|\bkys\b"),
+    ("sexual", 0.45, r"\b(?:porn\w{0,6}|blow ?jobs?|penis|vagina|cum|orgasm|masturbat\w{1,4}|nude|naked|boobs|tits|anal|horny|rape[ds]?|sex(?:ual|y)?|erect\w{0,4}|suck my|puppies')\b"),
+    ("self-harm", 0.5, r"\b(?:suicid\w{1,4}|self[- ]harm|cut(?:ting)? myself|kill(?:ing)? myself|end (?:my|it) (?:life|all)|want to die)\b"),
 )  # fmt: skip
-_SOFTER = re.compile(
+_SOFTER = (
     rf"\b(?:(?:do|does|did|should|must|would|could|is|are|was|were)(?: not|n't)|never|no one|nobody)\b (?:should |ever |to )?"
     rf"(?:deserves?|be|being|hates?|hated|{_HARM}|{_INSULTS})\b|\b(?:wrong|unacceptable|stop|bad) (?:to|that)\b"
 )
@@ -55,7 +52,7 @@ _SOFTER = re.compile(
 
 def weights(folded: str) -> Iterator[tuple[str, float]]:
     """Names and weights of what is found in a :func:`~gateway.guardrails.plain.plain` text, each once."""
-    found = [(name, weight) for name, weight, pattern in RULES if pattern.search(folded) is not None]
+    found = [(name, weight) for name, weight, pattern in RULES if compiled(pattern).search(folded) is not None]
     yield from found
-    if found and _SOFTER.search(folded) is not None:
+    if found and compiled(_SOFTER).search(folded) is not None:
         yield "denied", -2.0
