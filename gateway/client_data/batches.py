@@ -94,7 +94,7 @@ def owner_of(runtime: Runtime, key_id: str, now: float) -> Principal | None:
             over = key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
             return None if over else principal_of_key(key)
     for own in runtime.config.keys:
-        if key_id == f"yaml:{own.name}":
+        if key_id == own.id:
             return principal_of_yaml_key(own)
     return None
 

@@ -79,5 +79,8 @@ def execute(command: Command) -> Any:
 def told(error: Exception) -> str:
     """A failed command in a sentence."""
     if isinstance(error, database_errors()):
+        home = Home.from_env()
+        if home.embedded and not home.database.exists():
+            return f"there is no database in {home.root} yet. Run: understudy up, or name another with --home DIR"
         return f"the database cannot be used ({type(error).__name__}). Start it, or run: understudy migrate"
     return str(error) or "the writing process cannot be reached; try again."

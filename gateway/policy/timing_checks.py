@@ -1,4 +1,5 @@
-"""Times that can never run out, because another always does before them: said, and left as they are."""
+"""Times that can never run out because another always does before them, and checks that overtake each other: said, and
+left as they are."""
 
 from __future__ import annotations
 
@@ -20,6 +21,12 @@ def vain_times(config: Config, source: Source) -> Iterator[Problem]:
     if retries.base_s > retries.cap_s and _written(source, ("retries", "base_s")):
         message = f"{retries.base_s:g} s are more than cap_s ({retries.cap_s:g} s), so no sleep is ever that long."
         yield source.problem(("retries", "base_s"), message, "Lower base_s, or raise cap_s.")
+    for name, rules in config.upstreams.items():
+        check = rules.health
+        if check is not None and check.timeout_s > check.every_s:
+            message = f"{check.timeout_s:g} s are more than every_s ({check.every_s:g} s), so checks overlap."
+            hint = "Lower timeout_s, or raise every_s."
+            yield source.problem(("upstreams", name, "health", "timeout_s"), message, hint)
     first = min(config.timeouts.first_byte, config.timeouts.total)
     for index, policy in enumerate(config.policies):
         after = policy.hedge.after_ms if policy.hedge is not None else None

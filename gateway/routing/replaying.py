@@ -129,7 +129,7 @@ def _targets(config: Config, ways: TaskWays, calls: Sequence[PastCall]) -> list[
     """For each call, in order, who would have been put first. Latencies are those seen up to that call."""
     clock = [0.0]
     seen = Observations(clock=lambda: clock[0])
-    names = {f"yaml:{key.name}": key.name for key in config.keys}
+    names = {key.id: key.name for key in config.keys}
     always: dict[str, dict[str, float]] = {}
     """The shares of the ways that look at nothing of a call."""
     found = []

@@ -132,3 +132,12 @@ def test_webhooks_and_limits_of_a_project_that_nobody_is_in(
     found = [line for line in warnings(capsys) if "tasks[0]" not in line and "guardrails" not in line]
     assert len(found) == 2 and all(line.endswith("Did you mean 'shop'?") for line in found)
     assert "webhooks[0].project" in found[0] and "limits.projects.shpp" in found[1]
+
+
+@pytest.mark.parametrize("command", [["savings"], ["runs", "list"], ["verify", "--journal"]])
+def test_before_anything_has_run_a_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert f"there is no database in {tmp_path / 'home'} yet" in said and "understudy up" in said
