@@ -41,6 +41,8 @@ class ChatRendering(Rendering):
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(body)
         self._last: dict[str, Any] = {}
+        self._used: dict[str, Any] = {}
+        """What was used, as the provider told it beside something else."""
         self._pattern: Pattern | None = None
         self._before = self._after = self._between = b""
 
@@ -53,6 +55,7 @@ class ChatRendering(Rendering):
             self._last = data
             return b""
         if exchange.request.wants_usage:
+            self._used = data.get("usage") or self._used
             data["usage"] = None
         else:
             data.pop("usage", None)
@@ -98,7 +101,9 @@ class ChatRendering(Rendering):
             "choices": [],
         }
         if not chunk.get("usage"):
-            chunk["usage"] = usage_to_wire(exchange.usage or Usage())
+            counted = usage_to_wire(exchange.usage or Usage())
+            same = all(self._used.get(name) == counted[name] for name in ("prompt_tokens", "completion_tokens"))
+            chunk["usage"] = {**counted, **self._used} if same else counted
         return chunk
 
 

@@ -13,6 +13,12 @@ from gateway.protocol.lists import dicts
 from gateway.providers.translate_answer import count, url_citation
 from gateway.providers.xai_items import ticks
 
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+_OTHERWISE = {
+    "": None, "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "STOP": "stop",
+    "model_length": "length", "max_tokens": "length", "MAX_TOKENS": "length", "tool_use": "tool_calls",
+}  # fmt: skip
+"""Why an answer ended, where a vendor has a word of its own: agents go by OpenAI's, and some clients know no other."""
 _MARK = re.compile(r"\[(\d{1,3})\]")
 
 
@@ -26,8 +32,9 @@ def mend(data: dict[str, Any], part: str) -> None:
     if data.get("choices") is None:
         data["choices"] = []
     for choice in dicts(data["choices"]):
-        if choice.get("finish_reason") == "":
-            choice["finish_reason"] = None
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason not in _REASONS:
+            choice["finish_reason"] = _OTHERWISE.get(reason, reason)
         told = choice.get(part)
         if isinstance(told, dict):
             _spoken(told)
@@ -124,21 +131,24 @@ class CallIndexes:
     """Which call a streamed delta belongs to, for one stream. OpenAI counts calls from 0; some vendors count all of
     them as 0 and tell them apart by id, leave the index out, or give no id. Every delta of a function has a text of
     arguments, which clients put together as they come, and together they are JSON: of a call without arguments some
-    vendors send none."""
+    vendors send none. Id, type and name stand in its first delta alone."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[int, str]] = {}
         self._next: dict[int, int] = {}
         self._silent: dict[int, list[int]] = {}
         """By choice, the functions whose arguments are still empty."""
+        self._unnamed: dict[tuple[int, int], dict[str, Any]] = {}
+        """What was told of calls before their names."""
 
     def mend(self, data: dict[str, Any]) -> None:
         for choice in dicts(data.get("choices")):
-            calls = _map(choice.get("delta")).get("tool_calls")
-            if calls:
-                place = count(choice.get("index"))
-                for at, call in enumerate(dicts(calls)):
-                    self._one(place, at, call)
+            delta, place = _map(choice.get("delta")), count(choice.get("index"))
+            if delta.get("tool_calls"):
+                calls = dicts(delta.pop("tool_calls"))
+                told = [call for at, call in enumerate(calls) if self._one(place, at, call)]
+                if told:
+                    delta["tool_calls"] = told
             if self._silent and choice.get("finish_reason") in ("tool_calls", "stop"):
                 self._end(choice)
 
@@ -149,24 +159,48 @@ class CallIndexes:
             delta = _map(choice.get("delta"))
             choice["delta"] = {**delta, "tool_calls": [*dicts(delta.get("tool_calls")), *empty]}
 
-    def _one(self, place: int, at: int, call: dict[str, Any]) -> None:
+    def _one(self, place: int, at: int, call: dict[str, Any]) -> bool:
+        """Whether a delta is told now. Clients that add deltas up would repeat an id or a name that comes again, and
+        some cannot begin a call without its name."""
         told = call.get("index")
         key = (place, told if isinstance(told, int) else at)
         given = call["id"] if isinstance(call.get("id"), str) else ""
-        named = bool(_map(call.get("function")).get("name"))
+        function = call["function"] if isinstance(call.get("function"), dict) else None
+        named = bool(function and function.get("name"))
         known = self._known.get(key)
         if known is None or (named and given and given != known[1]):
-            index = self._next.get(place, 0)
-            self._next[place] = index + 1
-            if not given:
-                given = call["id"] = new_call_id()
-            call.setdefault("type", "function")
-            known = self._known[key] = (index, given)
-            if "function" in call:
-                self._silent.setdefault(place, []).append(index)
+            if function is not None and not self._may_begin(key, call, function):
+                return False
+            known = self._known[key] = self._begun(place, call)
+        elif function is not None:
+            for name in ("id", "type"):
+                call.pop(name, None)
+            function.pop("name", None)
         call["index"] = known[0]
-        if isinstance(function := call.get("function"), dict):
+        if function is not None:
             self._said(place, known[0], function)
+        return True
+
+    def _may_begin(self, key: tuple[int, int], call: dict[str, Any], function: dict[str, Any]) -> bool:
+        """Puts what was told before its name into a call that has it; keeps what has none yet."""
+        before = self._unnamed.pop(key, {})
+        function["arguments"] = before.get("arguments", "") + _written(function.get("arguments"))
+        call["id"] = call.get("id") or before.get("id")
+        if function.get("name"):
+            return True
+        self._unnamed[key] = {"arguments": function["arguments"], "id": call["id"]}
+        return False
+
+    def _begun(self, place: int, call: dict[str, Any]) -> tuple[int, str]:
+        index = self._next.get(place, 0)
+        self._next[place] = index + 1
+        if not isinstance(call.get("id"), str) or not call["id"]:
+            call["id"] = new_call_id()
+        if not call.get("type"):
+            call["type"] = "custom" if "custom" in call else "function"
+        if "function" in call:
+            self._silent.setdefault(place, []).append(index)
+        return index, call["id"]
 
     def _said(self, place: int, index: int, function: dict[str, Any]) -> None:
         text = function["arguments"] = _written(function.get("arguments"))
