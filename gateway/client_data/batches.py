@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +46,8 @@ from gateway.storage.protocols import Writer
 _log = logging.getLogger("understudy.batches")
 BEAT_S = 1.0
 STALE_S = 5.0
-_AT_ONCE = 8  # batches of one process
+_AT_ONCE, _EACH = 8, 7
+"""Batches of one process that are at work at a time, and those of one project."""
 _TRIES = 3  # of a line whose providers fail
 _LONGEST_PAUSE_S = 30.0
 _UNLIMITED = 2**62
@@ -120,7 +122,8 @@ class BatchRunner:
         self.live, self.store, self.writer = live, store, writer
         self.endpoints, self.traffic = endpoints, traffic
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.active: set[asyncio.Task[None]] = set()
+        self.active: dict[asyncio.Task[None], str] = {}
+        """What is at work, and whose it is."""
         self.jobs: set[_Job] = set()
         self._wake = asyncio.Event()
 
@@ -143,13 +146,14 @@ class BatchRunner:
 
     async def _claim(self) -> None:
         while self.live.runtime().config.batches.enabled and len(self.active) < _AT_ONCE:
-            command = ClaimBatch(self.worker, time.time(), STALE_S)
+            busy = tuple(project for project, count in Counter(self.active.values()).items() if count >= _EACH)
+            command = ClaimBatch(self.worker, time.time(), STALE_S, busy)
             batch: Batch | None = await asyncio.to_thread(self.writer.execute, command)
             if batch is None:
                 return
             task = asyncio.create_task(self._work(batch))
-            self.active.add(task)
-            task.add_done_callback(self.active.discard)
+            self.active[task] = batch.project
+            task.add_done_callback(self.active.pop)
 
     async def _work(self, batch: Batch) -> None:
         job = _Job(self, batch)

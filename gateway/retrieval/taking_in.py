@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -21,7 +19,7 @@ from gateway.live import Live
 from gateway.retrieval.documents import document_kind, document_text
 from gateway.retrieval.embedding import Embedding
 from gateway.retrieval.reading import NotRead, chunks_of, text_of
-from gateway.retrieval.turns import next_in_turn
+from gateway.retrieval.turns import InTurn
 from gateway.storage.files import FileStore
 from gateway.storage.vector_stores import Chunks, VectorFile, VectorStore, VectorStores
 
@@ -39,11 +37,9 @@ class TakingIn:
 
     def __init__(self, live: Live, stores: VectorStores, files: FileStore, embedding: Embedding) -> None:
         self._live, self._stores, self._files, self._embedding = live, stores, files, embedding
-        self._last: dict[str, int] = {}
-        """When a project's file was begun last, as a number that grows."""
-        self._begun = 0
+        self._turns: InTurn[_Place] = InTurn(lambda place: place[0], places=_AT_ONCE, each=_EACH)
         self._crew = Crew(
-            self._waiting, self._taken, self._work, most=_AT_ONCE, every_s=_BEAT_S, log=_log, in_turn=self._in_turn
+            self._waiting, self._taken, self._work, most=_AT_ONCE, every_s=_BEAT_S, log=_log, in_turn=self._turns.of
         )
         self.wake, self.run = self._crew.wake, self._crew.run
 
@@ -55,21 +51,8 @@ class TakingIn:
             return self._stores.taken(self._stores.get(*place[:2]), place[2])
         return None
 
-    def _in_turn(self, waiting: Iterable[_Place], at_work: Collection[_Place]) -> Iterator[_Place]:
-        """One by one, since what is handed out may be at work when the next is chosen, or be another worker's."""
-        left = [place for place in waiting if place not in at_work]
-        concerned = {project for project, _, _ in (*left, *at_work)}
-        self._last = {project: at for project, at in self._last.items() if project in concerned}
-        while left:
-            projects, reading = [one[0] for one in left], Counter(one[0] for one in at_work)
-            at = next_in_turn(projects, reading, self._last, places=_AT_ONCE, each=_EACH)
-            if at is None:
-                return
-            yield left.pop(at)
-
     async def _work(self, place: _Place) -> None:
-        self._begun += 1
-        self._last[place[0]] = self._begun
+        self._turns.begun(place)
         with contextlib.suppress(KeyError):  # it was detached meanwhile
             await self._take(self._stores.get(*place[:2]), self._stores.file(*place))
 

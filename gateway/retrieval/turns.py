@@ -1,4 +1,5 @@
-"""Whose document is read next. Reading one may take a minute, so nobody's documents may keep all readers busy.
+"""Whose document is read next. Reading one may take a minute, so nobody's documents may keep all readers busy; files
+on their way into vector stores and runs of evals take turns likewise.
 
 A project has at most ``each`` of the ``places`` at a time; of those who wait, whoever has the fewest goes first, then
 whoever was let in longest ago. So the first document of a project waits for no other project's queue.
@@ -8,8 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+Place = TypeVar("Place", bound=Hashable)
 
 
 def next_in_turn(
@@ -22,6 +35,32 @@ def next_in_turn(
         return None
     free = [at for at, project in enumerate(waiting) if reading.get(project, 0) < each]
     return min(free, key=lambda at: (reading.get(waiting[at], 0), last.get(waiting[at], 0), at), default=None)
+
+
+class InTurn(Generic[Place]):
+    """What a crew takes next of the places that wait; ``project``: whose one is."""
+
+    def __init__(self, project: Callable[[Place], str], *, places: int, each: int) -> None:
+        self._project, self._places, self._each = project, places, each
+        self._last: dict[str, int] = {}
+        self._count = 0
+
+    def begun(self, place: Place) -> None:
+        """There is work on it."""
+        self._count += 1
+        self._last[self._project(place)] = self._count
+
+    def of(self, waiting: Iterable[Place], at_work: Collection[Place]) -> Iterator[Place]:
+        """One by one, since what is handed out may be at work when the next is chosen, or be another worker's."""
+        left = [place for place in waiting if place not in at_work]
+        concerned = {self._project(place) for place in (*left, *at_work)}
+        self._last = {project: at for project, at in self._last.items() if project in concerned}
+        while left:
+            projects, busy = [self._project(one) for one in left], Counter(self._project(one) for one in at_work)
+            at = next_in_turn(projects, busy, self._last, places=self._places, each=self._each)
+            if at is None:
+                return
+            yield left.pop(at)
 
 
 class Turns:

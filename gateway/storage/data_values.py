@@ -116,11 +116,13 @@ class AddBatch(Struct, frozen=True, tag="add_batch"):
 
 
 class ClaimBatch(Struct, frozen=True, tag="claim_batch"):
-    """→ Batch | None. Takes the oldest open batch that nobody has reported on for ``stale_s`` seconds."""
+    """→ Batch | None. Takes an open batch that nobody has reported on for ``stale_s`` seconds, of the project that has
+    the fewest at work, the oldest; none of the projects ``but``."""
 
     worker: str
     at: float
     stale_s: float
+    but: tuple[str, ...] = ()
 
 
 class ReportBatch(Struct, frozen=True, tag="report_batch"):

@@ -29,13 +29,15 @@ from gateway.concurrency.rounds import Crew
 from gateway.context import Principal
 from gateway.live import Live
 from gateway.protocol.body import typed
+from gateway.retrieval.turns import InTurn
 from gateway.schemas.compile import compiled
 from gateway.storage.files import FileStore
 from gateway.storage.settled import write_whole
 from optimizer.graders import Fault, scene
 
 _log = logging.getLogger("understudy.evals")
-_BEAT_S, _AT_ONCE, _RUNS = 1.0, 4, 4
+_BEAT_S, _AT_ONCE, _RUNS, _EACH = 1.0, 4, 4, 3
+"""Rows of a run, and runs of all projects and of one, that are at work at a time."""
 _COMPARING = 2
 Announce = Callable[[str, str, str], None]
 """(project, event, run): for webhooks."""
@@ -50,10 +52,14 @@ class EvalRunner:
         self.opens = opens
         self.live, self.store, self.files, self.ask, self.announce = live, store, files, ask, announce
         self.comparing = asyncio.Semaphore(_COMPARING)
-        self._crew = Crew(store.waiting, taken, self._work, most=_RUNS, every_s=_BEAT_S, log=_log)
+        self._turns: InTurn[Path] = InTurn(store.owner, places=_RUNS, each=_EACH)
+        self._crew = Crew(
+            store.waiting, taken, self._work, most=_RUNS, every_s=_BEAT_S, log=_log, in_turn=self._turns.of
+        )
         self.wake, self.run = self._crew.wake, self._crew.run
 
     async def _work(self, folder: Path) -> None:
+        self._turns.begun(folder)
         with contextlib.suppress(FileNotFoundError):  # somebody deleted it
             await _Work(self, folder).run()
 

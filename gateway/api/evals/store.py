@@ -133,6 +133,11 @@ class EvalStore:
         """Folders of runs that have not ended, oldest first."""
         return [path.parent for path in sorted(self._root.glob(f"*/*/*/{OPEN}"), key=written_at)]
 
+    @staticmethod
+    def owner(folder: Path) -> str:
+        """What stands for the project of a run, by its folder."""
+        return folder.parent.parent.name
+
     def items(self, project: str, eval_id: str, run_id: str) -> list[Item]:
         """By number. Raises KeyError."""
         folder = self.folder(project, eval_id, run_id)

@@ -54,9 +54,14 @@ def add_batch(connection: sa.Connection, command: AddBatch) -> Batch:
 
 
 def claim_batch(connection: sa.Connection, command: ClaimBatch) -> Batch | None:
-    idle = sa.or_(BATCHES.c.heartbeat_at.is_(None), BATCHES.c.heartbeat_at < command.at - command.stale_s)
-    waiting = sa.select(BATCHES).where(BATCHES.c.status.in_(OPEN_BATCH), idle)
-    row = connection.execute(waiting.order_by(BATCHES.c.created_at, BATCHES.c.id).limit(1)).mappings().first()
+    stale, others = command.at - command.stale_s, BATCHES.alias()
+    idle = sa.or_(BATCHES.c.heartbeat_at.is_(None), BATCHES.c.heartbeat_at < stale)
+    waiting = sa.select(BATCHES).where(BATCHES.c.status.in_(OPEN_BATCH), idle, BATCHES.c.project.not_in(command.but))
+    at_work = sa.select(sa.func.count()).where(
+        others.c.project == BATCHES.c.project, others.c.status.in_(OPEN_BATCH), others.c.heartbeat_at >= stale
+    )
+    order = at_work.scalar_subquery(), BATCHES.c.created_at, BATCHES.c.id
+    row = connection.execute(waiting.order_by(*order).limit(1)).mappings().first()
     if row is None:
         return None
     return _update(connection, row["id"], worker=command.worker, heartbeat_at=command.at)
