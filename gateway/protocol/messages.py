@@ -43,6 +43,8 @@ class MessagesRequest(Struct, frozen=True):
     inference_geo: str | None = None
     mcp_servers: list[dict[str, Any]] | None = None
     container: str | dict[str, Any] | None = None
+    output_format: dict[str, Any] | None = None
+    """What ``output_config.format`` was called in its beta; older clients still say so."""
 
     @property
     def thinks(self) -> bool:
@@ -153,12 +155,11 @@ def _thinking(request: MessagesRequest) -> dict[str, Any]:
                 param="thinking.budget_tokens",
             )
         wishes["reasoning_effort"] = effort_for(budget)
-    wanted = config.get("format")
+    name = "output_format" if config.get("format") is None else "output_config.format"
+    wanted = config.get("format") or request.output_format
     if isinstance(wanted, dict):
         if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
-            raise unsupported(
-                "output_config.format", "'output_config.format' must be of type 'json_schema'."
-            )
+            raise unsupported(name, f"'{name}' must be of type 'json_schema'.")
         schema = {"name": "answer", "schema": wanted["schema"], "strict": True}
         wishes["response_format"] = {"type": "json_schema", "json_schema": schema}
     return wishes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from gateway.protocol.foreign_thoughts import call_signatures
 from gateway.protocol.gemini.code import code_part
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import GOOGLE, googles_tools
+from gateway.protocol.lists import dicts
 from gateway.providers.capabilities import Ability, most_stops
 from gateway.providers.searching import asked, geminis_tool
 from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, type_of, url_of
@@ -153,7 +154,7 @@ def _contents(reader: Reader, ability: Ability) -> list[dict[str, Any]]:
     are text alone here, so that files and images among them stand where they were given, as the user's."""
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
-    for turn in reader.spoken():
+    for turn in _in_order(reader.spoken()):
         if turn.role == "assistant":
             role, parts = "model", _model(reader, turn, names, signed=ability.thinking == "level")
         else:
@@ -212,6 +213,27 @@ def _media(reader: Reader, at: str, url: str, told: Any = None) -> dict[str, Any
     if url.startswith("file-"):
         raise reader.refused(at, "A file's id is known where it was uploaded, and not here. Send 'file_data'.")
     raise reader.refused(at, "This must be a data: or an https: address.", code="invalid_value")
+
+
+def _in_order(turns: Iterable[Turn]) -> Iterator[Turn]:
+    """Results in the order of their calls, by which Google tells those of one function apart. OpenAI knows them by
+    their ids, so its clients send them in any order: whichever tool was ready first."""
+    results, places = list[Turn](), dict[str, int]()
+
+    def place(turn: Turn) -> int:
+        return places.get(str(turn.message.get("tool_call_id")), len(places))
+
+    for turn in turns:
+        if turn.role == "tool":
+            results.append(turn)
+            continue
+        yield from sorted(results, key=place)
+        results = []
+        if turn.role == "assistant":
+            calls = dicts(turn.message.get("tool_calls"))
+            places = {str(call.get("id")): at for at, call in enumerate(calls)}
+        yield turn
+    yield from sorted(results, key=place)
 
 
 def _model(reader: Reader, turn: Turn, names: dict[str, str], *, signed: bool) -> list[dict[str, Any]]:

@@ -131,6 +131,20 @@ def test_a_round_of_tools_becomes_three_turns() -> None:
     ]  # fmt: skip
 
 
+def test_results_stand_in_the_order_of_their_calls() -> None:
+    """Google tells two calls of one function apart by their order; a client sends what was ready first."""
+    calls = [
+        {"id": f"call_{city}", "type": "function", "function": {"name": "weather", "arguments": json.dumps({"city": city})}}
+        for city in ("Bonn", "Ulm", "Jena")
+    ]
+    ready = [{"role": "tool", "tool_call_id": f"call_{city}", "content": f"in {city}"} for city in ("Jena", "Bonn", "Ulm")]
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": calls}, *ready]
+    for more in ([], [{"role": "user", "content": "and?"}]):
+        parts = wire({"messages": [*turns, *more]})["contents"][2]["parts"]
+        told = [one["functionResponse"]["response"]["result"] for one in parts if "functionResponse" in one]
+        assert told == ["in Bonn", "in Ulm", "in Jena"] and "functionResponse" in parts[0]
+
+
 def test_signatures_survive_the_way_back_and_missing_ones_are_excused() -> None:
     first, second = CALLED["tool_calls"]  # type: ignore[misc]
     signed = {**first, "id": "g-1", "extra_content": {"google": {"thought_signature": "sig"}}}

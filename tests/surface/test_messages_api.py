@@ -281,6 +281,16 @@ async def test_json_schema_reaches_the_provider(claude: anthropic.AsyncAnthropic
     assert sent["response_format"]["json_schema"]["schema"] == WEATHER
 
 
+async def test_a_schema_may_have_the_name_of_its_beta(claude: anthropic.AsyncAnthropic, upstream: Provider) -> None:
+    schema = {"type": "json_schema", "schema": WEATHER}
+    await claude.messages.create(model="triage", max_tokens=9, messages=ASK, extra_body={"output_format": schema})
+    assert upstream.seen[0].body["response_format"]["json_schema"]["schema"] == WEATHER
+    with pytest.raises(anthropic.BadRequestError, match="'output_format' must be of type 'json_schema'"):
+        await claude.messages.create(
+            model="triage", max_tokens=9, messages=ASK, extra_body={"output_format": {"type": "xml"}}
+        )
+
+
 async def test_what_was_written_to_a_cache_stands_beside_the_input(
     claude: anthropic.AsyncAnthropic, upstream: Provider
 ) -> None:
