@@ -64,6 +64,8 @@ class _Known:
         self.passed_over = _DONE_THERE | passed_over
         self.calls: set[str] = set()
         self.searches = self.passages = 0
+        self.shown: dict[str, Any] | None = None
+        """The turn with the pictures of the last results."""
 
 
 def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _Known) -> None:
@@ -82,7 +84,7 @@ def _add(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _
         known.calls.add(call["id"])
         _called(turns, call)
     elif kind in _OUTPUTS:
-        turns.extend(_output(item, where, known.calls))
+        _answered(turns, _output(item, where, known.calls), known)
     elif kind in (SEARCH_CALL, SEARCH_OUTPUT, ADDED):
         _looked_for_tools(turns, item, where, known)
     elif kind in ITEMS:
@@ -122,6 +124,19 @@ def _called(turns: list[dict[str, Any]], call: dict[str, Any]) -> None:
         turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
 
 
+def _answered(turns: list[dict[str, Any]], answer: list[dict[str, Any]], known: _Known) -> None:
+    """A result stands with the others of its round, because no provider takes anything between them: what is no text
+    comes in one turn after all of them."""
+    result, *others = answer
+    if known.shown is None or not turns or turns[-1] is not known.shown:
+        turns.extend(answer)
+        known.shown = others[0] if others else None
+        return
+    turns.insert(-1, result)
+    for other in others:
+        known.shown["content"] += other["content"]
+
+
 def _looked_for_tools(turns: list[dict[str, Any]], item: dict[str, Any], where: str, known: _Known) -> None:
     """A client's search for tools and what it found, as a call and its result. What OpenAI looked for itself, and tools
     that were added, need no turn: they are among those that the request offers."""
@@ -133,7 +148,7 @@ def _looked_for_tools(turns: list[dict[str, Any]], item: dict[str, Any], where: 
         function = {"name": SEARCH, "arguments": _text(item, "arguments", where)}
         _called(turns, {"id": call_id, "type": "function", "function": function})
     elif item.get("type") == SEARCH_OUTPUT:
-        turns.extend(_output({"call_id": call_id, "output": told_found(item)}, where, known.calls))
+        _answered(turns, _output({"call_id": call_id, "output": told_found(item)}, where, known.calls), known)
 
 
 def _searched(turns: list[dict[str, Any]], item: dict[str, Any], known: _Known) -> None:

@@ -11,7 +11,16 @@ from gateway.protocol.foreign_thoughts import of_claude
 from gateway.protocol.hints import SEARCH_RESULT, cache_wish
 from gateway.providers.anthropic_request import thinking
 from gateway.providers.capabilities import Ability, most_stops
-from gateway.providers.translate_request import Reader, Turn, data_url, is_web_url, merge, said, url_of
+from gateway.providers.translate_request import (
+    SAID_NOTHING,
+    Reader,
+    Turn,
+    data_url,
+    is_web_url,
+    merge,
+    said,
+    url_of,
+)
 
 _ROOM = 8192
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -197,6 +206,8 @@ def _turns(reader: Reader, model: str) -> dict[str, Any]:
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = {"assistant": _assistant, "tool": _result}.get(turn.role, _blocks)(reader, turn, model)
         merge(messages, role, blocks)
+    if messages and messages[0]["role"] == "assistant":  # a greeting, which OpenAI takes and Converse refuses
+        messages.insert(0, {"role": "user", "content": [{"text": SAID_NOTHING}]})
     if not messages and system:
         last = max(at for at, block in enumerate(system) if "text" in block)  # OpenAI answers instructions alone
         system, alone = system[:last], system[last:]

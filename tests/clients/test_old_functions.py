@@ -151,3 +151,34 @@ async def test_servers_that_read_arguments_as_json_are_sent_json(
         assert [json.loads(one) for one in sent[:2]] == [{"_invalid_json": one} for one in written[:2]]
     else:
         assert sent == written
+
+
+async def test_a_conversation_may_begin_with_a_greeting(client: openai.AsyncOpenAI, upstream: Provider) -> None:
+    """Bedrock wants the user to speak first."""
+    says(upstream, "bedrock", Said(("ok",)))
+    turns: Any = [{"role": "system", "content": "Be kind."}, {"role": "assistant", "content": "How can I help?"}, QUESTION]
+    await client.chat.completions.create(model=MODELS["bedrock"], messages=turns)
+    sent = upstream.seen[-1].body["messages"]
+    assert [one["role"] for one in sent] == ["user", "assistant", "user"]
+    assert sent[1]["content"] == [{"text": "How can I help?"}]
+
+
+@pytest.mark.parametrize("dialect", MODELS)
+async def test_pictures_of_several_results_stand_behind_all_of_them(
+    client: openai.AsyncOpenAI, upstream: Provider, dialect: str
+) -> None:
+    """No provider takes anything between the results of one round of calls."""
+    says(upstream, dialect, Said(("ok",)))
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+    calls = [{"type": "function_call", "call_id": one, "name": "look", "arguments": "{}"} for one in ("c1", "c2", "c3")]
+    outputs: list[Any] = [[{"type": "input_text", "text": "first"}, picture], "second", [picture]]
+    results = [
+        {"type": "function_call_output", "call_id": call["call_id"], "output": output}
+        for call, output in zip(calls, outputs, strict=True)
+    ]
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    items: Any = [QUESTION, *calls, *results, {"role": "user", "content": "and now?"}]
+    await client.responses.create(model=MODELS[dialect], input=items, tools=[tool])
+    sent = json.dumps(upstream.seen[-1].body)
+    places = [sent.index("first"), sent.index("second"), sent.rindex("See the next message."), sent.index("iVBORw0KGgo=")]
+    assert places == sorted(places) and sent.count("iVBORw0KGgo=") == 2 and sent.rindex("and now?") > places[-1]

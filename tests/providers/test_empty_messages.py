@@ -56,7 +56,8 @@ def test_an_empty_message_at_the_end_is_something_to_answer(model: str, before: 
 def test_whoever_said_something_is_left_alone(model: str) -> None:
     made = CODECS[model].build("p", "")
     said = [{"role": "user", "content": ""}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    assert all(SAID_NOTHING not in text for _, text in turns(made, model, said))
+    begun = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]  # Converse wants a user first
+    assert all(SAID_NOTHING not in text for _, text in turns(made, model, [*begun, *said]))
     prefilled = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert turns(made, model, prefilled)[-1][1] == "b"
 
