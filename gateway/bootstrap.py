@@ -100,6 +100,7 @@ from gateway.telemetry.incidents import Incidents
 from gateway.telemetry.key_gauges import KeyGauges
 from gateway.telemetry.logs import SHOWN_ONCE, keep_secret
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.provider_gauges import ProviderGauges
 from gateway.telemetry.refusal_counts import RefusalCounts
 from gateway.telemetry.repeat_counts import RepeatCounts
 from gateway.telemetry.schema_gauges import SchemaGauges
@@ -230,6 +231,7 @@ def _parts(
         meter.pair(pair)
 
     gate = Gate(Breakers(bus=bus))
+    metrics.add(ProviderGauges(gate.breakers, live))
     questions = Questions(asker, gate, accountant)
     learner = Learner(asker, questions, recorder, rng, observe_pair)
     panel = Panel(questions, recorder, rng)

@@ -1,15 +1,18 @@
 """Who may be asked at the moment: a breaker per candidate, what health checks say of their providers, and the rule
 that the last one standing is never ejected. The decisions are ``optimizer.routing.breaker``'s. What opens or closes in
-one worker does so in all; each counts failures for itself."""
+one worker does so in all; each counts failures for itself. The log says who is left out, and when that is over."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gateway.sharing.bus import ALONE, Bus
 from optimizer.routing.breaker import (
     CLOSED,
+    FAILURES,
     UNKNOWN,
     Breaker,
     Outcomes,
@@ -24,6 +27,7 @@ from optimizer.routing.breaker import (
 )
 from optimizer.routing.plan import Candidate, Rung
 
+_log = logging.getLogger("understudy.breakers")
 _PROBE_S = 2.0
 """So long the other workers leave a probe to the one that makes it."""
 
@@ -80,6 +84,7 @@ class Breakers:
         if breaker is not None and breaker != CLOSED:
             self._breakers[name] = on_success(breaker)
             if breaker.open_until:
+                _log.info("%s answers again", name)
                 self._bus.tell("breaker", name, 0, 0, 0.0)
         self._count(name, ok=True)
 
@@ -91,7 +96,14 @@ class Breakers:
             breaker = eject(breaker, now)
         self._breakers[name] = breaker
         if breaker.open_until != before.open_until:
+            pause = breaker.open_until - now
+            _log.warning("%s: %s, so it is not asked for %.0f s", name, _why(before, breaker), pause)
             self._announce(name, breaker, now)
+
+    def open_by_provider(self) -> Counter[str]:
+        """How many candidates of each provider are not asked, but for a probe."""
+        opened = [name for name, breaker in self._breakers.items() if breaker.open_until]
+        return Counter(name.partition("/")[0] for name in opened)
 
     def cancelled(self, name: str) -> None:
         breaker = self._breakers.get(name)
@@ -123,6 +135,9 @@ class Breakers:
             self._breakers[name] = Breaker(max(mine.failures, failures), until, max(mine.opened, opened))
 
     # ------------------------------------------------------------------ what health checks tell
+    def unwell(self, provider: str) -> bool:
+        return provider in self._sick
+
     def checked(self, provider: str, *, well: bool) -> None:
         """A provider that is well again is probed at once, without waiting for its breakers."""
         if not well:
@@ -133,3 +148,11 @@ class Breakers:
         for name, breaker in self._breakers.items():
             if breaker.open_until > now and name.startswith(f"{provider}/"):
                 self._breakers[name] = Breaker(breaker.failures, now, breaker.opened, breaker.probing)
+
+
+def _why(before: Breaker, after: Breaker) -> str:
+    if before.open_until:
+        return "it failed when it was probed"
+    if after.failures >= FAILURES:
+        return f"it failed {after.failures} times in a row"
+    return "half of its recent calls failed"

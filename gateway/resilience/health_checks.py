@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,7 +12,9 @@ from gateway.config import HealthCheck, UpstreamRules
 from gateway.resilience.breakers import Breakers
 from gateway.upstreams.upstream import Upstream
 
+_log = logging.getLogger("understudy.health")
 _TICK_S = 0.25
+_DOUBTED = "the health check of %s was answered %d, which counts as well: see whether upstreams.%s.health.url is right"
 
 
 class HealthChecks:
@@ -23,6 +26,7 @@ class HealthChecks:
         self._upstream, self._breakers, self._rules = upstream, breakers, rules
         self._due: dict[str, float] = {}
         self._failures: Counter[str] = Counter()
+        self._doubted: set[str] = set()
         self._asking: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -38,7 +42,7 @@ class HealthChecks:
     def _start_due(self, now: float) -> None:
         checks = {name: one.health for name, one in self._rules().items() if one.health is not None}
         for name in set(self._due) - set(checks):
-            del self._due[name]
+            del self._due[name], self._failures[name]
             self._breakers.checked(name, well=True)  # nobody asks any more: calls decide again
         for name, check in checks.items():
             if now >= self._due.get(name, 0.0):
@@ -50,9 +54,24 @@ class HealthChecks:
     async def check(self, name: str, check: HealthCheck) -> None:
         status = await self._upstream.status(check.url, within=check.timeout_s)
         if 0 < status < 500:
-            self._failures[name] = 0
-            self._breakers.checked(name, well=True)
-            return
+            self._well(name, check, status)
+        else:
+            self._ill(name, check, status)
+
+    def _well(self, name: str, check: HealthCheck, status: int) -> None:
+        if self._breakers.unwell(name):
+            _log.info("the health check of %s says that it is well again", name)
+        if status >= 400 and check.url not in self._doubted:
+            self._doubted.add(check.url)  # a wrong path would find every provider well, for ever
+            _log.warning(_DOUBTED, name, status, name)
+        self._failures[name] = 0
+        self._breakers.checked(name, well=True)
+
+    def _ill(self, name: str, check: HealthCheck, status: int) -> None:
         self._failures[name] += 1
-        if self._failures[name] >= check.failures:
-            self._breakers.checked(name, well=False)
+        if self._failures[name] < check.failures:
+            return
+        if not self._breakers.unwell(name):
+            said = f"it answered {status}" if status else f"there was no answer within {check.timeout_s:g} s"
+            _log.warning("the health check of %s failed %d times (%s): others are asked", name, check.failures, said)
+        self._breakers.checked(name, well=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import Struct, structs
 
 WINDOW_S = 10.0
+FAILURES = 5
+"""So many in a row open it."""
 
 
 class Breaker(Struct, frozen=True):
@@ -32,7 +34,7 @@ def on_success(breaker: Breaker) -> Breaker:
 
 
 def on_failure(
-    breaker: Breaker, now: float, *, limit: int = 5, base_s: float = 5.0, cap_s: float = 10.0
+    breaker: Breaker, now: float, *, limit: int = FAILURES, base_s: float = 5.0, cap_s: float = 10.0
 ) -> Breaker:
     """Opens after ``limit`` failures in a row; each further opening lasts twice as long, up to ``cap_s``."""
     failures = breaker.failures + 1
