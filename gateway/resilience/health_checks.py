@@ -64,8 +64,8 @@ class HealthChecks:
         if status >= 400 and check.url not in self._doubted:
             self._doubted.add(check.url)  # a wrong path would find every provider well, for ever
             _log.warning(_DOUBTED, name, status, name)
-        self._failures[name] = 0
-        self._breakers.checked(name, well=True)
+        if self._failures.pop(name, 0):  # else calls opened the breaker, and know better
+            self._breakers.checked(name, well=True)
 
     def _ill(self, name: str, check: HealthCheck, status: int) -> None:
         self._failures[name] += 1

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import httpx
 import pytest
 from rough import Start, ask
 from scripted import Line, Provider
+
+from gateway.config import HealthCheck
+from gateway.resilience.breakers import Breakers
+from gateway.resilience.health_checks import HealthChecks
+from optimizer.routing.plan import Candidate
 
 
 async def _shown(client: httpx.AsyncClient, series: str) -> str:
@@ -63,3 +69,27 @@ async def test_an_open_breaker_is_told(
             await ask(client)
             await asyncio.sleep(0.05)
     assert "first/m answers again" in caplog.messages
+
+
+class _Upstream:
+    """What a provider's health address says, in order."""
+
+    def __init__(self, *statuses: int) -> None:
+        self._statuses = iter(statuses)
+
+    async def status(self, url: str, *, within: float) -> int:
+        return next(self._statuses)
+
+
+async def test_a_check_that_was_well_all_the_time_does_not_overrule_the_breaker() -> None:
+    breakers, candidate = Breakers(clock=lambda: 100.0), Candidate("first", "m")
+    checks = HealthChecks(cast(Any, _Upstream(200, 200, 503, 200)), breakers, dict)
+    check = HealthCheck("http://first.example/health", failures=9)
+    for _ in range(5):
+        breakers.failed(candidate.name)
+    for _ in range(2):
+        await checks.check("first", check)
+    assert not breakers.healthy(candidate), "its health address answers, its model does not: once in 10 s is enough"
+    for _ in range(2):
+        await checks.check("first", check)
+    assert breakers.healthy(candidate), "it was unwell and is well again: it is probed at once"
