@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.storage.counting.redis_client import COMMAND_S, connect, ended
+from gateway.storage.counting.redis_client import COMMAND_S, connect, ended, why
 
 _log = logging.getLogger("understudy.sharing")
 _PROBE_S = 0.25
@@ -34,12 +34,13 @@ class Link:
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self.away = True
+        self._why = ""
 
     async def start(self) -> None:
         """Asks once, so that the first call finds Redis if it is there."""
         await self._probe()
         if self.away:
-            _log.warning("Redis cannot be reached yet: nothing is shared between workers until it answers")
+            _log.warning("Redis cannot be used yet (%s): workers share nothing until it answers", self._why)
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._watch())]
 
     async def close(self) -> None:
@@ -120,8 +121,9 @@ class Link:
         self.away = False
 
     def _lost(self, problem: BaseException) -> None:
+        self._why = why(problem)
         if not self.away:
-            _log.warning("Redis is away (%s): workers share nothing", type(problem).__name__)
+            _log.warning("Redis is away (%s): workers share nothing", self._why)
         self.away = True
         self._drop()
 

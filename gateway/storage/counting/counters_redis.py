@@ -38,7 +38,7 @@ from gateway.storage.counting.counters import (
     Spent,
     over,
 )
-from gateway.storage.counting.redis_client import COMMAND_S, connect, ended
+from gateway.storage.counting.redis_client import COMMAND_S, connect, ended, why
 from gateway.storage.counting.standby import Standby
 
 _log = logging.getLogger("understudy.counters")
@@ -310,9 +310,7 @@ class RedisCounters:
             self._standby.begin()
         if self._failed >= _FAILURES and not self.away:
             self.away = True
-            _log.warning(
-                "Redis is away (%s): each process keeps to its share of the limits", type(problem).__name__
-            )
+            _log.warning("Redis is away (%s): each process keeps to its share of the limits", why(problem))
 
     def _undo(self, hold: str, rules: tuple[Rule, ...]) -> None:
         """A reservation may have been made although nobody heard of it: it is given back later."""

@@ -40,6 +40,17 @@ def connect(url: str, patience_s: float = COMMAND_S) -> tuple[Any, tuple[type[Ex
     return client, (RedisError, TimeoutError, OSError)
 
 
+def why(problem: BaseException) -> str:
+    """What to tell of a failure: never Redis' words, which may repeat an address; who is refused must know it is he."""
+    from redis.exceptions import AuthenticationError, NoPermissionError
+
+    if isinstance(problem, NoPermissionError):
+        return "its user may not do what is needed: see the ACL of the user that UNDERSTUDY_REDIS_URL names"
+    if isinstance(problem, AuthenticationError):
+        return "it refuses the user or password that UNDERSTUDY_REDIS_URL says"
+    return type(problem).__name__
+
+
 async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancels them until they have ended: the client may swallow a cancellation."""
     pending = set(tasks)
