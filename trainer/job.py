@@ -202,10 +202,10 @@ def _train_first(lesson: Lesson, where: registry.Place, version: Version, means:
 
 # ---------------------------------------------------------------- the process
 def learning_task(config: Config, name: str) -> tuple[Task, Learn]:
-    """Raises Fruitless when the policies no longer say that the task learns."""
+    """Raises Fruitless when the policies do not say (or no longer) that the task learns."""
     task = next((task for task in config.tasks if task.name == name), None)
     if task is None or task.learn is None:
-        raise Fruitless(f"the policies no longer say that the task {name!r} learns")
+        raise Fruitless(f"the policies do not say that the task {name!r} learns: it needs `learn:` in routing.yaml")
     return task, task.learn
 
 
