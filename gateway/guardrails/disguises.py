@@ -14,6 +14,7 @@ from collections.abc import Iterator
 _TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _TURNED = re.compile("\u202e([^\u202c\n]{4,2000})")
+_SIGN_OF_UNSEEN = re.compile("[\u202e\ufe00-\ufe0f\U000e0020-\U000e01ef]")
 _BACKWARDS = ("snoitcurtsni", "suoiverp", "tpmorp metsys", "drowssap", "erongi", "dragersid")
 _CODES = re.compile(r"(?:(?:0x|u\+00|=)?[0-9a-f]{2}[ ,;:]{0,2}){8,}", re.IGNORECASE)
 _PAIR, FEW_CODES = re.compile(r"[0-9][0-9a-fA-F][ ,;:=]"), 4
@@ -58,7 +59,7 @@ def run_together(folded: str) -> bool:
 
 def smuggled(text: str) -> Iterator[str]:
     """What is hidden in ``text``, as far as it may be words."""
-    if not text.isascii():
+    if not text.isascii() and _SIGN_OF_UNSEEN.search(text) is not None:
         yield from _unseen(text)
     folded = text.lower()
     if any(map(folded.__contains__, _BACKWARDS)):

@@ -57,12 +57,12 @@ _ROTATED = re.compile(rf"\b(?:{'|'.join(_ROTATED_WORDS)})\b", re.IGNORECASE)
 
 def plain(text: str) -> str:
     """Lower case, one kind of each letter, no invisible characters, single spaces, words in one piece."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-        text = _seen(text.translate(_STYLED))
-    text = text.lower().replace("’", "'")
-    if not text.isascii() and not _LOOKALIKES.isdisjoint(text):
-        text = " ".join(_one_script(word) for word in text.split(" "))
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = _seen(unicodedata.normalize("NFKC", text)).lower().replace("’", "'")
+        if not _LOOKALIKES.isdisjoint(set(text)):
+            text = " ".join(_one_script(word) for word in text.split(" "))
     if "  " in text or _ODD_BLANK.search(text) is not None:
         text = _SPACES.sub(" ", text)
     return text if _SINGLES.search(text) is None else _SPACED.sub(_joined, text)
@@ -128,7 +128,10 @@ def _readable(data: bytes) -> list[str]:
 
 def _seen(text: str) -> str:
     """Letters and marks that are seen. A mark over a letter beyond Latin, Greek and Cyrillic is part of its writing."""
-    if _UNSEEN.isdisjoint(map(unicodedata.category, set(text))):
+    signs = set(text)
+    if not _STYLED.keys().isdisjoint(map(ord, signs)):
+        text = text.translate(_STYLED)
+    if _UNSEEN.isdisjoint(map(unicodedata.category, signs)):
         return text
     kept, before = [], ""
     for letter in text:

@@ -60,7 +60,9 @@ async def masked_prose(
     if asking or shadows or any(guard.needs_scene for guard in guards.values()):
         exchange.scene = _scene(exchange, prose, said, before)
     earlier = before.turns if before is not None else ()
-    joined = joined_turns(prose, earlier) if any(guard.scope == "untrusted" for guard in guards.values()) else ""
+    one_turn = plain is not None and not earlier and [place for place, _ in plain].count("input") < 2
+    untrusted = not one_turn and any(guard.scope == "untrusted" for guard in guards.values())
+    joined = joined_turns(prose, earlier) if untrusted else ""
 
     odd = odd_in(prose) if plain is None else []
 
