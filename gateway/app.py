@@ -19,10 +19,10 @@ from gateway import errors
 from gateway.access.origins import API_PATHS, Origins
 from gateway.access.refusals import TOLD, Refusals, address_of
 from gateway.api import azure
+from gateway.api.anthropic.messages import MessagesDialect
 from gateway.api.gemini.generate import told_error
 from gateway.api.gemini.models import METHODS
 from gateway.api.line import Line
-from gateway.api.messages import MessagesDialect
 from gateway.api.not_served import no_socket, not_served
 from gateway.concurrency.awake import ASLEEP, Awake
 from gateway.resilience.pressure import Pressure

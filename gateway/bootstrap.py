@@ -40,7 +40,7 @@ from gateway.api.http import Authenticator, known_by_now
 from gateway.api.ingress import new_id
 from gateway.api.models import model_routes
 from gateway.api.runs import run_routes
-from gateway.api.stored import stored_routes
+from gateway.api.stored.routes import stored_routes
 from gateway.app import build_app
 from gateway.caching.refreshing import Refresher
 from gateway.caching.repeats import Repeats

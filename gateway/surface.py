@@ -26,7 +26,7 @@ from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.providers import ClassifierProvider
 from gateway.providers.codec import AttemptFailed, Codec, Embedder, failed
 from gateway.providers.failures import object_in
-from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai.codec import OpenAICodec
 from gateway.resilience.gate import Gate, providers_failing
 from gateway.resilience.provider_keys import Encode, Lease, Opening, ProviderKeys, T
 from gateway.routing.named import candidates_of

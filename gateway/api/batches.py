@@ -12,9 +12,9 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from gateway import errors
-from gateway.api.files import Told, answer, lifetime, listed, number
+from gateway.api.files.routes import Told, answer, lifetime, listed, number
 from gateway.api.http import Authenticator, read_body
-from gateway.api.stored import metadata_in
+from gateway.api.stored.routes import metadata_in
 from gateway.client_data.batch_lines import under_v1
 from gateway.client_data.batches import BatchRunner
 from gateway.context import Principal

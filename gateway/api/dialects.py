@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.background import Backgrounds
+from gateway.api.anthropic.messages import message_routes
 from gateway.api.chat import ChatDialect, chat_routes
 from gateway.api.completions import CompletionsDialect, completion_routes
-from gateway.api.conversations import conversation_routes
 from gateway.api.gemini.routes import gemini_routes
 from gateway.api.http import Authenticator
 from gateway.api.ingress import Ingress
-from gateway.api.messages import message_routes
-from gateway.api.responses import ResponsesDialect, response_routes
+from gateway.api.responses.background import Backgrounds
+from gateway.api.responses.conversations import conversation_routes
+from gateway.api.responses.routes import ResponsesDialect, response_routes
 from gateway.client_data.batches import Once
 from gateway.client_data.client_state import ClientStates
 from gateway.client_data.conversations import Conversations

@@ -10,9 +10,9 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from gateway.access.refusals import address_of
-from gateway.api import anthropic_models
-from gateway.api.anthropic_models import from_anthropic
-from gateway.api.anthropic_models import told_error as claude_error
+from gateway.api.anthropic import models as anthropic_models
+from gateway.api.anthropic.models import from_anthropic
+from gateway.api.anthropic.models import told_error as claude_error
 from gateway.api.gemini.generate import told_error as gemini_error
 from gateway.api.gemini.models import from_google, keyed, model_of, page_of, query_of
 from gateway.api.http import Authenticator, headers_of

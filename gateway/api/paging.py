@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from gateway import errors
-from gateway.api.files import listed, number
+from gateway.api.files.routes import listed, number
 from gateway.storage.tombstones import Place
 
 Fits = Callable[[dict[str, Any]], bool]

@@ -23,9 +23,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gateway import errors
 from gateway.api.checking import refuse_steering
 from gateway.api.embeddings import model_in
+from gateway.api.files.multipart import read_form
 from gateway.api.http import Authenticator, ClientGone, headers_of, heard, read_body, read_from
 from gateway.api.ingress import told
-from gateway.api.multipart import read_form
 from gateway.api.surface import Door, new_exchange
 from gateway.context import Exchange
 from gateway.live import Live

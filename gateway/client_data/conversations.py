@@ -15,7 +15,7 @@ import msgspec
 
 from gateway import errors
 from gateway.client_data.client_state import ClientStates, ConversationState
-from gateway.protocol.responses_items import chat_messages, with_ids
+from gateway.protocol.responses.items import chat_messages, with_ids
 
 MOST_AT_ONCE = 20
 _MOST_ITEMS = 5000

@@ -11,16 +11,16 @@ from gateway.api.embeddings import Embeddings, embedding_routes
 from gateway.api.evals.routes import Evals, eval_routes
 from gateway.api.evals.runner import EvalRunner
 from gateway.api.evals.store import EvalStore
-from gateway.api.files import file_routes
+from gateway.api.files.routes import file_routes
+from gateway.api.files.uploads import upload_routes
 from gateway.api.http import Authenticator
 from gateway.api.moderations import Moderations, moderation_routes
 from gateway.api.passthrough import pass_through_routes
-from gateway.api.realtime import GoingOn, realtime_routes
+from gateway.api.realtime.routes import GoingOn, realtime_routes
 from gateway.api.surface import JsonEndpoint
 from gateway.api.tuning.graders import grader_routes
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.routes import tuning_routes
-from gateway.api.uploads import upload_routes
 from gateway.api.vector_stores.routes import vector_store_routes
 from gateway.api.vector_stores.work import Stores
 from gateway.client_data.batches import BatchRunner, Once

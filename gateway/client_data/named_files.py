@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import errors
-from gateway.api.files import Told
+from gateway.api.files.routes import Told
 from gateway.api.http import demand
 from gateway.context import Principal
 from gateway.storage.files import FileStore

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from gateway.commands.common import fail, say
 from gateway.commands.guard_options import REACHING, SPARING
-from gateway.guardrails.fitted import Fitted, save
-from gateway.guardrails.fitting import INDIRECT, Example, Lesson, halves, learn, read
-from gateway.guardrails.injection import score
-from gateway.guardrails.toxicity import listed
+from gateway.guardrails.injection.fitted import Fitted, save
+from gateway.guardrails.injection.fitting import INDIRECT, Example, Lesson, halves, learn, read
+from gateway.guardrails.injection.injection import score
+from gateway.guardrails.toxicity.toxicity import listed
 from optimizer.stats.intervals import wilson
 
 _TOXIC = 0.5  # see Toxicity.threshold

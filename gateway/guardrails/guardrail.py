@@ -69,7 +69,7 @@ _DOCUMENT_PARTS = frozenset({"document", "search_result", "file"})
 
 def is_document(part: Any) -> bool:
     """Whether a part of a message is retrieved text and not its author's; also a text that a client of Anthropic's
-    handed over as a document (``gateway.protocol.messages``)."""
+    handed over as a document (``gateway.protocol.messages.request``)."""
     return isinstance(part, dict) and (part.get("type") in _DOCUMENT_PARTS or "document" in part)
 
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from gateway.guardrails.groundedness.sentences import words
 from gateway.guardrails.guardrail import Guardrail, Place, Scene
-from gateway.guardrails.sentences import words
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Verdict
 from gateway.texts.masking import texts_of
 

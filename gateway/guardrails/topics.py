@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Meta, field
 
 from gateway.guardrails.blocklist import fold, phrase_pattern
+from gateway.guardrails.groundedness.sentences import content
 from gateway.guardrails.guardrail import WHOLE, Guardrail
-from gateway.guardrails.sentences import content
 from gateway.guardrails.verdict import ALLOW, BLOCK, FLAG, WAIT, Direction, Scope, Verdict
 
 _SEEN = 20_000  # characters

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gateway.policy.reading import Path, Problem
 from gateway.policy.view import View
 from gateway.providers import VertexProvider
-from gateway.providers.google_account import NotAnAccount, account_of
+from gateway.providers.vertex.google_account import NotAnAccount, account_of
 
 
 def problems(view: View, path: Path, provider: VertexProvider) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from gateway.policy.view import View
 from gateway.protocol.chat import PRICED_TIERS
 from gateway.providers import ClassifierProvider, OpenAIProvider, VertexProvider
 from gateway.providers.credentials import ProviderKey
-from gateway.providers.vendors import profile_of
+from gateway.providers.openai.vendors import profile_of
 from gateway.upstreams.addresses import AddressRefused, check_literal
 
 DEAREST = 5_000.0

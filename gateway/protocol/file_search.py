@@ -1,5 +1,5 @@
 """``file_search`` of the Responses API as a function that every model can call: how it is offered, asked for, answered
-and cited. Pure; ``gateway.api.file_search`` searches.
+and cited. Pure; ``gateway.api.responses.file_search`` searches.
 
 Every passage that is found has a mark such as 【3】, numbered through the conversation. The model is asked to put it
 behind what rests on the passage; there it becomes a ``file_citation`` and leaves the text.

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.catalog import Profile
-from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai.codec import OpenAICodec
 
 CPU_HEADER = "x-understudy-cpu-ms"
 ENGINE_HEADER = "x-understudy-engine"

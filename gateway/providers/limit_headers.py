@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gateway.providers.anthropic_limits import limit_headers
+from gateway.providers.anthropic.limits import limit_headers
 
 PASSED = tuple(
     f"x-ratelimit-{part}-{what}"

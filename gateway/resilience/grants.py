@@ -9,7 +9,7 @@ from functools import partial
 
 from gateway.concurrency.together import Together
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.google_account import EARLY_S, Grant, Identity
+from gateway.providers.vertex.google_account import EARLY_S, Grant, Identity
 from gateway.upstreams.machine import machine_token
 from gateway.upstreams.reply import took_too_long
 from gateway.upstreams.upstream import Upstream

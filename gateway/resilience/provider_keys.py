@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from gateway import errors
 from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
-from gateway.providers.google_account import TokenNeeded
 from gateway.providers.keyed import KeyedCodec
 from gateway.providers.limit_headers import used_up_for
+from gateway.providers.vertex.google_account import TokenNeeded
 from gateway.resilience.grants import Grants
 from gateway.runtime import Runtime
 from gateway.upstreams.reply import Reply

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gateway.context import Exchange
 from gateway.errors import GatewayError
 from gateway.providers.codec import AttemptFailed, DocumentRefused
-from gateway.providers.google_account import TokenNeeded
+from gateway.providers.vertex.google_account import TokenNeeded
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.gate import providers_failing
 from gateway.retrieval.documents import missing

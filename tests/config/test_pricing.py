@@ -8,7 +8,7 @@ from gateway.catalog import vendors
 from gateway.config import LongContext, Price
 from gateway.money.pricing import cost, listed_prices, price_of, rates, spared_by_cache
 from gateway.protocol.chat import Usage, usage_from_wire
-from gateway.providers.anthropic import usage_of
+from gateway.providers.anthropic.provider import usage_of
 
 
 def test_cached_tokens_cost_the_cached_rate() -> None:

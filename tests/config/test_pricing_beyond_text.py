@@ -16,9 +16,9 @@ from gateway.config import Price
 from gateway.money.pricing import cost, price_of
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.providers import BedrockProvider, GeminiProvider, OpenAIProvider
-from gateway.providers.anthropic import usage_of as of_claude
+from gateway.providers.anthropic.provider import usage_of as of_claude
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.vendor_answers import told_cost
+from gateway.providers.openai.vendor_answers import told_cost
 
 GEMINI = GeminiProvider(api_key="k").build("p", "")
 RESPONSES = OpenAIProvider(api_key="k", api="responses").build("p", "")

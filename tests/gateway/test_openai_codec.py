@@ -8,7 +8,7 @@ import pytest
 
 from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai.codec import OpenAICodec
 
 BODY = {"model": "task", "messages": [{"role": "user", "content": "hi"}], "born_after_us": {"x": [1]}}
 COMPLETION = {

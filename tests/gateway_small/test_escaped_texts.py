@@ -17,7 +17,7 @@ from gateway.errors import BadRequest
 from gateway.guardrails import Blocklist, GuardrailSettings, Injection, Pii, Regex, Secrets
 from gateway.guardrails.asking import Helpers
 from gateway.guardrails.guardrail import Scene
-from gateway.guardrails.recognizers import Recognizer
+from gateway.guardrails.pii.recognizers import Recognizer
 from gateway.guardrails.verdict import ALLOW, Direction, Verdict
 from gateway.protocol.assemble import assemble
 from gateway.stages.guard import Guard

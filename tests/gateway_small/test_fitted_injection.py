@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from gateway.cli import main
-from gateway.guardrails.fitted import MANIFEST, MODEL, features, load
-from gateway.guardrails.fitting import Example, fit, halves, learn, read
-from gateway.guardrails.injection import Injection, score
-from gateway.guardrails.shape import NAMES, shape
+from gateway.guardrails.injection.fitted import MANIFEST, MODEL, features, load
+from gateway.guardrails.injection.fitting import Example, fit, halves, learn, read
+from gateway.guardrails.injection.injection import Injection, score
+from gateway.guardrails.injection.shape import NAMES, shape
 
 PLACES = ["Lyon", "Oslo", "Porto", "Turin", "Graz", "Bern", "Gdansk", "Malmo", "Cork", "Bath"]
 

@@ -12,7 +12,7 @@ from small_fakes import exchange_of, runtime_of, whole
 from gateway.config import Config
 from gateway.errors import BadRequest
 from gateway.guardrails import GuardrailSettings, Injection
-from gateway.guardrails.injection import score
+from gateway.guardrails.injection.injection import score
 from gateway.guardrails.plain import hidden, plain, variants
 from gateway.judges import Judges
 from gateway.retrieval.enclosed_documents import EnclosedDocuments

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.guardrails.injection_rules import RULES, Rule, matches
-from gateway.guardrails.order_rules import ORDERS
+from gateway.guardrails.injection.order_rules import ORDERS
+from gateway.guardrails.injection.rules import RULES, Rule, matches
 
 GUARDED = [one for one in (*RULES, *ORDERS) if one.also]
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.guardrails import Classifier, Detoxify, Entailment, Injection, Scene
 from gateway.guardrails.asking import NoAnswer
-from gateway.guardrails.injection import Transformer
+from gateway.guardrails.injection.injection import Transformer
 from gateway.judges import Alone
 
 NOTHING = Scene({}, ())

@@ -12,8 +12,8 @@ from small_fakes import ALICE, BOB, exchange_of, read, runtime_of, texts, whole
 from gateway.config import Config
 from gateway.errors import BadRequest
 from gateway.guardrails import Pii
-from gateway.guardrails.checksums import CHECKSUMS
-from gateway.guardrails.recognizers import NATIONAL, Recognizer
+from gateway.guardrails.pii.checksums import CHECKSUMS
+from gateway.guardrails.pii.recognizers import NATIONAL, Recognizer
 from gateway.stages.guard import Guard
 
 KEY = "a-secret-of-the-tests-0001"

@@ -57,7 +57,7 @@ def test_encoding_can_be_undone() -> None:
 
 
 def test_a_text_that_was_handed_over_as_a_document_is_one() -> None:
-    """As a client of Anthropic's does (``gateway.protocol.messages``)."""
+    """As a client of Anthropic's does (``gateway.protocol.messages.request``)."""
     part = {"type": "text", "text": "Great shop.", "document": {"citations": {"enabled": True}}}
     body = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "Is it?"}]}]}
     new, asked = Spotlight().prepared(body)["messages"][1]["content"]

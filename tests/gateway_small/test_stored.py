@@ -13,7 +13,7 @@ import uvicorn
 from litestar import Litestar, Request, Response
 from small_fakes import completion
 
-from gateway.api.stored import stored_routes
+from gateway.api.stored.routes import stored_routes
 from gateway.context import Principal
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.storage.recent import DELETED, RecentCalls

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.guardrails import Toxicity
-from gateway.guardrails.fitted import save
-from gateway.guardrails.fitting import Example, fit, read
-from gateway.guardrails.toxicity import listed
+from gateway.guardrails.injection.fitted import save
+from gateway.guardrails.injection.fitting import Example, fit, read
+from gateway.guardrails.toxicity.toxicity import listed
 
 GUARD = Toxicity(action="block")
 

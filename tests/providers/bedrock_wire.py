@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from gateway.providers import BedrockProvider
-from gateway.providers.bedrock import BedrockCodec
+from gateway.providers.bedrock.provider import BedrockCodec
 
 HI = [{"role": "user", "content": "hi"}]
 

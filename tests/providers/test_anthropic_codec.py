@@ -10,7 +10,7 @@ import pytest
 from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, told
 
 from gateway.providers import AnthropicProvider
-from gateway.providers.anthropic import AnthropicCodec
+from gateway.providers.anthropic.provider import AnthropicCodec
 from gateway.providers.codec import AttemptFailed
 
 HI = [{"role": "user", "content": "hi"}]

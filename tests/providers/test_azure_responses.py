@@ -18,7 +18,7 @@ from scripted import Line, Provider, provider
 
 from gateway.protocol.assemble import assemble
 from gateway.providers import AnthropicProvider, AzureProvider, OpenAIProvider
-from gateway.providers.azure_responses import AzureResponsesCodec
+from gateway.providers.azure.responses import AzureResponsesCodec
 from gateway.providers.codec import AttemptFailed
 from gateway.storage.records import CallRecord
 

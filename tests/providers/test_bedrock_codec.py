@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from gateway.providers.aws import BrokenMessage, Credentials, MessageParser, signed_headers
+from gateway.providers.bedrock.aws import BrokenMessage, Credentials, MessageParser, signed_headers
 from gateway.providers.codec import AttemptFailed
 
 HI = [{"role": "user", "content": "hi"}]

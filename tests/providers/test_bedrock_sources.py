@@ -10,7 +10,7 @@ from bedrock_wire import codec, delta, event, wire
 from dialects import CALLED, PIXEL, ROUND, WEATHER, read, told
 
 from gateway.protocol.chat import Usage
-from gateway.protocol.messages import MessagesRequest, chat_body
+from gateway.protocol.messages.request import MessagesRequest, chat_body
 from gateway.providers.codec import AttemptFailed
 
 CLAUDE, NOVA = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-pro-v1:0"

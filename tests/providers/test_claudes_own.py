@@ -10,8 +10,8 @@ import pytest
 from gateway.errors import BadRequest
 from gateway.protocol.body import typed
 from gateway.protocol.chat import ChatRequest
-from gateway.protocol.messages import MessagesRequest, chat_body
-from gateway.protocol.responses_items import chat_messages as of_items
+from gateway.protocol.messages.request import MessagesRequest, chat_body
+from gateway.protocol.responses.items import chat_messages as of_items
 from gateway.providers import (
     AnthropicProvider,
     BedrockProvider,

@@ -10,7 +10,7 @@ from dialects import CALLED, PIXEL, ROUND, WEATHER, named, read, told
 
 from gateway.providers import CohereProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.cohere import CohereCodec
+from gateway.providers.cohere.provider import CohereCodec
 
 HI = [{"role": "user", "content": "hi"}]
 

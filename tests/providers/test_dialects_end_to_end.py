@@ -18,7 +18,7 @@ from dialects import CALLED, ROUND, WEATHER
 from gateway_server import KEY, Gateway, gateway
 from scripted import Line, Provider
 
-from gateway.providers.aws import Credentials, signed_headers
+from gateway.providers.bedrock.aws import Credentials, signed_headers
 from gateway.storage.records import CallRecord
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Bonn?"}]

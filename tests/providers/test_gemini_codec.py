@@ -11,8 +11,8 @@ from dialects import CALLED, PIXEL, ROUND, WEATHER, plain, read, told
 from gateway.money.pricing import cost, price_of, spared_by_cache
 from gateway.providers import GeminiProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.gemini import GeminiCodec, usage_of
-from gateway.providers.gemini_request import NO_SIGNATURE
+from gateway.providers.gemini.provider import GeminiCodec, usage_of
+from gateway.providers.gemini.request import NO_SIGNATURE
 
 HI = [{"role": "user", "content": "hi"}]
 HI_WIRE = [{"role": "user", "parts": [{"text": "hi"}]}]

@@ -18,8 +18,8 @@ from gateway.providers import (
     OpenAIProvider,
 )
 from gateway.providers.codec import AttemptFailed, Codec
+from gateway.providers.openai.vendors import profile_of
 from gateway.providers.translate_request import KNOWN
-from gateway.providers.vendors import profile_of
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 VALUES: dict[str, Any] = {

@@ -17,7 +17,7 @@ from gateway.protocol.answer import Chunk, parted
 from gateway.protocol.sse import EventParser
 from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAIStream
+from gateway.providers.openai.codec import OpenAIStream
 
 TEXTS = [
     "hel",

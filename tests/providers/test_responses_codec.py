@@ -17,7 +17,7 @@ from scripted import Line, provider
 
 from gateway.providers import OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai.codec import OpenAICodec
 from gateway.storage.records import CallRecord
 
 THOUGHT = {

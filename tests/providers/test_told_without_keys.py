@@ -8,7 +8,7 @@ import pytest
 
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.failures import Complaint, refusal, unkeyed
-from gateway.providers.openai_provider import OpenAIProvider
+from gateway.providers.openai.provider import OpenAIProvider
 
 KEY = "sk-" + "proj-a1B2c3D4e5F6g7H8i9J0"
 

@@ -11,7 +11,7 @@ from gateway.protocol.answer import Chunk
 from gateway.protocol.assemble import assemble
 from gateway.providers import AzureProvider, OpenAIProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.openai import OpenAICodec
+from gateway.providers.openai.codec import OpenAICodec
 
 
 def codec(profile: str) -> OpenAICodec:

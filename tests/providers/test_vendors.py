@@ -12,7 +12,7 @@ from gateway.catalog import vendor, vendors
 from gateway.money.pricing import listed_prices
 from gateway.providers import AzureProvider, OpenAIProvider
 from gateway.providers.capabilities import abilities
-from gateway.providers.vendors import profile_of
+from gateway.providers.openai.vendors import profile_of
 
 LISTED = [
     "openai",

@@ -23,7 +23,14 @@ from scripted import Line, Provider, provider
 from gateway.policy.files import PolicyError, load
 from gateway.providers import VertexProvider
 from gateway.providers.codec import AttemptFailed
-from gateway.providers.google_account import Account, Grant, NotAnAccount, TokenNeeded, account_of, assertion
+from gateway.providers.vertex.google_account import (
+    Account,
+    Grant,
+    NotAnAccount,
+    TokenNeeded,
+    account_of,
+    assertion,
+)
 from gateway.resilience import grants
 
 ASK: Any = [{"role": "user", "content": "hi"}]

@@ -14,7 +14,7 @@ from scripted import Provider
 from gateway.catalog import vendor
 from gateway.protocol.assemble import assemble
 from gateway.providers import OpenAIProvider
-from gateway.providers.xai_items import searched
+from gateway.providers.responses.xai_items import searched
 from gateway.storage.records import CallRecord
 
 POLICIES = """

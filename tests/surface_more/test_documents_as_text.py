@@ -14,7 +14,7 @@ from made_documents import locked, pdf, slides, word
 from scripted import Line, Provider
 
 from gateway.providers.codec import DocumentRefused
-from gateway.providers.openai_provider import OpenAIProvider
+from gateway.providers.openai.provider import OpenAIProvider
 from gateway.retrieval import documents, enclosed_documents
 from gateway.routing import foreseen
 

@@ -19,7 +19,7 @@ from more_gateway import client_of
 from more_gateway import served as serve
 from scripted import Provider
 
-from gateway.api.files import plain_name
+from gateway.api.files.routes import plain_name
 from gateway.client_data import data_side
 from gateway.storage import files as storage_files
 from gateway.storage.engine import write_engine

@@ -10,7 +10,7 @@ import pytest
 from realtime_script import PII, Script, item, said, say, session
 from test_realtime import Upstream, upstream
 
-from gateway.api.realtime_servers import refusal
+from gateway.api.realtime.servers import refusal
 
 __all__ = ["upstream"]
 

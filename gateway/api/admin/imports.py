@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from gateway import errors
 from gateway.api.admin.desk import ACTOR, DeskHere, Plain, json_body
-from gateway.api.files import Told
+from gateway.api.files.routes import Told
 from gateway.importing.load import Loader, NoPlace, load_file, place_of
 from gateway.importing.report import Report
 from gateway.importing.tables import NotReadable

@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway import errors
 from gateway.api.evals.shapes import Content, ResponseRows
 from gateway.client_data.client_state import ResponseState
-from gateway.protocol.responses_items import chat_messages
+from gateway.protocol.responses.items import chat_messages
 from gateway.storage.protocols import Reader
 
 MOST_READ = 10_000

@@ -32,7 +32,7 @@ from gateway.api.evals.shapes import (
     shown_run,
 )
 from gateway.api.evals.store import EvalStore
-from gateway.api.files import Told, answer
+from gateway.api.files.routes import Told, answer
 from gateway.api.http import Authenticator, demand, read_body
 from gateway.api.paging import Fits, paged
 from gateway.client_data.batches import owner_of

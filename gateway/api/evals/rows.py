@@ -24,7 +24,7 @@ from gateway.api.evals.shapes import (
 from gateway.protocol.body import typed
 from gateway.protocol.chat import Message, text_of
 from gateway.protocol.fine_tuning import captured
-from gateway.protocol.responses import ResponsesRequest, chat_body
+from gateway.protocol.responses.request import ResponsesRequest, chat_body
 from gateway.schemas.compile import Validator
 from gateway.storage.files import FileStore
 from gateway.storage.protocols import Reader

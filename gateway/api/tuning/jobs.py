@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway import errors
-from gateway.api.files import listed, number
+from gateway.api.files.routes import listed, number
 from gateway.api.tuning.orders import order_of
 from gateway.api.tuning.shown import checkpoints, shown, shown_event
 from gateway.config import Task

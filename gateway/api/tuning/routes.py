@@ -7,7 +7,7 @@ from typing import Any
 
 from litestar import Request, Response, delete, get, post
 
-from gateway.api.files import Told, answer
+from gateway.api.files.routes import Told, answer
 from gateway.api.http import Authenticator, read_body
 from gateway.api.tuning.jobs import Jobs
 from gateway.api.tuning.shown import shown

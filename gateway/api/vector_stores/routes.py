@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar import Request, Response, delete, get, post
 
-from gateway.api.files import answer
+from gateway.api.files.routes import answer
 from gateway.api.http import Authenticator, json_body
 from gateway.api.vector_stores.work import Stores
 from gateway.live import Live

@@ -12,7 +12,7 @@ from msgspec import UNSET, structs
 
 from gateway import errors
 from gateway.api.batches import metadata_in_batch
-from gateway.api.files import Told
+from gateway.api.files.routes import Told
 from gateway.api.http import demand
 from gateway.api.paging import paged
 from gateway.api.vector_stores.shapes import (

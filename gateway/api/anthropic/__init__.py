@@ -1,0 +1,1 @@
+"""Anthropic's API in front of the pipeline."""

@@ -1,0 +1,1 @@
+"""Whether an answer stands in what it was given."""

@@ -1,0 +1,1 @@
+"""Toxic language."""

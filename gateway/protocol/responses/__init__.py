@@ -1,0 +1,1 @@
+"""The Responses API in chat's words and back."""

@@ -1,0 +1,1 @@
+"""Gemini and Claude in Google's cloud."""
