@@ -1,13 +1,16 @@
 """Kept answers, and who is asking for one just now, so that identical requests are asked once.
 
 The request that asks is a flight. Others wait for it; also those at other workers, where a claim in the shared store
-tells that somebody asks. A flight lands when its answer has entered the cache, or when it brings none.
+tells that somebody asks. A flight lands when its answer has entered the cache, or when it brings none; those who
+wait here get it from its hands, so that nobody asks twice where the store is away or the answer is too large for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+
+from msgspec import Struct
 
 from gateway.caching.entries import Entry, Purge, packed, unpacked
 from gateway.storage.answers import Answers
@@ -24,12 +27,20 @@ _PURGES = 100
 Good = Callable[[Entry], bool]
 
 
+class Landed(Struct, frozen=True):
+    """``handed_over``: it was given up without having failed, and one of those who wait may ask instead. ``entry``:
+    the answer that it brought."""
+
+    handed_over: bool
+    entry: Entry | None = None
+
+
 class Exact:
     """The exact cache's memory. ``now`` in seconds of a clock that never goes back."""
 
     def __init__(self, answers: Answers, now: Callable[[], float]) -> None:
         self._answers, self._now = answers, now
-        self._flights: dict[str, asyncio.Future[bool]] = {}
+        self._flights: dict[str, asyncio.Future[Landed]] = {}
         self._purges: list[tuple[float, Purge]] = []
 
     async def find(
@@ -59,23 +70,29 @@ class Exact:
                 elif key not in self._flights:
                     return None
             else:
-                try:
-                    async with asyncio.timeout(max(0.0, until - self._now())):
-                        handed_over = await asyncio.shield(flight)
-                except TimeoutError:
-                    if only_once:
-                        raise
-                    return None
-                if not handed_over:
+                landed = await self._landed(flight, until)
+                if landed is None and only_once:
+                    raise TimeoutError
+                if landed is None or _is_good(landed.entry, good):
+                    return landed.entry if landed is not None else None
+                if not landed.handed_over:
                     return await self._kept(key, good)
             entry = await self._kept(key, good)
             if entry is not None:
                 return entry
 
+    async def _landed(self, flight: asyncio.Future[Landed], until: float) -> Landed | None:
+        """None: it is still on its way by then."""
+        try:
+            async with asyncio.timeout(max(0.0, until - self._now())):
+                return await asyncio.shield(flight)
+        except TimeoutError:
+            return None
+
     async def _kept(self, key: str, good: Good | None) -> Entry | None:
         found = await self._answers.get(key, self._now())
         entry = unpacked(found) if found is not None else None
-        return entry if entry is None or good is None or good(entry) else None
+        return entry if _is_good(entry, good) else None
 
     async def claim(self, key: str) -> bool:
         """Whether nobody is asking for this answer just now, here or elsewhere."""
@@ -120,20 +137,24 @@ class Exact:
         return Flight(self, key)
 
 
+def _is_good(entry: Entry | None, good: Good | None) -> bool:
+    return entry is not None and (good is None or good(entry))
+
+
 class Flight:
     """The request that others may wait for. Landing twice, or without followers, does no harm."""
 
     def __init__(self, exact: Exact, key: str) -> None:
         self._flights, self._answers, self._key = exact._flights, exact._answers, key
         self._leads = key not in self._flights
-        self._future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
         if self._leads:
             self._flights[key] = self._future
 
-    def land(self, *, handed_over: bool) -> None:
-        """``handed_over``: it was given up without having failed, and one of those who wait may ask instead."""
+    def land(self, *, handed_over: bool = False, entry: Entry | None = None) -> None:
+        """As :class:`Landed` has them."""
         if self._leads and self._flights.get(self._key) is self._future:
             del self._flights[self._key]
             self._answers.release(self._key)
         if not self._future.done():
-            self._future.set_result(handed_over)
+            self._future.set_result(Landed(handed_over, entry))

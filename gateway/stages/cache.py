@@ -117,13 +117,17 @@ class Cache:
             # asked because of the client's wish and not by lot: no evidence
             asked.look = replace(look, proposed=False, answer=None) if look is not None else None
 
-    def keep(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], entry: Entry) -> None:
-        """``data``, of which ``entry`` holds the JSON, enters both caches, unless it was purged meanwhile."""
+    def keep(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], entry: Entry) -> bool:
+        """``data``, of which ``entry`` holds the JSON, enters both caches. False: it was purged meanwhile."""
         if self.exact.purged(asked.key, entry):
-            return
+            return False
         rules = exchange.runtime.config.cache
         self.exact.put(asked.key, entry, life=rules.ttl_s + rules.stale_s, max_bytes=rules.max_bytes)
-        semantic, look = _rules(asked.task), asked.look
+        self._liken(exchange, asked, data, entry)
+        return True
+
+    def _liken(self, exchange: Exchange, asked: _Asked, data: dict[str, Any], entry: Entry) -> None:
+        rules, semantic, look = exchange.runtime.config.cache, _rules(asked.task), asked.look
         if self._semantic is None or semantic is None or look is None:
             return
         text = answer_text(data)
@@ -238,9 +242,8 @@ class Landing:
     def admit(self) -> None:
         """The answer, if there is one, reaches its client, and others from now on."""
         brought, self._brought = self._brought, None
-        if brought is not None:
-            self._cache.keep(self._exchange, self._asked, *brought)
-        self._flight.land(handed_over=False)
+        kept = brought is not None and self._cache.keep(self._exchange, self._asked, *brought)
+        self._flight.land(entry=brought[1] if brought is not None and kept else None)
 
     def give_up(self, *, handed_over: bool) -> None:
         self._brought = None

@@ -46,7 +46,7 @@ class PlainCache:
         return await self._ask(exchange, key, task, inner)
 
     async def _ask(self, exchange: Exchange, key: str, task: Task | None, inner: Handler) -> Answer:
-        flight, handed_over = self._exact.take_off(key), False
+        flight, handed_over, kept = self._exact.take_off(key), False, None
         exchange.cache = "miss"
         try:
             answer = await inner(exchange)
@@ -55,11 +55,12 @@ class PlainCache:
                 entry = entry_of(exchange, task, _encode(answer.data), answer.usage)
                 if not self._exact.purged(key, entry):
                     self._exact.put(key, entry, life=rules.ttl_s, max_bytes=rules.max_bytes)
+                    kept = entry
         except asyncio.CancelledError:
             handed_over = True
             raise
         finally:
-            flight.land(handed_over=handed_over)
+            flight.land(handed_over=handed_over, entry=kept)
         return answer
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from small_fakes import ALICE, BOB, Stream, chunk, exchange_of, read, runtime_of, texts, whole
 
+from gateway.caching.entries import Purge
 from gateway.config import Cache as Rules
 from gateway.config import Config, Task
 from gateway.stages.cache import Cache, cache_key, cacheable
@@ -119,6 +120,43 @@ async def test_identical_requests_share_one_call() -> None:
     teacher.gate.set()
     answers: list[Any] = await asyncio.gather(*calls)
     assert {one.text for one in answers} == {"once"} and teacher.asked == 1
+
+
+class Nowhere(MemoryAnswers):
+    """A store that is away."""
+
+    async def get(self, key: str, now: float) -> bytes | None:
+        return None
+
+    def put(self, key: str, answer: bytes, *, now: float, ttl: float, max_bytes: int) -> None:
+        return
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_identical_requests_share_one_call_where_nothing_can_be_kept(streamed: bool) -> None:
+    """Who waits gets the answer from the request that asked, and does not wait for the provider a second time."""
+    teacher, cache = Teacher(texts("on", "ce") if streamed else whole("once")), Cache(Nowhere())
+    teacher.gate.clear()
+
+    async def answered() -> str:
+        answer: Any = await cache(ask({"stream": streamed}), teacher)
+        return await read(answer) if streamed else answer.text
+
+    calls = [asyncio.create_task(answered()) for _ in range(5)]
+    await asyncio.sleep(0)
+    teacher.gate.set()
+    assert await asyncio.gather(*calls) == ["once"] * 5 and teacher.asked == 1
+
+
+async def test_an_answer_that_was_purged_on_its_way_is_given_to_nobody_else() -> None:
+    teacher, cache = Teacher(whole("old"), whole("new"), whole("new")), Cache()
+    teacher.gate.clear()
+    calls = [asyncio.create_task(cache(ask(), teacher)) for _ in range(2)]
+    await asyncio.sleep(0)
+    cache.exact.remember(Purge(before=1e12))
+    teacher.gate.set()
+    answers: list[Any] = await asyncio.gather(*calls)
+    assert [one.text for one in answers] == ["old", "new"]
 
 
 async def test_a_failed_leader_does_not_poison_its_followers() -> None:
