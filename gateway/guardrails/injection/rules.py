@@ -289,7 +289,8 @@ RULES = (
         also="the user",
     ),
 )  # fmt: skip
-_TELLING = frozenset[bytes]().union(*(rule.words for rule in RULES))
+_BY_WORD = {word: [one for one in RULES if word in one.words] for rule in RULES for word in rule.words}
+_TELLING = frozenset(_BY_WORD)
 _FOREIGN = re.compile(
     r"(?:忽略|无视|無視|忘记|忘れ)[^。\n]{0,20}(?:指令|说明|規則|规则|提示|指示|命令)"
     r"|(?:前|以前|上記|これまで)[^。\n]{0,8}(?:指示|命令)[^。\n]{0,8}(?:無視|忘れ)"
@@ -312,8 +313,8 @@ def matches(folded: str, more: tuple[Rule, ...] = ()) -> Iterator[tuple[str, flo
     """Names and weights of the rules that fit a text, each once. ``folded``: see ``plain``; ``more``: further rules."""
     words = folded.encode("ascii", "replace").translate(_APART).split()
     told = _TELLING.intersection(words)
-    for one in RULES if told else ():
-        if not told.isdisjoint(one.words) and one.fits(folded):
+    for one in {one.name: one for word in told for one in _BY_WORD[word]}.values() if told else ():
+        if one.fits(folded):
             yield one.name, one.weight
     for one in more:
         if not one.words.isdisjoint(words) and one.fits(folded):

@@ -38,7 +38,10 @@ def guards_for(exchange: Exchange) -> Guards:
         named = runtime.tasks[task].guardrails
         configured = {name: configured[name] for name in named} if named else configured
     project, key = (principal.project, principal.key_id) if principal is not None else ("", "")
-    if not any(guard.projects or guard.keys or guard.tasks for guard in configured.values()):
+    for guard in configured.values():
+        if guard.projects or guard.keys or guard.tasks:
+            break
+    else:
         return configured
     keys = {key, runtime.key_names.get(key, key)}
     return {
