@@ -92,8 +92,8 @@ def test_commands_in_sentences_have_these_names_and_options(page: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= known, f"{page.name}: {text}"
 
 
-def test_the_readme_names_every_command() -> None:
-    named = {word for text in inline(ROOT / "README.md") for word in text.split()}
+def test_the_page_of_commands_names_every_command() -> None:
+    named = {word for text in inline(ROOT / "docs" / "commands.md") for word in text.split()}
     assert set(_subcommands(whole_parser()) or ()) <= named
 
 
