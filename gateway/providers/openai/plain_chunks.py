@@ -20,7 +20,7 @@ from gateway.protocol.sse import Event, EventParser
 _text = msgspec.json.Decoder(str).decode
 _texts = msgspec.json.Decoder(list[str]).decode
 _CONTENT = re.compile(rb'"content" *: *("(?:[^"\\]|\\.)*")')
-_MOST_TOGETHER = 64
+_MOST_TOGETHER = 256
 """Events of one chunk: where each second one is odd, what was looked at in vain stays little."""
 _END, _NEXT = b"\n\n", b"\n\ndata: "
 _LAST = 4
