@@ -2,17 +2,26 @@
 
 import { poll } from "./api.js";
 import { byId, setText } from "./dom.js";
+import { when } from "./format.js";
 
 const EVERY_MS = 2000;
 const SLOWEST_MS = 15000;
 let timer = 0;
 let failures = 0;
+let shownAt = null; // when the figures that can be seen were read
 let turn = 0;
 let job = null; // { paths: () => [...], show: (paths, answers) => void, ended: () => void }
 
 function pulse(kind, text) {
   byId("pulse").dataset.kind = kind;
   setText(byId("pulse-text"), text);
+}
+
+// Figures that have grown old look like any others, so the page says how old they are.
+function tellLost(text) {
+  const lost = byId("lost");
+  lost.hidden = !text;
+  setText(byId("lost-text"), text && shownAt ? `${text} The figures are those of ${when(shownAt)}; the page keeps asking.` : text);
 }
 
 async function round() {
@@ -26,6 +35,8 @@ async function round() {
     if (mine !== turn || job !== now) return;
     failures = 0;
     now.show(paths, answers);
+    shownAt = Date.now() / 1000;
+    tellLost("");
     pulse("live", "Live");
   } catch (failure) {
     if (mine !== turn || job !== now) return;
@@ -36,7 +47,8 @@ async function round() {
     }
     failures += 1;
     if (failure.status === undefined) throw failure; // a fault of this page: let the console show it
-    pulse("lost", failure.status === 0 ? "Connection lost, retrying" : failure.message);
+    tellLost(failure.message);
+    pulse("lost", "No answer");
   } finally {
     if (mine === turn && job === now) timer = setTimeout(round, Math.min(SLOWEST_MS, EVERY_MS * 2 ** Math.min(failures, 3)));
   }
@@ -45,6 +57,7 @@ async function round() {
 export function start(next) {
   job = next;
   failures = 0;
+  tellLost("");
   pulse("", "Connecting…");
   return round();
 }

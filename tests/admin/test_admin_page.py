@@ -314,10 +314,16 @@ def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: sync_api.Browser) 
         visit.login()
         page.route("**/admin/api/**", lambda route: route.abort())
         visit.poll()
-        expect(page.get_by_text("Connection lost")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="Connection lost")).to_contain_text("the figures are those of", ignore_case=True)
+        page.locator("#switch").click()
+        page.locator("#ask-go").hover()
+        red = page.locator("#ask-go").evaluate("(one) => getComputedStyle(one).borderColor === getComputedStyle(one).backgroundColor")
+        assert red, "what is dangerous stays red under the pointer"
+        page.locator("#ask-cancel").click()
         page.unroute("**/admin/api/**")
         visit.poll()
         expect(page.locator("#pulse")).to_contain_text("Live")
+        expect(page.get_by_text("Connection lost")).to_be_hidden()
 
 
 def test_unknown_prices_are_said(browser: sync_api.Browser) -> None:
