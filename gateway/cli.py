@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import sys
@@ -17,7 +16,7 @@ from gateway.commands.care_options import care_commands
 from gateway.commands.data_options import data_commands
 from gateway.commands.guard_options import guard_commands
 from gateway.commands.key_options import key_commands
-from gateway.commands.parsing import RAW, examples_of, places
+from gateway.commands.parsing import RAW, CommandParser, examples_of, places
 from gateway.commands.process_options import process_commands
 from gateway.commands.routing_options import routing_commands
 from gateway.commands.run_options import run_commands
@@ -51,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """Everything that the command line takes."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="understudy",
         description=_ABOUT,
         formatter_class=RAW,

@@ -37,7 +37,9 @@ def main() -> None:
     try:
         card, digest = _card(options.task, Home(options.home.resolve()), options.policies)
     except (Fruitless, ClusterAway) as problem:
-        sys.exit(f"{problem}.")
+        sys.exit(f"understudy: {problem}.")
+    except policy_files.PolicyError as problem:
+        sys.exit(visible(str(problem)))
     if options.json:
         sys.stdout.buffer.write(msgspec.json.encode(card | {"digest": digest}) + b"\n")
     else:
@@ -46,7 +48,7 @@ def main() -> None:
 
 def _card(name: str, home: Home, policies: Path) -> tuple[dict[str, object], str]:
     """(the card, the digest) of the task's version with the most calls. Raises Fruitless."""
-    config = policy_files.load(policies, stood_in(os.environ))
+    config = policy_files.read(policies, stood_in(os.environ)).config  # its warnings are for `check`
     task, learn = learning_task(config, name)
     reader = open_reader(home, bulk=True)
     known = [version for version in reader.task_versions() if version.task == name]

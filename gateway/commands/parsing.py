@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from gateway.protocol.visible import visible
+
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 RAW = argparse.RawDescriptionHelpFormatter
+_OTHER_WORDS = {
+    "train": ("trainer", "curate"), "start": ("up",), "run": ("up", "runs"), "gateway": ("serve",),
+    "validate": ("check",), "route": ("explain",), "cost": ("savings",), "add": ("create",),
+    "delete": ("erase", "revoke"), "remove": ("erase", "revoke"),
+}  # fmt: skip
+"""What people call a command before they know its name."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Tells whoever mistypes a command which one was meant, and not all that there are."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self._unknown(str(value), list(action.choices))
+        super()._check_value(action, value)
+
+    def _unknown(self, word: str, known: list[str]) -> NoReturn:
+        near = [one for one in _OTHER_WORDS.get(word, ()) if one in known] or get_close_matches(word, known, n=2)
+        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        wrong = visible(f"'{self.prog} {word}'")
+        self.exit(2, f"understudy: there is no command {wrong}.{meant} See: {self.prog} --help\n")
 
 
 def add(
     commands: Commands,
     name: str, about: str, run: tuple[str, str], *examples: str,
-) -> argparse.ArgumentParser:  # fmt: skip
+) -> CommandParser:  # fmt: skip
     parser = commands.add_parser(
         name,
         help=about,

@@ -75,6 +75,32 @@ def test_wrong_usage_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> N
     assert "'70000' is not a port number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("said", "meant"), [
+    ("train", "Did you mean 'trainer' or 'curate'?"), ("chek", "Did you mean 'check'"), ("keys delete", "Did you mean 'revoke'?"),
+    ("runs lst", "Did you mean 'list'? See: understudy runs --help"), ("zzz", "'understudy zzz'. See: understudy --help"),
+    ("\x1b[31m", "'understudy \\x1b[31m'."),
+])  # fmt: skip
+def test_an_unknown_command_names_the_nearest(said: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(said.split())
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and meant in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["curate", "triage"], ["discover"]], ids=" ".join)
+def test_what_reads_the_policies_for_one_task_tells_its_own_and_no_warnings(
+    command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--home", str(tmp_path / "home"), "--policies"]
+    assert main([*command, *places, str(ROOT / "policies")]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("understudy: the policies do not say") and told.count("\n") == 1
+    (tmp_path / "wrong.yaml").write_text("tasks: 3\n")
+    assert main([*command, *places, str(tmp_path)]) == 1
+    told = capfd.readouterr().err
+    assert "wrong.yaml:1" in told and "Traceback" not in told
+
+
 def test_help_is_fast_and_light() -> None:
     code = "import sys\ntry:\n    from gateway.cli import main; main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert not {'msgspec', 'litestar', 'sqlalchemy', 'numpy', 'yaml'} & set(sys.modules)"

@@ -166,11 +166,14 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=0, help="how far to stand back for other processes")
     options = parser.parse_args()
     os.nice(options.nice)
-    config = policy_files.load(options.policies, stood_in(os.environ))
+    try:
+        config = policy_files.read(options.policies, stood_in(os.environ)).config  # its warnings are for `check`
+    except policy_files.PolicyError as problem:
+        sys.exit(visible(str(problem)))
     bounds.hold(bounds.most(config.trainer))
     rules = config.discover
     if rules is None:
-        sys.exit("The policies do not say `discover: {rate: 0.1}`, so no call without a task is captured.")
+        sys.exit("understudy: the policies do not say `discover: {rate: 0.1}`, so no call without a task is captured.")
     found = run(Home(options.home.resolve()), rules, time.time())
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n" if options.json else told(found))
 
