@@ -44,6 +44,7 @@ function enter() {
       journal.path(), calls.newestPath(), incidents.path(), discovered.path(), "/admin/api/watched", "/admin/api/savings",
       caches.path(), sessions.path()],
     show,
+    waiting: (why) => { view("loading"); setText(byId("loading"), `${why} The page keeps asking.`); },
     ended: () => leave("The session has ended. Log in again."),
   });
 }

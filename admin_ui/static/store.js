@@ -10,7 +10,7 @@ let timer = 0;
 let failures = 0;
 let shownAt = null; // when the figures that can be seen were read
 let turn = 0;
-let job = null; // { paths: () => [...], show: (paths, answers) => void, ended: () => void }
+let job = null; // { paths: () => [...], show: (paths, answers) => void, waiting: (why) => void, ended: () => void }
 
 function pulse(kind, text) {
   byId("pulse").dataset.kind = kind;
@@ -47,6 +47,7 @@ async function round() {
     }
     failures += 1;
     if (failure.status === undefined) throw failure; // a fault of this page: let the console show it
+    if (shownAt === null) now.waiting(failure.message);
     tellLost(failure.message);
     pulse("lost", "No answer");
   } finally {
@@ -57,6 +58,7 @@ async function round() {
 export function start(next) {
   job = next;
   failures = 0;
+  shownAt = null;
   tellLost("");
   pulse("", "Connecting…");
   return round();

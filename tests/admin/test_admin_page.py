@@ -326,6 +326,20 @@ def test_a_gateway_that_is_gone_is_said_and_forgiven(browser: sync_api.Browser) 
         expect(page.get_by_text("Connection lost")).to_be_hidden()
 
 
+def test_figures_that_cannot_be_read_after_the_login_are_said(browser: sync_api.Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        visit.open()
+        refused = {"error": {"message": "The database cannot be read."}}
+        page.route("**/admin/api/overview*", lambda route: route.fulfill(status=503, json=refused))
+        page.keyboard.type(KEY)
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("The database cannot be read. The page keeps asking.")).to_be_visible()
+        page.unroute("**/admin/api/overview*")
+        visit.poll()
+        expect(page.locator("#figures .figure")).to_have_count(5)
+
+
 def test_unknown_prices_are_said(browser: sync_api.Browser) -> None:
     state = plausible()
     state.ledger[3] = replace(state.ledger[3], unpriced=7)
