@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,11 @@ _LONGEST_DETAIL = 500
 def in_seconds(wait: float) -> str:
     """``wait``, in seconds, as ``retry-after`` tells it: whole, and never too short."""
     return str(int(wait + 0.999))
+
+
+def after(wait: float) -> dict[str, str]:
+    """When to ask again, in whole seconds and, for SDKs that read them, in milliseconds: never too early."""
+    return {"retry-after": in_seconds(max(wait, 1e-3)), "retry-after-ms": str(max(1, math.ceil(wait * 1000)))}
 
 
 class Refused(Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from gateway.config import Config, Limits
 from gateway.context import Principal
-from gateway.errors import GatewayError, RateLimited
+from gateway.errors import GatewayError, RateLimited, after
 from gateway.storage.counting.counters import MONEY, Decision, Line, Rule, Who
 
 NANO = 1_000_000_000
@@ -120,7 +120,7 @@ def refusal(decision: Decision, now: float) -> GatewayError:
             "requests",
             f"Rate limit reached for concurrent requests of {whose}: Limit {rule.limit}. "
             "Wait for one of them to end.",
-            {**headers, **_after(1.0)},
+            {**headers, **after(1.0)},
         )
     unit = "RPM" if rule.kind == "requests" else "TPM"
     if rule.amount > rule.limit:
@@ -134,7 +134,7 @@ def refusal(decision: Decision, now: float) -> GatewayError:
         rule.kind,
         f"Rate limit reached for {rule.kind} per minute ({unit}) of {whose}: Limit {rule.limit}, "
         f"Used {line.used}, Requested {rule.amount}. Please try again in {wire_duration(line.wait)}.",
-        {**headers, **_after(line.wait)},
+        {**headers, **after(line.wait)},
     )
 
 
@@ -146,7 +146,7 @@ def _quota(rule: Rule, line: Line, whose: str, headers: dict[str, str], now: flo
         f"You exceeded the budget of {whose}: {rule.limit / NANO:g} US dollars a {rule.kind}, of which "
         f"{left:.6f} are left and this request may need {rule.amount / NANO:.6f}. "
         f"It starts afresh in {wire_duration(wait)} (UTC).",
-        {**headers, **_after(wait), "x-should-retry": "false"},
+        {**headers, **after(wait), "x-should-retry": "false"},
         code="insufficient_quota",
     )
 
@@ -157,13 +157,6 @@ def _limited(
     error = RateLimited(message, code=code, headers=headers)
     error.kind = kind
     return error
-
-
-def _after(wait: float) -> dict[str, str]:
-    return {
-        "retry-after": str(max(1, math.ceil(wait))),
-        "retry-after-ms": str(max(1, math.ceil(wait * 1000))),
-    }
 
 
 def wire_duration(seconds: float) -> str:

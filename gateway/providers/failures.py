@@ -119,7 +119,7 @@ def _locked_out(provider: str, status: int) -> errors.GatewayError:
 def _limiting(provider: str, complaint: Complaint, message: str, wait: float | None) -> errors.GatewayError:
     passed_on = dict(complaint.headers)
     if wait is not None:
-        passed_on["retry-after"] = errors.in_seconds(wait)
+        passed_on |= errors.after(wait)
     return errors.RateLimited(
         message or f"The provider '{provider}' is limiting requests.",
         code=complaint.code or "rate_limit_exceeded",
@@ -155,7 +155,7 @@ def _broken(provider: str, status: int, detail: str, wait: float | None) -> erro
         return errors.UpstreamFailed(
             f"The provider '{provider}' is overloaded (status {status}). Try again shortly.",
             status=503, code="upstream_overloaded", detail=detail,
-            headers={"retry-after": errors.in_seconds(wait or 1.0)},
+            headers=errors.after(wait or 1.0),
         )  # fmt: skip
     if status == 504:
         return errors.UpstreamTimeout(f"The provider '{provider}' took too long (status 504).", detail=detail)

@@ -190,6 +190,8 @@ class Reader:
             at, role = f"messages[{index}]", str(message.get("role"))
             if role == "function" or message.get("function_call"):
                 raise self.refused(at, "Function messages are not supported here. Use tools instead.")
+            if message.get("audio") and not (message.get("content") or message.get("tool_calls")):
+                self.cannot(f"{at}.audio", "this provider never heard it. Send its transcript as 'content'.")
             yield Turn(at, role, message)
 
     def spoken(self) -> Iterator[Turn]:

@@ -101,5 +101,5 @@ def providers_failing(wait: float) -> errors.GatewayError:
     return errors.Unavailable(
         "Every provider that may answer this is failing at the moment. Try again shortly.",
         code="providers_failing",
-        headers={"retry-after": errors.in_seconds(wait), "x-should-retry": "false"},
+        headers={**errors.after(wait), "x-should-retry": "false"},
     )

@@ -287,7 +287,7 @@ class ProviderKeys:
         error = errors.RateLimited(
             f"The provider '{provider}' is limiting the gateway's requests.",
             code="rate_limit_exceeded",
-            headers={"retry-after": errors.in_seconds(wait)},
+            headers=errors.after(wait),
         )
         return failed("throttled", error, retry_after=wait)
 

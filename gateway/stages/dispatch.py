@@ -367,7 +367,7 @@ def final(problems: Sequence[AttemptFailed]) -> errors.GatewayError:
         return _unsupported([one.error for one in problems])
     failure, error = asked[-1].failure, asked[-1].error
     if failure.retry_after is not None:
-        error.headers.setdefault("retry-after", errors.in_seconds(failure.retry_after))
+        error.headers.update({**errors.after(failure.retry_after), **error.headers})
     elif failure.kind in ("failed", "timeout", "throttled", "credentials", "invalid"):
         error.headers.setdefault("x-should-retry", "false")
     return error

@@ -427,6 +427,7 @@ def test_limits_are_told_as_openai_tells_them() -> None:
     assert found.error.headers == {
         "x-ratelimit-limit-requests": "50", "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "9.5s", "x-ratelimit-remaining-tokens": "9", "retry-after": "10",
+        "retry-after-ms": "9500",
     }  # fmt: skip
     assert codec().refuse(429, {**headers, "retry-after": "3"}, b"{}", now=90).failure.retry_after == 3
 

@@ -14,7 +14,7 @@ from gateway.providers import (
     GeminiProvider,
     OpenAIProvider,
 )
-from gateway.providers.codec import Codec
+from gateway.providers.codec import AttemptFailed, Codec
 from gateway.providers.translate_request import SAID_NOTHING
 
 CODECS: dict[str, Any] = {
@@ -69,3 +69,15 @@ def test_openai_is_told_what_its_client_said() -> None:
     other = OpenAIProvider(api_key="k", api="responses").build("p", "")
     (item,) = json.loads(other.encode(body, "gpt-4o", stream=False).body)["input"]
     assert item["content"] == [{"type": "input_text", "text": ""}]
+
+
+@pytest.mark.parametrize("model", CODECS)
+def test_what_was_said_in_sound_alone_is_not_left_out_without_a_word(model: str) -> None:
+    """Its id means something to the provider that spoke; anybody else would be sent a conversation with a hole."""
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+    messages = [{"role": "user", "content": "a"}, spoken, {"role": "user", "content": "c"}]
+    with pytest.raises(AttemptFailed) as refused:
+        turns(CODECS[model].build("p", ""), model, messages)
+    assert refused.value.error.param == "messages[1].audio" and "transcript" in refused.value.error.message
+    spoken["content"] = "b"
+    assert "b" in [text for _, text in turns(CODECS[model].build("p", ""), model, messages)]

@@ -220,6 +220,7 @@ def test_waits_and_limits_are_passed_on() -> None:
     )
     assert (problem.failure.kind, problem.failure.retry_after) == ("throttled", 1.5)
     assert problem.error.headers["x-ratelimit-reset-requests"] == "1s"
+    assert (problem.error.headers["retry-after"], problem.error.headers["retry-after-ms"]) == ("2", "1500")
     assert "x-internal" not in problem.error.headers
     assert problem.error.code == "rate_limit_exceeded"
 
@@ -430,3 +431,21 @@ def test_chunks_without_choices_or_with_an_empty_reason_are_openais() -> None:
     first, _, last = codec.stream().feed(raw)
     assert first.data["choices"][0]["finish_reason"] is None and not first.finish_reason
     assert last.data["choices"] == [] and last.usage is not None and last.usage.total == 5
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason", "status"),
+    [("deepseek", "insufficient_system_resource", 503), ("mistral", "error", 502), ("openrouter", "error", 502)],
+)
+def test_an_answer_that_its_provider_gave_up_is_a_failure_and_no_answer(profile: str, reason: str, status: int) -> None:
+    with pytest.raises(AttemptFailed) as given_up:
+        broken = {"index": 0, "message": {"role": "assistant", "content": "Hal"}, "finish_reason": reason}
+        data = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [broken]}
+        codec(profile).decode(200, {}, json.dumps(data).encode(), now=0)
+    assert (given_up.value.failure.kind, given_up.value.error.status) == ("failed", status)
+    assert reason in given_up.value.error.message
+    stream = codec(profile).stream()
+    told = [*stream.feed(f"data: {json.dumps(event({'content': 'Hal'}))}\n\n".encode())]
+    with pytest.raises(AttemptFailed):
+        stream.feed(f"data: {json.dumps(event({}, reason))}\n\n".encode())
+    assert [one.text for one in told] == ["Hal"]

@@ -11,6 +11,7 @@ from gateway.catalog import Profile
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import Usage, usage_from_wire
 from gateway.protocol.hints import ANTHROPIC, HINTS
+from gateway.protocol.lists import dicts
 from gateway.protocol.sse import Event, EventParser, EventTooLarge
 from gateway.providers.codec import NOTHING, AttemptFailed, Enforcement, StreamDecoder, UpstreamRequest
 from gateway.providers.cut_at_stops import CutStream, cut_choice, kept_here
@@ -18,7 +19,7 @@ from gateway.providers.failures import Complaint, lenient, nonsense, object_in, 
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.openai.models import fit_chat, thinks
 from gateway.providers.openai.plain_chunks import PlainChunks
-from gateway.providers.openai.vendor_answers import Called, CallIndexes, Sources, mend, told_cost
+from gateway.providers.openai.vendor_answers import BROKEN_OFF, Called, CallIndexes, Sources, mend, told_cost
 from gateway.providers.openai.vendors import Fitting
 from gateway.providers.steps import Steps
 from gateway.providers.translate_request import Reader
@@ -100,6 +101,7 @@ class OpenAICodec:
                 raise self._inside(data)
             raise self._nonsense("an answer without choices")
         mend(data, "message")
+        self.check_whole(choices)
         if self._cuts is not None and asked.get("stop") and self._cuts(str(data.get("model") or "")):
             stops = kept_here(asked)
             choices = data["choices"] = [_cut_whole(one, stops) for one in choices] if stops else choices
@@ -131,6 +133,14 @@ class OpenAICodec:
             problem.error.message = unkeyed(complaint.message, self._headers)
             problem.error.code = complaint.code or "upstream_error"
         return problem
+
+    def check_whole(self, choices: Sequence[Any]) -> None:
+        """Raises AttemptFailed where the provider gave an answer up."""
+        for one in dicts(choices):
+            status = BROKEN_OFF.get(str(one.get("finish_reason")))
+            if status is not None:
+                told = f"The provider '{self._name}' broke its answer off ({one['finish_reason']})."
+                raise self._inside({"error": {"message": told, "code": status}})
 
     def stream(self, asked: Mapping[str, Any] = NOTHING) -> StreamDecoder:
         decoder = OpenAIStream(self, self._profile, asked)
@@ -232,6 +242,8 @@ class OpenAIStream(Steps):
             content = delta.get("content") if isinstance(delta, dict) else None
             text = content if isinstance(content, str) and not first.get("index") else ""
             finish = first.get("finish_reason")
+            if finish in BROKEN_OFF:
+                self._codec.check_whole(choices)
             self._finished = self._finished or bool(finish)
         return Chunk(data, text, finish, self._codec.usage_of(data))
 

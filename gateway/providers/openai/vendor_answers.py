@@ -19,6 +19,8 @@ _OTHERWISE = {
     "model_length": "length", "max_tokens": "length", "MAX_TOKENS": "length", "tool_use": "tool_calls",
 }  # fmt: skip
 """Why an answer ended, where a vendor has a word of its own: agents go by OpenAI's, and some clients know no other."""
+BROKEN_OFF = {"insufficient_system_resource": 503, "error": 500}
+"""Why an answer was given up before its end, as DeepSeek, Mistral and OpenRouter tell it, and the status for that."""
 _MARK = re.compile(r"\[(\d{1,3})\]")
 
 
