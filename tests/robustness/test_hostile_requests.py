@@ -52,13 +52,14 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/feedback": {"call_id": "chatcmpl-0", "score": 1},
 }
 RAW: dict[str, bytes] = {
-    "empty": b"", "null": b"null", "a list": b"[]", "a text": b'"hi"', "a number": b"1", "cut": b'{"model": "tri',
+    "empty": b"", "null": b"null", "a list": b"[1]", "a text": b'"hi"', "a number": b"1", "cut": b'{"model": "tri',
     "two documents": b'{"model": "a"}{"model": "b"}', "junk": b"\x00\xff\xfe", "bad UTF-8": b'{"model": "\xff\xfe"}',
     "NaN": b'{"model": "triage", "temperature": NaN}', "infinity": b'{"model": "triage", "temperature": 1e999}',
     "a key twice": b'{"model": "triage", "model": "other"}', "single quotes": b"{'model': 'triage'}",
     "a comment": b'{"model": "triage" /* x */}', "deep lists": b'{"model": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     "deep objects": b'{"a":' * 5000 + b"1" + b"}" * 5000, "a form": b"model=triage&messages=hi", "XML": b"<a>&b;</a>",
 }  # fmt: skip
+"""An empty list is how PHP writes an empty object (``test_empty_lists.py``), so the list has something in it."""
 SETTINGS = (
     "surface: {embeddings: first, images: first, audio: first, moderations: {provider: first, model: m}}\n"
 )

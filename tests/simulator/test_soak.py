@@ -8,7 +8,8 @@ from benchmarks.soak import Seen, soak
 async def test_row_63_a_short_soak_leaves_nothing_behind() -> None:
     seen = await soak(8.0, 30.0, 0)
     assert seen.judged() == [] and seen.asked > 50 and seen.statuses["200"] > 20
-    assert seen.before["files"] == seen.after["files"] > 0 and seen.before["tasks"] == seen.after["tasks"] > 0
+    assert seen.before["files"] == seen.after["files"] > 0
+    assert seen.before["tasks"] >= seen.after["tasks"] > 0  # one that only looks around may stand at the start
 
 
 def test_what_grows_is_told() -> None:
