@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -26,6 +27,7 @@ from gateway.resilience.drain import Drain
 from gateway.retrieval.asking import Library
 from gateway.runtime import Runtime, build_runtime
 from gateway.sharing.bus import ALONE, Bus
+from gateway.storage.away import said
 from gateway.storage.protocols import Reader, Recorder
 from gateway.storage.records import (
     AuditRecord,
@@ -40,6 +42,11 @@ from optimizer.rollout import Stage, Student
 
 _log = logging.getLogger("understudy.live")
 _LOOK_S = 0.05
+_PATIENCE_S = 10.0
+WAITING_FOR = (
+    "the database, which 'understudy ingest' makes and writes: run it beside 'understudy serve' with the same home and "
+    "UNDERSTUDY_DATABASE_URL, or run 'understudy up', which starts both. If it runs, its log says what is wrong."
+)
 NOTHING = Snapshot(generation=-1, keys=(), students=(), students_off=False)
 
 
@@ -72,6 +79,7 @@ class Live:
         self._off: bool | None = None
         self._base = NOTHING
         self.database_away = False
+        self._patient_until = time.monotonic() + _PATIENCE_S
         self._looking: asyncio.Task[None] | None = None
         self.drain = Drain()
         self.origins = Origins(policies.config.server.cors_origins)
@@ -190,13 +198,18 @@ class Live:
             snapshot = self._reader.snapshot()
         except Exception as problem:  # whatever the driver raises, serving goes on with what is known
             if not self.database_away:
-                _log.warning(
-                    "the database cannot be read, serving with what is known: %s", type(problem).__name__
-                )
+                _log.warning("the database cannot be read, serving with what is known: %s", said(problem))
             self.database_away = True
+            self._complain()
             return None
         self.database_away = False
         return snapshot
+
+    def _complain(self) -> None:
+        """Once, when the start takes longer than one in which the ingester is only a little later."""
+        if not self.loaded and self._patient_until < time.monotonic():
+            self._patient_until = math.inf
+            _log.warning("still starting: waiting for %s", WAITING_FOR)
 
     async def catch_up(self) -> None:
         """Puts the database's present state into force now, for a client that must see what it just did."""

@@ -13,7 +13,7 @@ from gateway.access.keys import INFERENCE_PREFIX, is_admin_key
 from gateway.api.admin.sessions import LoginBrake, key_matches
 from gateway.api.http import Authenticator
 from gateway.errors import Forbidden, RateLimited, Refused, Unauthenticated
-from gateway.live import Live
+from gateway.live import WAITING_FOR, Live
 
 _NEEDED = "/metrics needs a virtual key or the admin key as a bearer token."
 
@@ -32,7 +32,7 @@ def readiness(live: Live, backup_wrong: bool = False) -> tuple[int, dict[str, An
     if live.drain.begun:
         return 503, {"status": "stopping", "degraded": degraded}
     if not live.loaded:
-        return 503, {"status": "starting", "degraded": degraded}
+        return 503, {"status": "starting", "degraded": degraded, "waiting_for": WAITING_FOR}
     return 200, {"status": "degraded" if degraded else "ok", "degraded": degraded}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+_LONGEST = 300
+
 
 class DatabaseAway(Exception):
     """The embedded database cannot be read, or is not there yet."""
@@ -17,3 +19,12 @@ def database_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return (DatabaseAway, SQLAlchemyError, *others)
+
+
+def said(problem: Exception) -> str:
+    """For a log: what raised and, where it is about reaching the database, what its driver says. Its first line alone,
+    which names hosts and users but no password: others, and other errors, may quote what was to be written."""
+    name, first = type(problem).__name__, ""
+    if isinstance(problem, DatabaseAway) or name == "OperationalError":
+        first = str(getattr(problem, "orig", None) or problem).partition("\n")[0][:_LONGEST]
+    return f"{name}: {first}" if first else name

@@ -97,10 +97,20 @@ def broken(name: str, problem: Exception) -> AttemptFailed:
     )
 
 
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate whose signer is not among the trusted ones, itself included."""
+
+
 def _distrust(problem: Exception) -> str:
-    """What is wrong with a certificate, for the log: OpenSSL's own sentence, which has nothing of the request."""
+    """What is wrong with a certificate, for the log: OpenSSL's own sentence, which has nothing of the request, and what
+    mends it where that is ours to do."""
     found = getattr(problem, "certificate_error", problem)
     why = getattr(found, "verify_message", "")
+    if getattr(found, "verify_code", 0) in _UNKNOWN_AUTHORITY:
+        why += (
+            "; if it is a server of yours, start the gateway with SSL_CERT_FILE=FILE, the PEM file of the authority "
+            "that signed it"
+        )
     return f"{type(found).__name__}: {why}" if why else type(found).__name__
 
 
@@ -125,7 +135,7 @@ def unreachable(name: str, problem: Exception, *, untrusted: bool = False) -> At
                 f"The TLS certificate of the provider '{name}' cannot be trusted, so nothing was sent to it. "
                 "This is for the gateway's operator to mend.",
                 code="provider_certificate",
-                detail=_distrust(problem),
+                detail=f"provider '{name}': {_distrust(problem)}",
             ),
         )
     return failed(
@@ -133,6 +143,6 @@ def unreachable(name: str, problem: Exception, *, untrusted: bool = False) -> At
         errors.UpstreamFailed(
             f"The provider '{name}' cannot be reached.",
             code="provider_unreachable",
-            detail=type(problem).__name__,
+            detail=f"provider '{name}': {type(problem).__name__}",
         ),
     )

@@ -70,7 +70,7 @@ async def test_why_nobody_was_reached_is_logged_and_not_told(start: Start, log: 
         answer = await client.post("/v1/chat/completions", json=BODY)
     assert answer.status_code == 502 and answer.json()["error"]["code"] == "provider_unreachable"
     (line,) = told(log, answer.headers["x-request-id"])
-    assert "ConnectionRefusedError" in line["message"] and "Refused" not in answer.text
+    assert "provider 'first': ConnectionRefusedError" in line["message"] and "Refused" not in answer.text
 
 
 async def test_a_stream_that_breaks_says_why_in_the_log(

@@ -377,6 +377,7 @@ async def test_row_62_a_certificate_that_does_not_hold_is_refused(tmp_path: Path
                 await upstream.send(request, name="p", remaining=5)
             error = refused.value.error
             assert error.code == "provider_certificate" and why in error.detail and why not in error.message
+            assert "provider 'p'" in error.detail and ("SSL_CERT_FILE" in error.detail) == (kind == "self-signed")
             assert not reached  # nothing was sent, the key least of all
     finally:
         await upstream.close()

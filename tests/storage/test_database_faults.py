@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 from faultproxy import FaultProxy, faultproxy
@@ -24,6 +25,7 @@ from storage_samples import call, start_ingester
 
 from gateway.access.keys import digest_of, new_key
 from gateway.config import Spool as SpoolSettings
+from gateway.storage.away import DatabaseAway, said
 from gateway.storage.commands import CreateKey, WriterAway
 from gateway.storage.engine import write_engine
 from gateway.storage.home import Home
@@ -132,6 +134,29 @@ async def processes() -> AsyncIterator[list[subprocess.Popen[bytes]]]:
     for process in running:
         process.terminate()
         await asyncio.to_thread(process.wait, 60)  # the proxy goes on meanwhile
+
+
+async def test_who_starts_no_ingester_is_told_of_it(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, upstream: Provider,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("gateway.live._PATIENCE_S", 0.0)
+    policies = write_policies(tmp_path / "policies", {"first": upstream.url})
+    async with gateway(tmp_path, policies, home) as served, httpx.AsyncClient(base_url=served.url, timeout=60) as http:
+        answer = await http.get("/readyz")
+        assert answer.status_code == 503 and "understudy ingest" in answer.json()["waiting_for"]
+        await until(lambda: "understudy ingest" in caplog.text, "the log says so too")
+        await asyncio.to_thread(migrated, home)
+        await until(lambda: ready(http), "it becomes ready without a restart")
+        assert "waiting_for" not in (await http.get("/readyz")).json()
+    assert caplog.text.count("still starting") == 1
+
+
+def test_a_refused_password_is_named_in_the_log_and_never_told() -> None:
+    words = 'connection failed: FATAL:  password authentication failed for user "app"\nDETAIL: hunter2'
+    refused = sa.exc.OperationalError("SELECT 'hunter2'", {}, psycopg.OperationalError(words))
+    assert said(refused) == 'OperationalError: ' + words.partition("\n")[0]
+    assert said(sa.exc.DataError("INSERT", {}, psycopg.DataError("bad value: 'hunter2'"))) == "DataError"
+    assert said(DatabaseAway("unable to open database file")) == "DatabaseAway: unable to open database file"
 
 
 async def test_rows_34_to_37_postgres_out_of_reach(

@@ -20,6 +20,7 @@ from types import FrameType
 
 import sqlalchemy as sa
 
+from gateway.storage.away import said
 from gateway.storage.commands import WriterAway
 from gateway.storage.engine import BULK_S, allow, is_damage, is_sqlite, sqlite_file, write_engine
 from gateway.storage.home import Home
@@ -104,7 +105,7 @@ class Ingester:
             try:
                 self._store_once(batch)
             except _AWAY as problem:
-                _log.warning("the database is away (%s); the spool keeps everything", type(problem).__name__)
+                _log.warning("the database is away (%s); the spool keeps everything", said(problem))
                 if self._stop.wait(pause):
                     return False
                 pause = min(longest, pause * 2)
@@ -237,8 +238,8 @@ def _wait_for_database(url: str, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             migrate(url)
-        except _AWAY:
-            _log.warning("the database cannot be reached yet; the spool keeps everything")
+        except _AWAY as problem:
+            _log.warning("the database cannot be reached yet (%s); the spool keeps everything", said(problem))
             stop.wait(pause)
             pause = min(longest, pause * 2)
         except sa.exc.DatabaseError:
