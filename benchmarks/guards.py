@@ -32,7 +32,7 @@ from typing import Any
 import httpx
 
 from benchmarks.guarded.added import GUARDS, added
-from benchmarks.guarded.house import TASK, House, fitted, house, usual_guards
+from benchmarks.guarded.house import DEFAULT, TASK, House, fitted, house, usual_guards
 from benchmarks.guarded.marks import Entities, Outcome, attacks
 from benchmarks.guarded.rows import halved, has_attack, has_context, has_spans, has_toxic, rows_of
 from benchmarks.guarded.toxic import Ranked, moderated
@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[s
             httpx.Client(base_url=base, headers=headers, timeout=60, trust_env=False)
         )
         if options.latency:
-            return added(client, list(guards), rows)
+            return added(client, [*guards, DEFAULT], rows)
         return measured(client, options.task, rows, own, as_data=options.as_data)
 
 

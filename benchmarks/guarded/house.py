@@ -33,6 +33,8 @@ guardrails:
 """
 ALONE = "alone-"
 """How the tasks are called that have one guardrail alone; "alone-nothing" has none."""
+DEFAULT, TOGETHER = "default", ("pii", "injection")
+"""A task beside those, with the guardrails of the template ``default`` together."""
 
 
 def usual_guards(model: Path | None = None, *, presidio: bool = False) -> dict[str, str]:
@@ -48,10 +50,11 @@ def usual_guards(model: Path | None = None, *, presidio: bool = False) -> dict[s
 
 
 def _policies(port: int, upstream: int, key: str, guards: Mapping[str, str], *, alone: bool) -> str:
-    names = [TASK] if not alone else [ALONE + name for name in ("nothing", *guards)]
+    names = [TASK] if not alone else [ALONE + name for name in ("nothing", DEFAULT, *guards)]
     tasks = [f"  - {{name: {name}, candidates: [{{provider: echo, model: m}}]}}" for name in names]
+    where = {name: [name, DEFAULT] if name in TOGETHER else [name] for name in guards}
     scoped = {
-        name: f"{settings}, tasks: [{ALONE}{name}]" if alone else settings
+        name: f"{settings}, tasks: [{', '.join(ALONE + one for one in where[name])}]" if alone else settings
         for name, settings in guards.items()
     }
     lines = [f"  {name}: {{{settings}}}" for name, settings in scoped.items()]
