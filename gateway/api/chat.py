@@ -66,7 +66,7 @@ class ChatRendering(Rendering):
         parts: list[bytes] = []
         for chunk in chunks:
             if chunk.pattern is None:
-                parts.append(self.chunk(exchange, chunk.data))
+                parts.append(self.chunk(exchange, chunk.own or chunk.data))
                 continue
             if chunk.pattern is not self._pattern:
                 self._pattern = chunk.pattern

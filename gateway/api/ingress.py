@@ -176,7 +176,7 @@ class Ingress:
                 return exchange, await self._dialect.read(headers, {}), shortcuts.handler
         data = decoded(body) if len(body) < _BIG_BODY else await asyncio.to_thread(decoded, body)
         rendering = await self._dialect.read(headers, data)
-        if b"file_id" in body or rendering.principal is not None:  # it, or what it continues, may name a file
+        if body.find(b"file_id") >= 0 or rendering.principal is not None:  # it, or what it continues, may name a file
             await self._fill(rendering, principal)
         exchange = self._exchange(headers, rendering, request_id, started, own_id)
         exchange.principal = exchange.principal or principal

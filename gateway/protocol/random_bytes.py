@@ -18,5 +18,5 @@ def piece() -> bytes:
         return _ready.pop()
     except IndexError:
         data = os.urandom(_SIZE * _COUNT)
-        _ready.extend(data[at : at + _SIZE] for at in range(_SIZE, len(data), _SIZE))
+        _ready.extend([data[at : at + _SIZE] for at in range(_SIZE, len(data), _SIZE)])
         return data[:_SIZE]

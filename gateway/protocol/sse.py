@@ -66,7 +66,7 @@ class EventParser:
             buffer = buffer.removeprefix(_BOM)
         events: list[Event] = []
         self._rest = b""
-        if not self._data and not self._name and len(buffer) <= LARGEST_EVENT and b"\r" not in buffer:
+        if not self._data and not self._name and len(buffer) <= LARGEST_EVENT and buffer.find(b"\r") < 0:
             events, buffer = self._usual(buffer)
         lines = buffer.splitlines(keepends=True)
         if lines and lines[-1][-1:] not in (b"\n", b"\r"):

@@ -53,6 +53,8 @@ class Breakers:
     def usable(self, rungs: Sequence[Rung]) -> Sequence[Rung]:
         """The rungs that may be asked now. When none is healthy, those that still answer now and then, and those
         that only a health check finds sick; empty when all are down."""
+        if len(rungs) == 1 and self.healthy(rungs[0].candidate):
+            return rungs
         healthy = [rung for rung in rungs if self.healthy(rung.candidate)]
         if healthy:
             return rungs if len(healthy) == len(rungs) else healthy

@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.config import UpstreamRules
 from gateway.providers.codec import AttemptFailed
 from gateway.resilience.breakers import Breakers
-from gateway.resilience.lanes import Lanes, Place
+from gateway.resilience.lanes import Lane, Lanes
 from optimizer.routing.attempts import RetryBudget
 from optimizer.routing.plan import Candidate
 
@@ -40,7 +40,7 @@ class Gate:
         lane = self._lanes.of(candidate.provider, rules)
         if not lane.take(yields=yields):
             await lane.queue(remaining, may_wait=may_wait, yields=yields)
-        return Passage(Place(lane), self.breakers, candidate.name)
+        return Passage(lane, self.breakers, candidate.name)
 
     def in_use(self) -> dict[str, float]:
         return self._lanes.in_use()
@@ -57,13 +57,15 @@ class Gate:
 
 
 class Passage:
-    """One attempt: a context whose end tells the breaker how it went and gives the place back."""
+    """One attempt, which holds a place in its lane: a context whose end tells the breaker how it went and gives the
+    place back."""
 
-    __slots__ = ("_breakers", "_kept", "_name", "_place")
+    __slots__ = ("_breakers", "_kept", "_lane", "_name", "_since")
 
-    def __init__(self, place: Place, breakers: Breakers, name: str) -> None:
-        self._place, self._breakers, self._name = place, breakers, name
-        self._kept = False
+    def __init__(self, lane: Lane, breakers: Breakers, name: str) -> None:
+        self._lane: Lane | None = lane
+        self._since = time.monotonic()
+        self._breakers, self._name, self._kept = breakers, name, False
 
     def __enter__(self) -> Passage:
         self._breakers.started(self._name)
@@ -73,7 +75,7 @@ class Passage:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._kept:
-            self._place.leave()
+            self._leave()
         if problem is None:
             if not self._kept:
                 self._breakers.succeeded(self._name)
@@ -91,9 +93,15 @@ class Passage:
         stream.on_end(self._ended)
 
     def _ended(self, ok: bool) -> None:
-        self._place.leave()
+        self._leave()
         if not ok:
             self._breakers.failed(self._name)
+
+    def _leave(self) -> None:
+        """Gives the place back once, whichever end of the call comes first."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.leave(time.monotonic() - self._since)
 
 
 def providers_failing(wait: float) -> errors.GatewayError:

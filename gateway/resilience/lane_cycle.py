@@ -21,6 +21,8 @@ from gateway.protocol.body import check_encoding
 
 _log = logging.getLogger("understudy.lane")
 _OF_A_BODY = ("content-length", "content-encoding")
+_MUCH = 8 * 1024
+"""Bytes that are not copied once more to stand between what frames them."""
 _NO_SNIFFING = "x-content-type-options: nosniff\r\n"
 _STATUS = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n{_NO_SNIFFING}" for one in HTTPStatus}
 """What every answer with a status begins with."""
@@ -104,7 +106,8 @@ class LaneCycle:
     async def read(self, *, limit: int, idle: float) -> bytes:
         if not self.more_body and len(self.body) <= limit and not self.disconnected:
             body, self.body = bytes(self.body), bytearray()
-            self._flow.resume_reading()  # also to hear that the client leaves
+            if self._flow.read_paused:
+                self._flow.resume_reading()  # also to hear that the client leaves
             if (encoding := self.headers.get("content-encoding")) is not None:
                 check_encoding(encoding)
             return body
@@ -154,7 +157,10 @@ class LaneCycle:
             await self._writable()
         if not self.disconnected:
             head, self._head = self._head, b""
-            self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            if len(data) < _MUCH:
+                self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            else:
+                self._transport.writelines((b"%b%x\r\n" % (head, len(data)), data, b"\r\n"))
 
     async def end(self, data: bytes) -> None:
         if self._flow.write_paused:

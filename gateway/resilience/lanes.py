@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -84,7 +83,10 @@ class Lane:
     def leave(self, took: float) -> None:
         """Gives the place back after ``took`` seconds."""
         self._mean += _WEIGHT * (took - self._mean)
-        self._pass_on()
+        if self._waiting or self._yielding:
+            self._pass_on()
+        else:
+            self.active -= 1
 
     def _pass_on(self) -> None:
         """Hands a place that is still counted to the next call, live ones first, or gives it up."""
@@ -138,18 +140,3 @@ class Lanes:
             "provider_places": sum(lane.active for lane in lanes),
             "provider_queue": sum(lane.waiting for lane in lanes),
         }
-
-
-class Place:
-    """One place in a lane, given back once, whichever end of the call comes first."""
-
-    __slots__ = ("_lane", "_since")
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane: Lane | None = lane
-        self._since = time.monotonic()
-
-    def leave(self) -> None:
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.leave(time.monotonic() - self._since)

@@ -70,13 +70,15 @@ class Dispatch:
         self._gate.requested()
         if plan.rungs[0].student is not None and plan.rungs[0].role == "plain":
             return await self._tuned(exchange, plan.rungs[0])
-        rungs = [rung for rung in plan.rungs if rung.role != "student"]
+        others = []
         for rung in plan.rungs:
-            if rung.role == "student":
-                answer = await self._student(exchange, rung)
-                if answer is not None:
-                    return answer
-        return hushed(exchange, await self._walk(exchange, rungs))
+            if rung.role != "student":
+                others.append(rung)
+                continue
+            answer = await self._student(exchange, rung)
+            if answer is not None:
+                return answer
+        return hushed(exchange, await self._walk(exchange, others))
 
     # ------------------------------------------------------------------ the student
     async def _student(self, exchange: Exchange, rung: Rung) -> Answer | None:

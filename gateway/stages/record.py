@@ -180,7 +180,7 @@ def record_of(
     assert principal is not None
     first = exchange.first_byte_at
     busy = (first if first is not None else now) - exchange.started
-    candidate, request = rung.candidate if rung else _NOBODY, exchange.request
+    candidate, request, replayed = rung.candidate if rung else _NOBODY, exchange.request, exchange.replayed
     return CallRecord(  # in the order of its fields: told by their names they would cost twelve times as much
         exchange.call_id,
         exchange.request_id,
@@ -208,7 +208,7 @@ def record_of(
         usage.completion if usage else 0,
         usage.estimated if usage else False,
         exchange.cost_usd if rung or exchange.discarded else 0.0,
-        exchange.teacher_cost_usd if rung or exchange.replayed else 0.0,
+        exchange.teacher_cost_usd if rung or replayed else 0.0,
         exchange.confidence,
         plan.arm if plan else "plain",
         plan.propensity if plan else 1.0,
@@ -220,7 +220,7 @@ def record_of(
         exchange.endpoint,
         exchange.batch,
         plan.rungs[0].candidate.name if plan and plan.rungs else "",  # drawn
-        exchange.cache if exchange.replayed else "",
+        exchange.cache if replayed else "",
         "",  # source: a client of this gateway
         exchange.prompt_cache_usd,
     )
@@ -282,7 +282,7 @@ class RecordedStream:
         if chunk.pattern is not None:
             self._run_of, self._run = chunk.pattern, [chunk.text]
         else:
-            self._seen.append(chunk.data)
+            self._seen.append(chunk.own or chunk.data)
 
     def _end_run(self) -> None:
         if self._run_of is not None:

@@ -108,7 +108,9 @@ class UpstreamStream:
             return data
         data, self._behind = await self._reply.piece(), None
         if len(data) > _MUCH:
-            data, self._behind = data[:_FIRST], data[_FIRST:]
+            cut = data.rfind(b"\n\n", 0, _FIRST) + 2  # between two events, where that can be
+            cut = cut if cut > 1 else _FIRST
+            data, self._behind = data[:cut], data[cut:]
         return data
 
     def _count(self, lease: Lease) -> None:

@@ -158,7 +158,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.status:
             self.complete, self._reusable = True, self._parser.should_keep_alive()
-            self._wake()
+            if self._waiter is not None:
+                self._wake()
 
     # ------------------------------------------------------------------ use
     @property

@@ -65,7 +65,7 @@ class Outcomes(Struct, frozen=True):
     bad: float = 0.0
 
     def counted(self, now: float, *, ok: bool) -> Outcomes:
-        faded = self.at(now)
+        faded = self if now - self.since < WINDOW_S else self.at(now)
         return Outcomes(faded.since, faded.good + ok, faded.bad + (not ok))
 
     def at(self, now: float) -> Outcomes:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.protocol.answer import Chunk
 from gateway.protocol.assemble import assemble
 from gateway.providers import AzureProvider, OpenAIProvider
 from gateway.providers.codec import AttemptFailed
 from gateway.providers.openai.codec import OpenAICodec
+from gateway.providers.openai.vendor_answers import BROKEN_OFF, Called, CallIndexes, mend, usual
 
 
 def codec(profile: str) -> OpenAICodec:
@@ -449,3 +453,46 @@ def test_an_answer_that_its_provider_gave_up_is_a_failure_and_no_answer(profile:
     with pytest.raises(AttemptFailed):
         stream.feed(f"data: {json.dumps(event({}, reason))}\n\n".encode())
     assert [one.text for one in told] == ["Hal"]
+
+
+_WORDS = st.sampled_from([None, "", "text", "stop", "eos", "tool_calls", "error", 0, 3, [], {}, ["text"]])
+_TOLD = st.dictionaries(
+    st.sampled_from(["role", "content", "refusal", "reasoning", "tool_calls", "annotations", "name"]), _WORDS
+)
+_CHOICE = st.fixed_dictionaries(
+    {"delta": _TOLD, "message": _TOLD},
+    optional={"index": _WORDS, "finish_reason": _WORDS, "matched_stop": _WORDS, "logprobs": st.none()},
+)
+_USAGE = st.one_of(
+    _WORDS,
+    st.dictionaries(st.sampled_from(["prompt_tokens", "prompt_cache_hit_tokens", "total_tokens"]), _WORDS),
+    st.fixed_dictionaries(
+        {"prompt_tokens": st.just(5), "completion_tokens": st.just(3), "total_tokens": st.just(10)},
+        optional={"completion_tokens_details": st.sampled_from([None, {}, {"reasoning_tokens": 2}, "text", [1]])},
+    ),
+)
+
+
+@given(choices=st.lists(_CHOICE, max_size=2), usage=_USAGE, part=st.sampled_from(["message", "delta"]))
+def test_what_is_taken_for_plain_text_has_nothing_to_mend(
+    choices: list[dict[str, Any]], usage: Any, part: str
+) -> None:
+    other = "delta" if part == "message" else "message"
+    for choice in choices:
+        choice.pop(other)
+    data = {"choices": choices, "usage": usage}
+    before = copy.deepcopy(data)
+    if usual(data, part):
+        mend(data, part)
+        CallIndexes().mend(data)
+        Called({}).mend(data, part)
+        assert data == before
+        assert all(one.get("finish_reason") not in BROKEN_OFF for one in choices)
+
+
+@pytest.mark.parametrize("part", ["message", "delta"])
+def test_plain_text_is_taken_for_it(part: str) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 0}}
+    for told in ({"role": "assistant", "content": "hello", "refusal": None}, {"content": "hello"}):
+        choice = {"index": 0, part: told, "logprobs": None, "finish_reason": "stop"}
+        assert usual({"choices": [choice], "usage": usage}, part)

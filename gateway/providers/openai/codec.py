@@ -19,7 +19,15 @@ from gateway.providers.failures import Complaint, lenient, nonsense, object_in, 
 from gateway.providers.limit_headers import PASSED
 from gateway.providers.openai.models import fit_chat, thinks
 from gateway.providers.openai.plain_chunks import PlainChunks
-from gateway.providers.openai.vendor_answers import BROKEN_OFF, Called, CallIndexes, Sources, mend, told_cost
+from gateway.providers.openai.vendor_answers import (
+    BROKEN_OFF,
+    Called,
+    CallIndexes,
+    Sources,
+    mend,
+    told_cost,
+    usual,
+)
 from gateway.providers.openai.vendors import Fitting
 from gateway.providers.steps import Steps
 from gateway.providers.translate_request import Reader
@@ -66,7 +74,9 @@ class OpenAICodec:
         return self._profile.custom_tools
 
     def encode(self, body: Mapping[str, Any], model: str, *, stream: bool) -> UpstreamRequest:
-        wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
+        wire = dict(body)
+        if not _NOT_SENT.isdisjoint(wire):
+            wire = {key: value for key, value in body.items() if key not in _NOT_SENT}
         wire["model"] = model
         self._fit(wire)
         if self._cuts is not None and thinks(model):
@@ -100,12 +110,15 @@ class OpenAICodec:
             if data.get("error"):
                 raise self._inside(data)
             raise self._nonsense("an answer without choices")
-        mend(data, "message")
-        self.check_whole(choices)
+        plain = usual(data, "message")
+        if not plain:
+            mend(data, "message")
+            self.check_whole(choices)
         if self._cuts is not None and asked.get("stop") and self._cuts(str(data.get("model") or "")):
             stops = kept_here(asked)
             choices = data["choices"] = [_cut_whole(one, stops) for one in choices] if stops else choices
-        Called(asked).mend(data, "message")
+        if not plain:
+            Called(asked).mend(data, "message")
         if self._profile.sources:
             Sources().whole(data)
         message = choices[0].get("message")
@@ -178,6 +191,8 @@ class OpenAIStream(Steps):
         self._codec = codec
         self._events = EventParser()
         self._plain = PlainChunks()
+        self._usual = True
+        """Whether all that was read by itself was plain text, as OpenAI writes it."""
         self._calls = CallIndexes()
         self._called = Called(asked)
         self._sources = Sources() if profile.sources else None
@@ -229,9 +244,11 @@ class OpenAIStream(Steps):
         data = self._codec._object(payload)
         if data.get("error"):
             raise self._codec._inside(data)
-        mend(data, "delta")
-        self._calls.mend(data)
-        self._called.mend(data, "delta")
+        self._usual = self._usual and usual(data, "delta")
+        if not self._usual:  # what was odd once may have to be ended by what is not
+            mend(data, "delta")
+            self._calls.mend(data)
+            self._called.mend(data, "delta")
         if self._sources is not None:
             self._sources.chunk(data)
         choices = data.get("choices")

@@ -49,9 +49,13 @@ class PlainChunks:
                 return [], data
             parser.drop()
             return [one], b""
-        lines = buffer[: max(0, buffer.rfind(_END))].split(_NEXT)
+        lines = buffer.split(_NEXT)
         before, after = self._before, self._after
         lines[0] = lines[0].removeprefix(b"data: ")
+        if not lines[-1].endswith(_END):
+            lines.pop()  # the rest of it is not here yet
+        else:
+            lines[-1] = lines[-1][: -len(_END)]
         for last in lines[: -_LAST - 1 : -1]:  # a stream's end is odd
             if last.startswith(before) and last.endswith(after):
                 break
@@ -98,7 +102,7 @@ class PlainChunks:
 
     def learnt(self, payload: bytes, chunk: Chunk) -> Chunk:
         """``chunk``, decoded from ``payload``; if it is a plain one, those like it will be known from now on."""
-        if self._learnt >= _MOST_PATTERNS or not _plain(chunk.data):
+        if self._learnt >= _MOST_PATTERNS or not _plain(chunk.own or {}):
             return chunk
         found = _CONTENT.findall(payload)
         if len(found) != 1 or _text(found[0]) != chunk.text:
@@ -106,11 +110,11 @@ class PlainChunks:
         place = _CONTENT.search(payload)
         assert place is not None
         self._learnt += 1
-        self._pattern = Pattern(dict(chunk.data))
+        self._pattern = Pattern(dict(chunk.own or {}))
         self._before, self._after = payload[: place.start(1)], payload[place.end(1) :]
         self._head, self._tail = b"data: " + self._before, self._after + b"\n\n"
         self._between = self._tail + self._head
-        return Chunk(chunk.data, chunk.text, None, None, self._pattern, (found[0],))
+        return Chunk(chunk.own, chunk.text, None, None, self._pattern, (found[0],))
 
 
 def _strings(literals: list[bytes]) -> list[str]:

@@ -24,6 +24,37 @@ BROKEN_OFF = {"insufficient_system_resource": 503, "error": 500}
 _MARK = re.compile(r"\[(\d{1,3})\]")
 
 
+_CHOICE = {
+    part: frozenset({"index", "finish_reason", "logprobs", part}) for part in ("message", "delta")
+}
+_SPOKEN = {
+    "message": frozenset({"role", "content", "refusal", "annotations"}),
+    "delta": frozenset({"role", "content", "refusal"}),
+}
+
+
+def usual(data: dict[str, Any], part: str) -> bool:
+    """Whether an answer or a chunk is one choice of plain text, written as OpenAI does: most are, and there is nothing
+    to mend in those."""
+    choices, usage = data.get("choices"), data.get("usage")
+    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+        return False
+    told = choice.get(part)
+    if type(told) is not dict or not _SPOKEN[part].issuperset(told) or not _CHOICE[part].issuperset(choice):
+        return False
+    content, reason = told.get("content"), choice.get("finish_reason")
+    said = type(content) is str or (content is None and ("content" in told or part == "delta"))
+    ends = reason is None or (type(reason) is str and reason in _REASONS)
+    if type(usage) is dict:
+        thoughts = usage.get("completion_tokens_details")
+        known = "prompt_cache_hit_tokens" not in usage and (
+            not thoughts or (type(thoughts) is dict and not thoughts.get("reasoning_tokens"))
+        )
+    else:
+        known = usage is None and "x_groq" not in data
+    return said and ends and known
+
+
 def mend(data: dict[str, Any], part: str) -> None:
     """One answer (``part`` is "message") or one chunk ("delta").
 

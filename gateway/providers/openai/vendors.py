@@ -99,13 +99,23 @@ class Fitting:
         messages = wire.get("messages")
         if isinstance(messages, list):
             documents = _NO_DOCUMENTS if wire.get("model") in self._without_files else self._documents
-            wire["messages"] = [self._message(one, documents) for one in messages]
+            wire["messages"] = self._messages(messages, documents)
 
     def _no_more_stops(self, wire: dict[str, Any], most: int) -> None:
         """One is sent as it was written. Raises AttemptFailed for too many."""
         if isinstance(wire["stop"], list) and len(wire["stop"]) > most:
             Reader(self._provider, wire, drop=self.drop).cannot("stop", f"at most {most} stop sequences are possible.")
             wire["stop"] = wire["stop"][:most]
+
+    def _messages(self, messages: list[Any], documents: Documents) -> list[Any]:
+        """Most hold a text and nothing else: those need no second look."""
+        if self._picky:
+            return [self._message(one, documents) for one in messages]
+        foreign, fitted = self._foreign, []
+        for one in messages:
+            plain = type(one) is dict and type(one.get("content")) is str and "tool_calls" not in one
+            fitted.append(one if plain and foreign.isdisjoint(one) else self._message(one, documents))
+        return fitted
 
     def _message(self, message: Any, documents: Documents) -> Any:
         if not isinstance(message, dict):

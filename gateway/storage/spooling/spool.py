@@ -135,7 +135,8 @@ class Spool:
         probing = not self._degraded or time.monotonic() >= self._probe_at
         if probing:
             if self._write(body):
-                self._recover()
+                if self._degraded:
+                    self._recover()
                 return
             self._degraded = True
             self._probe_at = time.monotonic() + _PROBE_S
@@ -199,9 +200,8 @@ class Spool:
         self._segment = fresh
 
     def _recover(self) -> None:
-        if self._degraded:
-            self._degraded = False
-            self._folder.reserve(self._settings.reserve_bytes)
+        self._degraded = False
+        self._folder.reserve(self._settings.reserve_bytes)
 
     # ------------------------------------------------------------ syncing (its own thread)
     def _sync_forever(self) -> None:
