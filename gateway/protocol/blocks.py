@@ -18,6 +18,7 @@ from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
 from gateway.protocol.hints import CONTAINER
 from gateway.protocol.lists import dicts
+from gateway.protocol.phases import between
 
 Kind = Literal["reasoning", "redacted", "text", "refusal", "call", "server"]
 
@@ -35,6 +36,8 @@ class Block(Struct, frozen=True):
     done: dict[str, Any] = {}
     custom: bool = False
     """Of a call: of a custom tool, whose text is no JSON."""
+    left_out: str = ""
+    """Of a text: what stood before it in chat's, between two messages."""
 
 
 class Open(Struct, frozen=True):
@@ -111,10 +114,13 @@ class Blocks:
     """Feeds on chat chunks (one choice of them), yields steps. ``finish_reason`` and ``stop`` are known at the end;
     ``stop`` is the stop sequence that was met, where the provider says so, and "" where it does not say which.
     ``paused``: the provider wants to be asked again to go on. ``cited``: a text is parted where what it rests on begins
-    or ends, as Claude does it; without, it is one, and pages are told as annotations where they were cited."""
+    or ends, as Claude does it; without, it is one, and pages are told as annotations where they were cited.
+    ``runs_on``: the client puts all texts together, so what stands between two messages in chat stays there."""
 
-    def __init__(self, index: int = 0, *, cited: bool = False) -> None:
-        self._index, self._parts_texts = index, cited
+    def __init__(self, index: int = 0, *, cited: bool = False, runs_on: bool = False) -> None:
+        self._index, self._parts_texts, self._runs_on = index, cited, runs_on
+        self._between = self._left_out = ""
+        """What may be left out of the text that comes next, and what was."""
         self.paused = False
         self.container: dict[str, Any] | None = None
         """Where code ran at Anthropic."""
@@ -200,6 +206,8 @@ class Blocks:
     def _block(self, piece: _Piece) -> Block:
         block = Block(self._count, piece.key[0], piece.id, piece.name, piece.signature, piece.done, piece.custom)
         self._count += 1
+        if self._left_out and block.kind == "text":
+            block, self._left_out = msgspec.structs.replace(block, left_out=self._left_out), ""
         return block
 
     def _close(self) -> list[Step]:
@@ -229,7 +237,7 @@ class Blocks:
         yield from self._seals(dicts(delta.get("thinking_blocks")))
         self.paused = self.paused or delta.get("paused") is True
         self.container = delta[CONTAINER] if isinstance(delta.get(CONTAINER), dict) else self.container
-        content, notes = delta.get("content"), self._news(dicts(delta.get("annotations")))
+        content, notes = self._own(delta.get("content")), self._news(dicts(delta.get("annotations")))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
             logprobs = dicts(found.get("content")) if isinstance(found, dict) else []
@@ -240,6 +248,7 @@ class Blocks:
             yield from self._sources(dicts(delta["citations"]))
         for entry in server_blocks.of(delta):
             self._done += 1
+            self._between = "" if self._runs_on else between(entry["block"])
             yield _Piece(("server", self._done), "", done=entry["block"])
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield _Piece(("refusal", 0), delta["refusal"])
@@ -248,6 +257,16 @@ class Blocks:
             if piece.signature:  # has a block of its own, before the call: a call has no place for it
                 yield _Piece(("redacted", -1 - piece.key[1]), "", signature=of_call(piece.id, piece.signature))
             yield piece
+
+    def _own(self, content: Any) -> Any:
+        """A text without what stands between two messages, however it was cut."""
+        while self._between and isinstance(content, str) and content:
+            if content[0] != self._between[0]:
+                self._between = ""
+            else:
+                self._left_out += content[0]
+                content, self._between = content[1:], self._between[1:]
+        return content
 
     def _sources(self, told: list[dict[str, Any]]) -> Iterator[_Piece]:
         """What the text so far rests on: those that are new (a delta has them with their index, or all so far)."""

@@ -368,11 +368,11 @@ def test_what_ran_at_openai_and_where_each_message_is_cited() -> None:
     answers += [told(read(codec().stream(), pieces))["choices"][0]["message"] for pieces in ([raw], [bytes([one]) for one in raw])]
     for message in answers:
         text = message["content"]
-        assert text == "I look. It räins."
+        assert text == "I look. \n\nIt räins."
         pages = [one["url_citation"] for one in message["annotations"]]
         assert [text[one["start_index"] : one["end_index"]] for one in pages] == ["look", "räins"]
         ran = [(one["start_index"], one["block"]["type"]) for one in message["server_blocks"]]
-        assert ran == [(8, "server_tool_use"), (8, "web_search_tool_result"), (8, "server_tool_use"), (8, "code_execution_tool_result")]
-        use, found, code, output_of = (one["block"] for one in message["server_blocks"])
+        assert ran == [(8, "server_tool_use"), (8, "web_search_tool_result"), (8, "server_tool_use"), (8, "code_execution_tool_result"), (8, "phase")]
+        use, found, code, output_of, _ = (one["block"] for one in message["server_blocks"])
         assert (use["input"], found["content"][0]["url"]) == ({"query": "Bonn"}, "https://b.de")
         assert (code["input"], output_of["content"]["stdout"]) == ({"code": "1+1"}, "2")

@@ -26,7 +26,7 @@ TOOLS: Any = [{"type": "function", "name": "look", "parameters": {"type": "objec
 RESULT: Any = {"type": "function_call_output", "call_id": "c1", "output": "rain"}
 
 
-def message(at: int, text: str, phase: str) -> dict[str, Any]:
+def message(at: int, text: str, phase: str | None) -> dict[str, Any]:
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     head = {"id": f"msg_{at}", "type": "message", "status": "completed", "role": "assistant"}
     return {**head, "phase": phase, "content": [part]}
@@ -110,7 +110,7 @@ async def test_clients_of_chat_send_it_back_with_the_message(
     else:
         found = await client.chat.completions.create(model=model, messages=turns)
     said = found.choices[0].message
-    assert said.content == "Let me look.It rains."
+    assert said.content == "Let me look.\n\nIt rains."
     turns += [said.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": "c1", "content": "rain"}]
     await client.chat.completions.create(model=model, messages=turns)
     assert sent(upstream) == SAID

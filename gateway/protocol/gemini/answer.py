@@ -74,7 +74,7 @@ class GenerateWriter:
 
 class _Candidate:
     def __init__(self, index: int, thinks: bool) -> None:
-        self._blocks, self._thinks = Blocks(index), thinks
+        self._blocks, self._thinks = Blocks(index, runs_on=True), thinks
         self._texts: list[str] = []
         self._sources: list[dict[str, Any]] = []
         self._logprobs: list[dict[str, Any]] = []

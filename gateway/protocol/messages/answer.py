@@ -12,7 +12,7 @@ from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_c
 from gateway.protocol.chat import Usage
 from gateway.protocol.hints import CONTAINER
 from gateway.protocol.messages.request import NO_THREADS
-from gateway.protocol.phases import phase_of
+from gateway.protocol.phases import begins
 from gateway.protocol.server_blocks import is_use
 
 _encode = msgspec.json.encode
@@ -85,6 +85,7 @@ class MessageWriter:
         index = self._numbers.setdefault(block.number, len(self._numbers))
         match step:
             case Open():
+                self._text += block.left_out  # citations count it
                 return _begun(block, index)
             case More():
                 if step.signature:
@@ -106,7 +107,7 @@ class MessageWriter:
     def _closed(self, step: Close) -> dict[str, Any]:
         if step.block.kind != "text":
             return _closed(step)
-        self._text += step.text
+        self._text += step.block.left_out + step.text
         cited = _cited(step, self._text)
         return _closed(step) | ({"citations": cited} if cited else {})
 
@@ -114,7 +115,7 @@ class MessageWriter:
         self._refused = self._refused or block.kind == "refusal"
         self._called = self._called or block.kind == "call"
         if block.kind == "server":
-            return not phase_of(block.done)
+            return not begins(block.done)
         return block.kind not in ("reasoning", "redacted") or self._thinks
 
     def _message(self, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:

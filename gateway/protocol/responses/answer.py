@@ -15,7 +15,7 @@ from gateway.protocol.chat import Usage
 from gateway.protocol.client_tools import ClientTool, call_item
 from gateway.protocol.lists import dicts
 from gateway.protocol.offered import SEARCH_CALL
-from gateway.protocol.phases import phase_of
+from gateway.protocol.phases import begins, phase_of
 from gateway.protocol.responses.asked import Asked
 from gateway.protocol.responses.items import REDACTED
 from gateway.protocol.responses.parts import asked_for, broken_off, likely, note_of, one_result, part_of
@@ -160,6 +160,7 @@ class ResponseWriter:
         kind = "refusal" if step.block.kind == "refusal" else "output_text"
         match step:
             case Open():
+                self._length += len(step.block.left_out)
                 return self._open_part(kind)
             case More():
                 return self._grow_part(kind, step)
@@ -222,9 +223,7 @@ class ResponseWriter:
         if kind == "refusal":
             done = self._event("response.refusal.done", **place, refusal=step.text)
         else:
-            done = self._event(
-                "response.output_text.done", **place, text=step.text, logprobs=likely(step.logprobs)
-            )
+            done = self._event("response.output_text.done", **place, text=step.text, logprobs=likely(step.logprobs))
         return [done, self._event("response.content_part.done", **place, part=dict(part))]
 
     def _close_message(self, status: str = "completed") -> list[Event]:
@@ -269,8 +268,8 @@ class ResponseWriter:
 
     def _server(self, block: dict[str, Any]) -> list[Event]:
         """What the provider's own tools did: an item begins with its use and ends with what came of it."""
-        if phase := phase_of(block):
-            self._phase = phase
+        if begins(block):
+            self._phase = phase_of(block)
             return self._close_message()
         doing = self._doing.pop(str(block.get("tool_use_id")), None)
         if doing is not None:

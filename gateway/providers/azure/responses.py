@@ -18,7 +18,8 @@ from gateway.protocol.hints import held_image, openais_tools
 from gateway.protocol.lists import dicts
 from gateway.providers.azure import addresses as azure_addresses
 from gateway.providers.codec import NOTHING, AttemptFailed, UpstreamRequest
-from gateway.providers.responses.codec import ResponsesCodec, ResponsesStream, Said
+from gateway.providers.responses.codec import ResponsesCodec, ResponsesStream
+from gateway.providers.responses.said import Said
 from gateway.providers.translate_request import Reader
 
 _STATUS = {"content_filter": 400, "rate_limit_exceeded": 429, "too_many_requests": 429}
