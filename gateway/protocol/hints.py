@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.protocol.client_tools import COMPUTER, KINDS, known
 from gateway.protocol.lists import dicts
 
@@ -20,6 +22,8 @@ SERVER_TOOLS = "server_tools"
 CLIENT_TOOLS, CLIENT_CALLS = "client_tools", "client_calls"
 """Among OpenAI's: functions by their names that are tools of its own (``client_tools.py``), as their client wrote them;
 and their names by the ids of earlier calls."""
+NAMESPACES = "namespaces"
+"""Among OpenAI's: tools of a namespace, by the names that chat knows them by."""
 REASONING = "reasoning"
 """Among OpenAI's: whether thoughts are summed up, and which of them are read again. Effort is everybody's."""
 _FARTHEST = 100_000
@@ -113,6 +117,29 @@ def clients_own(body: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dic
         {name: one for name, one in written if isinstance(one, dict) and known(one) is not None},
         {id_: name for id_, name in called if isinstance(name, str) and name in KINDS},
     )
+
+
+class Grouped(Struct, frozen=True):
+    """A tool of a namespace. ``about``: how many paragraphs its description in chat begins with that are the
+    namespace's."""
+
+    namespace: str
+    name: str
+    about: int = 0
+
+
+def grouped(body: Mapping[str, Any]) -> dict[str, Grouped]:
+    """Tools that their client wrote in namespaces, by chat's names; junk is left out."""
+    told = own(body, OPENAI).get(NAMESPACES)
+    if not isinstance(told, dict):
+        return {}
+    found = ((name, one.get("namespace"), one.get("name"), one.get("about")) for name, one in told.items()
+             if isinstance(one, dict))  # fmt: skip
+    return {
+        name: Grouped(namespace, inner, about if isinstance(about, int) and about > 0 else 0)
+        for name, namespace, inner, about in found
+        if isinstance(namespace, str) and namespace and isinstance(inner, str) and inner
+    }
 
 
 def googles_tools(body: Mapping[str, Any]) -> list[dict[str, Any]]:

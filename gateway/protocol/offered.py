@@ -2,7 +2,8 @@
 
 Clients group tools in namespaces, add some on the way (``additional_tools``) and let their model look for more
 (``tool_search``); some are OpenAI's own, which a client runs (``client_tools.py``). Chat has functions and custom tools
-alone, so one in a namespace is offered as ``namespace__name``, and a call of it is told under both names again. A
+alone, so one in a namespace is offered as ``namespace__name``, and a call of it is told under both names again (at
+OpenAI itself, whose newer models know namespaces, ``providers/responses/namespaces.py`` puts them together again). A
 search that OpenAI would make over tools that it was told is needless, since they are all offered; one that the client
 makes is a function, and what it found is offered later on.
 """
@@ -41,6 +42,8 @@ class Offer(Struct, frozen=True):
     """Which of the tools it is that OpenAI's models have learnt and its client runs."""
     written: dict[str, Any] = {}
     """Such a tool as its client wrote it."""
+    about: int = 0
+    """How many paragraphs of its description are its namespace's."""
 
     @property
     def renamed(self) -> bool:
@@ -164,9 +167,10 @@ def _of_namespace(where: str, namespace: dict[str, Any]) -> Iterator[Offer]:
             raise _refused(f"{place}.type", "A namespace holds tools of the types 'function' and 'custom'.")
         name = _named(tool, place)
         told = {**tool, "name": flat_name(group, name)}
-        if about and not at:
+        first = bool(about) and not at
+        if first:
             told["description"] = f"{about}\n\n{tool.get('description') or ''}".strip()
-        yield Offer(place, told, group, name)
+        yield Offer(place, told, group, name, about=str(about).strip().count("\n\n") + 1 if first else 0)
 
 
 def _named(tool: Mapping[str, Any], where: str) -> str:

@@ -17,6 +17,7 @@ from gateway.protocol.hints import (
     ALONE,
     CLIENT_CALLS,
     CLIENT_TOOLS,
+    NAMESPACES,
     OPENAI,
     REASONING,
     SERVER_TOOLS,
@@ -216,9 +217,16 @@ def _hints(request: ResponsesRequest, own: list[tuple[int, dict[str, Any]]]) -> 
 
 
 def _by_the_client(offers: Sequence[Offer], calls: dict[str, str]) -> dict[str, Any]:
-    """Which functions OpenAI knows as tools of its own, and which calls were such: there they are told so."""
+    """Which functions OpenAI knows as tools of its own, which calls were such, and which tools stood in namespaces:
+    there they are told so."""
     tools = {one.name: one.written for one in offers if one.own is not None}
-    return ({CLIENT_TOOLS: tools} if tools else {}) | ({CLIENT_CALLS: calls} if calls else {})
+    spaces = {
+        one.tool["name"]: {"namespace": one.namespace, "name": one.name, "about": one.about}
+        for one in offers
+        if one.namespace
+    }
+    told = {CLIENT_TOOLS: tools, CLIENT_CALLS: calls, NAMESPACES: spaces}
+    return {name: value for name, value in told.items() if value}
 
 
 def _names(choice: dict[str, Any], kinds: set[Any]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.protocol.client_tools import BY_CALL, arguments_of
+from gateway.protocol.offered import flat_call
 from gateway.providers.translate_answer import tool_call
 
 CALLS = frozenset({"function_call", "custom_tool_call", *BY_CALL})
@@ -14,7 +15,7 @@ CALLS = frozenset({"function_call", "custom_tool_call", *BY_CALL})
 
 def call_of(item: Mapping[str, Any], text: str) -> dict[str, Any]:
     """``text``: what of its arguments is here by now."""
-    id_, name = str(item.get("call_id") or item.get("id") or ""), str(item.get("name") or "")
+    id_, name = str(item.get("call_id") or item.get("id") or ""), flat_call(item, str(item.get("name") or ""))
     if item.get("type") == "custom_tool_call":
         return {"id": id_, "type": "custom", "custom": {"name": name, "input": text}}
     own = BY_CALL.get(str(item.get("type")))

@@ -20,6 +20,7 @@ from gateway.protocol.hints import (
     ON_PARTS,
     REASONING,
     SERVER_TOOLS,
+    Grouped,
     clients_own,
     held_image,
     openais_tools,
@@ -32,6 +33,7 @@ from gateway.protocol.mcp import items_of
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.end_users import shorten
 from gateway.providers.mcp_servers import xais_server
+from gateway.providers.responses.namespaces import called, groups_at, in_groups
 from gateway.providers.searching import asked, responses_tool, xais_tool
 from gateway.providers.translate_request import Reader, Turn, url_of
 
@@ -60,7 +62,9 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
     if here == AT_XAI:
         reader.without({"search_parameters": ()})  # xAI has given its Live Search up
     body = reader.body
-    wire: dict[str, Any] = {"model": model, "input": _items(reader, here, seal), "store": False}
+    groups = groups_at(body, model, here)
+    items = [called(one, groups) for one in _items(reader, here, seal)] if groups else _items(reader, here, seal)
+    wire: dict[str, Any] = {"model": model, "input": items, "store": False}
     wire |= {name: body[name] for name in _PASSED if body.get(name) is not None}
     shorten(wire)
     limit = reader.token_limit()
@@ -75,7 +79,7 @@ def request_body(reader: Reader, model: str, here: str = AT_OPENAI, seal: str = 
         wire["reasoning"] = thinking
     if here == AT_OPENAI:
         wire |= {name: there[name] for name in ALONE if there.get(name)}
-    wire |= _tools(reader, here) | _text(reader)
+    wire |= _tools(reader, here, groups) | _text(reader)
     include = ["reasoning.encrypted_content"] if effort not in (None, "none") or _THINKS.match(model) else []
     include += ["message.output_text.logprobs"] if body.get("logprobs") else []
     if body.get(WEB_SEARCH) is not None and here != AT_XAI:  # which tells them as they are cited
@@ -108,13 +112,14 @@ def _text(reader: Reader) -> dict[str, Any]:
     return {"text": text} if text else {}
 
 
-def _tools(reader: Reader, here: str) -> dict[str, Any]:
+def _tools(reader: Reader, here: str, groups: Mapping[str, Grouped]) -> dict[str, Any]:
     """Tools are flat here, and strict unless they say no: chat's are not strict unless they say yes."""
     for old in ("functions", "function_call"):
         if reader.body.get(old):
             raise reader.refused(old, f"'{old}' is not supported here. Use 'tools' and 'tool_choice'.")
     owned = clients_own(reader.body)[0] if here == AT_OPENAI else {}
     tools = [owned.get(_name(tool)) or _tool(tool) for tool in reader.body.get("tools") or []]
+    tools = in_groups(tools, groups) if groups else tools
     search = asked(reader)
     if search is not None:
         tools.append(xais_tool(reader, search) if here == AT_XAI else responses_tool(reader, search))
