@@ -51,7 +51,7 @@ class ResponseWriter:
 
     def whole(self, completion: dict[str, Any], usage: Usage) -> dict[str, Any]:
         """The response that a chat completion is."""
-        self._rated(completion)
+        self._told_of_all(completion)
         for chunk in as_chunks(completion):
             self.chunk(chunk)
         self.finish(usage)
@@ -69,7 +69,7 @@ class ResponseWriter:
 
     def chunk(self, data: dict[str, Any]) -> list[Event]:
         events = self._begin()
-        self._rated(data)
+        self._told_of_all(data)
         delta = (choice_at(data) or {}).get("delta")
         self._images += dicts(delta.get("images")) if isinstance(delta, dict) else []
         return events + [event for step in self._blocks.feed(data) for event in self._events(step)]
@@ -109,8 +109,11 @@ class ResponseWriter:
     def response(self) -> dict[str, Any]:
         return self._response
 
-    def _rated(self, data: dict[str, Any]) -> None:
-        """What moderation found: chat tells a list of results for input and for output, a response one each."""
+    def _told_of_all(self, data: dict[str, Any]) -> None:
+        """The tier that answered, which may be another than was asked for, and what moderation found: chat tells a list
+        of results for input and for output, a response one each."""
+        if isinstance(tier := data.get("service_tier"), str) and tier:
+            self._response["service_tier"] = tier
         if isinstance(found := data.get("moderation"), dict):
             self._response["moderation"] = {name: one_result(side) for name, side in found.items()}
 
@@ -394,6 +397,4 @@ def usage_shown(usage: Usage) -> dict[str, Any]:
 
 def frames(events: list[Event]) -> bytes:
     """Events as server-sent events, each under its own name."""
-    return b"".join(
-        b"event: " + event["type"].encode() + b"\ndata: " + _encode(event) + b"\n\n" for event in events
-    )
+    return b"".join(b"event: " + one["type"].encode() + b"\ndata: " + _encode(one) + b"\n\n" for one in events)
