@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from benchmarks import machine
 from benchmarks.overhead import EVENTS
+from benchmarks.peers import reference
 from benchmarks.peers.ways import ACROSS, DIRECT
 
 CONNECTIONS = (1, 16, 64, 256)
 STREAMS = "streams"
+_ADDED, _STREAMED = "added to p50 at one connection, ms", "streams of 200 events a second of CPU, as they come"
 
 
 class Bar(NamedTuple):
@@ -53,11 +55,15 @@ def show(result: dict[str, Any]) -> None:
         one = result["start"]
         print(f"understudy serve: ready after {one['ready_s']:.2f} s, {one['cpu_s']:.2f} s of them CPU")
     print()
-    for bar in bars(result):
+    held = bars(result)
+    for bar in held:
         sign = "<=" if bar.most else ">="
         measured = "not measured" if bar.measured is None else f"{bar.measured:.3f}"
         verdict = {None: "", True: "reached", False: "NOT REACHED"}[bar.reached]
         print(f"{bar.name:52} {sign} {bar.bar:<8g}{measured:>14}  {verdict}")
+    by_name = {bar.name: bar.measured for bar in held}
+    for line in reference.told(table, by_name[_ADDED], by_name[_STREAMED]):
+        print(line)
     print(machine.told(result["turn_ns"][0], result["turn_ns"][-1]))
     for problem in result.get("problems", ()):
         print(f"failed: {problem}")
@@ -136,9 +142,9 @@ def bars(result: dict[str, Any]) -> list[Bar]:
         Bar("calls a second, times Portkey's (worst)", 2.5, least("portkey")),
         Bar("calls a second, times TensorZero's (worst)", 0.4, least("tensorzero")),
         Bar("calls a second, times nginx's (worst)", 0.08, least("nginx")),
-        Bar("added to p50 at one connection, ms", 0.35, added("1", "p50_ms"), most=True),
+        Bar(_ADDED, 0.35, added("1", "p50_ms"), most=True),
         Bar("added to the first token, ms", 1.0, added("more", "first_token_ms"), most=True),
-        Bar("streams of 200 events a second of CPU, as they come", 1000, 1000 / cpu if cpu else None),
+        Bar(_STREAMED, 1000, 1000 / cpu if cpu else None),
         *(
             Bar(f"CPU of an event, {kind}, us", 20, streams.get(kind, {}).get("cpu_us_per_event"), most=True)
             for kind in ("translated", "guarded")
