@@ -16,7 +16,7 @@ from gateway.protocol import server_blocks
 from gateway.protocol.assemble import REASONING, told_of
 from gateway.protocol.foreign_thoughts import of_call
 from gateway.protocol.gemini.shapes import signature_of
-from gateway.protocol.hints import CONTAINER
+from gateway.protocol.hints import CONTAINER, CONTEXT
 from gateway.protocol.lists import dicts
 from gateway.protocol.phases import between
 
@@ -123,6 +123,7 @@ class Blocks:
         """What may be left out of the text that comes next, and what was."""
         self.paused = False
         self.container: dict[str, Any] | None = None
+        self.cleared: dict[str, Any] | None = None
         """Where code ran at Anthropic."""
         self.finish_reason = ""
         self.stop: str | None = None
@@ -237,6 +238,7 @@ class Blocks:
         yield from self._seals(dicts(delta.get("thinking_blocks")))
         self.paused = self.paused or delta.get("paused") is True
         self.container = delta[CONTAINER] if isinstance(delta.get(CONTAINER), dict) else self.container
+        self.cleared = delta[CONTEXT] if isinstance(delta.get(CONTEXT), dict) else self.cleared
         content, notes = self._own(delta.get("content")), self._news(dicts(delta.get("annotations")))
         if (isinstance(content, str) and content) or notes:
             found = choice.get("logprobs")
@@ -353,7 +355,7 @@ def as_chunks(completion: dict[str, Any], index: int = 0) -> Iterator[dict[str, 
     choice = choice_at(completion, index) or {}
     message = choice["message"] if isinstance(choice.get("message"), dict) else {}
     calls = [{**call, "index": at} for at, call in enumerate(dicts(message.get("tool_calls")))]
-    others = {name: message[name] for name in ("images", "extra_content", CONTAINER) if message.get(name)}
+    others = {name: message[name] for name in ("images", "extra_content", CONTAINER, CONTEXT) if message.get(name)}
     others |= {"paused": True} if message.get("paused") is True else {}
     for delta in (*told_of(message, _spoken), {"refusal": message.get("refusal")}, {"tool_calls": calls}, others):
         yield {"choices": [{"index": index, "delta": delta, "logprobs": choice.get("logprobs")}]}

@@ -33,6 +33,8 @@ X_SEARCH = "x_search"
 """xAI's tool that searches X."""
 CONTAINER = "container"
 """Of Anthropic's: where code runs, and the skills that it has. The answer tells which it was."""
+CONTEXT = "context_management"
+"""Of Anthropic's: what is cleared from a long conversation before the model reads it. The answer tells what was."""
 HINTS = frozenset({GOOGLE, ANTHROPIC, OPENAI})
 RETRIEVED = "retrieved"
 """Stands on a text in a tool's result that is retrieved text; for guardrails, and no provider's."""

@@ -12,16 +12,6 @@ from gateway.protocol.mcp import SERVERS, TOOLSET, servers_of_openai
 from gateway.providers.translate_request import Reader
 
 _XAIS = frozenset({"type", "server_url", "server_label", "server_description", "authorization", "headers"})
-_HEADER, _BETA = "anthropic-beta", "mcp-client-2025-11-20"
-
-
-def with_beta(headers: dict[str, str]) -> dict[str, str]:
-    """``headers`` that say which form of the servers is meant; an operator's own word for it stays."""
-    told = next((value for name, value in headers.items() if name.lower() == _HEADER), "")
-    if "mcp-client-" in told:
-        return headers
-    kept = {name: value for name, value in headers.items() if name.lower() != _HEADER}
-    return {**kept, _HEADER: f"{told},{_BETA}" if told else _BETA}
 
 
 def claudes_servers(reader: Reader) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -20,6 +20,7 @@ from gateway.protocol.hints import (
     AT_OPENAI,
     AT_XAI,
     CONTAINER,
+    CONTEXT,
     HINTS,
     asked_of_openai,
     for_claude_alone,
@@ -112,6 +113,8 @@ class Reader:
             self.cannot(SERVERS, "this provider calls no MCP servers for a client of Anthropic's API.")
         if claudes.get(CONTAINER) and here != "Anthropic":
             self.cannot(CONTAINER, "containers and skills are Anthropic's alone.")
+        if claudes.get(CONTEXT) and not (servers and here == "Anthropic"):
+            self.cannot(CONTEXT, "Claude at Anthropic alone clears what tools said from a conversation.")
         for _, tool in openais_tools(self.body) if here != AT_OPENAI else ():
             if tool.get("type") == FILE_SEARCH:
                 raise self.refused("tools", _no_stores(tool))

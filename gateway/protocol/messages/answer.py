@@ -10,7 +10,7 @@ import msgspec
 from gateway.errors import GatewayError
 from gateway.protocol.blocks import Block, Blocks, Close, More, Open, Step, as_chunks
 from gateway.protocol.chat import Usage
-from gateway.protocol.hints import CONTAINER
+from gateway.protocol.hints import CONTAINER, CONTEXT
 from gateway.protocol.messages.request import NO_THREADS
 from gateway.protocol.phases import begins
 from gateway.protocol.server_blocks import is_use
@@ -59,7 +59,7 @@ class MessageWriter:
         steps = [step for chunk in as_chunks(completion) for step in self._blocks.feed(chunk)]
         closed = [step for step in [*steps, *self._blocks.finish()] if isinstance(step, Close)]
         content = [self._closed(step) for step in closed if self._shown(step.block)]
-        return self._message(content, usage) | self._end() | self._where()
+        return self._message(content, usage) | self._end() | self._where() | self._cleared()
 
     # ------------------------------------------------------------------ streamed
     def _begin(self) -> bytes:
@@ -75,7 +75,7 @@ class MessageWriter:
 
     def finish(self, usage: Usage) -> bytes:
         frames = self._begin() + b"".join(self._frames(step) for step in self._blocks.finish())
-        delta = _event("message_delta", delta=self._end() | self._where(), usage=usage_shown(usage))
+        delta = _event("message_delta", delta=self._end() | self._where(), usage=usage_shown(usage), **self._cleared())
         return frames + delta + _event("message_stop")
 
     def _frames(self, step: Step) -> bytes:
@@ -133,6 +133,10 @@ class MessageWriter:
     def _where(self) -> dict[str, Any]:
         container = self._blocks.container
         return {} if container is None else {CONTAINER: container}
+
+    def _cleared(self) -> dict[str, Any]:
+        cleared = self._blocks.cleared
+        return {} if cleared is None else {CONTEXT: cleared}
 
     def _end(self) -> dict[str, Any]:
         found = self._blocks

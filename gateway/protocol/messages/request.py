@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import BadRequest
 from gateway.protocol.chat import effort_for
-from gateway.protocol.hints import ANTHROPIC, CONTAINER, SERVER_TOOLS
+from gateway.protocol.hints import ANTHROPIC, CONTAINER, CONTEXT, SERVER_TOOLS
 from gateway.protocol.mcp import SERVERS, TOOLSET
 from gateway.protocol.messages.content import cached, chat_messages, text_in, unsupported
 from gateway.protocol.web_search import NAME as WEB_SEARCH
@@ -60,7 +60,8 @@ class CountRequest(Struct, frozen=True):
     tools: list[dict[str, Any]] | None = None
 
 
-_KNOWN = frozenset(MessagesRequest.__struct_fields__) | {"context_management", "cache_control"}
+_KNOWN = frozenset(MessagesRequest.__struct_fields__) | {CONTEXT, "cache_control"}
+_EDITS = ("clear_tool_uses_", "clear_thinking_")
 NO_THREADS = "thread_unsupported_request"
 """What Anthropic's clients know to go on after: they send the whole conversation from then on."""
 _THERE = (
@@ -81,7 +82,6 @@ def chat_body(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     for name, value in data.items():
         if name not in _KNOWN and value is not None:
             raise unsupported(name, f"'{name}' is not supported by this gateway. Leave it out.")
-    _check_context_management(data.get("context_management"))
     body: dict[str, Any] = {
         "model": request.model,
         "messages": chat_messages(request.system, request.messages),
@@ -115,7 +115,7 @@ def _hints(data: dict[str, Any], request: MessagesRequest) -> dict[str, Any]:
     found = {"thinking": request.thinking, "effort": effort, "cache_control": data.get("cache_control"),
              "citations": _wants_citations(request.messages), "speed": request.speed,
              "inference_geo": request.inference_geo, SERVERS: request.mcp_servers,
-             CONTAINER: request.container}  # fmt: skip
+             CONTAINER: request.container, CONTEXT: _cleared(data.get(CONTEXT))}  # fmt: skip
     return {name: value for name, value in found.items() if value}
 
 
@@ -165,17 +165,19 @@ def _thinking(request: MessagesRequest) -> dict[str, Any]:
     return wishes
 
 
-def _check_context_management(value: Any) -> None:
-    """Clearing old thinking is what happens here anyway; every other edit would be silently left undone."""
+def _cleared(value: Any) -> dict[str, Any] | None:
+    """``context_management`` where Claude has something to do. Old thinking is left out here anyway, for every model;
+    what tools said and were asked only Claude clears by itself. Raises BadRequest for any other edit, which would be
+    left undone."""
     if value is None:
-        return
+        return None
     edits = value.get("edits") if isinstance(value, dict) else None
-    for edit in edits if isinstance(edits, list) else [None]:
-        if not isinstance(edit, dict) or not str(edit.get("type", "")).startswith("clear_thinking"):
-            raise unsupported(
-                "context_management",
-                "'context_management' edits other than clear_thinking are not supported.",
-            )
+    kinds = [str(edit.get("type", "")) if isinstance(edit, dict) else "" for edit in edits or ()]
+    if not isinstance(edits, list) or not all(kind.startswith(_EDITS) for kind in kinds):
+        raise unsupported(
+            CONTEXT, "'context_management' edits other than clear_tool_uses and clear_thinking are not supported."
+        )
+    return value if any(kind.startswith(_EDITS[0]) for kind in kinds) else None
 
 
 # ---------------------------------------------------------------- tools

@@ -14,9 +14,9 @@ from msgspec import Meta, Struct
 from gateway.protocol import server_blocks
 from gateway.protocol.answer import Chunk, WholeAnswer
 from gateway.protocol.chat import PRICED_TIERS, Usage
-from gateway.protocol.hints import CONTAINER
+from gateway.protocol.hints import CONTAINER, CONTEXT
 from gateway.protocol.lists import dicts
-from gateway.protocol.mcp import SERVERS
+from gateway.providers.anthropic.betas import with_betas
 from gateway.providers.anthropic.limits import limit_headers, wait_of
 from gateway.providers.anthropic.request import request_body
 from gateway.providers.capabilities import Ability, abilities, most_choices
@@ -32,7 +32,6 @@ from gateway.providers.codec import (
 from gateway.providers.credentials import ApiKeys
 from gateway.providers.event_stream import EventStream
 from gateway.providers.failures import Complaint, lenient, nonsense, object_in, refusal, text_field
-from gateway.providers.mcp_servers import with_beta
 from gateway.providers.translate_answer import Writer, choice, count, tool_call, whole
 from gateway.providers.translate_request import Reader
 
@@ -86,7 +85,7 @@ class AnthropicCodec:
         wire = request_body(reader, model, self._ability(model), self._settings.max_tokens)
         if stream:
             wire["stream"] = True
-        headers = with_beta(self._headers) if SERVERS in wire else self._headers
+        headers = with_betas(self._headers, wire)
         return UpstreamRequest(url=self._url, headers=headers, body=_encode(wire))
 
     def decode(
@@ -100,7 +99,8 @@ class AnthropicCodec:
         blocks = _Blocks()
         for block in dicts(data["content"]):
             blocks.whole(block)
-        extra = blocks.extra() | {"paused": data.get("stop_reason") == "pause_turn", CONTAINER: data.get(CONTAINER)}
+        extra = blocks.extra() | {"paused": data.get("stop_reason") == "pause_turn"}
+        extra |= {name: data.get(name) for name in (CONTAINER, CONTEXT)}
         reason = _FINISH.get(str(data.get("stop_reason")), "stop")
         usage = data["usage"] if isinstance(data.get("usage"), dict) else None
         made = choice(
@@ -283,6 +283,7 @@ class AnthropicStream(EventStream):
         chunks = [chunk for index in list(self._open) for chunk in self._end(self._open.pop(index))]
         late: dict[str, Any] = {"paused": True} if reason == "pause_turn" else {}
         late |= {CONTAINER: delta[CONTAINER]} if delta.get(CONTAINER) else {}
+        late |= {CONTEXT: event[CONTEXT]} if event.get(CONTEXT) else {}
         if self._blocks.annotations:
             late["annotations"] = self._blocks.annotations
         refused = _refused(delta)

@@ -12,6 +12,7 @@ from gateway.protocol.foreign_thoughts import of_claude
 from gateway.protocol.hints import (
     ANTHROPIC,
     CONTAINER,
+    CONTEXT,
     SEARCH_RESULT,
     anthropics_tools,
     cache_wish,
@@ -87,7 +88,7 @@ def _as_written(reader: Reader, ability: Ability, wire: dict[str, Any]) -> None:
     effort = hints.get("effort")
     if isinstance(effort, str) and effort in _BUDGETS and "effort" in wire.get("output_config", {}):
         wire["output_config"]["effort"] = _level(effort, ability)
-    for name in ("cache_control", "speed", "inference_geo", CONTAINER):
+    for name in ("cache_control", "speed", "inference_geo", CONTAINER, CONTEXT):
         if hints.get(name):
             wire[name] = hints[name]
 

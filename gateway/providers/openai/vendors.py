@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog import Profile, vendor
-from gateway.protocol.hints import CACHE_MARK, CONTAINER, ON_PARTS, held_image
+from gateway.protocol.hints import CACHE_MARK, CONTAINER, CONTEXT, ON_PARTS, held_image
 from gateway.protocol.web_search import NAME as WEB_SEARCH
 from gateway.providers.end_users import shorten
 from gateway.providers.openai.vendor_files import part_as
@@ -18,7 +18,7 @@ from gateway.providers.translate_request import INVALID, Reader, type_of
 
 _FOREIGN = frozenset(
     {"server_blocks", "citations", "paused", "thinking_blocks", "reasoning_content", "reasoning", "reasoning_details",
-     "extra_content", "images", "cache_control", "is_error", CONTAINER}
+     "extra_content", "images", "cache_control", "is_error", CONTAINER, CONTEXT}
 )  # fmt: skip
 """Fields of a message that some vendors write or want back, and that others refuse."""
 _OPENAIS = frozenset({"text", "image_url", "input_audio"})
@@ -43,7 +43,7 @@ _NO_DOCUMENTS = frozenset[str]()
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-_CLAUDES = {"cache_control", "is_error", "server_blocks", "citations", "paused", CONTAINER}
+_CLAUDES = {"cache_control", "is_error", "server_blocks", "citations", "paused", CONTAINER, CONTEXT}
 TRANSPARENT = sorted(_FOREIGN - _CLAUDES | {CACHE_MARK})
 """``keeps`` of a server that nothing is known about: it gets what the client sent, but for what only Claude reads."""
 

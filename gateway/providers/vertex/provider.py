@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from gateway.protocol.hints import CONTEXT
 from gateway.providers.anthropic.provider import AnthropicCodec, AnthropicProvider
 from gateway.providers.anthropic.request import request_body
 from gateway.providers.capabilities import Ability, abilities
@@ -143,7 +144,7 @@ class VertexClaude(AnthropicCodec):
         _no_files(reader)
         reader.stays_anywhere()
         wire = request_body(reader, path, self._ability(path), self._settings.max_tokens, servers=False)
-        for name in ("model", "speed", "inference_geo"):  # the last two are Anthropic's own machines'
+        for name in ("model", "speed", "inference_geo", CONTEXT):  # all but the first are for Anthropic's own machines
             wire.pop(name, None)
         wire["anthropic_version"] = CLAUDE_VERSION
         if stream:
