@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.anthropic.messages import message_routes
+from gateway.api.anthropic.messages import MessagesDialect, message_routes
 from gateway.api.chat import ChatDialect, chat_routes
 from gateway.api.completions import CompletionsDialect, completion_routes
 from gateway.api.gemini.routes import gemini_routes
@@ -46,4 +46,5 @@ def line_endpoints(
         "/v1/chat/completions": Ingress(pipeline, live, ChatDialect()).once,
         "/v1/completions": Ingress(pipeline, live, CompletionsDialect()).once,
         "/v1/responses": Ingress(pipeline, live, ResponsesDialect(live, states, who)).once,
+        "/v1/messages": Ingress(pipeline, live, MessagesDialect()).once,
     }

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.api.anthropic.batches import MessageBatches, message_batch_routes
 from gateway.api.batches import Batches, batch_routes
 from gateway.api.embeddings import Embeddings, embedding_routes
 from gateway.api.evals.routes import Evals, eval_routes
@@ -87,6 +88,7 @@ class DataSide:
             *file_routes(live, self.store, who("data")),
             *upload_routes(live, self.store, self._uploads, who("data")),
             *batch_routes(batches, who("inference")),
+            *message_batch_routes(live, MessageBatches(live, self.store, batches), who("inference")),
             *tuning_routes(Jobs(live, self.store, self._writer, home.artifacts), who("train")),
             *grader_routes(live, chat, who("train")),
             *eval_routes(Evals(live, kept, self._evals), live, who("train")),

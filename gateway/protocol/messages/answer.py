@@ -169,9 +169,13 @@ def usage_shown(usage: Usage) -> dict[str, Any]:
     return {**told, "cache_creation": kept}
 
 
+def kind_of(status: int) -> str:
+    """What Anthropic calls an error of this status."""
+    return _KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
+
+
 def error_payload(error: GatewayError, request_id: str) -> dict[str, Any]:
-    kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    told: dict[str, Any] = {"type": kind, "message": _sentence(error)}
+    told: dict[str, Any] = {"type": kind_of(error.status), "message": _sentence(error)}
     if error.code == NO_THREADS:
         told["details"] = {"error_code": NO_THREADS}
     return {"type": "error", "error": told, "request_id": request_id}
