@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx
 import openai
 import pytest
 from gateway_server import KEY, Gateway
@@ -89,7 +90,7 @@ async def test_pages_hold_batches_of_messages_alone(claude: anthropic.AsyncAnthr
 
 
 async def test_who_cancels_is_told_what_nobody_asked_any_more(
-    claude: anthropic.AsyncAnthropic, upstream: Provider
+    claude: anthropic.AsyncAnthropic, http: httpx.AsyncClient, upstream: Provider
 ) -> None:
     async def slow(line: Line) -> None:
         if int(line.seen.body["messages"][0]["content"]) >= 8:
@@ -102,6 +103,10 @@ async def test_who_cancels_is_told_what_nobody_asked_any_more(
         await asyncio.sleep(0.05)
     with pytest.raises(anthropic.AnthropicError, match="results"):
         await claude.messages.batches.results(made.id)
+    early = await http.get(f"/v1/messages/batches/{made.id}/results")
+    assert (early.status_code, early.json()["error"]["type"]) == (404, "not_found_error")
+    kept = await http.delete(f"/v1/messages/batches/{made.id}")
+    assert (kept.status_code, kept.json()["type"], kept.headers["allow"]) == (405, "error", "GET, HEAD, OPTIONS")
     stopped = await claude.messages.batches.cancel(made.id)
     assert stopped.processing_status == "canceling" and stopped.cancel_initiated_at is not None
     batch = await ended(claude, made.id)
