@@ -64,9 +64,9 @@ def test_an_answer_is_the_same_wherever_its_stream_is_cut() -> None:
     items = (spoken("I look. ", id_="msg_0"), {**CALL, "results": [FOUND]}, {**CALL, "id": "fs_0002", "status": "failed"}, SAID)
     whole = codec.decode(200, {}, json.dumps(response(*items)).encode(), now=0.0)
     message = whole.data["choices"][0]["message"]
-    assert message["content"] == "I look. Within fourteen days. Ask the shöp."
+    assert message["content"] == "I look. \n\nWithin fourteen days. Ask the shöp."
     assert message["annotations"] == [{"type": "file_citation", "file_citation": {name: CITED[name] for name in ("index", "file_id", "filename")}}]
-    assert [one["start_index"] for one in message["server_blocks"]] == [8] * 4
+    assert [one["start_index"] for one in message["server_blocks"]] == [8] * 5  # the last one says where the next message begins
     assert whole.usage is not None and (whole.usage.file_searches, whole.usage.searches) == (2, 0)
     raw = events(*items)
     for at in range(1, len(raw)):
