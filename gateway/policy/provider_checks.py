@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.access import admin_key
+from gateway.access.keys import ADMIN_PREFIX, INFERENCE_PREFIX, is_admin_key, well_formed
 from gateway.catalog import vendors
 from gateway.policy import account_checks
 from gateway.policy.convert import did_you_mean
@@ -98,6 +99,14 @@ def keys(view: View) -> Iterator[Problem]:
         if why:
             hint = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
             yield view.problem((*path, "key"), f"the key is too weak: {why}.", hint)
+        if key.key.startswith((INFERENCE_PREFIX, ADMIN_PREFIX)) and not _opens(key.key):
+            message = "no client could use this key: it begins like those that are made here, and is none of them."
+            yield view.problem((*path, "key"), message, "Copy it whole, or choose a text that begins otherwise.")
+
+
+def _opens(key: str) -> bool:
+    """What the door asks of a key that begins like ours, before it looks any up."""
+    return well_formed(key) and not is_admin_key(key)
 
 
 def prices(view: View) -> Iterator[Problem]:

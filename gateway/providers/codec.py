@@ -61,6 +61,11 @@ class DocumentRefused(AttemptFailed):
         self.takes = takes
 
 
+class NobodyAsked(AttemptFailed):
+    """Each of the provider's keys rests or has used up what it may, which is known before anybody is asked: it says
+    nothing of whether the provider is well."""
+
+
 def failed(kind: FailureKind, error: GatewayError, *, retry_after: float | None = None) -> AttemptFailed:
     return AttemptFailed(Failure(kind=kind, status=error.status, retry_after=retry_after), error)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gateway import errors
 from gateway.config import UpstreamRules
-from gateway.providers.codec import AttemptFailed
+from gateway.providers.codec import AttemptFailed, NobodyAsked
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.lanes import Lane, Lanes
 from optimizer.routing.attempts import RetryBudget
@@ -79,8 +79,10 @@ class Passage:
         if problem is None:
             if not self._kept:
                 self._breakers.succeeded(self._name)
-        elif not isinstance(problem, AttemptFailed) or problem.failure.kind == "unsupported":
+        elif not isinstance(problem, AttemptFailed) or isinstance(problem, NobodyAsked):
             self._breakers.cancelled(self._name)  # nobody answered, which says nothing of its health
+        elif problem.failure.kind == "unsupported":
+            self._breakers.cancelled(self._name)
         elif problem.failure.kind in _FAULTS:
             self._breakers.failed(self._name)
         else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway import errors
-from gateway.providers.codec import AttemptFailed, Codec, UpstreamRequest, failed
+from gateway.providers.codec import AttemptFailed, Codec, NobodyAsked, UpstreamRequest
 from gateway.providers.keyed import KeyedCodec
 from gateway.providers.limit_headers import used_up_for
 from gateway.providers.vertex.google_account import TokenNeeded
@@ -28,6 +28,8 @@ _log = logging.getLogger("understudy.provider_keys")
 _REFUSED_S, _REFUSED_MOST_S = 60.0, 600.0
 _LIMITED_S, _LIMITED_MOST_S = 1.0, 60.0
 _SPILLS = frozenset({"throttled", "credentials"})
+_TIMERS_ARE_EARLY_S = 0.005
+"""Loops count in milliseconds: who waits exactly as long as a key rests may look again before it is free."""
 
 T = TypeVar("T")
 Encode = Callable[[Codec], UpstreamRequest]
@@ -275,21 +277,17 @@ class ProviderKeys:
             free_in(key, state, now) for key, state in zip(keys, states, strict=True) if not state.refused
         ]
         if not waits:
-            return last or failed(
-                "credentials",
-                errors.UpstreamFailed(
-                    f"The provider '{provider}' refused the gateway's own credentials. "
-                    "This is for the gateway's operator to mend, not for you.",
-                    code="provider_credentials",
-                ),
-            )
+            refused = _refused(provider)
+            return last or NobodyAsked(Failure(kind="credentials", status=refused.status), refused)
         wait = min(waits)
         error = errors.RateLimited(
             f"The provider '{provider}' is limiting the gateway's requests.",
             code="rate_limit_exceeded",
             headers=errors.after(wait),
         )
-        return failed("throttled", error, retry_after=wait)
+        kind = NobodyAsked if last is None else AttemptFailed
+        again = wait + _TIMERS_ARE_EARLY_S
+        return kind(Failure(kind="throttled", status=error.status, retry_after=again), error)
 
     def seen(self, runtime: Runtime) -> list[tuple[str, int, KeyState, bool]]:
         """(provider, index, what is known, whether it rests) of every key that was used, for the metrics."""
@@ -300,3 +298,11 @@ class ProviderKeys:
             for key in keys
             if (state := self._states.get(key.id)) is not None
         ]
+
+
+def _refused(provider: str) -> errors.UpstreamFailed:
+    return errors.UpstreamFailed(
+        f"The provider '{provider}' refused the gateway's own credentials. "
+        "This is for the gateway's operator to mend, not for you.",
+        code="provider_credentials",
+    )

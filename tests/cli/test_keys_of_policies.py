@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.access.keys import new_key
 from gateway.cli import main
 
-TEXT = "sk-us-a-key-for-the-application-1"
+TEXT = "app-a-key-for-the-application-1"
 POLICIES = f"""
 providers:
   claude: {{type: anthropic, api_key: sk-of-anthropic}}
@@ -43,6 +44,12 @@ def warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
     capsys.readouterr()
     assert main(["check"]) == 0
     return [line for line in capsys.readouterr().out.splitlines() if "nobody has" in line]
+
+
+def test_a_key_that_was_made_here_may_stand_in_the_policies(tmp_path: Path) -> None:
+    policies = tmp_path / "policies" / "gateway.yaml"
+    policies.write_text(POLICIES.replace(TEXT, new_key("inference").text))
+    assert main(["check"]) == 0
 
 
 def test_check_warns_of_keys_and_projects_that_nobody_has(

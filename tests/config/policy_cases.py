@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.access.keys import new_key
+
 GATEWAY = """\
 server: {host: 127.0.0.1, port: 8080}
 providers:
@@ -101,6 +103,10 @@ CASES: list[tuple[str, dict[str, str], list[str]]] = [
      ["more.yaml:2: keys[0].key: the key is too weak: it has 8 characters"]),
     ("well-known key", more("keys:\n  - name: dev\n    key: sk-changeme-password-1234\n"),
      ["more.yaml:3: keys[0].key: the key is too weak: it is made of words"]),
+    ("key that is cut off", more("keys:\n  - name: dev\n    key: sk-us-0Jw9rXq7LmP2vTz8kQ4nB6cD\n"),
+     ["more.yaml:3: keys[0].key: no client could use this key: it begins like those that are made here"]),
+    ("key of the admin page", more(f"keys:\n  - name: dev\n    key: {new_key('admin').text}\n"),
+     ["more.yaml:3: keys[0].key: no client could use this key: it begins like those that are made here"]),
     ("learning without a teacher",
      routing("    teacher: {provider: openai, model: gpt-4o, may_train_on_outputs: true}\n", "")
      | {"more.yaml": "cache: {enabled: false}\n"},

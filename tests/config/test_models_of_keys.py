@@ -21,9 +21,9 @@ prices: {{local: {{mine: {{input: 1.0, output: 1.0}}}}}}
 tasks:
   - {{name: support-triage, candidates: [{{provider: claude, model: claude-sonnet-4-5}}], match: [{{model: gpt-old}}]}}
 keys:
-  - {{name: any, key: sk-us-a-key-for-everything-0001}}
+  - {{name: any, key: app-a-key-for-everything-0001}}
   - name: app
-    key: sk-us-a-key-for-the-application-1
+    key: app-a-key-for-the-application-1
     models:
       - support-triage
       - {name}

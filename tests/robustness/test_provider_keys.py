@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,12 +14,16 @@ from gateway_server import ADMIN, KEY, Gateway, gateway, write_policies
 from rough import ask
 from scripted import COMPLETION, Line, Provider, usual
 
+from gateway.errors import RateLimited
 from gateway.policy.files import PolicyError, read
 from gateway.providers import OpenAIProvider
+from gateway.providers.codec import AttemptFailed, Codec, NobodyAsked, failed
 from gateway.providers.credentials import ProviderKey
 from gateway.providers.keyed import keyed_codecs
 from gateway.providers.limit_headers import seconds_of, used_up_for
-from gateway.resilience.provider_keys import KeyState, Lease, choose, free_in, rest_after
+from gateway.resilience.provider_keys import KeyState, Lease, ProviderKeys, choose, free_in, rest_after
+from gateway.runtime import Runtime
+from gateway.upstreams.upstream import Upstream
 from optimizer.routing.attempts import Failure
 
 ONE, TWO, THREE = (f"sk-provider-key-number-{name}" for name in ("one-1111", "two-2222", "three-3333"))
@@ -188,6 +193,41 @@ async def test_a_keys_own_limits_spill_over(tmp_path: Path, first: Provider) -> 
     used = running.used()
     assert (used.count(ONE), used.count(TWO), used.count(THREE)) == (2, 1, 3)  # a call costs 1,100 tokens
     assert codes[:6] == [200] * 6 and codes[6] == 429
+
+
+async def test_keys_that_may_not_be_used_yet_say_nothing_of_their_providers_health(tmp_path: Path, first: Provider) -> None:
+    """The gateway keeps to what its operator allows: nobody was asked, so nobody failed."""
+    keys = f"api_keys: [{{key: {ONE}, requests_per_minute: 1}}, {{key: {TWO}, requests_per_minute: 1}}]"
+    async with (
+        gateway(tmp_path, three(tmp_path, {"first": first.url}, keys)) as served,
+        httpx.AsyncClient(base_url=served.url, headers=HEADERS, timeout=60) as client,
+    ):
+        answers = [await ask(client) for _ in range(30)]
+        metrics = (await client.get("/metrics")).text
+    assert [one.status_code for one in answers] == [200] * 2 + [429] * 28
+    assert {one.json()["error"]["code"] for one in answers[2:]} == {"rate_limit_exceeded"}
+    assert len(first.seen) == 2
+    assert 'understudy_provider_open_breakers{provider="first"} 0.0' in metrics
+
+
+async def test_who_waits_for_a_key_finds_it_free() -> None:
+    """Timers may be a millisecond early; a call that waited must not find that the key still rests."""
+    settings = OpenAIProvider(api_keys=[ONE, TWO])
+    runtime = cast("Runtime", SimpleNamespace(keyed={"first": keyed_codecs("first", settings)}))
+    keys = ProviderKeys(cast("Upstream", None), clock=lambda: 100.0)
+
+    async def limited(codec: Codec) -> None:
+        raise failed("throttled", RateLimited("slow down", code="rate_limit_exceeded"), retry_after=3.0)
+
+    told = []
+    for _ in range(2):
+        with pytest.raises(AttemptFailed) as refused:
+            await keys.open(runtime, "first", limited)
+        told.append(refused.value)
+    assert [isinstance(one, NobodyAsked) for one in told] == [False, True]
+    for one in told:
+        assert one.failure.kind == "throttled" and one.failure.retry_after == pytest.approx(3.005)
+        assert one.error.headers["retry-after"] == "3"
 
 
 async def test_a_client_that_leaves_gives_its_key_back(running: Running, first: Provider) -> None:
