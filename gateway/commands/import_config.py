@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import Namespace
 from collections import defaultdict
@@ -77,8 +78,10 @@ def _tell(carried: Carried, folder: Path) -> None:
 def _judged(folder: Path, carried: Carried) -> int:
     """Reads what was written as the gateway would, with every variable taken for set."""
     env = {name: f"unset-{number:04}-placeholder" for number, name in enumerate(carried.variables)}
-    addresses = [one.get("base_url", "") for one in carried.gateway.get("providers", {}).values()]
+    providers = carried.gateway.get("providers", {}).values()
+    addresses, accounts = (" ".join(one.get(name, "") for one in providers) for name in ("base_url", "service_account"))
     env |= {name: "https://example.invalid" for name in env if f"${{{name}}}" in addresses}
+    env |= {name: _some_account() for name in env if f"${{{name}}}" in accounts}
     try:
         loaded = read(folder, {**env, **{name: os.environ[name] for name in env if name in os.environ}})
     except PolicyError as error:
@@ -90,3 +93,13 @@ def _judged(folder: Path, carried: Carried) -> int:
         say(f"warning: {warning}")
     say(f"\nThe policies are good. Start with: understudy --policies {folder}")
     return 0
+
+
+def _some_account() -> str:
+    """A service account's key that opens nothing, in the place of one that is not set yet."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return json.dumps({"client_email": "nobody@example.invalid", "private_key": pem, "project_id": "none"})

@@ -43,10 +43,10 @@ litellm_settings:
   cache_params: {type: redis, ttl: 600}
   success_callback: [langfuse]
 router_settings: {routing_strategy: simple-shuffle, model_group_alias: {gpt-4: gpt-4o}, redis_host: localhost}
-general_settings: {master_key: sk-1234-master, database_url: "postgresql://user:word@db/x"}
+general_settings: {master_key: sk-9Qv2mX7pLr4Tz8Kd, database_url: "postgresql://user:word@db/x"}
 environment_variables: {SOME_SECRET: not-to-be-copied}
 """
-SECRETS = ("sk-spelled-out-in-the-file", "sk-1234-master", "user:word", "not-to-be-copied")
+SECRETS = ("sk-spelled-out-in-the-file", "sk-9Qv2mX7pLr4Tz8Kd", "user:word", "not-to-be-copied")
 
 
 def run(tmp_path: Path, text: str = THEIRS) -> tuple[int, Path]:
@@ -284,3 +284,95 @@ def test_a_cache_that_nobody_asks_for_stays_off() -> None:
         carried = from_litellm({"model_list": [model], "litellm_settings": {"cache": True, "cache_params": params}})
         assert carried.gateway.get("cache", {}).get("enabled") is enabled
         assert bool(carried.left) == bool(params)
+
+
+def only(params: dict[str, Any], mode: str = "") -> tuple[dict[str, Any], str]:
+    """The one provider of a deployment, and what the model is called there."""
+    carried = from_litellm({"model_list": [{"model_name": "m", "litellm_params": params, "model_info": {"mode": mode}}]})
+    (provider,) = carried.section("providers").values()
+    return provider, carried.routing["tasks"][0]["candidates"][0]["model"]
+
+
+@pytest.mark.parametrize(("theirs", "provider", "model"), [
+    ("bedrock/converse/us.anthropic.claude-sonnet-4-20250514-v1:0", {"type": "bedrock"}, "us.anthropic.claude-sonnet-4-20250514-v1:0"),
+    ("bedrock/us-gov-west-1/amazon.titan-text", {"type": "bedrock", "region": "us-gov-west-1"}, "amazon.titan-text"),
+    ("bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/p", {"type": "bedrock"}, "arn:aws:bedrock:us-east-1:1:inference-profile/p"),
+    ("openai/responses/gpt-5-pro", {"type": "openai", "api": "responses"}, "gpt-5-pro"),
+    ("azure/responses/gpt-5", {"type": "azure", "api": "responses"}, "gpt-5"),
+    ("zai/glm-4.7", {"base_url": "https://api.z.ai/api/paas/v4", "api_key": "${ZAI_API_KEY}"}, "glm-4.7"),
+    ("gemini-2.5-pro", {"type": "vertex"}, "gemini-2.5-pro"),
+    ("deepseek-chat", {"profile": "deepseek"}, "deepseek-chat"),
+])  # fmt: skip
+def test_what_a_models_name_says_besides_the_model(theirs: str, provider: dict[str, Any], model: str) -> None:
+    found, called = only({"model": theirs})
+    assert found.items() >= provider.items() and called == model
+
+
+def test_a_mode_of_responses_asks_that_api() -> None:
+    assert only({"model": "openai/o3-pro"}, mode="responses")[0]["api"] == "responses"
+
+
+@pytest.mark.parametrize(("params", "why"), [
+    ({"model": "azure/", "api_base": "https://r.example"}, "'azure/' names no model"),
+    ({"model": "os.environ/MODEL_NAME"}, "its name is in the variable MODEL_NAME"),
+    ({"model": "litellm_proxy/gpt-4o"}, "a server of your own ('litellm_proxy') needs its address"),
+    ({"model": "qwen3"}, "write VENDOR/qwen3"),
+])  # fmt: skip
+def test_a_deployment_that_cannot_be_asked_is_told_and_left_out(params: dict[str, Any], why: str) -> None:
+    """One of them must not make the whole folder unusable."""
+    carried = from_litellm({"model_list": [deployment("m", **params)]})
+    assert why in str(carried.left) and not carried.routing.get("tasks")
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers() -> None:
+    """``1e-6`` is a text to YAML 1.1, and LiteLLM's own reader does not mind."""
+    said = yaml.safe_load("""
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/m, rpm: "480", input_cost_per_token: 1e-6, output_cost_per_token: 2e-6}
+    model_info: {max_input_tokens: "131072"}
+  - model_name: m
+    litellm_params: {model: openai/n, rpm: 20, input_cost_per_token: 0, output_cost_per_token: 0.0}
+  - model_name: odd
+    litellm_params: {model: openai/o, input_cost_per_token: os.environ/PRICE, output_cost_per_token: 2e-6}
+router_settings: {num_retries: "2", timeout: "30"}
+""")
+    carried = from_litellm(said)
+    assert carried.gateway["prices"]["openai"] == {"m": {"input": 1.0, "output": 2.0}, "n": {"input": 0.0, "output": 0.0}}
+    assert carried.routing["models"]["openai"]["m"] == {"context_window": 131072}
+    assert carried.routing["policies"][0]["strategy"]["weights"] == {"openai/m": 480, "openai/n": 20}
+    assert (carried.gateway["retries"], carried.gateway["timeouts"]) == ({"attempts": 3}, {"total": 30.0})
+    assert "'os.environ/PRICE' is no number" in str(carried.left)
+
+
+@pytest.mark.parametrize("fallbacks", [{"a": ["b"]}, {"a": "b"}, [{"a": "b"}]])
+def test_fallbacks_as_people_write_them(fallbacks: Any) -> None:
+    models = [deployment("a", model="openai/x"), deployment("b", model="openai/y")]
+    carried = from_litellm({"model_list": models, "router_settings": {"fallbacks": fallbacks}})
+    assert [one["model"] for one in carried.routing["tasks"][0]["candidates"]] == ["x", "y"]
+
+
+def test_an_alias_of_several_groups_is_told() -> None:
+    aliases = {"both": ["a", "b"], "one": {"model": "a", "hidden": True}}
+    models = [deployment("a", model="openai/x"), deployment("b", model="openai/y")]
+    carried = from_litellm({"model_list": models, "router_settings": {"model_group_alias": aliases}})
+    assert carried.routing["aliases"] == {"one": "a"}
+    assert "model_group_alias.both" in str(carried.left)
+
+
+def test_a_master_key_that_nobody_may_use_here_is_told_and_not_carried() -> None:
+    """``sk-1234`` stands in every example; the gateway would not start with it."""
+    carried = from_litellm({"model_list": [], "general_settings": {"master_key": "sk-1234"}})
+    assert "keys" not in carried.gateway and not carried.variables
+    assert "too weak for a key here" in str(carried.left) and "sk-1234" not in str(carried.left)
+
+
+def test_a_folder_is_judged_as_if_its_variables_were_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service account and an address are no words, and the check would refuse any."""
+    text = """
+model_list:
+  - {model_name: v, litellm_params: {model: vertex_ai/gemini-2.5-pro}}
+  - {model_name: o, litellm_params: {model: ollama/llama3, api_base: os.environ/OLLAMA_URL}}
+"""
+    status, _ = run(tmp_path, text)
+    assert status == 0, capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import yaml
@@ -34,6 +35,19 @@ class Carried(Struct):
         """A map of ``gateway.yaml`` that entries are added to."""
         found: dict[str, Any] = self.gateway.setdefault(name, {})
         return found
+
+
+def amount(value: Any) -> float | int | None:
+    """A number of theirs, 0 or more; YAML reads ``1e-6`` as a text, and people write numbers in quotes."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value if value >= 0 else None
 
 
 def rendered(sections: dict[str, Any], title: str) -> str:

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.policy.imported import litellm_settings as settings
-from gateway.policy.imported.carried import Carried
+from gateway.policy.imported.carried import Carried, amount
 from gateway.policy.imported.credentials import Credentials
-from gateway.policy.imported.vendors import Providers, variables_named, vendor_of
+from gateway.policy.imported.vendors import FROM_ENVIRONMENT, Named, Providers, named_of, variables_named
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _DEFAULTS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty",
     "seed", "stop", "reasoning_effort", "verbosity", "service_tier",
 )  # fmt: skip
+_PRICES = ("input_cost_per_token", "output_cost_per_token")
 _CACHE_PRICES = {
     "cache_read_input_token_cost": "cached_input",
     "cache_creation_input_token_cost": "cache_write",
@@ -78,7 +79,7 @@ class _Group:
         first = [_order(params) == lowest for params in self.measures]
         for name in ("weight", "rpm", "tpm"):
             found = [
-                one[name] if counts and _number(one.get(name)) else 0
+                (amount(one.get(name)) or 0) if counts else 0
                 for one, counts in zip(self.measures, first, strict=True)
             ]
             if any(found):
@@ -114,16 +115,13 @@ class _Groups:
         if missing := self._credentials.missing(params):
             self._carried.leave(f"{at}.litellm_credential_name", f"it is not in credential_list: set {missing}")
         params = self._credentials.opened(params)
-        found = vendor_of(params)
-        if found is None:
-            self._carried.leave(f"{at}.model", f"'{params.get('model')}' does not say whose model it is")
-            return
-        vendor, model = found
-        provider = self._providers.named(vendor, params, at)
-        if provider is None:
-            return
         info = entry.get("model_info")
         info = info if isinstance(info, Mapping) else {}
+        found = self._named(params, info, at)
+        provider = None if found is None else self._providers.named(found, params, at)
+        if found is None or provider is None:
+            return
+        model = found.model
         self._facts(provider, model, params, info, at)
         for field in sorted(set(params) - _SAID_ELSEWHERE):
             self._carried.leave(f"{at}.{field}", settings.why_not(field))
@@ -134,6 +132,21 @@ class _Groups:
             self._carried.leave(where, f"no entry is needed: clients may name any model as {provider}/MODEL")
             return
         self._deployment(name, provider, model, params, info)
+
+    def _named(self, params: Mapping[str, Any], info: Mapping[str, Any], where: str) -> Named | None:
+        """Whose model it is; None, and told, when the file does not say."""
+        model = str(params.get("model") or "")
+        found = None if model.startswith(FROM_ENVIRONMENT) else named_of(params, str(info.get("mode") or ""))
+        if model.startswith(FROM_ENVIRONMENT):
+            why = f"its name is in the variable {model.removeprefix(FROM_ENVIRONMENT)}: write it into the file"
+        elif found is None:
+            why = f"'{model}' does not say whose model it is: write VENDOR/{model or 'MODEL'}"
+        elif not found.model:
+            why = f"'{model}' names no model"
+        else:
+            return found
+        self._carried.leave(f"{where}.model", why)
+        return None
 
     def _deployment(
         self, name: str, provider: str, model: str, params: Mapping[str, Any], info: Mapping[str, Any]
@@ -152,24 +165,22 @@ class _Groups:
         self, provider: str, model: str, params: Mapping[str, Any], info: Mapping[str, Any], where: str
     ) -> None:
         """Prices per token become prices per million; windows go to ``models``."""
-        cost = {
-            one: params.get(one, info.get(one)) for one in ("input_cost_per_token", "output_cost_per_token")
-        }
-        if all(_number(value) for value in cost.values()):
-            price = {name.split("_", 1)[0]: round(value * 1e6, 9) for name, value in cost.items()}
-            for theirs, ours in _CACHE_PRICES.items():
-                if _number(value := params.get(theirs, info.get(theirs))):
-                    price[ours] = round(value * 1e6, 9)
+        said = {name: params.get(name, info.get(name)) for name in (*_PRICES, *_CACHE_PRICES)}
+        cost = {name: amount(value) for name, value in said.items()}
+        for name in [name for name, value in said.items() if value is not None and cost[name] is None]:
+            self._carried.leave(f"{where}.{name}", f"'{said[name]}' is no number: prices: in gateway.yaml")
+        if all(cost[name] is not None for name in _PRICES):
+            ours = {name: name.split("_", 1)[0] for name in _PRICES} | _CACHE_PRICES
+            price = {ours[name]: round(value * 1e6, 9) for name, value in cost.items() if value is not None}
             self._carried.section("prices").setdefault(provider, {})[model] = price
         window = {
-            ours: info[name]
+            ours: int(size)
             for ours, name in (("context_window", "max_input_tokens"), ("max_output", "max_output_tokens"))
-            if _number(info.get(name))
+            if (size := amount(info.get(name)))
         }
         if window:
             self._carried.routing.setdefault("models", {}).setdefault(provider, {})[model] = window
-        bound = params.get("max_parallel_requests")
-        if isinstance(bound, int) and bound > 0:
+        if bound := int(amount(params.get("max_parallel_requests")) or 0):
             self._carried.section("upstreams")[provider] = {"max_concurrent": bound}
             self._carried.leave(
                 f"{where}.max_parallel_requests", f"it bounds the whole provider '{provider}' here"
@@ -269,10 +280,6 @@ class _Groups:
 
 def _called(candidate: Mapping[str, Any]) -> str:
     return f"{candidate['provider']}/{candidate['model']}"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _order(params: Mapping[str, Any]) -> float:

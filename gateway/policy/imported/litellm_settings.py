@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.policy.imported.carried import Carried
+from gateway.access import admin_key
+from gateway.policy.imported.carried import Carried, amount
 from optimizer.routing.attempts import FALLBACK
 
 USUAL_FALLBACK = FALLBACK
@@ -62,6 +63,13 @@ _WHY_NOT = {
     "turn_off_message_logging": "texts are kept of tasks with capture: alone",
     "json_logs": "logs are JSON wherever they are no terminal's",
     "guardrails": "guardrails are written in safety.yaml (docs/guardrails.md)",
+    "tenant_id": "no tokens are fetched from Entra ID here: the resource is asked with a key, AZURE_API_KEY",
+    "client_id": "no tokens are fetched from Entra ID here: the resource is asked with a key, AZURE_API_KEY",
+    "client_secret": "no tokens are fetched from Entra ID here: the resource is asked with a key, AZURE_API_KEY",
+    "azure_ad_token": "no tokens are fetched from Entra ID here: the resource is asked with a key, AZURE_API_KEY",
+    "aws_profile_name": "AWS's profiles are not read here: Bedrock is asked with access keys, or with api_key",
+    "aws_role_name": "no role is assumed here: Bedrock is asked with access keys, or with api_key",
+    "thinking": "clients say it, or the task's defaults: reasoning_effort",
     "set_verbose": "there is no such switch",
     "mock_response": "a simulated answer has no place in a gateway's policies",
 }
@@ -125,11 +133,10 @@ Answering = Callable[[str], list[dict[str, Any]]]
 def carry(data: Mapping[str, Any], answering: Answering, carried: Carried) -> None:
     """The settings that are the whole gateway's, and a word on every one that is not carried."""
     library, router = _map(data, "litellm_settings"), _map(data, "router_settings")
-    retries = router.get("num_retries", library.get("num_retries"))
-    if isinstance(retries, int) and not isinstance(retries, bool):
-        carried.section("retries")["attempts"] = min(10, max(1, retries + 1))
-    total = library.get("request_timeout", router.get("timeout"))
-    if isinstance(total, int | float) and total > 0:
+    retries = amount(router.get("num_retries", library.get("num_retries")))
+    if retries is not None:
+        carried.section("retries")["attempts"] = min(10, max(1, int(retries) + 1))
+    if total := amount(library.get("request_timeout", router.get("timeout"))):
         carried.section("timeouts")["total"] = float(total)
     _cache(library, carried)
     _aliases(router, answering, carried)
@@ -151,8 +158,8 @@ def _cache(library: Mapping[str, Any], carried: Carried) -> None:
     cache = carried.section("cache")
     cache["enabled"] = True
     params = _map(library, "cache_params")
-    if isinstance(params.get("ttl"), int | float) and params["ttl"] > 0:
-        cache["ttl_s"] = float(params["ttl"])
+    if ttl := amount(params.get("ttl")):
+        cache["ttl_s"] = float(ttl)
     if "semantic" in str(params.get("type")):
         carried.leave("litellm_settings.cache_params.type", "the exact cache is on; a semantic one is a task's own")
         params = {name: value for name, value in params.items() if name != "type"}
@@ -167,9 +174,11 @@ def _aliases(router: Mapping[str, Any], answering: Answering, carried: Carried) 
     aliases = carried.routing.get("aliases", {})
     for alias, target in _map(router, "model_group_alias").items():
         name = target.get("model") if isinstance(target, Mapping) else target
-        if name in written or name in aliases:
-            carried.routing.setdefault("aliases", {})[str(alias)] = str(name)
-        elif found := answering(str(name)):
+        if not isinstance(name, str):
+            carried.leave(f"router_settings.model_group_alias.{alias}", "it does not name one model group")
+        elif name in written or name in aliases:
+            carried.routing.setdefault("aliases", {})[str(alias)] = name
+        elif found := answering(name):
             carried.routing.setdefault("aliases", {})[str(alias)] = f"{found[0]['provider']}/{found[0]['model']}"
         else:
             carried.leave(f"router_settings.model_group_alias.{alias}", f"there is no model group '{name}'")
@@ -179,6 +188,10 @@ def _master_key(general: Mapping[str, Any], carried: Carried) -> None:
     """Clients that use LiteLLM's master key go on with it as a key of ours; the page has a key of its own."""
     master = general.get("master_key")
     if not master:
+        return
+    if not str(master).startswith("os.environ/") and (weak := admin_key.weakness(str(master))):
+        why = f"it is too weak for a key here ({weak}): make another with `understudy keys create`"
+        carried.leave("general_settings.master_key", why)
         return
     name = (
         str(master).removeprefix("os.environ/")
@@ -198,10 +211,9 @@ def _map(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _table(value: Any) -> dict[str, list[str]]:
-    """``[{group: [others]}, …]`` as one map."""
+    """``[{group: [others]}, …]`` as one map; people also write one map, and one name in the place of a list."""
     found: dict[str, list[str]] = {}
-    for entry in value if isinstance(value, list) else ():
-        if isinstance(entry, Mapping):
-            for name, others in entry.items():
-                found[str(name)] = [str(one) for one in others] if isinstance(others, list) else []
+    for entry in value if isinstance(value, list) else (value,):
+        for name, others in entry.items() if isinstance(entry, Mapping) else ():
+            found[str(name)] = [str(one) for one in (others if isinstance(others, list) else [others])]
     return found

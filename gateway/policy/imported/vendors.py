@@ -20,13 +20,15 @@ _NAMED = re.compile(r"[^A-Z0-9]+")
 
 class Vendor(Struct, frozen=True):
     """``kind`` is our provider's type; a compatible vendor has a ``profile``. ``path`` is what LiteLLM adds to
-    an ``api_base`` by itself. ``drops`` whether the codec knows ``drop_params``."""
+    an ``api_base`` by itself, ``base`` where it asks when there is none. ``drops`` whether the codec knows
+    ``drop_params``."""
 
     kind: str = "openai"
     profile: str = ""
     variable: str = ""
     path: str = ""
     drops: bool = False
+    base: str = ""
 
 
 VENDORS: Mapping[str, Vendor] = {
@@ -56,25 +58,56 @@ VENDORS: Mapping[str, Vendor] = {
     "lm_studio": Vendor(profile="lmstudio"),
     "ollama": Vendor(profile="ollama", path="/v1"),
     "ollama_chat": Vendor(profile="ollama", path="/v1"),
+    "zai": Vendor(variable="ZAI_API_KEY", base="https://api.z.ai/api/paas/v4"),
+    "moonshot": Vendor(variable="MOONSHOT_API_KEY", base="https://api.moonshot.ai/v1"),
+    "deepinfra": Vendor(variable="DEEPINFRA_API_KEY", base="https://api.deepinfra.com/v1/openai"),
+    "dashscope": Vendor(variable="DASHSCOPE_API_KEY", base="https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+    "litellm_proxy": Vendor(),
 }
+_ALONE = frozenset({"custom_openai", "openai_like", "litellm_proxy", "hosted_vllm"})
+"""Who is nowhere unless an address says where."""
 
 _BY_MODEL = (
     (re.compile(r"^(gpt-|o[1-9]|chatgpt-|text-embedding-|dall-e|whisper|tts-|omni-moderation)"), "openai"),
     (re.compile(r"^claude-"), "anthropic"),
     (re.compile(r"^command-"), "cohere"),
+    (re.compile(r"^gemini-"), "vertex_ai"),
+    (re.compile(r"^deepseek-"), "deepseek"),
 )
+_BEDROCK_WAY = re.compile(r"^(?:converse|converse_like|invoke)/")
+_AWS_REGION = re.compile(r"^([a-z]{2}(?:-[a-z]+)+-\d)/")
 
 
-def vendor_of(params: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(LiteLLM's vendor, the vendor's model); None when nothing tells who it is."""
+class Named(Struct, frozen=True):
+    """What a model's name says there: whose it is, what the vendor calls it, and how it is to be asked."""
+
+    vendor: str
+    model: str
+    responses: bool = False
+    region: str = ""
+
+
+def named_of(params: Mapping[str, Any], mode: str = "") -> Named | None:
+    """Who serves a deployment, by the name of its model and the ``mode`` of its ``model_info``; None when nothing
+    tells who it is."""
     model = str(params.get("model") or "")
-    named = params.get("custom_llm_provider")
-    if named:
-        return str(named), model.removeprefix(f"{named}/")
-    first, slash, rest = model.partition("/")
-    if slash:
-        return first, rest
-    return next(((vendor, model) for pattern, vendor in _BY_MODEL if pattern.match(model)), None)
+    said = params.get("custom_llm_provider")
+    if said:
+        vendor, model = str(said), model.removeprefix(f"{said}/")
+    else:
+        vendor, slash, rest = model.partition("/")
+        if not slash:
+            vendor = next((vendor for pattern, vendor in _BY_MODEL if pattern.match(model)), "")
+        model = rest if slash else model
+    if not vendor:
+        return None
+    if vendor == "bedrock":
+        model = _BEDROCK_WAY.sub("", model)
+        region = _AWS_REGION.match(model)
+        return Named(vendor, _AWS_REGION.sub("", model), region=region[1] if region else "")
+    if vendor in ("openai", "azure"):
+        return Named(vendor, model.removeprefix("responses/"), mode == "responses" or model.startswith("responses/"))
+    return Named(vendor, model)
 
 
 def variables_named(data: Any) -> frozenset[str]:
@@ -99,13 +132,21 @@ class Providers:
         self._names: dict[tuple[tuple[str, str], ...], str] = {}
         self._spelled_out: dict[str, str] = {}
 
-    def named(self, vendor: str, params: Mapping[str, Any], where: str) -> str | None:
+    def named(self, named: Named, params: Mapping[str, Any], where: str) -> str | None:
         """The name of the provider that serves a deployment; None when we speak no such dialect."""
+        vendor = named.vendor
         known = VENDORS.get(vendor)
         if known is None:
             self._carried.leave(f"{where}.model", f"there is no provider for '{vendor}' here")
             return None
+        if vendor in _ALONE and not (params.get("api_base") or params.get("base_url")):
+            self._carried.leave(f"{where}.api_base", f"a server of your own ('{vendor}') needs its address")
+            return None
         settings = self._settings(vendor, known, params, where)
+        if named.responses:
+            settings["api"] = "responses"
+        if named.region:
+            settings.setdefault("region", named.region)
         if known.kind == "azure" and "base_url" not in settings:
             self._carried.leave(f"{where}.api_base", "an Azure deployment needs its resource's address")
             return None
@@ -133,6 +174,8 @@ class Providers:
             settings["base_url"] = text if not known.path or text.endswith(known.path) else text + known.path
         elif vendor == "azure":
             settings["base_url"] = self._variable("AZURE_API_BASE", "the address of the Azure resource")
+        elif known.base:
+            settings["base_url"] = known.base
         if known.kind == "bedrock":
             settings.update(self._aws(params, where))
         elif known.kind == "vertex":
@@ -147,17 +190,22 @@ class Providers:
         if params.get("api_version") and known.kind == "azure":
             version = str(params["api_version"])
             settings["api_version"] = self.text(version, "AZURE_API_VERSION", f"{where}.api_version", secret=False)
-        if params.get("organization") and known.kind == "openai":
-            value = self.text(str(params["organization"]), "OPENAI_ORGANIZATION", where, secret=False)
-            settings["headers"] = {"openai-organization": value}
-        headers = params.get("extra_headers")
-        for name, value in headers.items() if isinstance(headers, Mapping) else ():
-            at, secret = f"{where}.extra_headers.{name}", _SECRET.search(str(name)) is not None
-            told = self.text(str(value), f"{vendor}_{name}", at, secret=secret)
-            settings.setdefault("headers", {})[str(name).lower()] = told
+        if headers := self._headers(vendor, known, params, where):
+            settings["headers"] = headers
         if (self._drop or params.get("drop_params") is True) and (known.drops or known.profile):
             settings["drop_params"] = True
         return settings
+
+    def _headers(self, vendor: str, known: Vendor, params: Mapping[str, Any], where: str) -> dict[str, str]:
+        found = {}
+        if params.get("organization") and known.kind == "openai":
+            value = self.text(str(params["organization"]), "OPENAI_ORGANIZATION", where, secret=False)
+            found["openai-organization"] = value
+        headers = params.get("extra_headers")
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            at, secret = f"{where}.extra_headers.{name}", _SECRET.search(str(name)) is not None
+            found[str(name).lower()] = self.text(str(value), f"{vendor}_{name}", at, secret=secret)
+        return found
 
     def _aws(self, params: Mapping[str, Any], where: str) -> dict[str, str]:
         found = {}
