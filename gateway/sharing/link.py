@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.concurrency.patience import Patience
 from gateway.storage.counting.redis_client import COMMAND_S, connect, ended, why
 
 _log = logging.getLogger("understudy.sharing")
@@ -60,7 +61,7 @@ class Link:
         if found is None:
             raise Away
         try:
-            async with asyncio.timeout(self.patience * 2):
+            async with Patience(self.patience * 2):
                 return await found
         except TimeoutError:
             raise Away from None
@@ -98,7 +99,7 @@ class Link:
             pipe = self.redis.pipeline(transaction=False)
             for words in commands:
                 pipe.execute_command(*words)
-            async with asyncio.timeout(self.patience):
+            async with Patience(self.patience):
                 return list(await pipe.execute(raise_on_error=False))
         except self.failures as problem:
             self._lost(problem)
@@ -111,7 +112,7 @@ class Link:
 
     async def _probe(self) -> None:
         try:
-            async with asyncio.timeout(self.patience * 2):
+            async with Patience(self.patience * 2):
                 await self.redis.ping()
         except self.failures as problem:
             self._lost(problem)

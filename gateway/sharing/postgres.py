@@ -17,6 +17,7 @@ from psycopg import sql, waiting
 from psycopg.abc import PQGen
 from psycopg.adapt import Dumper
 
+from gateway.concurrency.patience import Patience
 from gateway.sharing.link import Away
 from gateway.storage.engine import normal_url
 
@@ -82,7 +83,7 @@ class Database:
 
     async def _look(self, query: Query, values: Mapping[str, Any]) -> list[Any]:
         try:
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 connection = await self._idle.get()
                 try:
                     return await _rows(connection, query, values)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from cryptography.exceptions import InvalidTag
 
+from gateway.concurrency.patience import Patience
 from gateway.sharing.bus import Handler
 from gateway.sharing.link import Away, Link
 from gateway.storage.spooling.format import SpoolCipher
@@ -103,7 +104,7 @@ class RedisBus:
         try:
             message = self._sealed("ask", number, topic, list(values))
             others = int(await self._link.ask("PUBLISH", self._all, message)) - 1
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 while len(replies) < others:
                     news.clear()
                     await news.wait()

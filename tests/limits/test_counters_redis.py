@@ -177,6 +177,19 @@ async def test_hung_costs_fifty_milliseconds_and_then_nothing(redis_server: Any)
         assert (await found[0].reserve("d", (budget,), ttl=60)).hold
 
 
+async def test_a_loop_that_stood_still_does_not_take_redis_for_away(redis_server: Any) -> None:
+    """A burst may hold the loop up for longer than Redis is waited for; its limit holds all the same."""
+    ledger = Ledger()
+    async with processes(redis_server.url, ledger, 1, patience_s=0.05) as (one,):
+        await one.reserve("first", (requests(5),), ttl=60)
+        asked = [asyncio.create_task(one.reserve(f"hold{n}", (requests(5),), ttl=60)) for n in range(8)]
+        await asyncio.sleep(0)
+        time.sleep(0.4)  # noqa: ASYNC251 - it is what this is about
+        decided = await asyncio.gather(*asked)
+        assert [decision.hold is not None for decision in decided].count(True) == 4
+        assert not one.away and not one._standby.used
+
+
 async def test_flushed_under_load_budgets_come_back_from_the_ledger(redis_server: Any) -> None:
     ledger, budget = Ledger(), money(1000, 10)
     async with processes(redis_server.url, ledger, 4) as found:

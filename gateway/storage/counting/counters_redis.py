@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.concurrency.patience import Patience
 from gateway.concurrency.together import Together
 from gateway.storage.counting.counters import (
     MONEY,
@@ -151,7 +152,7 @@ class RedisCounters:
         """Only waits: the connection belongs to ``_answer``, so a client that leaves cannot break it."""
         found: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._asked.put_nowait((keys, args, found))
-        async with asyncio.timeout(self._patience * 2):
+        async with Patience(self._patience * 2):
             return await found
 
     async def _answer(self) -> None:
@@ -301,7 +302,7 @@ class RedisCounters:
         return await self._timely(self._scripts[script](keys=keys, args=args))
 
     async def _timely(self, command: Awaitable[Any]) -> Any:
-        async with asyncio.timeout(self._patience):
+        async with Patience(self._patience):
             return await command
 
     def _stumble(self, problem: BaseException) -> None:
